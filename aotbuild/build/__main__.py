@@ -1,0 +1,36 @@
+"""``python -m aotbuild.build <step> <spec file>``: run one step of a build."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+from aotbuild.errors import reported
+
+STEPS = ("export", "compile", "verify", "bundle")
+
+
+def main(arguments: list[str]) -> None:
+    """Run the step that the command line names.
+
+    ``plan <project directory> <model>...`` plans the build in the current directory; the models
+    are names, or ``--all``. Every other step takes its specification file.
+    """
+    usage = f"usage: python -m aotbuild.build plan PROJECT MODEL... | {{{'|'.join(STEPS)}}} SPEC"
+    if len(arguments) < 2:
+        raise SystemExit(usage)
+    step, path, *names = arguments
+    with reported():
+        if step == "plan":
+            from aotbuild.build.plan import plan
+
+            plan(Path(path), names, Path.cwd())
+        elif step in STEPS and not names:
+            importlib.import_module(f"aotbuild.build.{step}").run(Path(path))
+        else:
+            raise SystemExit(usage)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

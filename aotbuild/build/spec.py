@@ -1,0 +1,116 @@
+"""Specifications of steps: all that a step is told, one JSON file each, written by the plan.
+
+Paths inside the build are relative to its directory, where every step runs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from aotbuild.config.parse import parse_table
+from aotbuild.config.schema import Model
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tools:
+    """What a step was planned for; another version of either runs the step again."""
+
+    aotbuild: str
+    torch: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportSpec:
+    """Trace a model once for a device: source, weights and inputs become a program."""
+
+    name: str
+    device: str
+    declaration: Model
+    project: str
+    """Directory of the project."""
+    package: str
+    """Import package of the compiled models, which does not exist yet."""
+    import_paths: list[str]
+    output: str
+    """Directory for ``program.pt2``, ``call.json`` and ``reference.pt``."""
+    tools: Tools
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompileSpec:
+    """Compile an exported program for a target."""
+
+    name: str
+    target: str
+    exported: str
+    """The ``output`` of the export."""
+    output: str
+    """Directory for ``library.so``, ``weights.safetensors`` and ``compiled.json``."""
+    tools: Tools
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifySpec:
+    """Compare a compiled library with the eager model."""
+
+    name: str
+    target: str
+    declaration: Model
+    exported: str
+    compiled: str
+    output: str
+    """Directory for ``verified.json``."""
+    tools: Tools
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelParts:
+    """A model of a bundle: its export, and each of its compiled and verified variants."""
+
+    name: str
+    source: str
+    exported: str
+    variants: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BundleSpec:
+    """Make the import package of all models."""
+
+    package: str
+    models: list[ModelParts]
+    output: str
+    """Directory of the package."""
+    tools: Tools
+
+
+def as_table(value: Any) -> Any:
+    """A dataclass as a table of the shape that ``parse_table`` reads."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        pairs = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        return {
+            key.replace("_", "-"): as_table(item)
+            for key, item in pairs.items()
+            if item is not None
+        }
+    if isinstance(value, dict):
+        return {key: as_table(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [as_table(item) for item in value]
+    return value
+
+
+def spec_text(spec: Any) -> str:
+    """The text of a specification file."""
+    return json.dumps(as_table(spec), indent=1, default=str) + "\n"
+
+
+def read_spec(cls: type[T], path: Path) -> T:
+    """Read a specification file."""
+    return parse_table(cls, json.loads(path.read_text(encoding="utf-8")), path.name)

@@ -1,0 +1,97 @@
+"""The project around the declaration: what its pyproject.toml says beside ``[tool.aotbuild]``."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aotbuild.config.check import check_config
+from aotbuild.config.parse import parse_table
+from aotbuild.config.schema import Config
+from aotbuild.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Project:
+    """A project that declares models."""
+
+    root: Path
+    """Directory of the pyproject.toml, absolute."""
+
+    pyproject: dict[str, Any]
+    """The whole pyproject.toml."""
+
+    config: Config
+    """The parsed and checked ``[tool.aotbuild]``."""
+
+    package: str
+    """Import package of the compiled models."""
+
+    import_paths: tuple[Path, ...]
+    """Directories from which the project's own modules are imported, first one first."""
+
+    @property
+    def skbuild(self) -> dict[str, Any]:
+        """The project's ``[tool.scikit-build]``."""
+        table = self.pyproject["tool"].get("scikit-build", {})
+        return table if isinstance(table, dict) else {}
+
+
+def read_pyproject(root: Path) -> dict[str, Any]:
+    """The pyproject.toml in ``root``; an empty table when there is none."""
+    try:
+        with (root / "pyproject.toml").open("rb") as file:
+            return tomllib.load(file)
+    except FileNotFoundError:
+        return {}
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError("pyproject.toml is not valid TOML", why=str(error)) from error
+
+
+def load_project(root: Path) -> Project | None:
+    """Read and check the declaration in ``root``.
+
+    Returns:
+        The project, or None when its pyproject.toml has no ``[tool.aotbuild]``.
+
+    Raises:
+        ConfigError: The declaration is wrong.
+    """
+    root = root.resolve()
+    pyproject = read_pyproject(root)
+    if "aotbuild" not in pyproject.get("tool", {}):
+        return None
+    config = parse_table(Config, pyproject["tool"]["aotbuild"], "tool.aotbuild")
+    package = config.package or f"{_import_name(pyproject)}.models"
+    import_paths = _import_paths(root, pyproject)
+    check_config(config, package, root, import_paths)
+    return Project(
+        root=root,
+        pyproject=pyproject,
+        config=config,
+        package=package,
+        import_paths=import_paths,
+    )
+
+
+def _import_name(pyproject: dict[str, Any]) -> str:
+    return re.sub(r"[-.]+", "_", str(pyproject.get("project", {}).get("name", "")))
+
+
+def _import_paths(root: Path, pyproject: dict[str, Any]) -> tuple[Path, ...]:
+    """Where the project's packages are, by scikit-build-core's rules for ``wheel.packages``."""
+    skbuild = pyproject["tool"].get("scikit-build", {})
+    packages = skbuild.get("wheel", {}).get("packages") if isinstance(skbuild, dict) else None
+    if isinstance(packages, dict):
+        # A nested target ("a/b" = "elsewhere/b") has no sys.path entry of its own.
+        sources = [source for target, source in packages.items() if "/" not in target.strip("/")]
+    elif isinstance(packages, list):
+        sources = [str(source) for source in packages]
+    else:
+        sources = []
+    candidates = [(root / source).parent for source in sources]
+    candidates += [root / "src", root / "python", root]
+    return tuple(dict.fromkeys(path for path in candidates if path.is_dir()))

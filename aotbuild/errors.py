@@ -1,0 +1,129 @@
+"""The errors of aotbuild: one class per failure, each told in one block of text.
+
+Nothing here imports torch, so every world of the build can use it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sys
+import textwrap
+import traceback
+from collections.abc import Iterator
+
+
+class AotBuildError(Exception):
+    """A failure that the user of aotbuild can do something about.
+
+    Args:
+        what: What happened, in one sentence.
+        where: The place, such as ``pyproject.toml: tool.aotbuild.models.net.weights``.
+        why: The reason, when ``what`` does not say it already.
+        fix: What to do.
+    """
+
+    def __init__(self, what: str, *, where: str = "", why: str = "", fix: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.why = why
+        self.fix = fix
+
+    def block(self) -> str:
+        """The error as one block of lines, without a traceback."""
+        lines = [f"aotbuild: error: {self.what}"]
+        for label, text in (("where", self.where), ("why", self.why), ("fix", self.fix)):
+            if text:
+                body = textwrap.indent(text.rstrip(), " " * 9).lstrip()
+                lines.append(f"  {label + ':':<6} {body}")
+        return "\n".join(lines)
+
+
+class ConfigError(AotBuildError):
+    """The declaration in pyproject.toml is wrong."""
+
+
+class RequirementError(AotBuildError):
+    """A requirement on torch is missing or contradicts the torch of the build."""
+
+
+class ToolchainError(AotBuildError):
+    """The machine lacks something that compiling needs."""
+
+
+class SourceError(AotBuildError):
+    """A model's source cannot be imported or does not make a module."""
+
+
+class WeightsError(AotBuildError):
+    """A weights file cannot be read or does not fit its module."""
+
+
+class ExportError(AotBuildError):
+    """torch.export cannot trace a model with the declared inputs."""
+
+
+class CompileError(AotBuildError):
+    """AOTInductor or the C++ compiler failed."""
+
+
+class VerifyError(AotBuildError):
+    """The compiled model does not give what the eager model gives."""
+
+
+class DiskError(AotBuildError):
+    """A file could not be written."""
+
+
+class InternalError(AotBuildError):
+    """Something failed that aotbuild did not foresee."""
+
+
+def from_os_error(error: OSError) -> DiskError:
+    """Tell a failed write (a full disk, a read-only directory) in our own words."""
+    name = str(error.filename or "a file of the build")
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return DiskError(
+            f"the disk is full while writing {name}",
+            why=error.strerror or "",
+            fix="free some space, or point TMPDIR (and build-dir) at a larger disk; "
+            "nothing half-written was kept",
+        )
+    return DiskError(f"cannot use {name}", why=error.strerror or str(error))
+
+
+def debugging() -> bool:
+    """Whether the user asked for tracebacks with ``AOTBUILD_DEBUG=1``."""
+    return os.environ.get("AOTBUILD_DEBUG", "0") not in {"", "0"}
+
+
+@contextlib.contextmanager
+def reported() -> Iterator[None]:
+    """The single boundary at which an exception becomes one block and exit code 1."""
+    try:
+        yield
+    except Exception as error:
+        if debugging():
+            traceback.print_exc()
+        raise SystemExit(_as_aotbuild_error(error).block()) from None
+
+
+def _as_aotbuild_error(error: Exception) -> AotBuildError:
+    if isinstance(error, AotBuildError):
+        return error
+    if isinstance(error, OSError) and error.errno is not None:
+        return from_os_error(error)
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return InternalError(
+        f"unexpected {type(error).__name__}: {error}",
+        where=f"{os.path.basename(frame.filename)}:{frame.lineno} in {frame.name}",  # noqa: PTH119
+        fix="set AOTBUILD_DEBUG=1 for the traceback, and report it to the aotbuild project",
+    )
+
+
+def warn(what: str, *, where: str = "", why: str = "", fix: str = "") -> None:
+    """Print a warning in the shape of an error block; the build goes on."""
+    block = AotBuildError(what, where=where, why=why, fix=fix).block()
+    print(block.replace("aotbuild: error:", "aotbuild: warning:", 1), file=sys.stderr)  # noqa: T201

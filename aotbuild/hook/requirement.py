@@ -1,0 +1,137 @@
+"""The torch that a wheel requires: entry point ``dynamic_metadata.provider``.
+
+The provider adds ``torch>=2.13,<2.14`` (from the torch of the build) to the dependencies of the
+wheel; the checks here stop builds whose wheel would run with no torch, or with a wrong one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+from aotbuild.config.parse import located
+from aotbuild.errors import RequirementError, reported
+from aotbuild.torch_version import installed_torch, runtime_range
+
+_PROVIDER = "aotbuild"
+_LINES_TO_PASTE = """\
+[project]
+dynamic = ["dependencies"]
+
+[[tool.dynamic-metadata]]
+provider = "aotbuild\""""
+
+
+def dynamic_metadata(settings: Mapping[str, Any], project: Mapping[str, Any]) -> dict[str, Any]:
+    """The ``[project]`` fields that aotbuild provides.
+
+    Args:
+        settings: Keys beside ``provider`` in ``[[tool.dynamic-metadata]]``; there are none.
+        project: The ``[project]`` table; not needed.
+    """
+    del project
+    with reported():
+        if settings:
+            raise RequirementError(
+                f"unknown key {', '.join(settings)}",
+                where=located("tool.dynamic-metadata"),
+                fix='the entry takes provider = "aotbuild" and nothing else',
+            )
+        built = installed_torch()
+        # Only an sdist can be made without torch; there the field is marked dynamic.
+        return {"dependencies": [f"torch{runtime_range(built)}"] if built else []}
+
+
+def dynamic_wheel(settings: Mapping[str, Any]) -> dict[str, bool]:
+    """Fields whose value in a wheel can differ from the sdist's: it follows the torch installed."""
+    del settings
+    return {"dependencies": True}
+
+
+def check_torch_requirement(pyproject: Mapping[str, Any]) -> None:
+    """Make sure that the wheel will require torch.
+
+    Raises:
+        RequirementError: No requirement is given, or one that excludes the torch of the build.
+    """
+    project = pyproject.get("project", {})
+    dynamic = "dependencies" in project.get("dynamic", [])
+    entries = pyproject.get("tool", {}).get("dynamic-metadata", [])
+    provided = any(
+        isinstance(entry, dict) and entry.get("provider") == _PROVIDER for entry in entries
+    )
+    static = _torch_requirements(project.get("dependencies", []))
+    if provided and not dynamic:
+        raise RequirementError(
+            'the provider "aotbuild" is listed, but the dependencies are not dynamic',
+            where=located("project.dynamic"),
+            fix='add dynamic = ["dependencies"] to [project]; static dependencies may stay',
+        )
+    if not provided and not static:
+        why = (
+            "the dependencies are dynamic, but nothing provides them: the wheel would have none"
+            if dynamic
+            else "the wheel would install without torch, or with one that it was not built for"
+        )
+        raise RequirementError(
+            "the wheel would not require torch",
+            where=located("project.dependencies"),
+            why=why,
+            fix=f"add these lines (other dependencies may stay):\n{_LINES_TO_PASTE}",
+        )
+    built = installed_torch()
+    for requirement in static:
+        if built and not requirement.specifier.contains(built, prereleases=True):
+            raise RequirementError(
+                f'the wheel would require "{requirement}", but is built with torch {built}',
+                where=located("project.dependencies"),
+                why=f"what this torch compiles runs with torch{runtime_range(built)}",
+                fix=f'write "torch{runtime_range(built)}", or let aotbuild add it:\n'
+                f"{_LINES_TO_PASTE}",
+            )
+
+
+def check_build_torch(pyproject: Mapping[str, Any]) -> None:
+    """Make sure that the build environment has the torch that the project pins.
+
+    Raises:
+        RequirementError: torch is missing, or is not a version that build-system.requires allows.
+    """
+    where = located("build-system.requires")
+    pins = _torch_requirements(pyproject.get("build-system", {}).get("requires", []))
+    built = installed_torch()
+    pin = next(iter(pins), None)
+    if built is None:
+        raise RequirementError(
+            "torch is not installed in the build environment",
+            where=where,
+            why="compiling the models needs torch",
+            fix=f'install "{pin}" beside scikit-build-core, or build with isolation'
+            if pin
+            else 'add a pinned torch to the list, such as "torch==2.13.0"; '
+            "when building without isolation, install it too",
+        )
+    if pin and not pin.specifier.contains(built, prereleases=True):
+        raise RequirementError(
+            f'the build environment has torch {built}, the project pins "{pin}"',
+            where=where,
+            why="a build without isolation takes what is installed",
+            fix=f'install "{pin}", or change the pin to "torch=={Version(built.public)}"',
+        )
+
+
+def _torch_requirements(requirements: list[str]) -> list[Requirement]:
+    found = []
+    for text in requirements:
+        try:
+            requirement = Requirement(text)
+        except InvalidRequirement:
+            continue  # pip and scikit-build-core report those
+        applies = requirement.marker is None or requirement.marker.evaluate()
+        if canonicalize_name(requirement.name) == "torch" and applies:
+            found.append(requirement)
+    return found

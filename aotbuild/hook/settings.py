@@ -1,0 +1,78 @@
+"""What aotbuild tells scikit-build-core: entry point ``scikit-build-core.config.default``."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aotbuild.errors import ConfigError, reported
+
+if TYPE_CHECKING:
+    from aotbuild.config.project import Project
+
+MINIMUM_CMAKE = "3.20"
+
+
+def settings(state: str) -> dict[str, Any]:
+    """Settings for the project in the current directory.
+
+    Args:
+        state: The hook that runs: ``sdist``, ``wheel``, ``editable``, ``metadata_wheel`` or
+            ``metadata_editable``.
+
+    Returns:
+        A table of the shape of ``[tool.scikit-build]``; empty when the project declares no models.
+    """
+    # SystemExit, which reported() raises, is what a hook can raise without a traceback.
+    with reported():
+        # scikit-build-core asks every provider about every project it builds: answer quickly
+        # for those that are not ours, before importing the rest.
+        pyproject = Path("pyproject.toml")
+        if not pyproject.is_file() or b"aotbuild" not in pyproject.read_bytes():
+            return {}
+        from aotbuild.config.project import load_project
+        from aotbuild.hook.requirement import check_build_torch, check_torch_requirement
+
+        project = load_project(Path.cwd())
+        if project is None:
+            return {}
+        _check_skbuild(project)
+        check_torch_requirement(project.pyproject)
+        if state != "sdist":
+            check_build_torch(project.pyproject)
+        return _settings(project)
+
+
+def _settings(project: Project) -> dict[str, Any]:
+    weights = {m.weights: m.weights for m in project.config.models.values() if m.weights}
+    table: dict[str, Any] = {
+        "cmake": {"define": {"AOTBUILD_PROJECT_DIR": str(project.root)}},
+        # The steps are written for Ninja: dependency files, and outputs that did not change.
+        "ninja": {"make-fallback": False},
+        "wheel": {"reproducible": True},
+        # A table, so that a project's own sdist.include (a list) cannot push the weights out.
+        "sdist": {"force-include": weights},
+    }
+    if not has_own_cmake(project):
+        table["cmake"]["source-dir"] = str(files("aotbuild.cmake"))
+        table["cmake"]["version"] = f">={MINIMUM_CMAKE}"
+        # Compiled models are no extension modules: one wheel serves every Python.
+        table["wheel"]["py-api"] = "py3"
+    return table
+
+
+def has_own_cmake(project: Project) -> bool:
+    """Whether the project brings a CMakeLists.txt of its own."""
+    own_source_dir = project.skbuild.get("cmake", {}).get("source-dir")
+    return own_source_dir is not None or (project.root / "CMakeLists.txt").is_file()
+
+
+def _check_skbuild(project: Project) -> None:
+    if project.skbuild.get("wheel", {}).get("cmake") is False:
+        raise ConfigError(
+            "the project declares models but switches CMake off",
+            where="pyproject.toml: tool.scikit-build.wheel.cmake",
+            why="the models are compiled by the CMake build",
+            fix="remove cmake = false",
+        )

@@ -1,0 +1,9 @@
+"""Runs the compiled models of this package: the standard library and torch, nothing else.
+
+aotbuild copies this directory into each package of compiled models, as ``_runtime``.
+"""
+
+from .errors import ModelLoadError
+from .model import CompiledModel
+
+__all__ = ["CompiledModel", "ModelLoadError"]

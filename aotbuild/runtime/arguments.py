@@ -1,0 +1,150 @@
+"""The slow path of a call: make the arguments what the compiled code expects, or say why not.
+
+The generated module checks the usual case in straight-line code. Only when that fails is this
+asked; it either returns tensors that pass, or raises an error that names the argument.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from .manifest import Dim, Input, Manifest
+
+
+def admit(manifest: Manifest, devices: list[str], values: tuple[Any, ...]) -> list[torch.Tensor]:
+    """Check ``values`` against the inputs of ``manifest``.
+
+    Args:
+        manifest: The model's manifest.
+        devices: Device types that the package has variants for.
+        values: One value for each of ``manifest.inputs``.
+
+    Returns:
+        Plain tensors in the layout that the compiled code reads; copies where they had to be.
+
+    Raises:
+        TypeError: A value is no plain strided tensor, or has the wrong dtype.
+        ValueError: A value is on the wrong device or has a shape that the model does not take.
+    """
+    pairs = list(zip(manifest.inputs, values, strict=True))
+    for spec, value in pairs:
+        _check_kind(_label(manifest, spec), spec, value)
+    first, first_value = pairs[0]
+    for spec, value in pairs:
+        label = _label(manifest, spec)
+        if value.device.type not in devices:
+            raise ValueError(
+                f"{label} is on {value.device}; this package runs on {' or '.join(devices)}. "
+                f'Move it: {spec.name}.to("{devices[0]}")'
+            )
+        if value.device != first_value.device:
+            raise ValueError(
+                f"{label} is on {value.device}, but {first.name!r} is on {first_value.device}. "
+                f'Move it: {spec.name}.to("{first_value.device}")'
+            )
+    sizes: dict[str, tuple[int, str]] = {}
+    for spec, value in pairs:
+        _check_shape(_label(manifest, spec), spec, value, manifest.dims, sizes)
+    return [_laid_out(spec, value) for spec, value in pairs]
+
+
+def refuse_condition(manifest: Manifest, condition: str) -> ValueError:
+    """The error for sizes that a condition of the compiled code excludes."""
+    names = " and ".join(sorted(manifest.dims))
+    return ValueError(
+        f"{manifest.model}(): the sizes of {names} do not fit the compiled code, "
+        f"which needs {condition}. Call it with other sizes"
+    )
+
+
+def _label(manifest: Manifest, spec: Input) -> str:
+    return f"{manifest.model}(): argument {spec.name!r}"
+
+
+def _check_kind(label: str, spec: Input, value: Any) -> None:
+    if type(value) is not torch.Tensor and type(value) is not torch.nn.Parameter:
+        raise TypeError(f"{label} must be a torch.Tensor, got {_kind(value)}. {_convert(spec, value)}")
+    if value.layout is not torch.strided:
+        raise TypeError(
+            f"{label} must be a dense tensor, got layout {value.layout}. "
+            f"Convert it: {spec.name}.to_dense()"
+        )
+    dtype = getattr(torch, spec.dtype)
+    if value.dtype is not dtype:
+        raise TypeError(
+            f"{label} must have dtype {spec.dtype}, got {_short(value.dtype)}. "
+            f"Convert it: {spec.name}.to(torch.{spec.dtype})"
+        )
+
+
+def _kind(value: Any) -> str:
+    kind = type(value)
+    return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
+
+
+def _convert(spec: Input, value: Any) -> str:
+    if isinstance(value, torch.Tensor):
+        return f"Pass a plain tensor: {spec.name}.as_subclass(torch.Tensor)"
+    if value is None:
+        return "It is required"
+    if type(value).__module__ == "numpy":
+        return f"Convert it: torch.from_numpy({spec.name})"
+    if hasattr(value, "__dlpack__"):
+        return f"Convert it: torch.from_dlpack({spec.name})"
+    return f"Convert it: torch.tensor({spec.name}, dtype=torch.{spec.dtype})"
+
+
+def _check_shape(
+    label: str,
+    spec: Input,
+    value: torch.Tensor,
+    dims: dict[str, Dim],
+    sizes: dict[str, tuple[int, str]],
+) -> None:
+    expected = "(" + ", ".join(map(str, spec.shape)) + ("," if len(spec.shape) == 1 else "") + ")"
+    shape = tuple(value.shape)
+    if len(shape) != len(spec.shape):
+        raise ValueError(
+            f"{label} must have {len(spec.shape)} dimensions, {expected}, got {len(shape)}: "
+            f"shape {shape}"
+        )
+    for i, (size, want) in enumerate(zip(shape, spec.shape, strict=True)):
+        if isinstance(want, int):
+            if size != want:
+                raise ValueError(
+                    f"{label} must have shape {expected}, got {shape}: "
+                    f"dimension {i} must be {want}, not {size}"
+                )
+            continue
+        dim = dims[want]
+        if size < dim.min or (dim.max is not None and size > dim.max):
+            raise ValueError(
+                f"{label} has shape {shape}, expected {expected}: {want} is {size}, "
+                f"the compiled model takes {_range(dim)}"
+            )
+        seen, owner = sizes.setdefault(want, (size, spec.name))
+        if size != seen:
+            raise ValueError(
+                f"{label} has shape {shape}, expected {expected}: {want} is {size}, "
+                f"but {seen} in {owner!r}"
+            )
+
+
+def _range(dim: Dim) -> str:
+    return f"{dim.min} or more" if dim.max is None else f"{dim.min} to {dim.max}"
+
+
+def _laid_out(spec: Input, value: torch.Tensor) -> torch.Tensor:
+    value = value.detach().resolve_conj().resolve_neg()
+    order = spec.order
+    if order == sorted(order):
+        return value.contiguous()
+    # permute() to the order in memory, make that contiguous, and permute back
+    inverse = [order.index(i) for i in range(len(order))]
+    return value.permute(order).contiguous().permute(inverse)
+
+
+def _short(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

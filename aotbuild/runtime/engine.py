@@ -1,0 +1,131 @@
+"""Engines: how a compiled library is loaded and run on each type of device.
+
+All that is specific to AOTInductor's runners is here: load, constants in, run. An engine lives as
+long as the process, because torch's runners leak their handles when they go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .errors import ModelLoadError
+
+Run = Callable[[list[torch.Tensor]], list[torch.Tensor]]
+
+
+class Engine:
+    """A loaded library on one device."""
+
+    runner = ""
+    """Name of the class in ``torch._C._aoti``."""
+
+    def __init__(self, library: Path, device: torch.device) -> None:
+        try:
+            self._runner = self._load(getattr(torch._C._aoti, self.runner), library, device)
+        except (RuntimeError, AttributeError) as error:
+            raise ModelLoadError(f"{library}: cannot be loaded: {error}") from error
+        self._constants: dict[str, torch.Tensor] = {}
+        self.run: Run = self._runner.run
+
+    @staticmethod
+    def _load(runner: Callable[..., Any], library: Path, device: torch.device) -> Any:
+        return runner(str(library), 1, str(device))
+
+    @staticmethod
+    def present() -> bool:
+        """Whether this machine and this torch have such a device."""
+        raise NotImplementedError
+
+    @staticmethod
+    def missing(requires: list[str]) -> list[str]:
+        """Those of the required features that the device lacks."""
+        del requires
+        return []
+
+    def constant_names(self) -> set[str]:
+        """Names of the constants that the library expects."""
+        return set(self._runner.get_constant_names_to_original_fqns())
+
+    def set_constants(self, constants: dict[str, torch.Tensor]) -> None:
+        """Hand the constants to the library, which uses them in place, without a copy."""
+        self._constants = constants  # the library holds no reference of its own
+        self._runner.update_constant_buffer(constants, False, True, True)  # noqa: FBT003
+
+
+class CpuEngine(Engine):
+    """The CPU."""
+
+    runner = "AOTIModelContainerRunnerCpu"
+
+    @staticmethod
+    def _load(runner: Callable[..., Any], library: Path, device: torch.device) -> Any:
+        del device
+        return runner(str(library), 1)
+
+    @staticmethod
+    def present() -> bool:
+        return True
+
+    @staticmethod
+    def missing(requires: list[str]) -> list[str]:
+        has = cpu_features()
+        return [feature for feature in requires if not has.get(feature)]
+
+
+class CudaEngine(Engine):
+    """An NVIDIA or AMD GPU."""
+
+    runner = "AOTIModelContainerRunnerCuda"
+
+    @staticmethod
+    def present() -> bool:
+        return torch.cuda.is_available()
+
+
+class XpuEngine(Engine):
+    """An Intel GPU."""
+
+    runner = "AOTIModelContainerRunnerXpu"
+
+    @staticmethod
+    def present() -> bool:
+        return torch.xpu.is_available()
+
+
+class MpsEngine(Engine):
+    """An Apple GPU."""
+
+    runner = "AOTIModelContainerRunnerMps"
+
+    @staticmethod
+    def _load(runner: Callable[..., Any], library: Path, device: torch.device) -> Any:
+        del device
+        return runner(str(library), 1)
+
+    @staticmethod
+    def present() -> bool:
+        return torch.backends.mps.is_available()
+
+
+ENGINES: dict[str, type[Engine]] = {
+    "cuda": CudaEngine,
+    "xpu": XpuEngine,
+    "mps": MpsEngine,
+    "cpu": CpuEngine,
+}
+"""The engine for each type of device, the preferred one first."""
+
+
+def cpu_features() -> dict[str, Any]:
+    """Features of this CPU, by the names of ``torch.cpu.get_capabilities``."""
+    if hasattr(torch.cpu, "get_capabilities"):
+        return dict(torch.cpu.get_capabilities())
+    # Before torch 2.13 only the level is known. It implies the features of its x86-64 level.
+    level = torch.backends.cpu.get_cpu_capability()
+    v3 = level in {"AVX2", "AVX512"}
+    names = ("avx", "avx2", "bmi", "bmi2", "f16c", "fma3", "lzcnt")
+    return dict.fromkeys(names, v3)

@@ -1,0 +1,7 @@
+"""Errors of loading a compiled model. A wrong call is a TypeError or a ValueError."""
+
+from __future__ import annotations
+
+
+class ModelLoadError(ImportError):
+    """The compiled model cannot be loaded on this machine or with this torch."""

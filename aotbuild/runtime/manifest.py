@@ -1,0 +1,154 @@
+"""The manifest of a compiled model, ``<model>/model.json``: what it takes, returns and needs.
+
+Readable without torch. The build writes it with the same classes that read it here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .errors import ModelLoadError
+
+FORMAT = 1
+"""Version of the manifest; one with another number is refused."""
+
+
+@dataclass(frozen=True)
+class Dim:
+    """A dynamic dimension."""
+
+    min: int
+    max: int | None
+    """Largest size, or None when there is no upper limit."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """A tensor that the model takes."""
+
+    name: str
+    dtype: str
+    shape: list[int | str]
+    """Sizes; a name stands for an entry of ``dims``."""
+    order: list[int]
+    """Stride order: the dimensions from the outermost to the innermost in memory."""
+    keyword_only: bool = False
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A weight of a compiled library, and where its bytes are in the weights file."""
+
+    name: str
+    """Name inside the library."""
+    fqn: str
+    """Name in the module's state dict."""
+    tensor: str
+    """Name in the weights file, whose data may serve several constants."""
+    dtype: str
+    shape: list[int]
+    stride: list[int]
+    offset: int
+    """Byte offset in the weights file."""
+    size: int
+    """Bytes of storage."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """The model compiled for one target."""
+
+    target: str
+    device: str
+    library: str
+    """Shared library, relative to the package."""
+    size: int
+    sha256: str
+    requires: list[str]
+    """CPU features that the library uses, by the names of ``torch.cpu.get_capabilities``."""
+    constants: list[Constant]
+    compiled: dict[str, Any] = field(default_factory=dict)
+    """How it was compiled: versions, options, the ranges it was found to accept."""
+    verified: dict[str, Any] = field(default_factory=dict)
+    """What the comparison with the eager model gave."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The weights file, shared by all models of the package."""
+
+    file: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A compiled model."""
+
+    model: str
+    source: str
+    torch: str
+    """The range of torch versions that can run the libraries."""
+    inputs: list[Input]
+    in_spec: dict[str, Any]
+    """How the arguments nest; the leaves are positions in ``inputs``."""
+    outputs: dict[str, Any]
+    """How the outputs nest; the leaves say what they are."""
+    dims: dict[str, Dim]
+    declared: dict[str, Dim]
+    """The ranges of pyproject.toml, where the compiled code accepts less."""
+    conditions: list[str]
+    """What else must hold between sizes, as Python expressions; the generated module checks it."""
+    variants: list[Variant]
+    weights: Weights
+    format: int = FORMAT
+
+    def to_json(self) -> str:
+        """The text of ``model.json``."""
+        fields = dataclasses.asdict(self)
+        return json.dumps({"format": fields.pop("format"), **fields}, indent=1) + "\n"
+
+    @classmethod
+    def read(cls, path: Path) -> Manifest:
+        """Read ``model.json``.
+
+        Raises:
+            ModelLoadError: The file is missing, damaged or of another format.
+        """
+        try:
+            table = json.loads(path.read_text(encoding="utf-8"))
+            found = table["format"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ModelLoadError(
+                f"{path}: the manifest cannot be read ({error}); install the package again"
+            ) from error
+        if found != FORMAT:
+            raise ModelLoadError(
+                f"{path}: manifest format {found!r}, this runtime reads {FORMAT}; "
+                "install the package again"
+            )
+        try:
+            return cls(
+                **{
+                    **table,
+                    "inputs": [Input(**entry) for entry in table["inputs"]],
+                    "dims": {name: Dim(**entry) for name, entry in table["dims"].items()},
+                    "declared": {name: Dim(**entry) for name, entry in table["declared"].items()},
+                    "variants": [_variant(entry) for entry in table["variants"]],
+                    "weights": Weights(**table["weights"]),
+                }
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ModelLoadError(
+                f"{path}: the manifest is damaged ({error}); install the package again"
+            ) from error
+
+
+def _variant(entry: dict[str, Any]) -> Variant:
+    constants = [Constant(**constant) for constant in entry["constants"]]
+    return Variant(**{**entry, "constants": constants})

@@ -1,0 +1,199 @@
+"""The callable that a package offers for each compiled model."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import threading
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+
+from .arguments import admit, refuse_condition
+from .engine import ENGINES, Run
+from .errors import ModelLoadError
+from .manifest import Manifest, Variant
+from .weights import open_weights
+
+_DEVICE_VARIABLE = "AOTBUILD_DEVICE"
+
+
+class CompiledModel:
+    """A model compiled ahead of time; call it with tensors as the model's ``forward()``.
+
+    The first tensor's device chooses the variant. Gradients are not recorded.
+
+    Args:
+        directory: Where ``model.json`` is; the weights file is beside that directory.
+
+    Raises:
+        ModelLoadError: No variant can run on this machine with this torch.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._package = directory.parent
+        self._manifest = Manifest.read(directory / "model.json")
+        self._lock = threading.Lock()
+        self._runs = _Runs(self)
+        self.__name__ = self._manifest.model
+        self.__signature__ = inspect.signature(self.forward)
+        self._runs[self._default_device()]
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the model; the generated class of each model overrides this."""
+        raise NotImplementedError
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return self.forward(*args, **kwargs)
+        except TypeError:
+            # Binding fails before forward() runs; Python's message counts self and can leave
+            # the argument unnamed.
+            self._explain_binding(args, kwargs)
+            raise
+
+    def __repr__(self) -> str:
+        inputs = ", ".join(f"{i.name}: {i.dtype}{i.shape}" for i in self._manifest.inputs)
+        targets = ", ".join(variant.target for variant in self._manifest.variants)
+        return f"<compiled model {self._manifest.model}({inputs}) for {targets}>"
+
+    def __reduce__(self) -> str:
+        return self._manifest.model  # pickled by its import path
+
+    @property
+    def device(self) -> torch.device:
+        """The device that the model was loaded for first."""
+        return next(iter(self._runs))
+
+    def _admit(self, *values: Any) -> list[torch.Tensor]:
+        devices = [variant.device for variant in self._manifest.variants]
+        return admit(self._manifest, devices, values)
+
+    def _refuse(self, condition: str) -> NoReturn:
+        raise refuse_condition(self._manifest, condition)
+
+    def _explain_binding(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        parameters = self.__signature__.parameters
+        name = self._manifest.model
+        takes = f"it takes {', '.join(parameters)}"
+        for given in kwargs:
+            if given not in parameters:
+                raise TypeError(f"{name}() has no argument {given!r}; {takes}") from None
+        positional = [p.name for p in parameters.values() if p.kind is not p.KEYWORD_ONLY]
+        if len(args) > len(positional):
+            raise TypeError(
+                f"{name}() takes {len(positional)} positional arguments "
+                f"({', '.join(positional)}), got {len(args)}; {takes}"
+            ) from None
+        for twice in positional[: len(args)]:
+            if twice in kwargs:
+                raise TypeError(f"{name}() got argument {twice!r} twice; {takes}") from None
+        for missing in parameters:
+            if missing not in positional[: len(args)] and missing not in kwargs:
+                raise TypeError(f"{name}() misses argument {missing!r}; {takes}") from None
+
+    def _default_device(self) -> torch.device:
+        built = [variant.device for variant in self._manifest.variants]
+        wanted = os.environ.get(_DEVICE_VARIABLE)
+        if wanted:
+            try:
+                device = torch.device(wanted)
+            except RuntimeError:
+                device = None
+            if device is None or device.type not in built:
+                raise ModelLoadError(
+                    f"{_DEVICE_VARIABLE}={wanted}: {self._manifest.model} was compiled for "
+                    f"{', '.join(built)}; set it to one of these, or unset it"
+                )
+            return _indexed(device)
+        for kind, engine in ENGINES.items():
+            if kind in built and engine.present():
+                return _indexed(torch.device(kind))
+        raise self._no_variant(None)
+
+    def _load(self, device: torch.device) -> Run:
+        """Load the variant for ``device``."""
+        for variant in self._manifest.variants:
+            if variant.device == device.type and self._unfit(variant) is None:
+                return self._load_variant(variant, device)
+        raise self._no_variant(device)
+
+    def _load_variant(self, variant: Variant, device: torch.device) -> Run:
+        library = self._package / variant.library
+        size = library.stat().st_size if library.is_file() else -1
+        if size != variant.size:
+            state = "is missing" if size < 0 else f"has {size} bytes instead of {variant.size}"
+            raise ModelLoadError(f"{library} {state}; install the package again")
+        engine = ENGINES[variant.device](library, device)
+        constants = {constant.name: constant for constant in variant.constants}
+        if engine.constant_names() != set(constants):  # a missing one would crash in the first run
+            raise ModelLoadError(
+                f"{library}: its constants are not those of the manifest; install the package again"
+            )
+        weights = open_weights(self._package, self._manifest.weights)
+        engine.set_constants({name: weights.tensor(c).to(device) for name, c in constants.items()})
+        return engine.run
+
+    def _unfit(self, variant: Variant) -> str | None:
+        """Why ``variant`` cannot run here, or None."""
+        if not _in_range(torch.__version__, self._manifest.torch):
+            return f"it needs torch{self._manifest.torch}, this is torch {torch.__version__}"
+        engine = ENGINES[variant.device]
+        if not engine.present():
+            return f"there is no {variant.device} device, or this torch does not support it"
+        missing = engine.missing(variant.requires)
+        if missing:
+            return f"this {variant.device.upper()} lacks {', '.join(missing)}"
+        return None
+
+    def _no_variant(self, device: torch.device | None) -> ModelLoadError:
+        lines = [
+            f"  {variant.target}: {self._unfit(variant) or f'is for {variant.device}'}"
+            for variant in self._manifest.variants
+        ]
+        where = f"on {device}" if device else "here"
+        return ModelLoadError(
+            f"no variant of {self._manifest.model} can run {where}:\n"
+            + "\n".join(lines)
+            + "\nInstall the matching torch, use another machine, or build the package for this one"
+        )
+
+
+class _Runs(dict[torch.device, Run]):
+    """The loaded variants by device; one that is missing is loaded when it is asked for."""
+
+    def __init__(self, model: CompiledModel) -> None:
+        super().__init__()
+        self._model = model
+
+    def __missing__(self, device: torch.device) -> Run:
+        with self._model._lock:
+            if device not in self:
+                self[device] = self._model._load(device)
+            return self[device]
+
+
+def _indexed(device: torch.device) -> torch.device:
+    """The device as tensors on it name it: ``cuda`` becomes ``cuda:0``."""
+    return torch.empty(0, device=device).device
+
+
+def _in_range(version: str, allowed: str) -> bool:
+    """Whether a torch version lies in a range such as ``>=2.13,<2.14``, which the build wrote."""
+    found = _release(version)
+    for part in allowed.split(","):
+        bound = _release(part.lstrip("<>="))
+        if not (found >= bound if part.startswith(">=") else found < bound):
+            return False
+    return True
+
+
+def _release(version: str) -> tuple[int, ...]:
+    numbers = []
+    for part in version.split("+")[0].split("."):
+        digits = part[: len(part) - len(part.lstrip("0123456789"))]
+        if not digits:
+            break
+        numbers.append(int(digits))
+    return tuple(numbers[:2])

@@ -1,0 +1,51 @@
+"""The weights file, mapped: processes share its pages, and nothing is read before it is used."""
+
+from __future__ import annotations
+
+import functools
+import mmap
+from pathlib import Path
+
+import torch
+
+from .errors import ModelLoadError
+from .manifest import Constant, Weights
+
+
+class WeightsFile:
+    """A mapped weights file."""
+
+    def __init__(self, path: Path, size: int) -> None:
+        try:
+            with path.open("rb") as file:
+                # A private mapping: torch has no read-only tensors, and should anything write to
+                # one, it gets its own copy of that page and the file stays as it is.
+                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        except (OSError, ValueError) as error:
+            raise ModelLoadError(
+                f"{path}: the weights cannot be mapped ({error}); install the package again"
+            ) from error
+        if len(self._map) != size:
+            raise ModelLoadError(
+                f"{path}: the weights have {len(self._map)} bytes, the manifest says {size}; "
+                "install the package again"
+            )
+
+    def tensor(self, constant: Constant) -> torch.Tensor:
+        """The tensor of ``constant``, over the mapped bytes."""
+        dtype = getattr(torch, constant.dtype)
+        if constant.size == 0:
+            return torch.empty_strided(constant.shape, constant.stride, dtype=dtype)
+        count = constant.size // dtype.itemsize
+        flat = torch.frombuffer(self._map, dtype=dtype, count=count, offset=constant.offset)
+        return flat.as_strided(constant.shape, constant.stride)
+
+
+@functools.cache
+def _open(path: Path, size: int) -> WeightsFile:
+    return WeightsFile(path, size)
+
+
+def open_weights(package: Path, weights: Weights) -> WeightsFile:
+    """The weights file of a package, mapped once for all its models."""
+    return _open(package / weights.file, weights.size)

@@ -1,0 +1,124 @@
+#[=======================================================================[.rst:
+AotBuild
+--------
+
+Compiles the PyTorch models that ``[tool.aotbuild]`` of a project's pyproject.toml declares and
+installs them as an import package.
+
+.. command:: aotbuild_add_models
+
+  ``aotbuild_add_models()`` adds every declared model.
+
+.. command:: aotbuild_add_model
+
+  ``aotbuild_add_model(<name>)`` adds the model ``tool.aotbuild.models.<name>``; call it once for
+  each model that the wheel shall hold.
+
+Both only note the names. At the end of the top-level CMakeLists.txt the build is planned once for
+all of them: a custom command for each step of each model, the target ``aotbuild_models`` (built by
+default) and an install rule for the package.
+
+.. variable:: AOTBUILD_PROJECT_DIR
+
+  Directory of the pyproject.toml. The aotbuild hook sets it; the default is ``CMAKE_SOURCE_DIR``.
+#]=======================================================================]
+
+include_guard(GLOBAL)
+
+if(CMAKE_VERSION VERSION_LESS 3.20)
+  message(FATAL_ERROR "AotBuild needs CMake 3.20 or newer; this is ${CMAKE_VERSION}. "
+                      "Set tool.scikit-build.cmake.version to \">=3.20\".")
+endif()
+
+function(aotbuild_add_models)
+  if(ARGC GREATER 0)
+    message(FATAL_ERROR "aotbuild_add_models() takes no arguments; "
+                        "to add one model, write aotbuild_add_model(${ARGV0}).")
+  endif()
+  _aotbuild_request(--all)
+endfunction()
+
+function(aotbuild_add_model name)
+  if(ARGC GREATER 1)
+    message(FATAL_ERROR "aotbuild_add_model(${name} ...) takes one name; "
+                        "call it once for each model.")
+  endif()
+  _aotbuild_request("${name}")
+endfunction()
+
+# Note a model, and plan when the top-level CMakeLists.txt has been read: only then are all known.
+function(_aotbuild_request name)
+  get_property(requested GLOBAL PROPERTY _AOTBUILD_REQUESTED)
+  if(NOT requested)
+    cmake_language(DEFER DIRECTORY "${CMAKE_SOURCE_DIR}" CALL _aotbuild_plan)
+  endif()
+  if(NOT name IN_LIST requested)
+    set_property(GLOBAL APPEND PROPERTY _AOTBUILD_REQUESTED "${name}")
+  endif()
+endfunction()
+
+function(_aotbuild_plan)
+  find_package(Python 3.11 COMPONENTS Interpreter REQUIRED)
+  if(NOT DEFINED AOTBUILD_PROJECT_DIR)
+    set(AOTBUILD_PROJECT_DIR "${CMAKE_SOURCE_DIR}")
+  endif()
+  get_property(requested GLOBAL PROPERTY _AOTBUILD_REQUESTED)
+  set(build_dir "${CMAKE_BINARY_DIR}/aotbuild")
+  file(MAKE_DIRECTORY "${build_dir}")
+  # -P keeps the working directory out of sys.path; the environment of the build stays (no -I).
+  set(aotbuild "${Python_EXECUTABLE}" -P -m aotbuild.build)
+
+  execute_process(
+    COMMAND ${aotbuild} plan "${AOTBUILD_PROJECT_DIR}" ${requested}
+    WORKING_DIRECTORY "${build_dir}"
+    RESULT_VARIABLE failed)
+  if(failed)
+    message(FATAL_ERROR "The compiled models could not be planned; the reason is above.")
+  endif()
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS
+                                         "${AOTBUILD_PROJECT_DIR}/pyproject.toml")
+
+  file(READ "${build_dir}/plan.json" plan)
+  string(JSON last_command LENGTH "${plan}" commands)
+  math(EXPR last_command "${last_command} - 1")
+  foreach(i RANGE ${last_command})
+    string(JSON command GET "${plan}" commands ${i})
+    string(JSON step GET "${command}" step)
+    string(JSON comment GET "${command}" comment)
+    string(JSON spec GET "${command}" spec)
+    _aotbuild_files("${command}" outputs outputs)
+    _aotbuild_files("${command}" depends depends)
+    list(GET outputs 0 first_output)
+    add_custom_command(
+      OUTPUT ${outputs}
+      DEPENDS "${build_dir}/${spec}" ${depends}
+      DEPFILE "${first_output}.d"
+      COMMAND ${aotbuild} ${step} "${spec}"
+      WORKING_DIRECTORY "${build_dir}"
+      COMMENT "${comment}"
+      VERBATIM)
+  endforeach()
+  # The outputs of the last command, the bundle, need those of all others.
+  add_custom_target(aotbuild_models ALL DEPENDS ${outputs})
+
+  string(JSON package_dir GET "${plan}" package-dir)
+  string(JSON destination GET "${plan}" destination)
+  if(DEFINED SKBUILD_PLATLIB_DIR)
+    set(destination "${SKBUILD_PLATLIB_DIR}/${destination}")
+  endif()
+  install(DIRECTORY "${build_dir}/${package_dir}/" DESTINATION "${destination}")
+endfunction()
+
+# A list of files in a command of the plan, made absolute.
+function(_aotbuild_files command key result)
+  set(files "")
+  string(JSON count LENGTH "${command}" ${key})
+  if(count GREATER 0)
+    math(EXPR last "${count} - 1")
+    foreach(i RANGE ${last})
+      string(JSON file GET "${command}" ${key} ${i})
+      list(APPEND files "${CMAKE_BINARY_DIR}/aotbuild/${file}")
+    endforeach()
+  endif()
+  set(${result} "${files}" PARENT_SCOPE)
+endfunction()

@@ -1,0 +1,48 @@
+"""Step bundle: all models become the import package that is installed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from aotbuild.build.files import replacing_directory, write_depfile, write_text
+from aotbuild.build.package import Part, write_package
+from aotbuild.build.spec import BundleSpec, read_spec
+from aotbuild.runtime.manifest import Manifest
+
+
+def run(spec_file: Path) -> None:
+    """Run the step; the specification is a ``BundleSpec``."""
+    spec = read_spec(BundleSpec, spec_file)
+    parts = [
+        Part(
+            model.name,
+            model.source,
+            Path(model.exported),
+            [
+                (Path(path), json.loads((Path(path) / "verified.json").read_text("utf-8")))
+                for path in model.variants
+            ],
+        )
+        for model in spec.models
+    ]
+    with replacing_directory(Path(spec.output)) as directory:
+        manifests = write_package(directory, spec.package, parts)
+    summary = [_summary(manifest) for manifest in manifests]
+    sys.stdout.write("\n".join(summary) + "\n")
+    write_text(Path("bundled.json"), json.dumps({"models": summary}, indent=1) + "\n")
+    write_depfile(Path("bundled.json"), [])
+
+
+def _summary(manifest: Manifest) -> str:
+    """One line about a model, for the build log."""
+    weights = sum(
+        {c.tensor: c.size for variant in manifest.variants for c in variant.constants}.values()
+    )
+    variants = ", ".join(
+        f"{variant.target} ({variant.size / 1000:.0f} kB, largest error "
+        f"{variant.verified.get('largest-error', 0.0):.2g})"
+        for variant in manifest.variants
+    )
+    return f"aotbuild: {manifest.model}: {variants}; weights {weights / 1000:.0f} kB"

@@ -1,0 +1,131 @@
+"""The call spec: how arguments become the flat inputs of a library, and its flat outputs a result.
+
+Nesting is told in plain tables that JSON can hold and that are read without torch:
+
+- ``{"type": "tensor", "index": 0}``: the input or output at that position
+- ``{"type": "int" | "bool", "index": 1}``: an output that comes back as a 0-dim tensor
+- ``{"type": "constant", "value": ...}``: None, a bool, an int, a float or a string
+- ``{"type": "list" | "tuple", "items": [...]}``
+- ``{"type": "dict" | "OrderedDict", "keys": [...], "items": [...]}``
+- ``{"type": "namedtuple", "class": "module:Name", "fields": [...], "items": [...]}``
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import OrderedDict, namedtuple
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.export.graph_signature import ConstantArgument, SymBoolArgument, SymIntArgument
+from torch.utils import _pytree as pytree
+
+from aotbuild.build.files import write_text
+from aotbuild.errors import ExportError
+from aotbuild.runtime.manifest import Dim, Input
+
+
+@dataclass(frozen=True)
+class CallSpec:
+    """What a model takes and returns."""
+
+    inputs: list[Input]
+    in_spec: dict[str, Any]
+    outputs: dict[str, Any]
+    dims: dict[str, Dim]
+    """The declared ranges."""
+    example: dict[str, int]
+    """The size of each dimension that the program was traced with."""
+
+    def write(self, path: Path) -> None:
+        """Write as JSON."""
+        write_text(path, json.dumps(dataclasses.asdict(self), indent=1) + "\n")
+
+    @classmethod
+    def read(cls, path: Path) -> CallSpec:
+        """Read what ``write`` wrote."""
+        table = json.loads(path.read_text(encoding="utf-8"))
+        return cls(
+            inputs=[Input(**entry) for entry in table["inputs"]],
+            in_spec=table["in_spec"],
+            outputs=table["outputs"],
+            dims={name: Dim(**entry) for name, entry in table["dims"].items()},
+            example=table["example"],
+        )
+
+
+def output_tree(program: torch.export.ExportedProgram, where: str) -> dict[str, Any]:
+    """How the outputs of a program nest.
+
+    Raises:
+        ExportError: An output is of a type that cannot be rebuilt.
+    """
+    leaves = _output_leaves(program, where)
+    return _tree(program.call_spec.out_spec, leaves, where)
+
+
+def _output_leaves(program: torch.export.ExportedProgram, where: str) -> Iterator[dict[str, Any]]:
+    index = 0
+    names = {
+        node.name: node.meta.get("val") for node in program.graph.nodes if "val" in node.meta
+    }
+    for spec in program.graph_signature.output_specs:
+        if spec.kind is not torch.export.graph_signature.OutputKind.USER_OUTPUT:
+            continue
+        argument = spec.arg
+        if isinstance(argument, ConstantArgument):
+            if not isinstance(argument.value, bool | int | float | str | None):
+                raise ExportError(
+                    f"an output is a constant of type {type(argument.value).__name__}",
+                    where=where,
+                    fix="return tensors, numbers, strings or None",
+                )
+            yield {"type": "constant", "value": argument.value}
+            continue
+        if isinstance(argument, SymIntArgument):
+            yield {"type": "int", "index": index}
+        elif isinstance(argument, SymBoolArgument):
+            yield {"type": "bool", "index": index}
+        elif isinstance(argument, torch.export.graph_signature.TensorArgument):
+            value = names[argument.name]
+            yield {
+                "type": "tensor",
+                "index": index,
+                "dtype": str(value.dtype).removeprefix("torch."),
+                "shape": [s if isinstance(s, int) else str(s) for s in value.shape],
+            }
+        else:
+            raise ExportError(
+                f"an output is a {type(argument).__name__}, which cannot be returned",
+                where=where,
+                fix="return a tensor instead: torch.tensor(value)",
+            )
+        index += 1
+
+
+def _tree(spec: Any, leaves: Iterator[dict[str, Any]], where: str) -> dict[str, Any]:
+    if spec.is_leaf():
+        return next(leaves)
+    kind = spec.type
+    items = [_tree(child, leaves, where) for child in spec.children()]
+    if kind is list or kind is tuple:
+        return {"type": kind.__name__, "items": items}
+    if kind is dict or kind is OrderedDict:
+        keys = list(spec.context)
+        if all(isinstance(key, str | int | bool | None) for key in keys):
+            return {"type": kind.__name__, "keys": keys, "items": items}
+    if kind is namedtuple or pytree.is_namedtuple_class(kind):
+        cls = spec.context if kind is namedtuple else kind  # torch keeps the class as context
+        name = f"{cls.__module__}:{cls.__qualname__}"
+        return {"type": "namedtuple", "class": name, "fields": list(cls._fields), "items": items}
+    raise ExportError(
+        f"the model returns a {kind.__module__}.{kind.__qualname__}",
+        where=where,
+        why="compiled models return tensors, numbers, strings and None in tuples, lists, "
+        "dicts and namedtuples",
+        fix="return one of these, for example a dict",
+    )

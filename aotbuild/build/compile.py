@@ -1,0 +1,172 @@
+"""Step compile: a program and a target become a shared library, its weights and a build record."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils import _pytree as pytree
+
+from aotbuild.build.callspec import CallSpec
+from aotbuild.build.files import replacing, scratch, write_depfile, write_text
+from aotbuild.build.inductor import Compiled, compile_library
+from aotbuild.build.ranges import compiled_ranges
+from aotbuild.build.spec import CompileSpec, read_spec
+from aotbuild.build.target import TARGETS
+from aotbuild.build.weights_file import describe, write_weights
+from aotbuild.config.parse import located
+from aotbuild.errors import AotBuildError, CompileError, warn
+from aotbuild.runtime.manifest import Constant, Dim
+from aotbuild.toolchain import find_cxx
+
+
+@dataclass(frozen=True)
+class BuildRecord:
+    """What the other steps need to know about a compiled library."""
+
+    target: str
+    dims: dict[str, Dim]
+    """The ranges that the compiled code accepts."""
+    conditions: list[str]
+    constants: list[Constant]
+    """Offsets are those in this variant's own weights file."""
+    proxy_nodes: bool
+    """Whether the runner needs ``library.json``."""
+    compiled: dict[str, Any]
+    """How it was compiled, for the manifest."""
+
+    def write(self, path: Path) -> None:
+        """Write as JSON."""
+        write_text(path, json.dumps(dataclasses.asdict(self), indent=1) + "\n")
+
+    @classmethod
+    def read(cls, path: Path) -> BuildRecord:
+        """Read what ``write`` wrote."""
+        table = json.loads(path.read_text(encoding="utf-8"))
+        table["dims"] = {name: Dim(**entry) for name, entry in table["dims"].items()}
+        table["constants"] = [Constant(**entry) for entry in table["constants"]]
+        return cls(**table)
+
+
+def run(spec_file: Path) -> None:
+    """Run the step; the specification is a ``CompileSpec``."""
+    spec = read_spec(CompileSpec, spec_file)
+    exported, output = Path(spec.exported), Path(spec.output)
+    where = located(f"tool.aotbuild.models.{spec.name}")
+    target = TARGETS[spec.target]
+    call = CallSpec.read(exported / "call.json")
+    program = torch.export.load(exported / "program.pt2")
+    with scratch(output.resolve()) as directory:
+        # Inductor's own cache would outlive the build, and hold paths of it.
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(directory / "cache")
+        graph = _graph(program)
+        if program.example_inputs is None:
+            raise CompileError("the exported program has no example inputs", where=where)
+        try:
+            compiled = compile_library(
+                graph, program.example_inputs, target, find_cxx(), directory
+            )
+        except AotBuildError as error:
+            error.where = error.where or where
+            raise
+        ranges = compiled_ranges(graph, call.inputs, call.dims, call.example)
+        record = _record_constants(compiled, output, where)
+        library = output / "library.so"
+        with replacing(library) as temporary:
+            shutil.copyfile(compiled.library, temporary)
+        proxy = output / "library.json"
+        proxy.unlink(missing_ok=True)
+        if compiled.proxy_nodes:
+            shutil.copyfile(compiled.proxy_nodes, proxy)
+    for name, dim in ranges.dims.items():
+        if dim != call.dims[name]:
+            _warn_narrowed(spec.name, name, call.dims[name], dim)
+    BuildRecord(
+        target=target.name,
+        dims=ranges.dims,
+        conditions=ranges.conditions,
+        constants=record,
+        proxy_nodes=proxy.exists(),
+        compiled={"torch": torch.__version__, "march": target.march, "options": compiled.options},
+    ).write(output / "compiled.json")
+    write_depfile(output / "compiled.json", [])
+
+
+def _graph(program: torch.export.ExportedProgram) -> torch.fx.GraphModule:
+    """A fresh module of the program that returns only what the library computes."""
+    takes = inspect.signature(program.module).parameters
+    module = program.module(**({"check_guards": False} if "check_guards" in takes else {}))
+    assert isinstance(module, torch.fx.GraphModule)  # noqa: S101
+    output = module.graph.output_node()
+    # Constant outputs (None, strings, numbers) do not compile; the call spec puts them back.
+    computed = [value for value in output.args[0] if isinstance(value, torch.fx.Node)]  # type: ignore[union-attr]
+    output.args = (tuple(computed),)
+    codegen: Any = module.graph._codegen
+    out_spec = pytree.tree_flatten([0] * len(computed))[1]
+    codegen.pytree_info = codegen.pytree_info._replace(out_spec=out_spec)
+    module.recompile()
+    return module
+
+
+_FIELD = re.compile(
+    r'constants_info_\[(\d+)\]\.(name|original_fqn|shape|stride)\s*=\s*'
+    r'(?:"((?:[^"\\]|\\.)*)"|\{([^}]*)\})'
+)
+
+
+def _record_constants(compiled: Compiled, output: Path, where: str) -> list[Constant]:
+    """Write the weights file of this variant, and tell its constants by the library's names.
+
+    The names, sizes and strides that the library expects are in its generated source. Nothing
+    checks them at run time: other strides give garbage, a missing constant a crash.
+    """
+    fields: dict[int, dict[str, str]] = {}
+    for index, key, text, numbers in _FIELD.findall(compiled.source.read_text(encoding="utf-8")):
+        fields.setdefault(int(index), {})[key] = text or numbers
+    expected = [entry for _, entry in sorted(fields.items())]
+    tensors = {}
+    for entry in expected:
+        tensor = compiled.constants.get(entry["original_fqn"])
+        fits = tensor is not None and (
+            _numbers(entry["shape"]) == list(tensor.shape)
+            and _numbers(entry["stride"]) == list(tensor.stride())
+        )
+        if tensor is None or not fits or entry["original_fqn"] in tensors:
+            raise CompileError(
+                f"the library's constant {entry['name']} is not the model's "
+                f"{entry['original_fqn']}",
+                where=where,
+                fix="report it to the aotbuild project with the model's code",
+            )
+        tensors[entry["original_fqn"]] = tensor
+    entries = write_weights(output / "weights.safetensors", tensors)
+    return [
+        describe(told["name"], told["original_fqn"], tensors[told["original_fqn"]], entry)
+        for told, entry in zip(expected, entries, strict=True)
+    ]
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(number.strip().removesuffix("L")) for number in text.split(",") if number.strip()]
+
+
+def _warn_narrowed(model: str, name: str, declared: Dim, found: Dim) -> None:
+    def told(dim: Dim) -> str:
+        return f"{dim.min} to {'any size' if dim.max is None else dim.max}"
+
+    warn(
+        f"{model} will accept {name} from {told(found)}, not {told(declared)}",
+        where=located(f"tool.aotbuild.models.{model}.dims.{name}"),
+        why="Inductor specialised the code for this part of the range",
+        fix=f"declare min = {found.min}"
+        + (f", max = {found.max}" if found.max is not None else "")
+        + f", or give another example size (tool.aotbuild.models.{model}.dims.{name}.example)",
+    )

@@ -1,0 +1,95 @@
+"""Example inputs: the sizes at which a model is traced and verified, and tensors of those sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+
+from aotbuild.config.schema import Dim, Model, TensorInput
+
+_SEED = 20240613
+_FIRST_SIZE = 4
+_UNLIMITED = 4
+"""How many times the example a dimension without an upper limit is tried with."""
+
+
+def example_sizes(dims: Mapping[str, Dim]) -> dict[str, int]:
+    """A size for each dimension to trace with: inside its range, at least 2, all different.
+
+    Different sizes keep two dimensions from looking like one.
+    """
+    sizes: dict[str, int] = {name: dim.example for name, dim in dims.items() if dim.example}
+    for name, dim in dims.items():
+        if name in sizes:
+            continue
+        low = max(dim.min, 2)
+        high = dim.max if dim.max is not None else max(low, _FIRST_SIZE) + len(dims)
+        preferred = max(low, min(_FIRST_SIZE, high))
+        candidates = [*range(preferred, high + 1), *range(low, preferred)]
+        free = (size for size in candidates if size not in sizes.values())
+        sizes[name] = next(free, preferred)
+    return sizes
+
+
+def verification_sizes(
+    ranges: Mapping[str, tuple[int, int | None]], example: Mapping[str, int]
+) -> dict[str, dict[str, int]]:
+    """The cases to verify: the example, all dimensions at their smallest, each at its largest.
+
+    Args:
+        ranges: Smallest and largest size of each dimension.
+        example: Size of each dimension in the example.
+
+    Returns:
+        Sizes by a name of the case, such as ``batch = 256``.
+    """
+    cases = {"the example": dict(example)}
+    if ranges:
+        smallest = {name: low for name, (low, _) in ranges.items()}
+        cases[_named(smallest)] = smallest
+    for name, (_, high) in ranges.items():
+        largest = high if high is not None else _UNLIMITED * example[name] + 1
+        cases[_named({name: largest})] = {**example, name: largest}
+    return cases
+
+
+def example_inputs(
+    model: Model, sizes: Mapping[str, int], device: torch.device
+) -> dict[str, torch.Tensor]:
+    """Tensors for the inputs of ``model``, the same in every process.
+
+    Floating-point values are drawn from the normal distribution; integers are 0 or 1, which are
+    indices of every table and values of every mask.
+    """
+    generator = torch.Generator().manual_seed(_SEED)
+    return {
+        name: _example_tensor(spec, sizes, generator).to(device)
+        for name, spec in model.inputs.items()
+    }
+
+
+def input_bytes(model: Model, sizes: Mapping[str, int]) -> int:
+    """Memory of the inputs at ``sizes``, in bytes."""
+    total = 0
+    for spec in model.inputs.values():
+        count = 1
+        for size in spec.shape:
+            count *= size if isinstance(size, int) else sizes[size]
+        total += count * getattr(torch, spec.dtype).itemsize
+    return total
+
+
+def _example_tensor(
+    spec: TensorInput, sizes: Mapping[str, int], generator: torch.Generator
+) -> torch.Tensor:
+    shape = [size if isinstance(size, int) else sizes[size] for size in spec.shape]
+    dtype: torch.dtype = getattr(torch, spec.dtype)
+    if dtype.is_floating_point or dtype.is_complex:
+        exact = dtype if dtype.itemsize >= 4 else torch.float32
+        return torch.randn(shape, dtype=exact, generator=generator).to(dtype)
+    return torch.randint(0, 2, shape, generator=generator).to(dtype)
+
+
+def _named(sizes: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} = {size}" for name, size in sizes.items())

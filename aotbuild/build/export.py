@@ -1,0 +1,247 @@
+"""Step export: source, weights and inputs become a program, a call spec and reference outputs."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils import _pytree as pytree
+
+from aotbuild.build.callspec import CallSpec, output_tree
+from aotbuild.build.examples import (
+    example_inputs,
+    example_sizes,
+    input_bytes,
+    verification_sizes,
+)
+from aotbuild.build.files import replacing, write_depfile
+from aotbuild.build.reference import Case, Reference, flatten_result
+from aotbuild.build.source import FileTracker, build_module, importing, told, user_line
+from aotbuild.build.spec import ExportSpec, read_spec
+from aotbuild.config.parse import did_you_mean, listed, located
+from aotbuild.config.schema import Model
+from aotbuild.errors import ConfigError, ExportError, warn
+from aotbuild.runtime.manifest import Dim, Input
+
+_MESSAGE_LINES = 12
+_LARGEST_INPUTS = 1 << 30
+
+
+def run(spec_file: Path) -> None:
+    """Run the step; the specification is an ``ExportSpec``."""
+    spec = read_spec(ExportSpec, spec_file)
+    project = Path(spec.project)
+    output = Path(spec.output)
+    tracker = FileTracker(project)
+    device = torch.device(spec.device)
+    with importing(spec.import_paths, spec.package), torch.no_grad():
+        module = build_module(spec.name, spec.declaration, project, device)
+        parameters = _parameters(module, spec.declaration, spec.name)
+        program = _export(module, spec, parameters, project, device)
+        reference = _reference(module, spec, project, device)
+    call = _call_spec(program, spec, parameters)
+    _flatten_outputs(program)
+
+    call.write(output / "call.json")
+    reference.write(output / "reference.pt")
+    with replacing(output / "program.pt2") as temporary:
+        # The file must end in .pt2 for torch to write it without a warning.
+        archive = temporary.with_suffix(".pt2")
+        torch.export.save(program, archive)
+        archive.replace(temporary)
+    read = tracker.files()
+    if spec.declaration.weights:
+        read.append(project / spec.declaration.weights)
+    write_depfile(output / "call.json", read)
+
+
+def _parameters(module: torch.nn.Module, model: Model, name: str) -> list[inspect.Parameter]:
+    """The parameters of forward() that have an input, in forward()'s order."""
+    path = f"tool.aotbuild.models.{name}.inputs"
+    signature = inspect.signature(module.forward)
+    by_name = {
+        parameter.name: parameter
+        for parameter in signature.parameters.values()
+        if parameter.kind in {parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY}
+    }
+    for given in model.inputs:
+        if given not in by_name:
+            raise ConfigError(
+                f'forward() has no parameter "{given}"',
+                where=located(f"{path}.{given}"),
+                fix=did_you_mean(given, by_name)
+                or f"its parameters are: {listed(by_name) or 'none'}",
+            )
+    for parameter in signature.parameters.values():
+        variadic = parameter.kind in {parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD}
+        if variadic or parameter.default is not parameter.empty:
+            continue
+        if parameter.name not in model.inputs:
+            raise ConfigError(
+                f'the parameter "{parameter.name}" of forward() has no input',
+                where=located(path),
+                why=f"forward{signature} requires it",
+                fix=f'add {parameter.name} = {{ shape = [...], dtype = "float32" }}',
+            )
+    parameters = []
+    omitted = False
+    for parameter in by_name.values():
+        if parameter.name not in model.inputs:
+            omitted = True
+        elif omitted:
+            # Behind a parameter that is left out, positions would mean something else.
+            parameters.append(parameter.replace(kind=parameter.KEYWORD_ONLY))
+        else:
+            parameters.append(parameter)
+    return parameters
+
+
+def _export(
+    module: torch.nn.Module,
+    spec: ExportSpec,
+    parameters: list[inspect.Parameter],
+    project: Path,
+    device: torch.device,
+) -> torch.export.ExportedProgram:
+    model = spec.declaration
+    where = located(f"tool.aotbuild.models.{spec.name}")
+    tensors = example_inputs(model, example_sizes(model.dims), device)
+    arguments = {parameter.name: tensors[parameter.name] for parameter in parameters}
+    try:
+        program = torch.export.export(
+            module, (), arguments, dynamic_shapes=_dynamic_shapes(model, list(arguments))
+        )
+    except Exception as error:
+        raise _export_error(error, where, project) from error
+    signature = program.graph_signature
+    buffers = sorted(signature.buffers_to_mutate.values())
+    if buffers:
+        raise ExportError(
+            f"forward() changes {'the buffer' if len(buffers) == 1 else 'buffers'} "
+            f"{listed(buffers)}",
+            where=where,
+            why="a compiled model is shared by all its callers and keeps no state between calls",
+            fix="pass the state as an input and return the new one, or switch the update off "
+            "in eval mode",
+        )
+    changed = sorted(signature.user_inputs_to_mutate.values())
+    if changed:
+        raise ExportError(
+            f"forward() changes its {'input' if len(changed) == 1 else 'inputs'} {listed(changed)}",
+            where=where,
+            why="a compiled model may work on a copy of an input, where the change is lost",
+            fix=f"work on {changed[0]}.clone() and return the result",
+        )
+    return program
+
+
+def _dynamic_shapes(model: Model, names: list[str]) -> dict[str, dict[int, Any] | None]:
+    dims = {
+        name: torch.export.Dim(name, min=dim.min, max=dim.max) for name, dim in model.dims.items()
+    }
+    shapes: dict[str, dict[int, Any] | None] = {}
+    for name in names:
+        sizes = model.inputs[name].shape
+        shapes[name] = {i: dims[size] for i, size in enumerate(sizes) if isinstance(size, str)}
+    return shapes
+
+
+def _export_error(error: Exception, where: str, project: Path) -> ExportError:
+    lines = [line for line in told(error).splitlines() if line.strip()]
+    shown = "\n".join(lines[:_MESSAGE_LINES]) + ("\n..." if len(lines) > _MESSAGE_LINES else "")
+    line = user_line(error, project)
+    text = str(error)
+    if "Constraints violated" in text or "specialized" in text.lower():
+        fix = (
+            "the model fixes the size of a dimension that is declared dynamic: make that code "
+            "independent of the size, or write the size into the shape of the input"
+        )
+    elif "data-dependent" in text or "GuardOnDataDependent" in type(error).__name__:
+        fix = (
+            "the model branches on the value of a tensor: use torch.where or torch.cond, "
+            "or move the branch out of forward()"
+        )
+    else:
+        fix = (
+            "torch.export traces forward() without running Python at the user's site: replace "
+            "what it cannot trace (branches on values, numpy, .item(), custom classes), "
+            "or correct the declared inputs"
+        )
+    return ExportError(
+        "torch.export cannot trace the model",
+        where=where + (f"\n{line}" if line else ""),
+        why=shown,
+        fix=fix,
+    )
+
+
+def _reference(
+    module: torch.nn.Module, spec: ExportSpec, project: Path, device: torch.device
+) -> Reference:
+    """What the eager model returns at the sizes to verify."""
+    model = spec.declaration
+    where = located(f"tool.aotbuild.models.{spec.name}")
+    example = example_sizes(model.dims)
+    ranges = {name: (dim.min, dim.max) for name, dim in model.dims.items()}
+    cases = []
+    for label, sizes in verification_sizes(ranges, example).items():
+        if input_bytes(model, sizes) > _LARGEST_INPUTS:
+            warn(
+                f"{spec.name} is not verified at {label}",
+                where=where,
+                why="its inputs would take more than 1 GiB",
+                fix="lower max if such sizes do not occur",
+            )
+            continue
+        inputs = example_inputs(model, sizes, device)
+        try:
+            result = module(**inputs)
+        except Exception as error:
+            line = user_line(error, project)
+            raise ExportError(
+                f"the eager model fails at {label}",
+                where=where + (f"\n{line}" if line else ""),
+                why=told(error),
+                fix="declare a range that the model works with",
+            ) from error
+        leaves, paths = flatten_result(result)
+        cases.append(Case(label, dict(sizes), leaves, paths))
+    return Reference(cases)
+
+
+def _call_spec(
+    program: torch.export.ExportedProgram, spec: ExportSpec, parameters: list[inspect.Parameter]
+) -> CallSpec:
+    model = spec.declaration
+    inputs = []
+    for parameter in parameters:
+        declared = model.inputs[parameter.name]
+        inputs.append(
+            Input(
+                name=parameter.name,
+                dtype=declared.dtype,
+                shape=list(declared.shape),
+                order=list(range(len(declared.shape))),
+                keyword_only=parameter.kind is parameter.KEYWORD_ONLY,
+            )
+        )
+    keywords = {spec.name: {"type": "tensor", "index": i} for i, spec in enumerate(inputs)}
+    return CallSpec(
+        inputs=inputs,
+        in_spec={"type": "dict", "keys": list(keywords), "items": list(keywords.values())},
+        outputs=output_tree(program, located(f"tool.aotbuild.models.{spec.name}")),
+        dims={name: Dim(dim.min, dim.max) for name, dim in model.dims.items()},
+        example=example_sizes(model.dims),
+    )
+
+
+def _flatten_outputs(program: torch.export.ExportedProgram) -> None:
+    """Let the program return a flat list: the call spec knows how to nest it.
+
+    A program is saved and loaded with the classes of its outputs; later steps shall not need them.
+    """
+    signature = program.module_call_graph[0].signature
+    count = signature.out_spec.num_leaves
+    signature.out_spec = pytree.tree_flatten([0] * count)[1]

@@ -1,0 +1,198 @@
+"""Everything that reaches inside torch's Inductor: options, patches, the compiler's wrapper.
+
+Each workaround names what it cures. Symbols are looked up by name when they are needed, so that a
+torch that moved one fails with that name instead of compiling something else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import sysconfig
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch._inductor.cpu_vec_isa
+from torch._inductor import config as inductor_config
+
+from aotbuild.build.target import Target
+from aotbuild.errors import CompileError, DiskError
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What Inductor made."""
+
+    library: Path
+    source: Path
+    """The generated C++ code around the kernels."""
+    proxy_nodes: Path | None
+    """Calls without a C shim, which the runner looks for beside the library."""
+    constants: dict[str, torch.Tensor]
+    """Constants by their names in the state dict."""
+    options: dict[str, Any]
+
+
+def compile_library(
+    graph: torch.fx.GraphModule,
+    example: tuple[tuple[Any, ...], dict[str, Any]],
+    target: Target,
+    cxx: Sequence[str],
+    scratch: Path,
+) -> Compiled:
+    """Compile a traced graph into a shared library without weights.
+
+    Args:
+        graph: ``ExportedProgram.module()``; Inductor changes it.
+        example: Example arguments.
+        target: What to compile for.
+        cxx: Command of the C++ compiler.
+        scratch: Directory for all files.
+
+    Raises:
+        CompileError: Inductor or the compiler failed.
+        DiskError: The disk is full.
+    """
+    output = scratch / "output"
+    output.mkdir()
+    options = _known(_options(target, output, _compiler_wrapper(cxx, target, scratch)))
+    try:
+        with (
+            torch.no_grad(),  # freezing, among others, is silently ignored outside of it
+            _vector_isa(target.isa),
+            _unguarded_conv_backend(),
+        ):
+            files = torch._inductor.aot_compile(graph, *example, options=options)
+    except Exception as error:
+        raise _compile_error(error) from error
+    return _collect(files, options)
+
+
+def _options(target: Target, output: Path, compiler: Path) -> dict[str, Any]:
+    return {
+        "aot_inductor.output_path": str(output),
+        # The library without its weights: they come from the mapped weights file.
+        "aot_inductor.package": True,
+        "aot_inductor.package_constants_in_so": False,
+        "aot_inductor.package_constants_on_disk_format": "pickle_weights",
+        # Names and paths of the build machine stay out of the library.
+        "aot_inductor.model_name_for_generated_files": "model",
+        "aot_inductor.enable_line_tables": False,
+        # Precompiling them takes longer than the one compile that would use them.
+        "aot_inductor.precompile_headers": False,
+        "cpp.cxx": (None, str(compiler)),
+        # The ISA is given; probing it would run the compiler several times.
+        "cpp.vec_isa_ok": True,
+        # The number of threads is torch's at run time, not that of the build machine.
+        "cpp.dynamic_threads": True,
+        # One step compiles one model, and Ninja runs the steps in parallel.
+        "compile_threads": 1,
+    }
+
+
+def _known(options: dict[str, Any]) -> dict[str, Any]:
+    """The options that this torch has; older ones lack a few that only save time or bytes."""
+    present = inductor_config.get_config_copy()
+    return {key: value for key, value in options.items() if key in present}
+
+
+def _compiler_wrapper(cxx: Sequence[str], target: Target, scratch: Path) -> Path:
+    """A script in place of the compiler, which adds the flags that Inductor has no option for."""
+    flags = [f"-march={target.march}", "-s"]  # the last -march wins, and -s strips when linking
+    paths = sysconfig.get_paths()
+    mapped = {
+        "/": "",
+        paths["include"]: "python",
+        paths["platinclude"]: "python",
+        str(Path(torch.__file__).parent): "torch",
+        str(scratch): "build",
+    }
+    # g++ takes the last map that fits: the general one goes first.
+    flags += [f"-ffile-prefix-map={old}={new}" for old, new in mapped.items()]
+    directory = scratch / "compiler"
+    directory.mkdir()
+    script = directory / Path(cxx[-1] if len(cxx) > 1 and "cache" in cxx[0] else cxx[0]).name
+    script.write_text(
+        f'#!/bin/sh\nexec {shlex.join(cxx)} "$@" {shlex.join(flags)}\n', encoding="utf-8"
+    )
+    script.chmod(0o755)
+    return script
+
+
+@contextlib.contextmanager
+def _vector_isa(name: str) -> Iterator[None]:
+    """Let Inductor use exactly one class of vector instructions, whatever this machine has.
+
+    Left alone it takes the best that the machine can run, found by compiling test programs.
+    """
+    module = torch._inductor.cpu_vec_isa
+    isa = getattr(module, name)()
+    original = module.valid_vec_isa_list
+    module.valid_vec_isa_list = lambda: [isa]
+    try:
+        yield
+    finally:
+        module.valid_vec_isa_list = original
+
+
+@contextlib.contextmanager
+def _unguarded_conv_backend() -> Iterator[None]:
+    """Keep the choice of ATen's convolution backend from narrowing the batch dimension.
+
+    The choice asks whether the batch has 16 or more, which becomes a guard: a model declared for
+    1 to 64 and traced with 4 would accept 2 to 15 (torch 2.13). The compiled code does not depend
+    on the answer; the step verify runs both ends. ``test_conv_keeps_its_range`` notices when torch
+    no longer needs this.
+    """
+    original = torch._C._select_conv_backend
+
+    def choose(*args: Any, **kwargs: Any) -> Any:
+        with contextlib.ExitStack() as stack:
+            for value in (*args, *kwargs.values()):
+                for size in getattr(value, "shape", ()):
+                    if isinstance(size, torch.SymInt):
+                        stack.enter_context(size.node.shape_env.suppress_guards())
+                        return original(*args, **kwargs)
+            return original(*args, **kwargs)
+
+    torch._C._select_conv_backend = choose
+    try:
+        yield
+    finally:
+        torch._C._select_conv_backend = original
+
+
+def _collect(files: Any, options: Mapping[str, Any]) -> Compiled:
+    names = [Path(file) for file in files if isinstance(file, str)]
+    weights = next(file for file in files if not isinstance(file, str))
+    library = next(name for name in names if name.suffix == ".so")
+    source = next(name for name in names if name.name.endswith(".wrapper.cpp"))
+    proxy = next((name for name in names if name.name.endswith(".wrapper.json")), None)
+    recorded = {
+        key: value for key, value in options.items() if key not in _MACHINE_OPTIONS
+    }
+    constants = {name: tensor for name, (tensor, _) in weights.items()}
+    return Compiled(library, source, proxy, constants, recorded)
+
+
+_MACHINE_OPTIONS = {"aot_inductor.output_path", "cpp.cxx"}
+
+
+def _compile_error(error: Exception) -> Exception:
+    text = str(error)
+    if "No space left on device" in text:
+        return DiskError(
+            "the disk is full while compiling",
+            fix="free some space, or point TMPDIR (and build-dir) at a larger disk",
+        )
+    lines = [line for line in text.splitlines() if line.strip()]
+    errors = [line for line in lines if "error:" in line or "Error:" in line] or lines
+    return CompileError(
+        "AOTInductor cannot compile the model",
+        why="\n".join([type(error).__name__, *errors[:8]]),
+        fix="set AOTBUILD_DEBUG=1 for the whole log; an operator without support can often be "
+        "replaced in the model",
+    )

@@ -1,0 +1,151 @@
+"""The import package of compiled models: libraries, weights, manifests and generated modules."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+import torch
+from packaging.version import Version
+
+from aotbuild.build import generate
+from aotbuild.build.callspec import CallSpec
+from aotbuild.build.compile import BuildRecord
+from aotbuild.build.target import TARGETS
+from aotbuild.build.weights_file import identify, open_tensors, sha256, write_weights
+from aotbuild.runtime.manifest import Constant, Dim, Manifest, Variant, Weights
+from aotbuild.torch_version import runtime_range
+
+WEIGHTS = "weights.safetensors"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A model of the package."""
+
+    name: str
+    source: str
+    exported: Path
+    variants: Sequence[tuple[Path, Mapping[str, Any] | None]]
+    """For each variant the directory of its library, and what verifying it gave, if known."""
+
+
+def write_package(directory: Path, package: str, parts: Sequence[Part]) -> list[Manifest]:
+    """Write a package into a new directory.
+
+    Args:
+        directory: The package's directory; it is made.
+        package: Its import name.
+        parts: The models.
+
+    Returns:
+        The manifests of the models.
+    """
+    directory.mkdir(exist_ok=True)
+    records = {
+        path: BuildRecord.read(path / "compiled.json") for part in parts for path, _ in part.variants
+    }
+    constants, weights = _write_pool(directory, parts, records)
+    manifests = []
+    for part in parts:
+        (directory / part.name).mkdir()
+        manifest = _manifest(directory, part, records, constants, weights)
+        (directory / part.name / "model.json").write_text(manifest.to_json(), encoding="utf-8")
+        module = generate.model_module(manifest)
+        (directory / f"_{part.name}.py").write_text(module, encoding="utf-8")
+        manifests.append(manifest)
+    (directory / "__init__.py").write_text(generate.package_module(manifests), encoding="utf-8")
+    (directory / "__init__.pyi").write_text(generate.stub(manifests), encoding="utf-8")
+    (directory / "py.typed").touch()
+    _copy_runtime(directory / "_runtime")
+    return manifests
+
+
+def _write_pool(
+    directory: Path, parts: Sequence[Part], records: Mapping[Path, BuildRecord]
+) -> tuple[dict[tuple[Path, str], Constant], Weights]:
+    """Write the weights of all variants into one file, each distinct tensor once."""
+    tensors: dict[str, torch.Tensor] = {}
+    origins: list[tuple[Path, Constant]] = []
+    for part in parts:
+        for path, _ in part.variants:
+            opened = open_tensors(path / WEIGHTS, records[path].constants)
+            for constant, tensor in opened:
+                key = f"{part.name}.{constant.fqn}"
+                if len(part.variants) > 1:
+                    key = f"{part.name}.{records[path].target}.{constant.fqn}"
+                tensors[key] = tensor
+                origins.append((path, constant))
+    entries = write_weights(directory / WEIGHTS, tensors)
+    placed = {
+        (path, constant.name): dataclasses.replace(
+            constant, tensor=entry.name, offset=entry.offset
+        )
+        for (path, constant), entry in zip(origins, entries, strict=True)
+    }
+    return placed, identify(directory / WEIGHTS, WEIGHTS)
+
+
+def _manifest(
+    directory: Path,
+    part: Part,
+    records: Mapping[Path, BuildRecord],
+    constants: Mapping[tuple[Path, str], Constant],
+    weights: Weights,
+) -> Manifest:
+    call = CallSpec.read(part.exported / "call.json")
+    dims = dict(call.dims)
+    conditions: set[str] = set()
+    variants = []
+    for path, verified in part.variants:
+        record = records[path]
+        conditions.update(record.conditions)
+        for name, dim in record.dims.items():  # what is promised holds for every variant
+            dims[name] = _intersection(dims[name], dim)
+        library = f"{part.name}/{record.target}.so"
+        shutil.copyfile(path / "library.so", directory / library)
+        if record.proxy_nodes:  # the runner looks for it under the library's name
+            shutil.copyfile(path / "library.json", (directory / library).with_suffix(".json"))
+        target = TARGETS[record.target]
+        variants.append(
+            Variant(
+                target=target.name,
+                device=target.device,
+                library=library,
+                size=(directory / library).stat().st_size,
+                sha256=sha256(directory / library),
+                requires=list(target.requires),
+                constants=[constants[path, constant.name] for constant in record.constants],
+                compiled=record.compiled,
+                verified=dict(verified or {}),
+            )
+        )
+    built = Version(records[part.variants[0][0]].compiled["torch"])
+    return Manifest(
+        model=part.name,
+        source=part.source,
+        torch=runtime_range(built),
+        inputs=call.inputs,
+        in_spec=call.in_spec,
+        outputs=call.outputs,
+        dims=dims,
+        declared=call.dims,
+        conditions=sorted(conditions),
+        variants=variants,
+        weights=weights,
+    )
+
+
+def _intersection(one: Dim, other: Dim) -> Dim:
+    ends = [dim.max for dim in (one, other) if dim.max is not None]
+    return Dim(max(one.min, other.min), min(ends, default=None))
+
+
+def _copy_runtime(directory: Path) -> None:
+    with as_file(files("aotbuild.runtime")) as runtime:
+        shutil.copytree(runtime, directory, ignore=shutil.ignore_patterns("__pycache__"))

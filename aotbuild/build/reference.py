@@ -1,0 +1,47 @@
+"""Reference outputs: what the eager model returns at the sizes that are verified."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils import _pytree as pytree
+
+from aotbuild.build.files import replacing
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call of the eager model."""
+
+    label: str
+    sizes: dict[str, int]
+    leaves: list[Any]
+    """The outputs, flat: tensors, numbers, strings and None."""
+    paths: list[str]
+    """Where each leaf is in the result, such as ``['logits'][0]``."""
+
+
+def flatten_result(result: Any) -> tuple[list[Any], list[str]]:
+    """The leaves of a result, and where each is in it."""
+    pairs, _ = pytree.tree_flatten_with_path(result)
+    return [leaf for _, leaf in pairs], [pytree.keystr(path) for path, _ in pairs]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """All calls of the eager model."""
+
+    cases: list[Case]
+
+    def write(self, path: Path) -> None:
+        """Write with torch.save."""
+        with replacing(path) as temporary:
+            torch.save([vars(case) for case in self.cases], temporary)
+
+    @classmethod
+    def read(cls, path: Path) -> Reference:
+        """Read what ``write`` wrote."""
+        return cls([Case(**entry) for entry in torch.load(path, weights_only=True)])

@@ -1,0 +1,231 @@
+"""From ``source`` to a module: importing the project's own code, and noting what that read."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.abc
+import importlib.machinery
+import os
+import sys
+import traceback
+import types
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from aotbuild.build.state_dict import load_weights
+from aotbuild.config.parse import did_you_mean, located
+from aotbuild.config.schema import Model
+from aotbuild.errors import SourceError
+
+
+def build_module(
+    name: str, model: Model, project: Path, device: torch.device
+) -> torch.nn.Module:
+    """The module that ``model`` declares, with its weights, ready for inference.
+
+    Args:
+        name: Name of the model.
+        model: Its declaration.
+        project: Directory of the project.
+        device: Where the module shall be.
+
+    Raises:
+        SourceError: The source cannot be imported or makes no module.
+        WeightsError: The weights cannot be read or do not fit.
+    """
+    path = f"tool.aotbuild.models.{name}"
+    source = _resolve(model.source, f"{path}.source", project)
+    module = _instantiate(source, model, path, project)
+    if model.weights is not None:
+        load_weights(module, project / model.weights, model.weights, f"{path}.weights")
+    return module.eval().requires_grad_(requires_grad=False).to(device)
+
+
+@contextmanager
+def importing(import_paths: Sequence[str], package: str) -> Iterator[None]:
+    """Make the project's modules importable, with a placeholder for the package to be built.
+
+    A project's ``__init__.py`` may say ``from .models import net``, and a model's source lies
+    below it: while the model is compiled, ``models`` is an empty promise.
+    """
+    placeholder = _PlaceholderFinder(package)
+    sys.path[:0] = import_paths
+    sys.meta_path.insert(0, placeholder)
+    bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        yield
+    finally:
+        sys.dont_write_bytecode = bytecode
+        sys.meta_path.remove(placeholder)
+        del sys.path[: len(import_paths)]
+
+
+class FileTracker:
+    """Notes the files of a project that this process imports or opens."""
+
+    def __init__(self, project: Path) -> None:
+        self._root = f"{project.resolve()}{os.sep}"
+        self._opened: set[str] = set()
+        sys.addaudithook(self._audit)
+
+    def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "open" and isinstance(arguments[0], str | bytes | os.PathLike):
+            mode = arguments[1]
+            if not isinstance(mode, str) or "r" in mode:
+                self._opened.add(os.fsdecode(arguments[0]))
+
+    def files(self) -> list[Path]:
+        """The project's files read so far: sources of imported modules, data, weights."""
+        modules = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
+        names = {os.path.abspath(name) for name in (*modules, *self._opened) if name}  # noqa: PTH100
+        environments = {sys.prefix, sys.base_prefix, *(p for p in sys.path if "-packages" in p)}
+        return sorted(
+            Path(name)
+            for name in names
+            if name.startswith(self._root)
+            and "__pycache__" not in name
+            and not any(name.startswith(f"{outside}{os.sep}") for outside in environments)
+            and os.path.isfile(name)  # noqa: PTH113
+        )
+
+
+def user_line(error: BaseException, project: Path) -> str:
+    """The last line outside torch in the traceback of ``error``, the project's own preferred.
+
+    Returns:
+        Such as ``src/digits/network.py:31 in forward: x = x[mask]``, or an empty string.
+    """
+    torch_directory = str(Path(torch.__file__).parent)
+    own = str(project.resolve())
+    best = ""
+    best_is_own = False
+    for frame in traceback.extract_tb(error.__traceback__):
+        name = frame.filename
+        if name.startswith((torch_directory, "<")) or f"{os.sep}aotbuild{os.sep}build" in name:
+            continue
+        is_own = name.startswith(own) and "-packages" not in name
+        if best_is_own and not is_own:
+            continue
+        shown = os.path.relpath(name, own) if is_own else os.path.basename(name)  # noqa: PTH119
+        best = f"{shown}:{frame.lineno} in {frame.name}: {frame.line}"
+        best_is_own = is_own
+    return best
+
+
+def told(error: BaseException) -> str:
+    """An exception as its own message shows it."""
+    return f"{type(error).__name__}: {error}".rstrip(": ")
+
+
+def _resolve(source: str, path: str, project: Path) -> Any:
+    module_name, attribute = source.split(":")
+    try:
+        value: Any = importlib.import_module(module_name)
+    except Exception as error:
+        line = user_line(error, project)
+        missing = isinstance(error, ModuleNotFoundError) and module_name.startswith(
+            error.name or "\0"
+        )
+        raise SourceError(
+            f'the module "{module_name}" cannot be imported',
+            where=located(path),
+            why=told(error) + (f"\nat {line}" if line and not missing else ""),
+            fix="correct the module's name; it is looked for in the project's directory, src/, "
+            "python/, tool.scikit-build.wheel.packages and the build environment"
+            if missing
+            else "make the module importable in the build environment; "
+            "what it imports belongs in build-system.requires",
+        ) from error
+    for part in attribute.split("."):
+        try:
+            value = getattr(value, part)
+        except AttributeError:
+            raise SourceError(
+                f'"{module_name}" has no attribute "{part}"',
+                where=located(path),
+                fix=did_you_mean(part, [n for n in dir(value) if not n.startswith("_")])
+                or "name the class, factory or instance of the model",
+            ) from None
+    return value
+
+
+def _instantiate(source: Any, model: Model, path: str, project: Path) -> torch.nn.Module:
+    given = bool(model.args or model.kwargs)
+    value = source
+    if not isinstance(source, torch.nn.Module):
+        if not callable(source):
+            raise _no_module(source, model.source, path)
+        try:
+            value = source(*model.args, **model.kwargs)
+        except Exception as error:
+            line = user_line(error, project)
+            raise SourceError(
+                f'calling "{model.source}" failed',
+                where=located(path),
+                why=told(error) + (f"\nat {line}" if line else ""),
+                fix="give the arguments it needs with args = [...] and kwargs = { ... }",
+            ) from error
+        if not isinstance(value, torch.nn.Module):
+            raise _no_module(value, model.source, path, called=True)
+    elif given:
+        raise SourceError(
+            f'"{model.source}" is an instance and takes no arguments',
+            where=located(f"{path}.{'args' if model.args else 'kwargs'}"),
+            fix="remove args and kwargs, or name the class instead",
+        )
+    return value
+
+
+def _no_module(value: Any, source: str, path: str, *, called: bool = False) -> SourceError:
+    kind = type(value)
+    made = "returned" if called else "is"
+    return SourceError(
+        f'"{source}" {made} no torch.nn.Module',
+        where=located(f"{path}.source"),
+        why=f"it {made} {kind.__module__}.{kind.__qualname__}",
+        fix="name an nn.Module class, a function that returns a module, or a module",
+    )
+
+
+class _PlaceholderFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Finds the package to be built, as a module whose every attribute is a placeholder."""
+
+    def __init__(self, package: str) -> None:
+        self._package = package
+
+    def find_spec(
+        self,
+        fullname: str,
+        path: Sequence[str] | None = None,
+        target: types.ModuleType | None = None,
+    ) -> importlib.machinery.ModuleSpec | None:
+        del path, target
+        if fullname != self._package:
+            return None
+        return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        def attribute(name: str) -> _Placeholder:
+            if name.startswith("__"):
+                raise AttributeError(name)
+            return _Placeholder(f"{module.__name__}.{name}")
+
+        module.__dict__["__getattr__"] = attribute
+
+
+class _Placeholder:
+    """Stands for a compiled model while the models are compiled."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        del args, kwargs
+        raise SourceError(
+            f'"{self._name}" is called while it is being compiled',
+            fix="call compiled models in functions, not when a module is imported",
+        )

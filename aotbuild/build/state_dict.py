@@ -1,0 +1,165 @@
+"""Reading a weights file into a module."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from aotbuild.config.parse import did_you_mean, located
+from aotbuild.errors import WeightsError
+
+_SHOWN = 5
+
+
+def load_weights(module: torch.nn.Module, file: Path, shown: str, path: str) -> None:
+    """Load a state dict into ``module``, every key of it.
+
+    Args:
+        module: The module, changed in place.
+        file: A safetensors file, or one that ``torch.save`` wrote.
+        shown: The file's name in messages.
+        path: Dotted path of the entry, for errors.
+
+    Raises:
+        WeightsError: The file cannot be read, or does not fit the module.
+    """
+    where = located(path)
+    state = read_state_dict(file, shown, where)
+    expected = module.state_dict(keep_vars=True)
+    _check_keys(set(state), set(expected), _tied(expected), shown, where)
+    _check_tensors(state, expected, shown, where)
+    module.load_state_dict(state, strict=False)
+
+
+def read_state_dict(file: Path, shown: str, where: str) -> dict[str, torch.Tensor]:
+    """Read a state dict without running code from it.
+
+    Raises:
+        WeightsError: The file is missing, damaged, or of another format.
+    """
+    try:
+        with file.open("rb") as opened:
+            head = opened.read(16)
+    except FileNotFoundError:
+        raise WeightsError(
+            f'the weights file "{shown}" does not exist',
+            where=where,
+            fix="put the file there, or correct the path (it is relative to pyproject.toml)",
+        ) from None
+    state: Any
+    if file.suffix == ".safetensors" or _looks_like_safetensors(head, file.stat().st_size):
+        try:
+            return load_file(file)
+        except (SafetensorError, OSError, ValueError) as error:
+            raise WeightsError(
+                f'"{shown}" is no valid safetensors file',
+                where=where,
+                why=f"{error} (the file has {file.stat().st_size} bytes)",
+                fix="it may be truncated, a Git LFS pointer, or of another format; "
+                "write it again with safetensors.torch.save_file(module.state_dict(), ...)",
+            ) from error
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise WeightsError(
+            f'"{shown}" cannot be read as weights',
+            where=where,
+            why=reason[0],
+            fix="write it with safetensors.torch.save_file(module.state_dict(), ...) or "
+            "torch.save(module.state_dict(), ...); it is loaded with weights_only=True",
+        ) from error
+    tensors = isinstance(state, Mapping) and all(
+        isinstance(value, torch.Tensor) for value in state.values()
+    )
+    if not tensors or not state:
+        nested = [key for key, value in state.items() if isinstance(value, Mapping)] if isinstance(
+            state, Mapping
+        ) else []
+        raise WeightsError(
+            f'"{shown}" holds no state dict',
+            where=where,
+            why=f"it holds a {type(state).__name__}"
+            + (f" with the tables {', '.join(map(str, nested[:_SHOWN]))}" if nested else ""),
+            fix="save module.state_dict() alone, without optimizer or epoch",
+        )
+    return dict(state)
+
+
+def _looks_like_safetensors(head: bytes, size: int) -> bool:
+    length = int.from_bytes(head[:8], "little")
+    return len(head) > 8 and head[8:9] == b"{" and length < size
+
+
+def _tied(expected: Mapping[str, torch.Tensor]) -> list[set[str]]:
+    """Names that share one tensor: safetensors files hold such a tensor once."""
+    groups: dict[tuple[int, torch.Size, tuple[int, ...]], set[str]] = {}
+    for name, tensor in expected.items():
+        if isinstance(tensor, torch.Tensor) and tensor.numel():
+            key = (tensor.data_ptr(), tensor.shape, tensor.stride())
+            groups.setdefault(key, set()).add(name)
+    return [names for names in groups.values() if len(names) > 1]
+
+
+def _check_keys(
+    found: set[str], expected: set[str], tied: list[set[str]], shown: str, where: str
+) -> None:
+    given = {name for names in tied if names & found for name in names}
+    missing = sorted(expected - found - given)
+    unexpected = sorted(found - expected)
+    if not missing and not unexpected:
+        return
+    lines = []
+    if missing:
+        lines.append(_enumerated("missing in the file", missing))
+    if unexpected:
+        lines.append(_enumerated("unknown to the module", unexpected))
+    fix = "save the weights of this very module, or correct args and kwargs of the source"
+    prefix = _common_prefix(unexpected, expected)
+    if prefix:
+        fix = f'the keys have the prefix "{prefix}": save module.state_dict() without the wrapper'
+    elif missing and unexpected and (hint := did_you_mean(unexpected[0], missing)):
+        fix = f"{unexpected[0]}: {hint}"
+    raise WeightsError(
+        f'"{shown}" does not fit the module', where=where, why="\n".join(lines), fix=fix
+    )
+
+
+def _common_prefix(unexpected: list[str], expected: set[str]) -> str:
+    for name in unexpected[:1]:
+        for known in expected:
+            prefix = name.removesuffix(known)
+            if prefix != name and all(key.startswith(prefix) for key in unexpected):
+                return prefix
+    return ""
+
+
+def _check_tensors(
+    state: Mapping[str, torch.Tensor],
+    expected: Mapping[str, torch.Tensor],
+    shown: str,
+    where: str,
+) -> None:
+    wrong = [
+        f"{name}: {tuple(state[name].shape)} in the file, {tuple(tensor.shape)} in the module"
+        for name, tensor in expected.items()
+        if name in state and state[name].shape != tensor.shape
+    ]
+    if wrong:
+        raise WeightsError(
+            f'"{shown}" has tensors of another shape',
+            where=where,
+            why=_enumerated("other shapes", wrong, separator="\n  "),
+            fix="save the weights of this very module, or correct args and kwargs of the source",
+        )
+
+
+def _enumerated(label: str, names: list[str], separator: str = ", ") -> str:
+    more = f"{separator}and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"{label} ({len(names)}):{separator[-1]}{separator.join(names[:_SHOWN])}{more}"

@@ -1,0 +1,156 @@
+"""Writing a weights file: safetensors, with each tensor's bytes aligned for the CPU and the page.
+
+A valid safetensors file, which other tools open. The format allows no holes, and its writer aligns
+to 8 bytes only; so the bytes between two tensors are entries of their own, ``__pad__<n>``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from aotbuild.build.files import replacing
+from aotbuild.runtime.manifest import Constant, Weights
+from aotbuild.runtime.weights import WeightsFile
+
+ALIGNMENT = 64
+"""Bytes; the width of a cache line, and of the widest vector register."""
+
+PADDING = "__pad__"
+
+_DTYPES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.uint16: "U16",
+    torch.uint32: "U32",
+    torch.uint64: "U64",
+    torch.bool: "BOOL",
+    torch.complex64: "C64",
+    torch.float8_e4m3fn: "F8_E4M3",
+    torch.float8_e5m2: "F8_E5M2",
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A tensor in a weights file."""
+
+    name: str
+    offset: int
+    """From the start of the file."""
+    size: int
+
+
+def write_weights(path: Path, tensors: Mapping[str, torch.Tensor]) -> list[Entry]:
+    """Write tensors, each distinct content once.
+
+    Args:
+        path: The file.
+        tensors: By name. Tensors that are not contiguous keep the order of their storage.
+
+    Returns:
+        For each of ``tensors``, in their order, the entry that holds its bytes.
+    """
+    header: dict[str, dict[str, object]] = {}
+    chunks: list[memoryview] = []
+    by_content: dict[tuple[torch.dtype, str], Entry] = {}
+    found: list[Entry] = []
+    end = 0
+    for name, tensor in tensors.items():
+        data = _bytes_of(tensor)
+        key = (tensor.dtype, hashlib.sha256(data).hexdigest())
+        if key not in by_content:
+            padding = -end % ALIGNMENT
+            if padding:
+                header[f"{PADDING}{len(header)}"] = _header_entry("U8", [padding], end, padding)
+                chunks.append(memoryview(bytes(padding)))
+                end += padding
+            header[name] = _header_entry(*_type_and_shape(tensor, len(data)), end, len(data))
+            chunks.append(data)
+            by_content[key] = Entry(name, end, len(data))
+            end += len(data)
+        found.append(by_content[key])
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-(8 + len(text)) % ALIGNMENT)
+    start = 8 + len(text)
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little"))
+        file.write(text)
+        for chunk in chunks:
+            file.write(chunk)
+    return [Entry(entry.name, start + entry.offset, entry.size) for entry in found]
+
+
+def describe(name: str, fqn: str, tensor: torch.Tensor, entry: Entry) -> Constant:
+    """A constant as the manifest tells it."""
+    return Constant(
+        name=name,
+        fqn=fqn,
+        tensor=entry.name,
+        dtype=str(tensor.dtype).removeprefix("torch."),
+        shape=list(tensor.shape),
+        stride=list(tensor.stride()),
+        offset=entry.offset,
+        size=entry.size,
+    )
+
+
+def identify(path: Path, name: str) -> Weights:
+    """Size and digest of a weights file."""
+    return Weights(file=name, size=path.stat().st_size, sha256=sha256(path))
+
+
+def sha256(path: Path) -> str:
+    """Digest of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _header_entry(dtype: str, shape: list[int], offset: int, size: int) -> dict[str, object]:
+    return {"dtype": dtype, "shape": shape, "data_offsets": [offset, offset + size]}
+
+
+def _type_and_shape(tensor: torch.Tensor, size: int) -> tuple[str, list[int]]:
+    """How the header tells a tensor. One in another order than its strides' is told flat."""
+    if tensor.dtype not in _DTYPES:
+        return "U8", [size]
+    shape = list(tensor.shape) if tensor.is_contiguous() else [size // tensor.dtype.itemsize]
+    return _DTYPES[tensor.dtype], shape
+
+
+def _bytes_of(tensor: torch.Tensor) -> memoryview:
+    """The bytes that a tensor spans in its storage, in the order they lie there.
+
+    The tensor's strides stay meaningful over them: its first element comes first.
+    """
+    if tensor.numel() == 0:
+        return memoryview(b"")
+    span = 1 + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride(), strict=True))
+    flat = tensor.detach().cpu().as_strided((span,), (1,), tensor.storage_offset())
+    size = span * tensor.dtype.itemsize
+    # torch without numpy offers no buffer; the array keeps the tensor alive.
+    array = (ctypes.c_ubyte * size).from_address(flat.data_ptr())
+    array._tensor = flat  # type: ignore[attr-defined]
+    return memoryview(array)
+
+
+def open_tensors(
+    path: Path, constants: Iterable[Constant]
+) -> Iterator[tuple[Constant, torch.Tensor]]:
+    """The tensors of ``constants`` in a weights file, mapped as the runtime maps them."""
+    mapped = WeightsFile(path, path.stat().st_size)
+    for constant in constants:
+        yield constant, mapped.tensor(constant)

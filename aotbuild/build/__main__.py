@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib
 import sys
+import warnings
 from pathlib import Path
 
-from aotbuild.errors import reported
+from aotbuild.errors import debugging, reported
 
 STEPS = ("export", "compile", "verify", "bundle")
 
@@ -27,6 +28,10 @@ def main(arguments: list[str]) -> None:
 
             plan(Path(path), names, Path.cwd())
         elif step in STEPS and not names:
+            if not debugging():
+                # torch warns of its own deprecated calls, which is not the user's business.
+                warnings.simplefilter("ignore", FutureWarning)
+                warnings.simplefilter("ignore", DeprecationWarning)
             importlib.import_module(f"aotbuild.build.{step}").run(Path(path))
         else:
             raise SystemExit(usage)

@@ -25,6 +25,7 @@ from torch.export.graph_signature import ConstantArgument, SymBoolArgument, SymI
 from torch.utils import _pytree as pytree
 
 from aotbuild.build.files import write_text
+from aotbuild.build.ranges import dimension_symbols, named
 from aotbuild.errors import ExportError
 from aotbuild.runtime.manifest import Dim, Input
 
@@ -58,18 +59,23 @@ class CallSpec:
         )
 
 
-def output_tree(program: torch.export.ExportedProgram, where: str) -> dict[str, Any]:
+def output_tree(
+    program: torch.export.ExportedProgram, inputs: list[Input], where: str
+) -> dict[str, Any]:
     """How the outputs of a program nest.
 
     Raises:
         ExportError: An output is of a type that cannot be rebuilt.
     """
-    leaves = _output_leaves(program, where)
+    leaves = _output_leaves(program, inputs, where)
     return _tree(program.call_spec.out_spec, leaves, where)
 
 
-def _output_leaves(program: torch.export.ExportedProgram, where: str) -> Iterator[dict[str, Any]]:
+def _output_leaves(
+    program: torch.export.ExportedProgram, inputs: list[Input], where: str
+) -> Iterator[dict[str, Any]]:
     index = 0
+    symbols, _ = dimension_symbols(program.graph, inputs)
     names = {
         node.name: node.meta.get("val") for node in program.graph.nodes if "val" in node.meta
     }
@@ -96,7 +102,10 @@ def _output_leaves(program: torch.export.ExportedProgram, where: str) -> Iterato
                 "type": "tensor",
                 "index": index,
                 "dtype": str(value.dtype).removeprefix("torch."),
-                "shape": [s if isinstance(s, int) else str(s) for s in value.shape],
+                "shape": [
+                    size if isinstance(size, int) else named(size.node.expr, symbols)
+                    for size in value.shape
+                ],
             }
         else:
             raise ExportError(

@@ -77,7 +77,7 @@ def run(spec_file: Path) -> None:
         except AotBuildError as error:
             error.where = error.where or where
             raise
-        ranges = compiled_ranges(graph, call.inputs, call.dims, call.example)
+        ranges = compiled_ranges(graph.graph, call.inputs, call.dims, call.example)
         record = _record_constants(compiled, output, where)
         library = output / "library.so"
         with replacing(library) as temporary:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 
 from aotbuild.config.schema import Dim, Model, TensorInput
+from aotbuild.runtime import manifest
 
 _SEED = 20240613
 _FIRST_SIZE = 4
@@ -33,9 +34,11 @@ def example_sizes(dims: Mapping[str, Dim]) -> dict[str, int]:
 
 
 def verification_sizes(
-    ranges: Mapping[str, tuple[int, int | None]], example: Mapping[str, int]
+    ranges: Mapping[str, Dim | manifest.Dim], example: Mapping[str, int]
 ) -> dict[str, dict[str, int]]:
-    """The cases to verify: the example, all dimensions at their smallest, each at its largest.
+    """The cases to verify: the example, all dimensions at their smallest, each at either end.
+
+    A size of 0 or 1 that lies inside a range is a case of its own: tracing supposes other sizes.
 
     Args:
         ranges: Smallest and largest size of each dimension.
@@ -45,13 +48,17 @@ def verification_sizes(
         Sizes by a name of the case, such as ``batch = 256``.
     """
     cases = {"the example": dict(example)}
-    if ranges:
-        smallest = {name: low for name, (low, _) in ranges.items()}
-        cases[_named(smallest)] = smallest
-    for name, (_, high) in ranges.items():
-        largest = high if high is not None else _UNLIMITED * example[name] + 1
-        cases[_named({name: largest})] = {**example, name: largest}
-    return cases
+    smallest = {name: dim.min for name, dim in ranges.items()}
+    cases[_named(smallest)] = smallest
+    for name, dim in ranges.items():
+        largest = dim.max if dim.max is not None else _UNLIMITED * example[name] + 1
+        for size in dict.fromkeys([dim.min, max(dim.min, 1), largest]):
+            cases[_named({name: size})] = {**example, name: size}
+    distinct: dict[str, dict[str, int]] = {}
+    for label, sizes in cases.items():
+        if sizes not in distinct.values():
+            distinct[label] = sizes
+    return distinct
 
 
 def example_inputs(

@@ -184,9 +184,8 @@ def _reference(
     model = spec.declaration
     where = located(f"tool.aotbuild.models.{spec.name}")
     example = example_sizes(model.dims)
-    ranges = {name: (dim.min, dim.max) for name, dim in model.dims.items()}
     cases = []
-    for label, sizes in verification_sizes(ranges, example).items():
+    for label, sizes in verification_sizes(model.dims, example).items():
         if input_bytes(model, sizes) > _LARGEST_INPUTS:
             warn(
                 f"{spec.name} is not verified at {label}",
@@ -231,7 +230,7 @@ def _call_spec(
     return CallSpec(
         inputs=inputs,
         in_spec={"type": "dict", "keys": list(keywords), "items": list(keywords.values())},
-        outputs=output_tree(program, located(f"tool.aotbuild.models.{spec.name}")),
+        outputs=output_tree(program, inputs, located(f"tool.aotbuild.models.{spec.name}")),
         dims={name: Dim(dim.min, dim.max) for name, dim in model.dims.items()},
         example=example_sizes(model.dims),
     )

@@ -4,21 +4,28 @@ While it lowers a graph, Inductor asks questions about symbolic sizes, and remem
 guards. Compiled ahead of time, nothing evaluates these guards, and the code gives wrong results
 where they do not hold. They are read back here: a guard on one dimension narrows its range, any
 other becomes a condition that the generated module checks.
+
+Sizes 0 and 1 are apart. Tracing always supposes that a dynamic size is neither, only to decide
+that nothing is broadcast along it; the code mostly serves them all the same. They stay in the
+range, and the step verify runs each of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import sympy
 import torch
+from torch.utils._sympy.numbers import int_oo
 from torch.utils._sympy.printers import PythonPrinter
+from torch.utils._sympy.value_ranges import ValueRanges, bound_sympy
 
 from aotbuild.runtime.manifest import Dim, Input
 
 _SCANNED = 1 << 14
+_FAR = 1 << 40
 
 
 @dataclass(frozen=True)
@@ -30,8 +37,35 @@ class Ranges:
     """Python expressions over the names of the dimensions."""
 
 
+def dimension_symbols(
+    graph: torch.fx.Graph, inputs: Iterable[Input]
+) -> tuple[dict[sympy.Symbol, str], Any]:
+    """The symbols of the dynamic dimensions, and the ShapeEnv they belong to.
+
+    Args:
+        graph: A graph whose last placeholders are the inputs.
+        inputs: The inputs, in the order of the placeholders.
+    """
+    symbols: dict[sympy.Symbol, str] = {}
+    shape_env = None
+    specs = list(inputs)
+    placeholders = [node for node in graph.nodes if node.op == "placeholder"]
+    for node, spec in zip(placeholders[-len(specs) :], specs, strict=True):
+        for size, want in zip(node.meta["val"].shape, spec.shape, strict=True):
+            if isinstance(size, torch.SymInt) and isinstance(want, str):
+                symbols.setdefault(size.node.expr, want)
+                shape_env = size.node.shape_env
+    return symbols, shape_env
+
+
+def named(expression: sympy.Expr, symbols: Mapping[sympy.Symbol, str]) -> str:
+    """A symbolic size in the names of the declaration, such as ``2*batch``."""
+    names = {symbol: sympy.Symbol(name, integer=True) for symbol, name in symbols.items()}
+    return str(PythonPrinter().doprint(expression.xreplace(names)))
+
+
 def compiled_ranges(
-    graph: torch.fx.GraphModule,
+    graph: torch.fx.Graph,
     inputs: Iterable[Input],
     declared: Mapping[str, Dim],
     example: Mapping[str, int],
@@ -44,64 +78,65 @@ def compiled_ranges(
         declared: The declared ranges.
         example: The sizes that the graph was traced with, which satisfy every guard.
     """
-    symbols: dict[Any, str] = {}
-    shape_env = None
-    placeholders = [node for node in graph.graph.nodes if node.op == "placeholder"]
-    for node, spec in zip(placeholders, inputs, strict=True):
-        for size, want in zip(node.meta["val"].shape, spec.shape, strict=True):
-            if isinstance(size, torch.SymInt) and isinstance(want, str):
-                symbols.setdefault(size.node.expr, want)
-                shape_env = size.node.shape_env
+    symbols, shape_env = dimension_symbols(graph, inputs)
     if shape_env is None:
         return Ranges(dict(declared), [])
     dims = dict(declared)
     conditions: list[str] = []
-    for guard in shape_env.guards:
-        expression = shape_env.simplify(guard.expr)
-        free = expression.free_symbols
-        if not free or not free <= set(symbols):
+    for assumption in _assumptions(shape_env, symbols):
+        free = sorted(assumption.free_symbols, key=str)
+        traced = {symbol: _as_range(dims[symbols[symbol]]) for symbol in free}
+        if bound_sympy(assumption, traced) == ValueRanges.wrap(sympy.true):
             continue
-        named = expression.subs({symbol: sympy.Symbol(symbols[symbol], integer=True) for symbol in free})
-        names = sorted({symbols[symbol] for symbol in free})
-        if len(names) == 1:
-            narrowed = _narrow(_predicate(expression), dims[names[0]], example[names[0]])
+        if len(free) == 1:
+            name = symbols[free[0]]
+            narrowed = _narrow(assumption, dims[name], example[name])
             if narrowed is not None:
-                dims[names[0]] = narrowed
+                dims[name] = narrowed
                 continue
-        conditions.append(PythonPrinter().doprint(named))
+        conditions.append(named(assumption, symbols))
     for symbol, name in symbols.items():
-        upper = shape_env.var_to_range[symbol].upper if hasattr(shape_env, "var_to_range") else None
-        dims[name] = _capped(dims[name], upper)
+        dims[name] = _capped(dims[name], shape_env.var_to_range[symbol].upper)
     return Ranges(dims, sorted(set(conditions)))
 
 
-def _predicate(expression: Any) -> Callable[[int], bool]:
-    (symbol,) = expression.free_symbols
-    return lambda size: bool(expression.subs({symbol: size}))
+def _assumptions(shape_env: Any, symbols: Mapping[sympy.Symbol, str]) -> list[sympy.Basic]:
+    found = [guard.expr for guard in shape_env.guards]
+    # Once two sizes are known to be equal, one symbol stands for both and guards no longer say so.
+    found += [
+        sympy.Eq(symbol, shape_env.replacements[symbol])
+        for symbol in symbols
+        if symbol in shape_env.replacements
+    ]
+    return [e for e in found if e.free_symbols and e.free_symbols <= set(symbols)]
 
 
-def _narrow(holds: Callable[[int], bool], dim: Dim, example: int) -> Dim | None:
-    """The part of ``dim`` in which a predicate holds, or None when that is no single range."""
-    last = dim.max if dim.max is not None else max(_SCANNED, 4 * example)
-    sizes: Iterable[int] = range(dim.min, min(last, dim.min + _SCANNED) + 1)
-    fits = [size for size in sizes if holds(size)]
-    if not fits or not holds(example):
+def _as_range(dim: Dim) -> ValueRanges[Any]:
+    return ValueRanges(max(dim.min, 2), int_oo if dim.max is None else max(dim.max, 2))
+
+
+def _narrow(assumption: sympy.Basic, dim: Dim, example: int) -> Dim | None:
+    """The part of ``dim`` in which an assumption holds, or None when that is no single range."""
+    (symbol,) = assumption.free_symbols
+
+    def holds(size: int) -> bool:
+        return bool(assumption.subs({symbol: size}))
+
+    first = max(dim.min, 2)
+    last = _FAR if dim.max is None else dim.max
+    scanned = min(last, max(first + _SCANNED, 2 * example))
+    fits = [size for size in range(first, scanned + 1) if holds(size)]
+    if not fits or len(fits) != fits[-1] - fits[0] + 1 or not fits[0] <= example <= fits[-1]:
         return None
-    low, high = fits[0], fits[-1]
-    if len(fits) != high - low + 1:
-        return None
-    reaches_end = high == min(last, dim.min + _SCANNED)
-    if reaches_end and (dim.max is None or high < dim.max):
-        # Beyond what was tried one by one, trust a monotone guard at its far end.
-        far = dim.max if dim.max is not None else 1 << 40
-        if not holds(far):
-            far = _last_that_holds(holds, high, far)
-            return Dim(low, far)
-        return Dim(low, dim.max)
-    return Dim(low, high)
+    low = dim.min if fits[0] == first else fits[0]
+    high = fits[-1]
+    if high == scanned and scanned < last:
+        # Beyond what was tried one by one, the assumption is taken to change once at most.
+        high = last if holds(last) else _last_that_holds(holds, scanned, last)
+    return Dim(low, None if high == _FAR else high)
 
 
-def _last_that_holds(holds: Callable[[int], bool], low: int, high: int) -> int:
+def _last_that_holds(holds: Any, low: int, high: int) -> int:
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if holds(middle) else (low, middle)
@@ -109,10 +144,6 @@ def _last_that_holds(holds: Callable[[int], bool], low: int, high: int) -> int:
 
 
 def _capped(dim: Dim, upper: Any) -> Dim:
-    # A symbol's lower end is 2 even where 1 is fine; only its upper end tells something.
-    if upper is None or not getattr(upper, "is_Integer", isinstance(upper, int)):
+    if upper == int_oo or (dim.max is not None and upper >= dim.max):
         return dim
-    limit = int(upper)
-    if limit >= 1 << 60 or (dim.max is not None and limit >= dim.max):
-        return dim
-    return Dim(dim.min, limit)
+    return Dim(dim.min, int(upper))

@@ -86,20 +86,27 @@ function(_aotbuild_plan)
     string(JSON step GET "${command}" step)
     string(JSON comment GET "${command}" comment)
     string(JSON spec GET "${command}" spec)
-    _aotbuild_files("${command}" outputs outputs)
-    _aotbuild_files("${command}" depends depends)
-    list(GET outputs 0 first_output)
+    string(JSON output GET "${command}" output)
+    string(JSON depends_count LENGTH "${command}" depends)
+    set(depends "${build_dir}/${spec}")
+    if(depends_count GREATER 0)
+      math(EXPR last_depends "${depends_count} - 1")
+      foreach(j RANGE ${last_depends})
+        string(JSON file GET "${command}" depends ${j})
+        list(APPEND depends "${build_dir}/${file}")
+      endforeach()
+    endif()
     add_custom_command(
-      OUTPUT ${outputs}
-      DEPENDS "${build_dir}/${spec}" ${depends}
-      DEPFILE "${first_output}.d"
+      OUTPUT "${build_dir}/${output}"
+      DEPENDS ${depends}
+      DEPFILE "${build_dir}/${output}.d"
       COMMAND ${aotbuild} ${step} "${spec}"
       WORKING_DIRECTORY "${build_dir}"
       COMMENT "${comment}"
       VERBATIM)
   endforeach()
-  # The outputs of the last command, the bundle, need those of all others.
-  add_custom_target(aotbuild_models ALL DEPENDS ${outputs})
+  # The last command, the bundle, needs the outputs of all others.
+  add_custom_target(aotbuild_models ALL DEPENDS "${build_dir}/${output}")
 
   string(JSON package_dir GET "${plan}" package-dir)
   string(JSON destination GET "${plan}" destination)
@@ -107,18 +114,4 @@ function(_aotbuild_plan)
     set(destination "${SKBUILD_PLATLIB_DIR}/${destination}")
   endif()
   install(DIRECTORY "${build_dir}/${package_dir}/" DESTINATION "${destination}")
-endfunction()
-
-# A list of files in a command of the plan, made absolute.
-function(_aotbuild_files command key result)
-  set(files "")
-  string(JSON count LENGTH "${command}" ${key})
-  if(count GREATER 0)
-    math(EXPR last "${count} - 1")
-    foreach(i RANGE ${last})
-      string(JSON file GET "${command}" ${key} ${i})
-      list(APPEND files "${CMAKE_BINARY_DIR}/aotbuild/${file}")
-    endforeach()
-  endif()
-  set(${result} "${files}" PARENT_SCOPE)
 endfunction()

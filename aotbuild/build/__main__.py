@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
 import warnings
 from pathlib import Path
@@ -29,7 +30,9 @@ def main(arguments: list[str]) -> None:
             plan(Path(path), names, Path.cwd())
         elif step in STEPS and not names:
             if not debugging():
-                # torch warns of its own deprecated calls, which is not the user's business.
+                # torch warns of its own deprecated calls and logs tracebacks of errors that it
+                # then raises, which is not the user's business.
+                logging.disable(logging.WARNING)
                 warnings.simplefilter("ignore", FutureWarning)
                 warnings.simplefilter("ignore", DeprecationWarning)
             importlib.import_module(f"aotbuild.build.{step}").run(Path(path))

@@ -31,8 +31,8 @@ def run(spec_file: Path) -> None:
         manifests = write_package(directory, spec.package, parts)
     summary = [_summary(manifest) for manifest in manifests]
     sys.stdout.write("\n".join(summary) + "\n")
-    write_text(Path("bundled.json"), json.dumps({"models": summary}, indent=1) + "\n")
     write_depfile(Path("bundled.json"), [])
+    write_text(Path("bundled.json"), json.dumps({"models": summary}, indent=1) + "\n")
 
 
 def _summary(manifest: Manifest) -> str:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils import _pytree as pytree
 
 from aotbuild.build.callspec import CallSpec
 from aotbuild.build.files import replacing, scratch, write_depfile, write_text
@@ -89,6 +88,7 @@ def run(spec_file: Path) -> None:
     for name, dim in ranges.dims.items():
         if dim != call.dims[name]:
             _warn_narrowed(spec.name, name, call.dims[name], dim)
+    write_depfile(output / "compiled.json", [])
     BuildRecord(
         target=target.name,
         dims=ranges.dims,
@@ -97,22 +97,13 @@ def run(spec_file: Path) -> None:
         proxy_nodes=proxy.exists(),
         compiled={"torch": torch.__version__, "march": target.march, "options": compiled.options},
     ).write(output / "compiled.json")
-    write_depfile(output / "compiled.json", [])
 
 
 def _graph(program: torch.export.ExportedProgram) -> torch.fx.GraphModule:
-    """A fresh module of the program that returns only what the library computes."""
+    """A fresh module of the program: compiling changes it."""
     takes = inspect.signature(program.module).parameters
     module = program.module(**({"check_guards": False} if "check_guards" in takes else {}))
     assert isinstance(module, torch.fx.GraphModule)  # noqa: S101
-    output = module.graph.output_node()
-    # Constant outputs (None, strings, numbers) do not compile; the call spec puts them back.
-    computed = [value for value in output.args[0] if isinstance(value, torch.fx.Node)]  # type: ignore[union-attr]
-    output.args = (tuple(computed),)
-    codegen: Any = module.graph._codegen
-    out_spec = pytree.tree_flatten([0] * len(computed))[1]
-    codegen.pytree_info = codegen.pytree_info._replace(out_spec=out_spec)
-    module.recompile()
     return module
 
 

@@ -25,8 +25,9 @@ def example_sizes(dims: Mapping[str, Dim]) -> dict[str, int]:
         if name in sizes:
             continue
         low = max(dim.min, 2)
-        high = dim.max if dim.max is not None else max(low, _FIRST_SIZE) + len(dims)
-        preferred = max(low, min(_FIRST_SIZE, high))
+        wanted = max(2 * dim.min + 1, _FIRST_SIZE)  # the ends are where code is special
+        high = dim.max if dim.max is not None else wanted + len(dims)
+        preferred = min(wanted, high)
         candidates = [*range(preferred, high + 1), *range(low, preferred)]
         free = (size for size in candidates if size not in sizes.values())
         sizes[name] = next(free, preferred)

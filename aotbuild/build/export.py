@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.export.graph_signature import ConstantArgument
 from torch.utils import _pytree as pytree
 
 from aotbuild.build.callspec import CallSpec, output_tree
@@ -42,9 +43,8 @@ def run(spec_file: Path) -> None:
         program = _export(module, spec, parameters, project, device)
         reference = _reference(module, spec, project, device)
     call = _call_spec(program, spec, parameters)
-    _flatten_outputs(program)
+    _keep_computed_outputs(program)
 
-    call.write(output / "call.json")
     reference.write(output / "reference.pt")
     with replacing(output / "program.pt2") as temporary:
         # The file must end in .pt2 for torch to write it without a warning.
@@ -55,6 +55,7 @@ def run(spec_file: Path) -> None:
     if spec.declaration.weights:
         read.append(project / spec.declaration.weights)
     write_depfile(output / "call.json", read)
+    call.write(output / "call.json")
 
 
 def _parameters(module: torch.nn.Module, model: Model, name: str) -> list[inspect.Parameter]:
@@ -236,11 +237,19 @@ def _call_spec(
     )
 
 
-def _flatten_outputs(program: torch.export.ExportedProgram) -> None:
-    """Let the program return a flat list: the call spec knows how to nest it.
+def _keep_computed_outputs(program: torch.export.ExportedProgram) -> None:
+    """Let the program return the flat list of what it computes.
 
-    A program is saved and loaded with the classes of its outputs; later steps shall not need them.
+    The call spec knows how to nest it, and the constants among the outputs. A string cannot be
+    saved in a program, a class would be needed to load one, and neither can be compiled.
     """
-    signature = program.module_call_graph[0].signature
-    count = signature.out_spec.num_leaves
-    signature.out_spec = pytree.tree_flatten([0] * count)[1]
+    output = program.graph.output_node()
+    specs = program.graph_signature.output_specs
+    computed = [i for i, spec in enumerate(specs) if not isinstance(spec.arg, ConstantArgument)]
+    values: Any = output.args[0]
+    output.args = (tuple(values[i] for i in computed),)
+    program.graph_signature.output_specs = [specs[i] for i in computed]
+    program.graph_module.recompile()
+    flat = pytree.tree_flatten([0] * len(computed))[1]
+    program.module_call_graph[0].signature.out_spec = flat
+    program.module_call_graph[0].signature.outputs = [specs[i].arg for i in computed]

@@ -41,9 +41,10 @@ class Command:
     spec: str
     text: str
     """Content of the specification file."""
-    outputs: list[str]
-    """The first is also the one that has a depfile, ``<output>.d``."""
+    output: str
+    """The file that the step writes last; its depfile is ``<output>.d``."""
     depends: list[str]
+    """Outputs of other commands."""
 
 
 def plan(project_directory: Path, requested: Iterable[str], build: Path) -> None:
@@ -74,7 +75,7 @@ def plan(project_directory: Path, requested: Iterable[str], build: Path) -> None
                 "step": command.step,
                 "comment": command.comment,
                 "spec": command.spec,
-                "outputs": command.outputs,
+                "output": command.output,
                 "depends": command.depends,
             }
             for command in commands
@@ -109,11 +110,9 @@ def _commands(project: Project, names: list[str]) -> list[Command]:
         commands += model_commands
         parts.append(model_parts)
     bundle = BundleSpec(package=project.package, models=parts, output="package", tools=tools)
-    needed = [output for command in commands for output in command.outputs]
+    needed = [command.output for command in commands]
     commands.append(
-        _command(
-            "bundle", f"Bundling {project.package}", "bundle", bundle, ["bundled.json"], needed
-        )
+        _command("bundle", f"Bundling {project.package}", "bundle", bundle, "bundled.json", needed)
     )
     return commands
 
@@ -136,45 +135,34 @@ def _model_commands(
             output=exported,
             tools=tools,
         )
-        program = [f"{exported}/{file}" for file in ("call.json", "program.pt2", "reference.pt")]
+        program = f"{exported}/call.json"
         commands.append(
             _command("export", f"Exporting {name}", f"{exported}/export", export, program, [])
         )
-        target = default_target(device)
-        variant = f"{name}/{target.name}"
-        compiled = [
-            f"{variant}/{file}" for file in ("compiled.json", "library.so", "weights.safetensors")
-        ]
+        target = default_target(device).name
+        variant = f"{name}/{target}"
+        compiled = f"{variant}/compiled.json"
         compile_spec = CompileSpec(
-            name=name, target=target.name, exported=exported, output=variant, tools=tools
+            name=name, target=target, exported=exported, output=variant, tools=tools
         )
+        comment = f"Compiling {name} for {target}"
         commands.append(
-            _command(
-                "compile",
-                f"Compiling {name} for {target.name}",
-                f"{variant}/compile",
-                compile_spec,
-                compiled,
-                program,
-            )
+            _command("compile", comment, f"{variant}/compile", compile_spec, compiled, [program])
         )
         verify_spec = VerifySpec(
             name=name,
-            target=target.name,
+            target=target,
             declaration=model,
             exported=exported,
             compiled=variant,
             output=variant,
             tools=tools,
         )
+        verified = f"{variant}/verified.json"
+        comment = f"Verifying {name} for {target}"
         commands.append(
             _command(
-                "verify",
-                f"Verifying {name} for {target.name}",
-                f"{variant}/verify",
-                verify_spec,
-                [f"{variant}/verified.json"],
-                program + compiled,
+                "verify", comment, f"{variant}/verify", verify_spec, verified, [program, compiled]
             )
         )
         variants.append(variant)
@@ -185,6 +173,6 @@ def _model_commands(
 
 
 def _command(
-    step: str, comment: str, stem: str, spec: Any, outputs: list[str], depends: list[str]
+    step: str, comment: str, stem: str, spec: Any, output: str, depends: list[str]
 ) -> Command:
-    return Command(step, comment, f"{stem}.json", spec_text(spec), outputs, depends)
+    return Command(step, comment, f"{stem}.json", spec_text(spec), output, depends)

@@ -13,12 +13,11 @@ import torch
 from .manifest import Dim, Input, Manifest
 
 
-def admit(manifest: Manifest, devices: list[str], values: tuple[Any, ...]) -> list[torch.Tensor]:
+def admit(manifest: Manifest, values: tuple[Any, ...]) -> list[torch.Tensor]:
     """Check ``values`` against the inputs of ``manifest``.
 
     Args:
         manifest: The model's manifest.
-        devices: Device types that the package has variants for.
         values: One value for each of ``manifest.inputs``.
 
     Returns:
@@ -32,13 +31,9 @@ def admit(manifest: Manifest, devices: list[str], values: tuple[Any, ...]) -> li
     for spec, value in pairs:
         _check_kind(_label(manifest, spec), spec, value)
     first, first_value = pairs[0]
+    check_device(manifest, first_value.device)
     for spec, value in pairs:
         label = _label(manifest, spec)
-        if value.device.type not in devices:
-            raise ValueError(
-                f"{label} is on {value.device}; this package runs on {' or '.join(devices)}. "
-                f'Move it: {spec.name}.to("{devices[0]}")'
-            )
         if value.device != first_value.device:
             raise ValueError(
                 f"{label} is on {value.device}, but {first.name!r} is on {first_value.device}. "
@@ -48,6 +43,21 @@ def admit(manifest: Manifest, devices: list[str], values: tuple[Any, ...]) -> li
     for spec, value in pairs:
         _check_shape(_label(manifest, spec), spec, value, manifest.dims, sizes)
     return [_laid_out(spec, value) for spec, value in pairs]
+
+
+def check_device(manifest: Manifest, device: torch.device) -> None:
+    """Make sure that there is a variant for the device of the first argument.
+
+    Raises:
+        ValueError: There is none.
+    """
+    built = [variant.device for variant in manifest.variants]
+    if device.type not in built:
+        spec = manifest.inputs[0]
+        raise ValueError(
+            f"{_label(manifest, spec)} is on {device}; this package runs on "
+            f'{" or ".join(built)}. Move it: {spec.name}.to("{built[0]}")'
+        )
 
 
 def refuse_condition(manifest: Manifest, condition: str) -> ValueError:

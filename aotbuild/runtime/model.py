@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import torch
 
-from .arguments import admit, refuse_condition
+from .arguments import admit, check_device, refuse_condition
 from .engine import ENGINES, Run
 from .errors import ModelLoadError
 from .manifest import Manifest, Variant
@@ -67,8 +67,7 @@ class CompiledModel:
         return next(iter(self._runs))
 
     def _admit(self, *values: Any) -> list[torch.Tensor]:
-        devices = [variant.device for variant in self._manifest.variants]
-        return admit(self._manifest, devices, values)
+        return admit(self._manifest, values)
 
     def _refuse(self, condition: str) -> NoReturn:
         raise refuse_condition(self._manifest, condition)
@@ -83,8 +82,8 @@ class CompiledModel:
         positional = [p.name for p in parameters.values() if p.kind is not p.KEYWORD_ONLY]
         if len(args) > len(positional):
             raise TypeError(
-                f"{name}() takes {len(positional)} positional arguments "
-                f"({', '.join(positional)}), got {len(args)}; {takes}"
+                f"{name}() got {len(args)} positional arguments, {len(args) - len(positional)} too "
+                f"many; {takes}"
             ) from None
         for twice in positional[: len(args)]:
             if twice in kwargs:
@@ -168,6 +167,7 @@ class _Runs(dict[torch.device, Run]):
         self._model = model
 
     def __missing__(self, device: torch.device) -> Run:
+        check_device(self._model._manifest, device)
         with self._model._lock:
             if device not in self:
                 self[device] = self._model._load(device)

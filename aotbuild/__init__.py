@@ -1,0 +1,1 @@
+"""Ship compiled PyTorch models inside Python wheels."""

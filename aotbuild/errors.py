@@ -104,7 +104,7 @@ def reported() -> Iterator[None]:
     """The single boundary at which an exception becomes one block and exit code 1."""
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001
         if debugging():
             traceback.print_exc()
         raise SystemExit(_as_aotbuild_error(error).block()) from None

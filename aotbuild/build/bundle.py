@@ -28,7 +28,7 @@ def run(spec_file: Path) -> None:
         for model in spec.models
     ]
     with replacing_directory(Path(spec.output)) as directory:
-        manifests = write_package(directory, spec.package, parts)
+        manifests = write_package(directory, parts)
     summary = [_summary(manifest) for manifest in manifests]
     sys.stdout.write("\n".join(summary) + "\n")
     write_depfile(Path("bundled.json"), [])

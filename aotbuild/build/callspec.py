@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections import OrderedDict, namedtuple
+from collections import OrderedDict
+from collections import namedtuple as any_namedtuple  # the type that torch gives every one of them
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,9 +77,7 @@ def _output_leaves(
 ) -> Iterator[dict[str, Any]]:
     index = 0
     symbols, _ = dimension_symbols(program.graph, inputs)
-    names = {
-        node.name: node.meta.get("val") for node in program.graph.nodes if "val" in node.meta
-    }
+    names = {node.name: node.meta.get("val") for node in program.graph.nodes if "val" in node.meta}
     for spec in program.graph_signature.output_specs:
         if spec.kind is not torch.export.graph_signature.OutputKind.USER_OUTPUT:
             continue
@@ -127,8 +126,8 @@ def _tree(spec: Any, leaves: Iterator[dict[str, Any]], where: str) -> dict[str, 
         keys = list(spec.context)
         if all(isinstance(key, str | int | bool | None) for key in keys):
             return {"type": kind.__name__, "keys": keys, "items": items}
-    if kind is namedtuple or pytree.is_namedtuple_class(kind):
-        cls = spec.context if kind is namedtuple else kind  # torch keeps the class as context
+    if kind is any_namedtuple or pytree.is_namedtuple_class(kind):
+        cls = spec.context if kind is any_namedtuple else kind  # torch keeps the class as context
         name = f"{cls.__module__}:{cls.__qualname__}"
         return {"type": "namedtuple", "class": name, "fields": list(cls._fields), "items": items}
     raise ExportError(

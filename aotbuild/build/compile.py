@@ -70,9 +70,7 @@ def run(spec_file: Path) -> None:
         if program.example_inputs is None:
             raise CompileError("the exported program has no example inputs", where=where)
         try:
-            compiled = compile_library(
-                graph, program.example_inputs, target, find_cxx(), directory
-            )
+            compiled = compile_library(graph, program.example_inputs, target, find_cxx(), directory)
         except AotBuildError as error:
             error.where = error.where or where
             raise
@@ -108,7 +106,7 @@ def _graph(program: torch.export.ExportedProgram) -> torch.fx.GraphModule:
 
 
 _FIELD = re.compile(
-    r'constants_info_\[(\d+)\]\.(name|original_fqn|shape|stride)\s*=\s*'
+    r"constants_info_\[(\d+)\]\.(name|original_fqn|shape|stride)\s*=\s*"
     r'(?:"((?:[^"\\]|\\.)*)"|\{([^}]*)\})'
 )
 

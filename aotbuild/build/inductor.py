@@ -58,7 +58,7 @@ def compile_library(
     """
     output = scratch / "output"
     output.mkdir()
-    options = _known(_options(target, output, _compiler_wrapper(cxx, target, scratch)))
+    options = _known(_options(output, _compiler_wrapper(cxx, target, scratch)))
     try:
         with (
             torch.no_grad(),  # freezing, among others, is silently ignored outside of it
@@ -71,7 +71,7 @@ def compile_library(
     return _collect(files, options)
 
 
-def _options(target: Target, output: Path, compiler: Path) -> dict[str, Any]:
+def _options(output: Path, compiler: Path) -> dict[str, Any]:
     return {
         "aot_inductor.output_path": str(output),
         # The library without its weights: they come from the mapped weights file.
@@ -128,7 +128,7 @@ def _vector_isa(name: str) -> Iterator[None]:
 
     Left alone it takes the best that the machine can run, found by compiling test programs.
     """
-    module = torch._inductor.cpu_vec_isa
+    module: Any = torch._inductor.cpu_vec_isa
     isa = getattr(module, name)()
     original = module.valid_vec_isa_list
     module.valid_vec_isa_list = lambda: [isa]
@@ -171,9 +171,7 @@ def _collect(files: Any, options: Mapping[str, Any]) -> Compiled:
     library = next(name for name in names if name.suffix == ".so")
     source = next(name for name in names if name.name.endswith(".wrapper.cpp"))
     proxy = next((name for name in names if name.name.endswith(".wrapper.json")), None)
-    recorded = {
-        key: value for key, value in options.items() if key not in _MACHINE_OPTIONS
-    }
+    recorded = {key: value for key, value in options.items() if key not in _MACHINE_OPTIONS}
     constants = {name: tensor for name, (tensor, _) in weights.items()}
     return Compiled(library, source, proxy, constants, recorded)
 

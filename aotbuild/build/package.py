@@ -35,12 +35,11 @@ class Part:
     """For each variant the directory of its library, and what verifying it gave, if known."""
 
 
-def write_package(directory: Path, package: str, parts: Sequence[Part]) -> list[Manifest]:
+def write_package(directory: Path, parts: Sequence[Part]) -> list[Manifest]:
     """Write a package into a new directory.
 
     Args:
         directory: The package's directory; it is made.
-        package: Its import name.
         parts: The models.
 
     Returns:
@@ -48,7 +47,9 @@ def write_package(directory: Path, package: str, parts: Sequence[Part]) -> list[
     """
     directory.mkdir(exist_ok=True)
     records = {
-        path: BuildRecord.read(path / "compiled.json") for part in parts for path, _ in part.variants
+        path: BuildRecord.read(path / "compiled.json")
+        for part in parts
+        for path, _ in part.variants
     }
     constants, weights = _write_pool(directory, parts, records)
     manifests = []
@@ -83,9 +84,7 @@ def _write_pool(
                 origins.append((path, constant))
     entries = write_weights(directory / WEIGHTS, tensors)
     placed = {
-        (path, constant.name): dataclasses.replace(
-            constant, tensor=entry.name, offset=entry.offset
-        )
+        (path, constant.name): dataclasses.replace(constant, tensor=entry.name, offset=entry.offset)
         for (path, constant), entry in zip(origins, entries, strict=True)
     }
     return placed, identify(directory / WEIGHTS, WEIGHTS)

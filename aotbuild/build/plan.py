@@ -117,9 +117,7 @@ def _commands(project: Project, names: list[str]) -> list[Command]:
     return commands
 
 
-def _model_commands(
-    project: Project, name: str, tools: Tools
-) -> tuple[list[Command], ModelParts]:
+def _model_commands(project: Project, name: str, tools: Tools) -> tuple[list[Command], ModelParts]:
     model = project.config.models[name]
     commands = []
     variants = []

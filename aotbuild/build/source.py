@@ -22,9 +22,7 @@ from aotbuild.config.schema import Model
 from aotbuild.errors import SourceError
 
 
-def build_module(
-    name: str, model: Model, project: Path, device: torch.device
-) -> torch.nn.Module:
+def build_module(name: str, model: Model, project: Path, device: torch.device) -> torch.nn.Module:
     """The module that ``model`` declares, with its weights, ready for inference.
 
     Args:
@@ -154,30 +152,29 @@ def _resolve(source: str, path: str, project: Path) -> Any:
 
 
 def _instantiate(source: Any, model: Model, path: str, project: Path) -> torch.nn.Module:
-    given = bool(model.args or model.kwargs)
-    value = source
-    if not isinstance(source, torch.nn.Module):
-        if not callable(source):
-            raise _no_module(source, model.source, path)
-        try:
-            value = source(*model.args, **model.kwargs)
-        except Exception as error:
-            line = user_line(error, project)
+    if isinstance(source, torch.nn.Module):
+        if model.args or model.kwargs:
             raise SourceError(
-                f'calling "{model.source}" failed',
-                where=located(path),
-                why=told(error) + (f"\nat {line}" if line else ""),
-                fix="give the arguments it needs with args = [...] and kwargs = { ... }",
-            ) from error
-        if not isinstance(value, torch.nn.Module):
-            raise _no_module(value, model.source, path, called=True)
-    elif given:
+                f'"{model.source}" is an instance and takes no arguments',
+                where=located(f"{path}.{'args' if model.args else 'kwargs'}"),
+                fix="remove args and kwargs, or name the class instead",
+            )
+        return source
+    if not callable(source):
+        raise _no_module(source, model.source, path)
+    try:
+        module = source(*model.args, **model.kwargs)
+    except Exception as error:
+        line = user_line(error, project)
         raise SourceError(
-            f'"{model.source}" is an instance and takes no arguments',
-            where=located(f"{path}.{'args' if model.args else 'kwargs'}"),
-            fix="remove args and kwargs, or name the class instead",
-        )
-    return value
+            f'calling "{model.source}" failed',
+            where=located(path),
+            why=told(error) + (f"\nat {line}" if line else ""),
+            fix="give the arguments it needs with args = [...] and kwargs = { ... }",
+        ) from error
+    if not isinstance(module, torch.nn.Module):
+        raise _no_module(module, model.source, path, called=True)
+    return module
 
 
 def _no_module(value: Any, source: str, path: str, *, called: bool = False) -> SourceError:

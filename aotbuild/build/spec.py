@@ -95,9 +95,7 @@ def as_table(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         pairs = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
         return {
-            key.replace("_", "-"): as_table(item)
-            for key, item in pairs.items()
-            if item is not None
+            key.replace("_", "-"): as_table(item) for key, item in pairs.items() if item is not None
         }
     if isinstance(value, dict):
         return {key: as_table(item) for key, item in value.items()}

@@ -79,9 +79,11 @@ def read_state_dict(file: Path, shown: str, where: str) -> dict[str, torch.Tenso
         isinstance(value, torch.Tensor) for value in state.values()
     )
     if not tensors or not state:
-        nested = [key for key, value in state.items() if isinstance(value, Mapping)] if isinstance(
-            state, Mapping
-        ) else []
+        nested = (
+            [key for key, value in state.items() if isinstance(value, Mapping)]
+            if isinstance(state, Mapping)
+            else []
+        )
         raise WeightsError(
             f'"{shown}" holds no state dict',
             where=where,

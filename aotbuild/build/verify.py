@@ -60,7 +60,7 @@ def run(spec_file: Path) -> None:
     worst = Worst()
     with scratch(output.resolve()) as directory, torch.no_grad():
         part = Part(spec.name, spec.declaration.source, exported, [(compiled, None)])
-        write_package(directory / _PACKAGE, _PACKAGE, [part])
+        write_package(directory / _PACKAGE, [part])
         model = _load(directory, spec.name, where)
         for case in cases:
             inputs = example_inputs(spec.declaration, case.sizes, device)

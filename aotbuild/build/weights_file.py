@@ -143,7 +143,7 @@ def _bytes_of(tensor: torch.Tensor) -> memoryview:
     size = span * tensor.dtype.itemsize
     # torch without numpy offers no buffer; the array keeps the tensor alive.
     array = (ctypes.c_ubyte * size).from_address(flat.data_ptr())
-    array._tensor = flat  # type: ignore[attr-defined]
+    array._tensor = flat  # type: ignore[attr-defined]  # noqa: SLF001
     return memoryview(array)
 
 

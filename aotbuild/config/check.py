@@ -14,6 +14,7 @@ from aotbuild.errors import ConfigError
 
 _SOURCE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 _RESERVED = {"runtime", "weights"}
+_RESERVED_INPUTS = {"self", "Tensor", "strided", "torch_bool", "OrderedDict", *DTYPES}
 
 
 def check_config(config: Config, package: str, root: Path, import_paths: Iterable[Path]) -> None:
@@ -126,11 +127,13 @@ def _check_weights(weights: str, path: str, root: Path) -> None:
 
 
 def _check_input(name: str, spec: TensorInput, dims: dict[str, Dim], path: str) -> None:
-    if not _is_name(name):
+    if not _is_name(name) or name in _RESERVED_INPUTS:
         raise ConfigError(
-            f'"{name}" cannot be the name of a parameter',
+            f'"{name}" cannot be the name of an input',
             where=located(path),
-            fix="use the parameter's name as forward() spells it",
+            fix="rename the parameter of forward(): the generated module needs this name itself"
+            if name in _RESERVED_INPUTS
+            else "use the parameter's name as forward() spells it",
         )
     if spec.dtype not in DTYPES:
         raise ConfigError(
@@ -209,9 +212,7 @@ def _check_dim(name: str, dim: Dim, path: str) -> None:
 
 def _check_devices(devices: list[str], path: str) -> None:
     if not devices:
-        raise ConfigError(
-            "no device is listed", where=located(path), fix='write devices = ["cpu"]'
-        )
+        raise ConfigError("no device is listed", where=located(path), fix='write devices = ["cpu"]')
     for i, device in enumerate(devices):
         if device not in DEVICES:
             raise ConfigError(

@@ -75,7 +75,9 @@ def _label(manifest: Manifest, spec: Input) -> str:
 
 def _check_kind(label: str, spec: Input, value: Any) -> None:
     if type(value) is not torch.Tensor and type(value) is not torch.nn.Parameter:
-        raise TypeError(f"{label} must be a torch.Tensor, got {_kind(value)}. {_convert(spec, value)}")
+        raise TypeError(
+            f"{label} must be a torch.Tensor, got {_kind(value)}. {_convert(spec, value)}"
+        )
     if value.layout is not torch.strided:
         raise TypeError(
             f"{label} must be a dense tensor, got layout {value.layout}. "

@@ -191,7 +191,7 @@ def _in_range(version: str, allowed: str) -> bool:
 
 def _release(version: str) -> tuple[int, ...]:
     numbers = []
-    for part in version.split("+")[0].split("."):
+    for part in version.split("+", maxsplit=1)[0].split("."):
         digits = part[: len(part) - len(part.lstrip("0123456789"))]
         if not digits:
             break

@@ -34,7 +34,7 @@ def load() -> tuple[Digits, Digits]:
         of both parts.
     """
     # Imported here, because a program that only calls the models needs no scikit-learn.
-    from sklearn import (  # type: ignore[import-untyped, import-not-found, unused-ignore] # noqa: PLC0415
+    from sklearn import (  # type: ignore[import-untyped, import-not-found, unused-ignore]
         datasets,
         model_selection,
     )

@@ -15,7 +15,6 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import OrderedDict
-from collections import namedtuple as any_namedtuple  # the type that torch gives every one of them
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,8 +125,8 @@ def _tree(spec: Any, leaves: Iterator[dict[str, Any]], where: str) -> dict[str, 
         keys = list(spec.context)
         if all(isinstance(key, str | int | bool | None) for key in keys):
             return {"type": kind.__name__, "keys": keys, "items": items}
-    if kind is any_namedtuple or pytree.is_namedtuple_class(kind):
-        cls = spec.context if kind is any_namedtuple else kind  # torch keeps the class as context
+    if pytree.is_namedtuple_class(kind) or pytree.is_namedtuple_class(spec.context):
+        cls = spec.context or kind  # torch tells every namedtuple's class in the context
         name = f"{cls.__module__}:{cls.__qualname__}"
         return {"type": "namedtuple", "class": name, "fields": list(cls._fields), "items": items}
     raise ExportError(

@@ -1,0 +1,46 @@
+# make demo   build the example's wheel as a user does, install it elsewhere, predict with it
+# make test   lint, types, unit tests, build tests
+#
+# Both need Python 3.11 or newer (with venv), g++ and make, and install the rest into build/ and
+# .venv/. To use another interpreter: make test PYTHON=python3.12
+
+PYTHON ?= python3
+TORCH  := torch==2.13.0
+PIP    := -m pip --disable-pip-version-check --quiet
+
+DEMO := build/demo
+VENV := .venv
+
+.PHONY: demo test venv lint clean
+
+demo:
+	rm -rf $(DEMO)
+	$(PYTHON) -m venv $(DEMO)/env
+	@echo "--- the wheel of aotbuild"
+	$(DEMO)/env/bin/python $(PIP) wheel --no-deps --wheel-dir $(DEMO)/aotbuild .
+	@echo "--- the wheel of the example, built in isolation"
+	$(DEMO)/env/bin/python $(PIP) wheel --no-deps --find-links $(DEMO)/aotbuild \
+	  --wheel-dir $(DEMO)/dist ./example_project
+	@echo "--- installed where there is neither aotbuild nor scikit-build-core nor the source"
+	$(DEMO)/env/bin/python $(PIP) install $(TORCH) "$$(ls $(DEMO)/dist/digits-*.whl)[demo]"
+	mkdir $(DEMO)/run
+	cp -r example_project/predict.py example_project/reference $(DEMO)/run
+	cd $(DEMO)/run && ../env/bin/python -P predict.py --reference reference --expect-clean
+
+test: venv lint
+	$(VENV)/bin/pytest tests/unit
+	$(VENV)/bin/pytest tests/build
+
+lint:
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+# The tests run against the installed wheel, not the source tree.
+venv:
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python $(PIP) install $(TORCH) ".[test]"
+	$(VENV)/bin/python $(PIP) install --no-deps --force-reinstall .
+
+clean:
+	rm -rf build $(VENV)

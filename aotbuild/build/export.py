@@ -116,7 +116,14 @@ def _export(
         )
     except Exception as error:
         raise _export_error(error, where, project) from error
-    signature = program.graph_signature
+    _refuse_mutation(program, where)
+    return program
+
+
+def _refuse_mutation(program: torch.export.ExportedProgram, where: str) -> None:
+    # The exported graph keeps in-place operators; only without them does its signature tell
+    # what they changed.
+    signature = program.run_decompositions({}).graph_signature
     buffers = sorted(signature.buffers_to_mutate.values())
     if buffers:
         raise ExportError(
@@ -135,7 +142,6 @@ def _export(
             why="a compiled model may work on a copy of an input, where the change is lost",
             fix=f"work on {changed[0]}.clone() and return the result",
         )
-    return program
 
 
 def _dynamic_shapes(model: Model, names: list[str]) -> dict[str, dict[int, Any] | None]:

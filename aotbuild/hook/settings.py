@@ -33,6 +33,7 @@ def settings(state: str) -> dict[str, Any]:
             return {}
         from aotbuild.config.project import load_project
         from aotbuild.hook.requirement import check_build_torch, check_torch_requirement
+        from aotbuild.toolchain import find_cxx
 
         project = load_project(Path.cwd())
         if project is None:
@@ -41,6 +42,8 @@ def settings(state: str) -> dict[str, Any]:
         check_torch_requirement(project.pyproject)
         if state != "sdist":
             check_build_torch(project.pyproject)
+        if state in {"wheel", "editable"}:
+            find_cxx()  # better missed now than after the export
         return _settings(project)
 
 

@@ -1,0 +1,68 @@
+"""Fixtures of the build tests: sample packages, built once, and environments to run them in."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from wheels import (
+    REPOSITORY,
+    TORCH,
+    Installed,
+    copy_package,
+    install,
+    pip_wheel,
+    write_speech_weights,
+)
+
+
+@pytest.fixture(scope="session")
+def clean_python() -> Path:
+    """The interpreter of an environment that holds torch and what torch needs, nothing else."""
+    directory = REPOSITORY / "build" / "clean-env"
+    python = directory / "bin" / "python"
+    if not (directory / "complete").exists():
+        shutil.rmtree(directory, ignore_errors=True)
+        subprocess.run([sys.executable, "-m", "venv", directory], check=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", TORCH], check=True)
+        (directory / "complete").touch()
+    return python
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Callable[[str], Path]:
+    """Copies a sample package to a directory of its own."""
+    return functools.partial(copy_package, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def installed(
+    tmp_path_factory: pytest.TempPathFactory, clean_python: Path
+) -> Callable[[str], Installed]:
+    """Builds and installs a sample package once for all tests."""
+
+    @functools.cache
+    def build_and_install(name: str) -> Installed:
+        directory = tmp_path_factory.mktemp(name)
+        copy = copy_package(directory, name)
+        if name == "srcdir":
+            write_speech_weights(copy)
+        return install(pip_wheel(copy), directory / "installed", clean_python)
+
+    return build_and_install
+
+
+@pytest.fixture
+def bench_python(tmp_path: Path) -> Path:
+    """An environment of one test's own that sees torch, scikit-build-core and aotbuild."""
+    directory = tmp_path / "env"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", directory], check=True)
+    site = next(directory.glob("lib/python*/site-packages"))
+    (site / "outer.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
+    return directory / "bin" / "python"

@@ -1,0 +1,152 @@
+"""Projects laid out in other ways: own CMakeLists.txt, src/, sdist, editable, edited."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from wheels import Installed, install, pip_wheel, write_speech_weights
+
+ProjectFactory = Callable[[str], Path]
+
+
+def test_a_cmake_project_with_an_extension_beside_the_models(
+    installed: Callable[[str], Installed],
+) -> None:
+    stranger = installed("stranger")
+    assert "cp3" in stranger.wheel.name  # the extension ties the wheel to one Python
+    metadata = stranger.files["signal_kit-2.0.dist-info/METADATA"].decode()
+    assert "Requires-Dist: packaging>=23" in metadata
+    assert "Requires-Dist: torch<2.14,>=2.13" in metadata
+    names = set(stranger.files)
+    assert "signalkit/compiled/nets/_gain.py" in names
+    assert "signalkit/compiled/nets/_unused.py" not in names  # aotbuild_add_model(gain) alone
+    result = stranger.run(
+        "import json, torch\nfrom signalkit.compiled.nets import gain\n"
+        "from signalkit._peak import peak\n"
+        "print(json.dumps([gain(torch.tensor([0.5, 1.0])).tolist(), peak([1, 3, 2])]))"
+    )
+    assert result[0] == pytest.approx([0.9051482, 0.9950548])
+    assert result[1] == 3.0
+
+
+def test_a_package_that_imports_its_own_compiled_model(
+    installed: Callable[[str], Installed],
+) -> None:
+    speech = installed("srcdir")
+    shape = speech.run(
+        "import json, torch, speech_kit\n"
+        "print(json.dumps(list(speech_kit.net(torch.rand(7, 40)).shape)))"
+    )
+    assert shape == [7, 3]
+
+
+def test_a_wheel_from_the_sdist_equals_the_one_from_the_tree(
+    installed: Callable[[str], Installed], project: ProjectFactory, tmp_path: Path
+) -> None:
+    from_tree = installed("srcdir")
+    source = project("srcdir")
+    write_speech_weights(source)
+    subprocess.run(["git", "init", "--quiet"], cwd=source, check=True)
+    subprocess.run(
+        [
+            sys.executable,
+            "-P",
+            "-m",
+            "build",
+            "--sdist",
+            "--no-isolation",
+            "--outdir",
+            str(tmp_path),
+        ]
+        + [str(source)],
+        check=True,
+        capture_output=True,
+    )
+    (sdist,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        names = archive.getnames()
+    assert names.count("speech_kit-1.0/checkpoints/net.pt") == 1
+    build = pip_wheel(sdist)
+    assert build.returncode == 0, build.output
+    from_sdist = install(build, tmp_path / "installed", from_tree.python)
+    assert from_sdist.files == from_tree.files
+
+
+def test_only_what_changed_is_built_again(project: ProjectFactory, tmp_path: Path) -> None:
+    source = project("srcdir")
+    write_speech_weights(source)
+    options = (f"-Cbuild-dir={tmp_path / 'cmake'}",)
+
+    def steps() -> list[str]:
+        build = pip_wheel(source, *options)
+        assert build.returncode == 0, build.output
+        return build.steps
+
+    net = ["Compiling net for cpu-x86-64-v3", "Exporting net", "Verifying net for cpu-x86-64-v3"]
+    other = [step.replace("net", "other") for step in net]
+    bundle = ["Bundling speech_kit.models"]
+    assert steps() == sorted(net + other + bundle)
+
+    assert steps() == []
+    (source / "README.md").write_text("Speech, better.\n")
+    (source / "src/speech_kit/unrelated.py").write_text("x = 1\n")
+    assert steps() == []
+
+    _append(source / "src/speech_kit/layers.py", "\n# a comment\n")
+    assert steps() == sorted(net + bundle)
+    _append(source / "src/speech_kit/sizes.json", "\n")  # data that the source reads
+    assert steps() == sorted(net + bundle)
+    write_speech_weights(source, seed=2)
+    assert steps() == sorted(net + bundle)
+
+    pyproject = source / "pyproject.toml"
+    text = pyproject.read_text()
+    head, tail = text.rsplit("max = 500", 1)
+    pyproject.write_text(f"{head}max = 400{tail}")
+    assert steps() == sorted(other + bundle)
+
+
+def test_an_editable_install_recompiles_an_edited_model_at_the_next_import(
+    project: ProjectFactory, tmp_path: Path, bench_python: Path
+) -> None:
+    source = project("srcdir")
+    write_speech_weights(source)
+    subprocess.run(
+        [sys.executable, "-P", "-m", "pip", "--python", str(bench_python), "install", "--no-deps"]
+        + ["--no-build-isolation", "-e", str(source), "-Ceditable.rebuild=true"]
+        + [f"-Cbuild-dir={tmp_path / 'cmake'}"],
+        check=True,
+        capture_output=True,
+    )
+    code = (
+        "import json, torch\nfrom speech_kit.models import other\n"
+        "print(json.dumps(other(torch.ones(2, 40))[:, 0].tolist()))"
+    )
+
+    def run() -> list[float]:
+        done = subprocess.run(
+            [bench_python, "-P", "-W", "ignore", "-c", code],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=tmp_path,
+            env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return list(json.loads(done.stdout.splitlines()[-1]))
+
+    assert run() == [2.0, 4.0]
+    module = source / "src/speech_kit/other.py"
+    module.write_text(module.read_text().replace("* 2", "* 5"))
+    assert run() == [5.0, 10.0]
+
+
+def _append(path: Path, text: str) -> None:
+    path.write_text(path.read_text() + text)

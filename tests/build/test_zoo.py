@@ -1,0 +1,228 @@
+"""Every way to take inputs and return outputs gives what the eager model gives, at every size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from wheels import Installed
+
+# Runs in the clean environment; the wheel holds the modules' source beside the compiled models.
+COMPARE = """
+import json, torch
+from collections import OrderedDict
+from torch.utils import _pytree as pytree
+import zoo.models as models
+from zoo import modules
+
+def same(name, *args, **kwargs):
+    eager = {make}
+    with torch.no_grad():
+        expected = eager.eval()(*args, **kwargs)
+    actual = getattr(models, name)(*args, **kwargs)
+    torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5)
+    return actual
+
+generator = torch.Generator().manual_seed(3)
+rand = lambda *shape: torch.randn(*shape, generator=generator)
+{body}
+"""
+
+
+def compare(zoo: Installed, make: str, body: str) -> Any:
+    return zoo.run(COMPARE.replace("{make}", make).replace("{body}", body))
+
+
+@pytest.fixture(scope="module")
+def zoo(installed: Callable[[str], Installed]) -> Installed:
+    return installed("zoo")
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2, 3, 15, 16, 17, 100])
+def test_mixed_outputs_at_every_size(zoo: Installed, rows: int) -> None:
+    result = compare(
+        zoo,
+        "modules.Mixed()",
+        f"""
+x, mask = rand({rows}, 8), rand({rows}, 8)
+result = models.mixed(x, mask=mask)
+with torch.no_grad():
+    expected = modules.Mixed().eval()(x, mask=mask)
+torch.testing.assert_close(result["y"], expected["y"])
+torch.testing.assert_close(result["nested"][1][0], expected["nested"][1][0])
+assert result["nested"][0] is x
+keys = ["rows", "many", "none", "text", "number"]
+assert [type(result[k]) for k in keys] == [type(expected[k]) for k in keys]
+assert list(result) == list(expected)
+print(json.dumps([[result[k] for k in keys], [expected[k] for k in keys]]))
+""",
+    )
+    assert result[0] == result[1]
+
+
+def test_keyword_arguments_come_in_any_order(zoo: Installed) -> None:
+    assert compare(
+        zoo,
+        "modules.Mixed()",
+        "x, mask = rand(3, 8), rand(3, 8)\n"
+        "a, b = models.mixed(mask=mask, x=x), models.mixed(x, mask=mask)\n"
+        "print(json.dumps(torch.equal(a['y'], b['y'])))",
+    )
+
+
+@pytest.mark.parametrize("batch", [1, 2, 8])
+def test_namedtuples_come_back_with_their_fields(zoo: Installed, batch: int) -> None:
+    fields = compare(
+        zoo,
+        "modules.Recurrent()",
+        f"ids = torch.randint(0, 10, ({batch}, 10))\n"
+        "out, state = models.recurrent(ids)\n"
+        "with torch.no_grad():\n    expected = modules.Recurrent().eval()(ids)\n"
+        "torch.testing.assert_close(out, expected[0])\n"
+        "torch.testing.assert_close(state.cell, expected[1].cell)\n"
+        "print(json.dumps([state._fields, type(state).__name__]))",
+    )
+    assert fields == [["hidden", "cell"], "State"]
+
+
+@pytest.mark.parametrize("n", [1, 2, 50])
+def test_an_operator_without_a_c_shim_runs(zoo: Installed, n: int) -> None:
+    compare(zoo, "modules.Spectrum()", f"same('spectrum', rand({n}, 4, 4).double())\nprint(1)")
+
+
+@pytest.mark.parametrize(("batch", "length"), [(1, 1), (1, 64), (8, 1), (3, 17), (8, 64)])
+def test_two_dynamic_dimensions_are_independent(zoo: Installed, batch: int, length: int) -> None:
+    compare(
+        zoo,
+        "modules.Attention()",
+        f"ids = torch.randint(0, 20, ({batch}, {length}))\n"
+        f"hidden = torch.zeros({batch}, {length}, dtype=torch.bool)\n"
+        "hidden[:, 1:] = torch.rand(hidden[:, 1:].shape) > 0.5\n"
+        "logits, rest = same('attention', ids, hidden)\n"
+        "assert type(rest) is OrderedDict\n"
+        "print(1)",
+    )
+
+
+def test_an_instance_and_a_scalar_input(zoo: Installed) -> None:
+    compare(zoo, "modules.scalar", "same('scaled', rand(3), torch.tensor(2.0))\nprint(1)")
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 15, 16, 17, 40, 64])
+def test_conv_keeps_its_range(zoo: Installed, batch: int) -> None:
+    compare(zoo, "modules.Conv()", f"same('conv', rand({batch}, 3, 16, 16))\nprint(1)")
+
+
+def test_a_factory_takes_its_arguments(zoo: Installed) -> None:
+    compare(
+        zoo,
+        "modules.perceptron(5, outputs=7)",
+        "assert same('perceptron', rand(4, 5)).shape == (4, 7)\nprint(1)",
+    )
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "rand(3, 16, 16, 4).permute(3, 0, 1, 2)",
+        "rand(4, 3, 16, 32)[..., ::2]",
+        "rand(1, 3, 16, 16).expand(4, 3, 16, 16)",
+        "rand(4, 3, 16, 16).to(memory_format=torch.channels_last)",
+        "torch._neg_view(rand(4, 3, 16, 16))",
+        "torch.nn.Parameter(rand(4, 3, 16, 16))",
+        "rand(4, 3, 16, 16).requires_grad_()",
+    ],
+)
+def test_any_layout_of_an_input_gives_the_eager_result(zoo: Installed, value: str) -> None:
+    compare(zoo, "modules.Conv()", f"same('conv', {value})\nprint(1)")
+
+
+def test_a_silently_narrowed_range_is_reported_and_promised(zoo: Installed) -> None:
+    assert "warning: pooled will accept samples from 33 to 34, not 16 to 4000" in zoo.output
+    assert "tool.aotbuild.models.pooled.dims.samples" in zoo.output
+    told = compare(
+        zoo,
+        "modules.Pooled()",
+        "same('pooled', rand(2, 1, 33))\nsame('pooled', rand(16, 1, 34))\n"
+        "try:\n    models.pooled(rand(2, 1, 35))\n"
+        "except ValueError as error:\n    print(json.dumps(str(error)))",
+    )
+    assert "'audio'" in told
+    assert "samples is 35, the compiled model takes 33 to 34" in told
+    stub = zoo.files["zoo/models/__init__.pyi"].decode()
+    assert "samples: 33 to 34" in stub
+
+
+WRONG_CALLS = [
+    ("conv()", "TypeError", "misses argument 'image'"),
+    ("conv(x, x)", "TypeError", "1 too many"),
+    ("conv(x, image=x)", "TypeError", "argument 'image' twice"),
+    ("conv(imge=x)", "TypeError", "no argument 'imge'"),
+    ("conv(None)", "TypeError", "argument 'image' must be a torch.Tensor, got NoneType"),
+    ("conv(x.tolist())", "TypeError", "argument 'image' must be a torch.Tensor, got list"),
+    ("conv(x.double())", "TypeError", "argument 'image' must have dtype float32, got float64"),
+    ("conv(x.to_sparse())", "TypeError", "argument 'image' must be a dense tensor"),
+    ("conv(x.to('meta'))", "ValueError", "argument 'image' is on meta"),
+    ("conv(x[0])", "ValueError", "argument 'image' must have 4 dimensions"),
+    ("conv(x[:, :2])", "ValueError", "dimension 1 must be 3, not 2"),
+    ("conv(x[:0])", "ValueError", "batch is 0, the compiled model takes 1 to 64"),
+    ("conv(x.repeat(40, 1, 1, 1))", "ValueError", "batch is 80, the compiled model takes 1 to 64"),
+    ("mixed(rand(3, 8), rand(3, 8))", "TypeError", "1 too many"),
+    ("mixed(rand(3, 8), mask=rand(4, 8))", "ValueError", "rows is 4, but 3 in 'x'"),
+    ("mixed(rand(3, 8))", "TypeError", "misses argument 'mask'"),
+    ("mixed(rand(3, 8), mask=rand(3, 8), bias=None)", "TypeError", "no argument 'bias'"),
+    ("scaled(rand(3), rand(1))", "ValueError", "argument 't' must have 0 dimensions"),
+    ("scaled(rand(3), 2.0)", "TypeError", "argument 't' must be a torch.Tensor, got float"),
+    ("recurrent(rand(2, 10))", "TypeError", "argument 'ids' must have dtype int64, got float32"),
+]
+
+
+def test_wrong_calls_name_the_argument(zoo: Installed) -> None:
+    calls = [call for call, _, _ in WRONG_CALLS]
+    results = compare(
+        zoo,
+        "None",
+        "x, said = rand(2, 3, 16, 16), []\n"
+        f"for call in {calls!r}:\n"
+        "    try:\n        eval('models.' + call)\n        said.append(['no error', ''])\n"
+        "    except Exception as error:\n"
+        "        said.append([type(error).__name__, str(error)])\n"
+        "print(json.dumps(said))",
+    )
+    for (call, kind, message), (got, said) in zip(WRONG_CALLS, results, strict=True):
+        assert got == kind, (call, got, said)
+        assert message in said, (call, said)
+
+
+def test_the_model_is_pickled_by_its_import_path(zoo: Installed) -> None:
+    assert zoo.run(
+        "import json, pickle, copy\nfrom zoo.models import conv\n"
+        "same = pickle.loads(pickle.dumps(conv)) is conv and copy.deepcopy(conv) is conv\n"
+        "print(json.dumps(same))"
+    )
+
+
+def test_a_cpu_without_avx2_is_refused_before_the_library_is_opened(zoo: Installed) -> None:
+    said = zoo.run(
+        "import json, torch\n"
+        "features = dict(torch.cpu.get_capabilities(), avx2=False)\n"
+        "torch.cpu.get_capabilities = lambda: features\n"
+        "try:\n    from zoo.models import conv\n"
+        "except ImportError as error:\n"
+        "    maps = open('/proc/self/maps').read()\n"
+        "    print(json.dumps([str(error), 'cpu-x86-64-v3.so' in maps]))"
+    )
+    assert "this CPU lacks avx2" in said[0]
+    assert "cpu-x86-64-v3" in said[0]
+    assert said[1] is False
+
+
+def test_aotbuild_device_chooses_or_is_refused(zoo: Installed) -> None:
+    code = (
+        "import json\ntry:\n    from zoo.models import conv\n"
+        "    print(json.dumps(str(conv.device)))\n"
+        "except ImportError as error:\n    print(json.dumps(str(error)))"
+    )
+    assert zoo.run(code, {"AOTBUILD_DEVICE": "cpu"}) == "cpu"
+    assert "was compiled for cpu" in zoo.run(code, {"AOTBUILD_DEVICE": "cuda"})

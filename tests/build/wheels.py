@@ -1,0 +1,113 @@
+"""Building real wheels of ``tests/packages/*``, and running them where there is only torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).parents[2]
+PACKAGES = REPOSITORY / "tests" / "packages"
+TORCH = "torch==2.13.0"
+
+
+@dataclass(frozen=True)
+class Build:
+    """What ``pip wheel`` did."""
+
+    returncode: int
+    output: str
+    wheels: list[Path]
+
+    @property
+    def steps(self) -> list[str]:
+        """The steps that ran, such as ``Exporting net``."""
+        lines = [line.strip() for line in self.output.splitlines()]
+        ran = [line.split("] ", 1)[1] for line in lines if line.startswith("[") and "] " in line]
+        return sorted(step for step in ran if step.endswith(("ing",)) or "ing " in step)
+
+
+def pip_wheel(project: Path, *options: str, env: dict[str, str] | None = None) -> Build:
+    """Build the wheel of ``project`` without isolation, as an integrator does."""
+    out = project.parent / f"{project.name}-wheels"
+    shutil.rmtree(out, ignore_errors=True)
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-v"]
+        + ["-w", str(out), *options, str(project)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **(env or {})},
+        cwd=project.parent,
+    )
+    wheels = sorted(out.glob("*.whl")) if out.is_dir() else []
+    return Build(done.returncode, done.stdout + done.stderr, wheels)
+
+
+@dataclass(frozen=True)
+class Installed:
+    """A wheel, and the directory it was installed to."""
+
+    wheel: Path
+    directory: Path
+    output: str
+    python: Path
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        """The files of the wheel."""
+        with zipfile.ZipFile(self.wheel) as archive:
+            return {name: archive.read(name) for name in archive.namelist()}
+
+    def run(self, code: str, env: dict[str, str] | None = None) -> Any:
+        """Run code where there is only torch and this wheel; it prints a JSON value last."""
+        done = self.attempt(code, env)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return json.loads(done.stdout.splitlines()[-1])
+
+    def attempt(
+        self, code: str, env: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run code that may fail."""
+        return subprocess.run(
+            [str(self.python), "-P", "-W", "ignore", "-c", code],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "PYTHONPATH": str(self.directory), **(env or {})},
+            cwd=self.directory.parent,
+        )
+
+
+def copy_package(directory: Path, name: str) -> Path:
+    source = REPOSITORY / "example_project" if name == "example_project" else PACKAGES / name
+    ignored = shutil.ignore_patterns("__pycache__", "build", "dist")
+    return Path(shutil.copytree(source, directory / name, ignore=ignored))
+
+
+def install(build: Build, directory: Path, python: Path) -> Installed:
+    assert build.returncode == 0, build.output
+    (wheel,) = build.wheels
+    subprocess.run(
+        [sys.executable, "-P", "-m", "pip", "install", "--quiet", "--no-deps"]
+        + ["--no-compile", "--target", directory, wheel],
+        check=True,
+    )
+    return Installed(wheel, directory, build.output, python)
+
+
+def write_speech_weights(project: Path, seed: int = 1) -> None:
+    """Write the weights of the package ``srcdir``: a state dict of torch.save, ignored by git."""
+    import torch
+    from torch import nn
+
+    torch.manual_seed(seed)
+    module = nn.Sequential(nn.Linear(40, 24), nn.ReLU(), nn.Linear(24, 3))
+    (project / "checkpoints").mkdir(exist_ok=True)
+    torch.save(module.state_dict(), project / "checkpoints" / "net.pt")

@@ -1,0 +1,5 @@
+from .layers import layers
+
+
+def build():
+    return layers()

@@ -1,0 +1,69 @@
+"""Fixtures of the unit tests: project directories, and packages imported for one test."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+import torch
+from samples import Compute, Loaded, echo, sample_manifest, write_package, write_project
+
+from aotbuild.runtime.manifest import Manifest
+
+
+class LoadPackage(Protocol):
+    """Writes a package of compiled models and imports it."""
+
+    def __call__(
+        self,
+        *manifests: Manifest,
+        tensors: Mapping[str, torch.Tensor] | None = None,
+        compute: Compute = echo,
+        before: Callable[[Path, Sequence[Manifest]], None] | None = None,
+    ) -> Loaded: ...
+
+
+@pytest.fixture
+def fresh_imports(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Forget at the end every module that the test imported, and its sys.path."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    before = set(sys.modules)
+    yield
+    for name in set(sys.modules) - before:
+        # torch registers things when its own modules are imported; those must stay.
+        if not name.startswith(("torch", "aotbuild", "numpy", "sympy")):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A project without a mistake."""
+    return write_project(tmp_path / "project")
+
+
+@pytest.fixture
+def load_package(
+    tmp_path: Path, fresh_imports: None, monkeypatch: pytest.MonkeyPatch
+) -> LoadPackage:
+    """Write a package of compiled models and import it, with no library behind it."""
+    del fresh_imports
+    monkeypatch.delenv("AOTBUILD_DEVICE", raising=False)
+
+    def load(
+        *manifests: Manifest,
+        tensors: Mapping[str, torch.Tensor] | None = None,
+        compute: Compute = echo,
+        before: Callable[[Path, Sequence[Manifest]], None] | None = None,
+    ) -> Loaded:
+        directory = tmp_path / "site" / "sample_models"
+        written = write_package(directory, manifests or [sample_manifest()], tensors)
+        if before is not None:
+            before(directory, written)
+        sys.path.insert(0, str(directory.parent))
+        return Loaded(directory.name, compute)
+
+    return load

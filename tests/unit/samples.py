@@ -1,0 +1,232 @@
+"""Sample declarations, manifests and packages for the unit tests."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from aotbuild.build import generate
+from aotbuild.build.weights_file import describe, identify, write_weights
+from aotbuild.runtime.manifest import Dim, Input, Manifest, Variant, Weights
+
+PYPROJECT = """\
+[build-system]
+requires = ["scikit-build-core>=1.1", "aotbuild", "torch==2.13.0"]
+build-backend = "scikit_build_core.build"
+
+[project]
+name = "demo"
+version = "1.0"
+dynamic = ["dependencies"]
+
+[[tool.dynamic-metadata]]
+provider = "aotbuild"
+
+[tool.aotbuild]
+package = "demo.models"
+
+[tool.aotbuild.models.net]
+source = "demo.network:Net"
+weights = "weights/net.safetensors"
+devices = ["cpu"]
+
+[tool.aotbuild.models.net.verify]
+rtol = 0.001
+
+[tool.aotbuild.models.net.inputs]
+image = { shape = ["batch", 1, 8, 8], dtype = "float32" }
+
+[tool.aotbuild.models.net.dims]
+batch = { min = 1, max = 64 }
+"""
+"""A declaration without a mistake."""
+
+
+def write_project(root: Path, text: str = PYPROJECT) -> Path:
+    """A project directory with this pyproject.toml and a weights file that exists."""
+    (root / "weights").mkdir(parents=True, exist_ok=True)
+    (root / "weights" / "net.safetensors").touch()
+    (root / "pyproject.toml").write_text(text, encoding="utf-8")
+    return root
+
+
+def edited(old: str, new: str, text: str = PYPROJECT) -> str:
+    """``text`` with one place changed."""
+    assert text.count(old) == 1, f"{old!r} must be in the text exactly once"
+    return text.replace(old, new)
+
+
+def run_python(code: str, *arguments: str, cwd: Path) -> Any:
+    """Run code in a fresh interpreter; it prints JSON on its last line."""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=cwd,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+IMAGE = Input("image", "float32", ["batch", 1, 8], [0, 1, 2])
+TENSOR: dict[str, Any] = {
+    "type": "tensor",
+    "index": 0,
+    "dtype": "float32",
+    "shape": ["batch", 1, 8],
+}
+FEATURES = ("avx", "avx2", "fma3")
+
+
+def sample_variant(model: str = "net", device: str = "cpu", **changes: Any) -> Variant:
+    """A variant whose library is the file that ``write_package`` writes."""
+    variant = Variant(
+        target=f"{device}-sample",
+        device=device,
+        library=f"{model}/{device}-sample.so",
+        size=len(_LIBRARY),
+        sha256="0" * 64,
+        requires=list(FEATURES) if device == "cpu" else [],
+        constants=[],
+    )
+    return dataclasses.replace(variant, **changes)
+
+
+def sample_manifest(model: str = "net", **changes: Any) -> Manifest:
+    """A manifest of a model that takes an image and returns one tensor."""
+    inputs: Sequence[Input] = changes.get("inputs", [IMAGE])
+    keys = [spec.name for spec in inputs]
+    leaves = [{"type": "tensor", "index": i} for i in range(len(keys))]
+    manifest = Manifest(
+        model=model,
+        source="demo.network:Net",
+        torch=">=2.0,<9.0",
+        inputs=[IMAGE],
+        in_spec={"type": "dict", "keys": keys, "items": leaves},
+        outputs=TENSOR,
+        dims={"batch": Dim(1, 64)},
+        declared={"batch": Dim(1, 64)},
+        conditions=[],
+        variants=[sample_variant(model)],
+        weights=Weights("weights.safetensors", 0, ""),
+    )
+    return dataclasses.replace(manifest, **changes)
+
+
+_LIBRARY = b"in place of a shared library"
+
+
+def write_package(
+    directory: Path,
+    manifests: Sequence[Manifest],
+    tensors: Mapping[str, torch.Tensor] | None = None,
+) -> list[Manifest]:
+    """A package as the step bundle lays it out, with files in place of libraries.
+
+    Args:
+        directory: The package's directory.
+        manifests: The models; each gets ``tensors`` as its constants.
+        tensors: The weights, by names that are valid in a library.
+
+    Returns:
+        The manifests as they were written.
+    """
+    directory.mkdir(parents=True)
+    weights = dict(tensors or {})
+    entries = write_weights(directory / "weights.safetensors", weights)
+    constants = [
+        describe(name, name, tensor, entry)
+        for (name, tensor), entry in zip(weights.items(), entries, strict=True)
+    ]
+    written = []
+    for given in manifests:
+        manifest = dataclasses.replace(
+            given,
+            weights=identify(directory / "weights.safetensors", "weights.safetensors"),
+            variants=[dataclasses.replace(v, constants=constants) for v in given.variants],
+        )
+        (directory / manifest.model).mkdir()
+        for variant in manifest.variants:
+            (directory / variant.library).write_bytes(_LIBRARY)
+        (directory / manifest.model / "model.json").write_text(manifest.to_json(), "utf-8")
+        module = generate.model_module(manifest)
+        (directory / f"_{manifest.model}.py").write_text(module, "utf-8")
+        written.append(manifest)
+    (directory / "__init__.py").write_text(generate.package_module(written), "utf-8")
+    with as_file(files("aotbuild.runtime")) as runtime:
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(runtime, directory / "_runtime", ignore=ignored)
+    return written
+
+
+Compute = Callable[[list[torch.Tensor]], list[torch.Tensor]]
+
+
+def echo(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+    """In place of compiled code: every input, as it came."""
+    return list(tensors)
+
+
+class Loaded:
+    """A package under test, imported with an engine that loads nothing."""
+
+    def __init__(self, name: str, compute: Compute = echo) -> None:
+        self.package: Any = importlib.import_module(name)
+        self.engine: Any = importlib.import_module(f"{name}._runtime.engine")
+        self.error: type[ImportError] = importlib.import_module(f"{name}._runtime").ModelLoadError
+        self.loads: list[str] = []
+        self.received: list[torch.Tensor] = []
+        self.constants: dict[str, torch.Tensor] = {}
+        self.names: set[str] | None = None
+        """Names of the constants that the engine tells; those it is given when None."""
+        self.compute = compute
+        self.use("cpu")
+        self.engine.cpu_features = lambda: dict.fromkeys(FEATURES, True)
+
+    def use(self, device: str, *, present: bool = True) -> None:
+        """Put an engine that loads nothing in the place of the one for ``device``."""
+        loaded = self
+
+        class FakeEngine(self.engine.CpuEngine):  # type: ignore[misc, name-defined]
+            def __init__(self, library: Path, device: torch.device) -> None:
+                loaded.loads.append(f"{library.name} on {device}")
+                self.library = library
+
+            @staticmethod
+            def present() -> bool:
+                return present
+
+            def constant_names(self) -> set[str]:
+                if loaded.names is not None:
+                    return loaded.names
+                return set(_constants_beside(self.library))
+
+            def set_constants(self, constants: dict[str, torch.Tensor]) -> None:
+                loaded.constants = constants
+
+            def run(self, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+                loaded.received = tensors
+                return loaded.compute(tensors)
+
+        self.engine.ENGINES[device] = FakeEngine
+
+    @property
+    def net(self) -> Any:
+        """The model, loaded when it is first asked for."""
+        return self.package.net
+
+
+def _constants_beside(library: Path) -> list[str]:
+    table = json.loads(library.with_name("model.json").read_text("utf-8"))
+    return [constant["name"] for constant in table["variants"][0]["constants"]]

@@ -3,7 +3,7 @@
 Nesting is told in plain tables that JSON can hold and that are read without torch:
 
 - ``{"type": "tensor", "index": 0}``: the input or output at that position
-- ``{"type": "int" | "bool", "index": 1}``: an output that comes back as a 0-dim tensor
+- ``{"type": "int", "index": 1}``: a number made of sizes, which comes back as a 0-dim tensor
 - ``{"type": "constant", "value": ...}``: None, a bool, an int, a float or a string
 - ``{"type": "list" | "tuple", "items": [...]}``
 - ``{"type": "dict" | "OrderedDict", "keys": [...], "items": [...]}``
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.export.graph_signature import ConstantArgument, SymBoolArgument, SymIntArgument
+from torch.export.graph_signature import ConstantArgument, SymIntArgument
 from torch.utils import _pytree as pytree
 
 from aotbuild.build.files import write_text
@@ -92,8 +92,6 @@ def _output_leaves(
             continue
         if isinstance(argument, SymIntArgument):
             yield {"type": "int", "index": index}
-        elif isinstance(argument, SymBoolArgument):
-            yield {"type": "bool", "index": index}
         elif isinstance(argument, torch.export.graph_signature.TensorArgument):
             value = names[argument.name]
             yield {
@@ -107,9 +105,9 @@ def _output_leaves(
             }
         else:
             raise ExportError(
-                f"an output is a {type(argument).__name__}, which cannot be returned",
+                f"an output is computed from sizes and is no integer ({type(argument).__name__})",
                 where=where,
-                fix="return a tensor instead: torch.tensor(value)",
+                fix="return the sizes themselves, or torch.tensor(value)",
             )
         index += 1
 

@@ -253,7 +253,7 @@ def _expression(tree: dict[str, Any], flat: str, indent: int) -> str:
     kind = tree["type"]
     if kind == "tensor":
         return f"{flat}[{tree['index']}]"
-    if kind in {"int", "bool"}:
+    if kind == "int":
         return f"{flat}[{tree['index']}].item()"
     if kind == "constant":
         return _literal(tree["value"])
@@ -299,8 +299,8 @@ def _annotation(tree: dict[str, Any]) -> str:
     if kind == "constant":
         value = tree["value"]
         return "None" if value is None else type(value).__name__
-    if kind in {"int", "bool"}:
-        return str(kind)
+    if kind == "int":
+        return "int"
     items = [_annotation(item) for item in tree["items"]]
     if kind == "tuple":
         return f"tuple[{', '.join(items) or '()'}]"

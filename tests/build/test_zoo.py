@@ -39,26 +39,28 @@ def zoo(installed: Callable[[str], Installed]) -> Installed:
     return installed("zoo")
 
 
-@pytest.mark.parametrize("rows", [0, 1, 2, 3, 15, 16, 17, 100])
-def test_mixed_outputs_at_every_size(zoo: Installed, rows: int) -> None:
-    result = compare(
+def test_mixed_outputs_at_every_size(zoo: Installed) -> None:
+    actual, expected = compare(
         zoo,
         "modules.Mixed()",
-        f"""
-x, mask = rand({rows}, 8), rand({rows}, 8)
-result = models.mixed(x, mask=mask)
-with torch.no_grad():
-    expected = modules.Mixed().eval()(x, mask=mask)
-torch.testing.assert_close(result["y"], expected["y"])
-torch.testing.assert_close(result["nested"][1][0], expected["nested"][1][0])
-assert result["nested"][0] is x
-keys = ["rows", "many", "none", "text", "number"]
-assert [type(result[k]) for k in keys] == [type(expected[k]) for k in keys]
-assert list(result) == list(expected)
-print(json.dumps([[result[k] for k in keys], [expected[k] for k in keys]]))
+        """
+actual, expected = [], []
+for rows in (0, 1, 2, 3, 15, 16, 17, 100):
+    x, mask = rand(rows, 8), rand(rows, 8)
+    compiled = models.mixed(x, mask=mask)
+    with torch.no_grad():
+        eager = modules.Mixed().eval()(x, mask=mask)
+    torch.testing.assert_close(compiled["y"], eager["y"])
+    torch.testing.assert_close(compiled["nested"][1][0], eager["nested"][1][0])
+    assert compiled["nested"][0] is x
+    assert type(compiled["rows"]) is int
+    keys = ["rows", "none", "text", "number"]
+    actual.append([list(compiled), *(compiled[key] for key in keys)])
+    expected.append([list(eager), *(eager[key] for key in keys)])
+print(json.dumps([actual, expected]))
 """,
     )
-    assert result[0] == result[1]
+    assert actual == expected
 
 
 def test_keyword_arguments_come_in_any_order(zoo: Installed) -> None:
@@ -71,37 +73,39 @@ def test_keyword_arguments_come_in_any_order(zoo: Installed) -> None:
     )
 
 
-@pytest.mark.parametrize("batch", [1, 2, 8])
-def test_namedtuples_come_back_with_their_fields(zoo: Installed, batch: int) -> None:
+def test_namedtuples_come_back_with_their_fields(zoo: Installed) -> None:
     fields = compare(
         zoo,
         "modules.Recurrent()",
-        f"ids = torch.randint(0, 10, ({batch}, 10))\n"
-        "out, state = models.recurrent(ids)\n"
-        "with torch.no_grad():\n    expected = modules.Recurrent().eval()(ids)\n"
-        "torch.testing.assert_close(out, expected[0])\n"
-        "torch.testing.assert_close(state.cell, expected[1].cell)\n"
+        "for batch in (1, 2, 8):\n"
+        "    ids = torch.randint(0, 10, (batch, 10))\n"
+        "    out, state = models.recurrent(ids)\n"
+        "    with torch.no_grad():\n        expected = modules.Recurrent().eval()(ids)\n"
+        "    torch.testing.assert_close(out, expected[0])\n"
+        "    torch.testing.assert_close(state.cell, expected[1].cell)\n"
         "print(json.dumps([state._fields, type(state).__name__]))",
     )
     assert fields == [["hidden", "cell"], "State"]
 
 
-@pytest.mark.parametrize("n", [1, 2, 50])
-def test_an_operator_without_a_c_shim_runs(zoo: Installed, n: int) -> None:
-    compare(zoo, "modules.Spectrum()", f"same('spectrum', rand({n}, 4, 4).double())\nprint(1)")
+def test_an_operator_without_a_c_shim_runs(zoo: Installed) -> None:
+    body = "for n in (1, 2, 50):\n    same('spectrum', rand(n, 4, 4).double())\nprint(1)"
+    compare(zoo, "modules.Spectrum()", body)
 
 
-@pytest.mark.parametrize(("batch", "length"), [(1, 1), (1, 64), (8, 1), (3, 17), (8, 64)])
-def test_two_dynamic_dimensions_are_independent(zoo: Installed, batch: int, length: int) -> None:
+def test_two_dynamic_dimensions_are_independent(zoo: Installed) -> None:
     compare(
         zoo,
         "modules.Attention()",
-        f"ids = torch.randint(0, 20, ({batch}, {length}))\n"
-        f"hidden = torch.zeros({batch}, {length}, dtype=torch.bool)\n"
-        "hidden[:, 1:] = torch.rand(hidden[:, 1:].shape) > 0.5\n"
-        "logits, rest = same('attention', ids, hidden)\n"
-        "assert type(rest) is OrderedDict\n"
-        "print(1)",
+        """
+for batch, length in [(1, 1), (1, 64), (8, 1), (3, 17), (8, 64)]:
+    ids = torch.randint(0, 20, (batch, length))
+    hidden = torch.zeros(batch, length, dtype=torch.bool)
+    hidden[:, 1:] = torch.rand(hidden[:, 1:].shape) > 0.5
+    logits, rest = same("attention", ids, hidden)
+    assert type(rest) is OrderedDict
+print(1)
+""",
     )
 
 
@@ -109,9 +113,10 @@ def test_an_instance_and_a_scalar_input(zoo: Installed) -> None:
     compare(zoo, "modules.scalar", "same('scaled', rand(3), torch.tensor(2.0))\nprint(1)")
 
 
-@pytest.mark.parametrize("batch", [1, 2, 3, 15, 16, 17, 40, 64])
-def test_conv_keeps_its_range(zoo: Installed, batch: int) -> None:
-    compare(zoo, "modules.Conv()", f"same('conv', rand({batch}, 3, 16, 16))\nprint(1)")
+def test_conv_keeps_its_range(zoo: Installed) -> None:
+    assert "conv will accept" not in zoo.output
+    body = "for n in (1, 2, 3, 15, 16, 17, 40, 64):\n    same('conv', rand(n, 3, 16, 16))\nprint(1)"
+    compare(zoo, "modules.Conv()", body)
 
 
 def test_a_factory_takes_its_arguments(zoo: Installed) -> None:
@@ -122,20 +127,20 @@ def test_a_factory_takes_its_arguments(zoo: Installed) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
-        "rand(3, 16, 16, 4).permute(3, 0, 1, 2)",
-        "rand(4, 3, 16, 32)[..., ::2]",
-        "rand(1, 3, 16, 16).expand(4, 3, 16, 16)",
-        "rand(4, 3, 16, 16).to(memory_format=torch.channels_last)",
-        "torch._neg_view(rand(4, 3, 16, 16))",
-        "torch.nn.Parameter(rand(4, 3, 16, 16))",
-        "rand(4, 3, 16, 16).requires_grad_()",
-    ],
-)
-def test_any_layout_of_an_input_gives_the_eager_result(zoo: Installed, value: str) -> None:
-    compare(zoo, "modules.Conv()", f"same('conv', {value})\nprint(1)")
+LAYOUTS = [
+    "rand(3, 16, 16, 4).permute(3, 0, 1, 2)",
+    "rand(4, 3, 16, 32)[..., ::2]",
+    "rand(1, 3, 16, 16).expand(4, 3, 16, 16)",
+    "rand(4, 3, 16, 16).to(memory_format=torch.channels_last)",
+    "torch._neg_view(rand(4, 3, 16, 16))",
+    "torch.nn.Parameter(rand(4, 3, 16, 16))",
+    "rand(4, 3, 16, 16).requires_grad_()",
+]
+
+
+def test_any_layout_of_an_input_gives_the_eager_result(zoo: Installed) -> None:
+    body = f"for value in {LAYOUTS!r}:\n    same('conv', eval(value))\nprint(1)"
+    compare(zoo, "modules.Conv()", body)
 
 
 def test_a_silently_narrowed_range_is_reported_and_promised(zoo: Installed) -> None:

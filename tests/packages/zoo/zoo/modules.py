@@ -24,7 +24,6 @@ class Mixed(Seeded):
         return {
             "y": y,
             "rows": x.shape[0],
-            "many": x.shape[0] > 2,
             "none": None,
             "text": 'a "b"',
             "number": 1.5,

@@ -1,5 +1,5 @@
-from .layers import layers
+from .layers import Layers
 
 
 def build():
-    return layers()
+    return Layers()

@@ -54,6 +54,8 @@ batch = { min = 1, max = 64 }
 
 def write_project(root: Path, text: str = PYPROJECT) -> Path:
     """A project directory with this pyproject.toml and a weights file that exists."""
+    own = Path(__file__).resolve().parents
+    assert root.resolve() not in own, "a test must not overwrite the repository it is in"
     (root / "weights").mkdir(parents=True, exist_ok=True)
     (root / "weights" / "net.safetensors").touch()
     (root / "pyproject.toml").write_text(text, encoding="utf-8")
@@ -192,7 +194,11 @@ class Loaded:
         """Names of the constants that the engine tells; those it is given when None."""
         self.compute = compute
         self.use("cpu")
-        self.engine.cpu_features = lambda: dict.fromkeys(FEATURES, True)
+        self.cpu_has(*FEATURES)
+
+    def cpu_has(self, *features: str) -> None:
+        """Pretend that the CPU has these features and no others."""
+        self.engine.cpu_features = lambda: dict.fromkeys(features, True)
 
     def use(self, device: str, *, present: bool = True) -> None:
         """Put an engine that loads nothing in the place of the one for ``device``."""

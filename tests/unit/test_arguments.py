@@ -1,0 +1,360 @@
+"""Calls: every wrong argument is told by name with what to do, every odd but right one accepted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import LoadPackage
+from samples import Loaded, sample_manifest
+
+from aotbuild.runtime import arguments
+from aotbuild.runtime.manifest import Dim, Input
+
+INPUTS = [
+    Input("image", "float32", ["batch", 2, "width"], [0, 1, 2]),
+    Input("mask", "bool", ["batch"], [0]),
+    Input("scale", "complex64", [3], [0], keyword_only=True),
+]
+DIMS = {"batch": Dim(1, 8), "width": Dim(2, None)}
+OUTPUTS: dict[str, Any] = {
+    "type": "tuple",
+    "items": [
+        {"type": "tensor", "index": i, "dtype": spec.dtype, "shape": spec.shape}
+        for i, spec in enumerate(INPUTS)
+    ],
+}
+
+
+def right(**changes: Any) -> dict[str, Any]:
+    """Arguments that the model takes, some of them changed."""
+    generator = torch.Generator().manual_seed(0)
+    return {
+        "image": torch.randn(4, 2, 6, generator=generator),
+        "mask": torch.tensor([True, False, True, True]),
+        "scale": torch.randn(3, dtype=torch.complex64, generator=generator),
+        **changes,
+    }
+
+
+@pytest.fixture
+def loaded(load_package: LoadPackage) -> Loaded:
+    """A model that returns its three inputs."""
+    return load_package(sample_manifest(inputs=INPUTS, outputs=OUTPUTS, dims=DIMS, declared=DIMS))
+
+
+@pytest.fixture
+def net(loaded: Loaded) -> Callable[..., Any]:
+    """The same, as its user sees it."""
+    model: Callable[..., Any] = loaded.net
+    return model
+
+
+def test_right_arguments_pass_as_they_are(loaded: Loaded) -> None:
+    given = right()
+    result = loaded.net(**given)
+    assert all(one is other for one, other in zip(result, given.values(), strict=True))
+
+
+def test_arguments_may_be_positional_or_named_in_any_order(net: Callable[..., Any]) -> None:
+    given = right()
+    image, mask, scale = given.values()
+    for result in (
+        net(image, mask, scale=scale),
+        net(image, scale=scale, mask=mask),
+        net(scale=scale, mask=mask, image=image),
+    ):
+        assert all(one is other for one, other in zip(result, given.values(), strict=True))
+
+
+TAKES = "; it takes image, mask, scale"
+TENSOR = torch.zeros(1)
+
+
+@pytest.mark.parametrize(
+    ("positional", "named", "message"),
+    [
+        (0, [], f"net() misses argument 'image'{TAKES}"),
+        (0, ["image", "mask"], f"net() misses argument 'scale'{TAKES}"),
+        (1, ["scale"], f"net() misses argument 'mask'{TAKES}"),
+        (2, ["scale", "scal"], f"net() has no argument 'scal'{TAKES}"),
+        (0, ["image", "mask", "scale", "self"], f"net() has no argument 'self'{TAKES}"),
+        (2, ["scale", "image"], f"net() got argument 'image' twice{TAKES}"),
+        (2, ["scale", "mask"], f"net() got argument 'mask' twice{TAKES}"),
+        (3, [], f"net() got 3 positional arguments, 1 too many{TAKES}"),
+        (5, ["scale"], f"net() got 5 positional arguments, 3 too many{TAKES}"),
+    ],
+)
+def test_a_call_that_does_not_bind_is_told(
+    net: Callable[..., Any], positional: int, named: list[str], message: str
+) -> None:
+    with pytest.raises(TypeError) as caught:
+        net(*[TENSOR] * positional, **dict.fromkeys(named, TENSOR))
+    assert str(caught.value) == message
+
+
+class Exporting:
+    """An array of another library."""
+
+    def __dlpack__(self) -> Any:
+        raise NotImplementedError
+
+
+class Subclass(torch.Tensor):
+    """A tensor that is more than a tensor."""
+
+
+def meta(*shape: int) -> torch.Tensor:
+    return torch.zeros(*shape, device="meta")
+
+
+WRONG: dict[str, tuple[dict[str, Any], type[Exception], str, str]] = {
+    "list": (
+        {"image": [[1.0]]},
+        TypeError,
+        "'image' must be a torch.Tensor, got list",
+        "Convert it: torch.tensor(image, dtype=torch.float32)",
+    ),
+    "number": (
+        {"mask": 1},
+        TypeError,
+        "'mask' must be a torch.Tensor, got int",
+        "Convert it: torch.tensor(mask, dtype=torch.bool)",
+    ),
+    "None": (
+        {"scale": None},
+        TypeError,
+        "'scale' must be a torch.Tensor, got NoneType",
+        "It is required",
+    ),
+    "numpy": (
+        {"image": np.zeros((4, 2, 6), dtype=np.float32)},
+        TypeError,
+        "'image' must be a torch.Tensor, got numpy.ndarray",
+        "Convert it: torch.from_numpy(image)",
+    ),
+    "numpy scalar": (
+        {"image": np.float32(3)},
+        TypeError,
+        "'image' must be a torch.Tensor, got numpy.float32",
+        "Convert it: torch.tensor(image, dtype=torch.float32)",
+    ),
+    "DLPack": (
+        {"image": Exporting()},
+        TypeError,
+        "'image' must be a torch.Tensor, got test_arguments.Exporting",
+        "Convert it: torch.from_dlpack(image)",
+    ),
+    "subclass": (
+        {"image": torch.zeros(4, 2, 6).as_subclass(Subclass)},
+        TypeError,
+        "'image' must be a torch.Tensor, got test_arguments.Subclass",
+        "Pass a plain tensor: image.as_subclass(torch.Tensor)",
+    ),
+    "sparse": (
+        {"mask": torch.ones(4, dtype=torch.bool).to_sparse()},
+        TypeError,
+        "'mask' must be a dense tensor, got layout torch.sparse_coo",
+        "Convert it: mask.to_dense()",
+    ),
+    "dtype": (
+        {"image": torch.zeros(4, 2, 6, dtype=torch.float64)},
+        TypeError,
+        "'image' must have dtype float32, got float64",
+        "Convert it: image.to(torch.float32)",
+    ),
+    "dtype of a mask": (
+        {"mask": torch.ones(4, dtype=torch.uint8)},
+        TypeError,
+        "'mask' must have dtype bool, got uint8",
+        "Convert it: mask.to(torch.bool)",
+    ),
+    "rank": (
+        {"image": torch.zeros(2, 6)},
+        ValueError,
+        "'image' must have 3 dimensions, (batch, 2, width), got 2: shape (2, 6)",
+        "",
+    ),
+    "0-dim": (
+        {"mask": torch.tensor(data=True)},
+        ValueError,
+        "'mask' must have 1 dimensions, (batch,), got 0: shape ()",
+        "",
+    ),
+    "static size": (
+        {"image": torch.zeros(4, 3, 6)},
+        ValueError,
+        "'image' must have shape (batch, 2, width), got (4, 3, 6)",
+        "dimension 1 must be 2, not 3",
+    ),
+    "static size of the only dimension": (
+        {"scale": torch.zeros(4, dtype=torch.complex64)},
+        ValueError,
+        "'scale' must have shape (3,), got (4,)",
+        "dimension 0 must be 3, not 4",
+    ),
+    "above the range": (
+        {"image": torch.zeros(9, 2, 6)},
+        ValueError,
+        "'image' has shape (9, 2, 6), expected (batch, 2, width): batch is 9",
+        "the compiled model takes 1 to 8",
+    ),
+    "below the range": (
+        {"image": torch.zeros(0, 2, 6)},
+        ValueError,
+        "batch is 0",
+        "the compiled model takes 1 to 8",
+    ),
+    "below a range without a limit": (
+        {"image": torch.zeros(4, 2, 1)},
+        ValueError,
+        "width is 1",
+        "the compiled model takes 2 or more",
+    ),
+    "unequal sizes": (
+        {"mask": torch.ones(5, dtype=torch.bool)},
+        ValueError,
+        "'mask' has shape (5,), expected (batch,): batch is 5",
+        "but 4 in 'image'",
+    ),
+    "meta device": (
+        {"image": meta(4, 2, 6)},
+        ValueError,
+        "'image' is on meta; this package runs on cpu",
+        'Move it: image.to("cpu")',
+    ),
+    "another device than the first": (
+        {"scale": torch.zeros(3, dtype=torch.complex64, device="meta")},
+        ValueError,
+        "'scale' is on meta, but 'image' is on cpu",
+        'Move it: scale.to("cpu")',
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG.values(), ids=WRONG)
+def test_a_wrong_argument_is_told_by_name_with_what_to_do(
+    loaded: Loaded, case: tuple[dict[str, Any], type[Exception], str, str]
+) -> None:
+    changes, kind, what, fix = case
+    with pytest.raises(kind) as caught:
+        loaded.net(**right(**changes))
+    message = str(caught.value)
+    assert message.startswith("net(): argument ")
+    assert what in message
+    assert fix in message
+    assert loaded.received == [], "the compiled code must not run"
+
+
+def test_tensors_that_are_all_on_another_device_are_told(net: Callable[..., Any]) -> None:
+    given = {name: tensor.to("meta") for name, tensor in right().items()}
+    with pytest.raises(ValueError, match="'image' is on meta; this package runs on cpu"):
+        net(**given)
+
+
+def test_a_fake_tensor_is_refused(net: Callable[..., Any]) -> None:
+    with torch._subclasses.FakeTensorMode() as mode:
+        fake = mode.from_tensor(torch.zeros(4, 2, 6))
+    with pytest.raises(TypeError, match=r"got torch\._subclasses\.fake_tensor\.FakeTensor"):
+        net(**right(image=fake))
+
+
+WIDE = torch.randn(4, 2, 12, generator=torch.Generator().manual_seed(1))
+COMPLEX = torch.randn(4, 2, 6, dtype=torch.complex64, generator=torch.Generator().manual_seed(2))
+ODD = {
+    "parameter": {"image": torch.nn.Parameter(torch.ones(4, 2, 6))},
+    "requires grad": {"image": torch.ones(4, 2, 6, requires_grad=True)},
+    "part of a graph": {"image": torch.ones(4, 2, 6, requires_grad=True) * 2},
+    "transposed": {"image": WIDE.permute(2, 1, 0)[:4].contiguous().permute(2, 1, 0)[..., :3]},
+    "every second": {"image": WIDE[..., ::2]},
+    "expanded": {"image": torch.tensor(3.0).expand(4, 2, 6)},
+    "slice": {"image": WIDE[..., 3:9]},
+    "negative": {"image": COMPLEX.conj().imag},
+    "conjugate": {"scale": COMPLEX.conj()[0, 0, :3]},
+    "negative complex": {"scale": torch._neg_view(COMPLEX[0, 0, :3])},
+    "expanded mask": {"mask": torch.tensor(data=True).expand(4)},
+    "inference tensor": {"image": torch.inference_mode()(torch.ones)(4, 2, 6)},
+}
+
+
+@pytest.mark.parametrize("changes", ODD.values(), ids=ODD)
+def test_an_odd_but_right_argument_is_laid_out_for_the_compiled_code(
+    loaded: Loaded, changes: dict[str, torch.Tensor]
+) -> None:
+    given = right(**changes)
+    loaded.net(**given)
+    for (name, expected), received in zip(given.items(), loaded.received, strict=True):
+        assert type(received) is torch.Tensor or name not in changes
+        assert received.is_contiguous()
+        assert not received.is_neg()
+        assert not received.is_conj()
+        assert torch.equal(received.detach(), expected.detach())
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_a_negative_view_of_any_dtype_is_resolved(load_package: LoadPackage, dtype: str) -> None:
+    loaded = load_package(sample_manifest(inputs=[Input("x", dtype, ["batch"], [0])]))
+    value = torch._neg_view(torch.ones(3, dtype=getattr(torch, dtype)))
+    loaded.net(value)
+    assert not loaded.received[0].is_neg()
+    assert torch.equal(loaded.received[0], value)
+
+
+@pytest.mark.parametrize("size", [1, 8])
+def test_both_ends_of_a_range_are_accepted(loaded: Loaded, size: int) -> None:
+    loaded.net(**right(image=torch.zeros(size, 2, 2), mask=torch.ones(size, dtype=torch.bool)))
+    assert loaded.received[0].shape == (size, 2, 2)
+
+
+def test_a_range_from_0_accepts_an_empty_tensor(load_package: LoadPackage) -> None:
+    loaded = load_package(sample_manifest(dims={"batch": Dim(0, 8)}))
+    assert loaded.net(torch.zeros(0, 1, 8)).shape == (0, 1, 8)
+
+
+def test_a_condition_of_the_compiled_code_is_told(load_package: LoadPackage) -> None:
+    inputs = [Input("a", "float32", ["rows"], [0]), Input("b", "float32", ["cols"], [0])]
+    dims = {"rows": Dim(1, 64), "cols": Dim(1, None)}
+    conditions = ["(rows % 2) == 0", "rows < cols"]
+    loaded = load_package(
+        sample_manifest(inputs=inputs, dims=dims, declared=dims, conditions=conditions)
+    )
+    loaded.net(torch.zeros(4), torch.zeros(5))
+    assert len(loaded.received) == 2
+    loaded.received = []
+    for rows, cols, condition in ((3, 5, conditions[0]), (4, 4, conditions[1])):
+        with pytest.raises(ValueError, match="which needs ") as caught:
+            loaded.net(torch.zeros(rows), torch.zeros(cols))
+        assert condition in str(caught.value)
+        assert "net(): the sizes of cols and rows" in str(caught.value)
+        with pytest.raises(ValueError, match="which needs "):  # as well on the slow path
+            loaded.net(torch.zeros(rows, requires_grad=True), torch.zeros(2 * cols)[::2])
+    assert loaded.received == []
+
+
+ORDERS = [[0, 1, 2, 3], [0, 2, 3, 1], [3, 2, 1, 0], [1, 0, 3, 2], [2, 0, 3, 1]]
+
+
+@pytest.mark.parametrize("order", ORDERS, ids=str)
+def test_a_tensor_is_laid_out_in_the_order_that_the_code_reads(order: list[int]) -> None:
+    spec = Input("image", "float32", ["batch", 3, 4, 5], order)
+    value = torch.randn(2, 3, 4, 5)
+    (found,) = arguments.admit(sample_manifest(inputs=[spec]), (value,))
+    assert torch.equal(found, value)
+    strides = [found.stride(dim) for dim in order]
+    sizes = [found.size(dim) for dim in order]
+    assert strides == list(torch.empty(sizes).stride())
+
+
+@pytest.mark.parametrize("order", ORDERS[1:], ids=str)
+def test_a_contiguous_tensor_is_laid_out_anew_when_the_code_reads_another_order(
+    load_package: LoadPackage, order: list[int]
+) -> None:
+    spec = Input("image", "float32", ["batch", 3, 4, 5], order)
+    loaded = load_package(sample_manifest(inputs=[spec]))
+    value = torch.randn(2, 3, 4, 5)
+    loaded.net(value)
+    assert torch.equal(loaded.received[0], value)
+    assert loaded.received[0].permute(order).is_contiguous()

@@ -1,0 +1,233 @@
+"""The plan: which steps run, on what, in which order, and which of them a change touches."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from samples import PYPROJECT, edited, write_project
+
+from aotbuild.build.plan import ALL, plan
+from aotbuild.build.spec import (
+    BundleSpec,
+    CompileSpec,
+    ExportSpec,
+    ModelParts,
+    Tools,
+    VerifySpec,
+    read_spec,
+    spec_text,
+)
+from aotbuild.build.target import default_target
+from aotbuild.config.schema import Dim, Model, TensorInput, Verify
+from aotbuild.errors import ConfigError
+
+TARGET = default_target("cpu").name
+MODEL = PYPROJECT[PYPROJECT.index("[tool.aotbuild.models.net]") :]
+TWO = PYPROJECT + "\n" + MODEL.replace("models.net", "models.second")
+LONG_AGO = 1_000_000_000
+
+
+def planned(root: Path, build: Path, *requested: str) -> dict[str, Any]:
+    plan(root, requested or [ALL], build)
+    table: dict[str, Any] = json.loads((build / "plan.json").read_text())
+    return table
+
+
+def model_commands(name: str) -> list[dict[str, Any]]:
+    variant = f"{name}/{TARGET}"
+    return [
+        {
+            "step": "export",
+            "comment": f"Exporting {name}",
+            "spec": f"{name}/cpu/export.json",
+            "output": f"{name}/cpu/call.json",
+            "depends": [],
+        },
+        {
+            "step": "compile",
+            "comment": f"Compiling {name} for {TARGET}",
+            "spec": f"{variant}/compile.json",
+            "output": f"{variant}/compiled.json",
+            "depends": [f"{name}/cpu/call.json"],
+        },
+        {
+            "step": "verify",
+            "comment": f"Verifying {name} for {TARGET}",
+            "spec": f"{variant}/verify.json",
+            "output": f"{variant}/verified.json",
+            "depends": [f"{name}/cpu/call.json", f"{variant}/compiled.json"],
+        },
+    ]
+
+
+def bundle_command(*names: str) -> dict[str, Any]:
+    return {
+        "step": "bundle",
+        "comment": "Bundling demo.models",
+        "spec": "bundle.json",
+        "output": "bundled.json",
+        "depends": [command["output"] for name in names for command in model_commands(name)],
+    }
+
+
+def test_one_model(project: Path, tmp_path: Path) -> None:
+    assert planned(project, tmp_path / "build") == {
+        "commands": [*model_commands("net"), bundle_command("net")],
+        "package-dir": "package",
+        "destination": "demo/models",
+    }
+
+
+def test_two_models_are_made_independently(tmp_path: Path) -> None:
+    root = write_project(tmp_path / "project", TWO)
+    assert planned(root, tmp_path / "build")["commands"] == [
+        *model_commands("net"),
+        *model_commands("second"),
+        bundle_command("net", "second"),
+    ]
+
+
+def test_only_the_requested_models_are_made(tmp_path: Path) -> None:
+    root = write_project(tmp_path / "project", TWO)
+    commands = planned(root, tmp_path / "build", "second")["commands"]
+    assert commands == [*model_commands("second"), bundle_command("second")]
+    assert not (tmp_path / "build" / "net").exists()
+
+
+def test_every_specification_can_be_read(project: Path, tmp_path: Path) -> None:
+    build = tmp_path / "build"
+    planned(project, build)
+    export = read_spec(ExportSpec, build / "net/cpu/export.json")
+    assert export.project == str(project.resolve())
+    assert export.import_paths == [str(project.resolve())]
+    assert (export.name, export.device, export.output) == ("net", "cpu", "net/cpu")
+    assert export.package == "demo.models"
+    assert export.declaration.weights == "weights/net.safetensors"
+    compile_spec = read_spec(CompileSpec, build / f"net/{TARGET}/compile.json")
+    assert (compile_spec.exported, compile_spec.output) == (export.output, f"net/{TARGET}")
+    assert compile_spec.target == TARGET
+    verify = read_spec(VerifySpec, build / f"net/{TARGET}/verify.json")
+    assert verify.declaration == export.declaration
+    assert (verify.exported, verify.compiled) == (export.output, compile_spec.output)
+    bundle = read_spec(BundleSpec, build / "bundle.json")
+    assert bundle.output == "package"
+    assert bundle.models == [
+        ModelParts(
+            name="net", source="demo.network:Net", exported="net/cpu", variants=[f"net/{TARGET}"]
+        )
+    ]
+
+
+def replanned(tmp_path: Path, before: str, after: str) -> set[str]:
+    """The files of the build that a changed pyproject.toml touches."""
+    root, build = write_project(tmp_path / "project", before), tmp_path / "build"
+    planned(root, build)
+    files = [path for path in build.rglob("*") if path.is_file()]
+    for path in files:
+        os.utime(path, (LONG_AGO, LONG_AGO))
+    write_project(root, after)
+    planned(root, build)
+    return {str(p.relative_to(build)) for p in files if p.stat().st_mtime != LONG_AGO}
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('version = "1.0"', 'version = "1.1"'),
+        ("[tool.aotbuild]\n", "# a comment\n[tool.aotbuild]\n"),
+        ("[tool.aotbuild]\n", "[tool.ruff]\nline-length = 99\n\n[tool.aotbuild]\n"),
+    ],
+)
+def test_a_change_elsewhere_in_pyproject_touches_nothing(
+    tmp_path: Path, old: str, new: str
+) -> None:
+    assert replanned(tmp_path, TWO, edited(old, new, TWO)) == set()
+
+
+def test_a_change_of_one_model_touches_its_steps_alone(tmp_path: Path) -> None:
+    changed = PYPROJECT + "\n" + MODEL.replace("models.net", "models.second").replace("64", "65")
+    touched = replanned(tmp_path, TWO, changed)
+    assert touched == {"second/cpu/export.json", f"second/{TARGET}/verify.json"}
+
+
+def test_a_model_more_touches_only_the_bundle(tmp_path: Path) -> None:
+    assert replanned(tmp_path, PYPROJECT, TWO) == {"plan.json", "bundle.json"}
+
+
+def test_no_model_writes_into_the_directory_of_the_package(tmp_path: Path) -> None:
+    # The bundle replaces that directory whole.
+    text = PYPROJECT.replace("models.net", "models.package")
+    table = planned(write_project(tmp_path / "project", text), tmp_path / "build")
+    made = table["package-dir"]
+    assert not [c["output"] for c in table["commands"] if c["output"].startswith(f"{made}/")]
+
+
+def test_an_unknown_model_is_told_with_a_suggestion(tmp_path: Path) -> None:
+    root = write_project(tmp_path / "project", TWO)
+    with pytest.raises(ConfigError, match='the model "secnd" is not declared') as caught:
+        plan(root, ["net", "secnd"], tmp_path / "build")
+    assert caught.value.where == "CMakeLists.txt: aotbuild_add_model(secnd)"
+    assert caught.value.fix == 'did you mean "second"?'
+    with pytest.raises(ConfigError) as caught:
+        plan(root, ["qqqq"], tmp_path / "build")
+    assert caught.value.fix == "declared are: net, second"
+    assert not (tmp_path / "build").exists()
+
+
+def test_a_project_without_models_is_told_what_to_add(tmp_path: Path) -> None:
+    root = write_project(tmp_path / "project", '[project]\nname = "demo"\n')
+    with pytest.raises(ConfigError, match="the project declares no models"):
+        plan(root, [ALL], tmp_path / "build")
+
+
+TOOLS = Tools(aotbuild="0.1.0", torch="2.13.0+cpu")
+DECLARATION = Model(
+    source="demo.network:make",
+    args=[1, 2.5, "x", [True], {"a_b": {"c-d": None}}],
+    kwargs={"wide_net": True, "a-b": [1]},
+    inputs={"image": TensorInput(shape=["batch", 1, 0], dtype="bool")},
+    dims={"batch": Dim(min=0, max=None, example=7), "rows": Dim(max=3)},
+    verify=Verify(rtol=0.0),
+)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        ExportSpec(
+            name="net",
+            device="cpu",
+            declaration=DECLARATION,
+            project="/somewhere/with a space",
+            package="demo.models",
+            import_paths=["/a", "/b"],
+            output="net/cpu",
+            tools=TOOLS,
+        ),
+        CompileSpec(name="net", target="cpu-x", exported="a", output="b", tools=TOOLS),
+        VerifySpec(
+            name="net",
+            target="cpu-x",
+            declaration=DECLARATION,
+            exported="a",
+            compiled="b",
+            output="b",
+            tools=TOOLS,
+        ),
+        BundleSpec(
+            package="demo.models",
+            models=[ModelParts(name="net", source="s", exported="e", variants=["a", "b"])],
+            output="package",
+            tools=TOOLS,
+        ),
+    ],
+    ids=lambda spec: type(spec).__name__,
+)
+def test_a_specification_is_read_as_it_was_written(tmp_path: Path, spec: Any) -> None:
+    path = tmp_path / "spec.json"
+    path.write_text(spec_text(spec), encoding="utf-8")
+    assert read_spec(type(spec), path) == spec

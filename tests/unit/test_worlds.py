@@ -1,0 +1,108 @@
+"""The three worlds: hook side, build side and run side import nothing heavy of one another."""
+
+from __future__ import annotations
+
+import ast
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from samples import run_python
+
+import aotbuild
+
+PACKAGE = Path(aotbuild.__file__).parent
+RUNTIME = sorted((PACKAGE / "runtime").glob("*.py"))
+STEPS = sorted((PACKAGE / "build").glob("*.py"))
+TORCHLESS = [
+    "aotbuild.errors",
+    "aotbuild.torch_version",
+    "aotbuild.toolchain",
+    *(
+        f"aotbuild.{world}.{file.stem}".removesuffix(".__init__")
+        for world in ("hook", "config")
+        for file in sorted((PACKAGE / world).glob("*.py"))
+    ),
+    "aotbuild.build.plan",
+    "aotbuild.build.spec",
+    "aotbuild.build.files",
+    "aotbuild.build.target",
+]
+IMPORT = """
+import importlib, json, sys
+found = {}
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+    found[name] = "torch" in sys.modules
+print(json.dumps(found))
+"""
+
+
+def imports(file: Path) -> Iterator[str]:
+    """What a module imports, relative modules with their dots."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield "." * node.level + (node.module or "")
+
+
+def test_the_lists_of_modules_are_not_empty() -> None:
+    assert {file.name for file in RUNTIME} >= {"__init__.py", "model.py", "engine.py"}
+    assert {file.name for file in STEPS} >= {"export.py", "compile.py", "verify.py", "bundle.py"}
+    assert {"aotbuild.hook.settings", "aotbuild.config.check"} <= set(TORCHLESS)
+
+
+def test_the_hook_side_and_the_plan_never_import_torch(tmp_path: Path) -> None:
+    found = run_python(IMPORT, *TORCHLESS, cwd=tmp_path)
+    assert found == dict.fromkeys(TORCHLESS, False)
+
+
+@pytest.mark.parametrize("file", RUNTIME, ids=lambda file: file.name)
+def test_the_runtime_imports_only_torch_and_the_standard_library(file: Path) -> None:
+    for name in imports(file):
+        top = name.partition(".")[0]
+        is_own = name.startswith(".") and not name.startswith("..")
+        assert is_own or top == "torch" or top in sys.stdlib_module_names, name
+
+
+@pytest.mark.parametrize("file", STEPS, ids=lambda file: file.name)
+def test_the_steps_know_nothing_of_cmake(file: Path) -> None:
+    for name in imports(file):
+        assert name.partition(".")[0] not in {"cmake", "ninja", "scikit_build_core", "subprocess"}
+        assert not name.startswith(("aotbuild.hook", "aotbuild.cmake"))
+
+
+@pytest.mark.parametrize("world", ["hook", "config"])
+def test_the_hook_side_imports_nothing_of_the_other_worlds(world: str) -> None:
+    for file in (PACKAGE / world).glob("*.py"):
+        for name in imports(file):
+            assert not name.startswith(("aotbuild.build", "aotbuild.runtime", "torch")), file.name
+
+
+def test_the_runtime_works_alone_under_another_name(tmp_path: Path) -> None:
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(PACKAGE / "runtime", tmp_path / "vendored", ignore=ignored)
+    code = """
+import json, sys
+sys.modules["aotbuild"] = None
+import vendored
+print(json.dumps([vendored.__all__, vendored.CompiledModel.__module__]))
+"""
+    assert run_python(code, cwd=tmp_path) == [["CompiledModel", "ModelLoadError"], "vendored.model"]
+
+
+def test_the_manifest_is_readable_without_torch(tmp_path: Path) -> None:
+    for name in ("manifest", "errors"):
+        shutil.copy(PACKAGE / "runtime" / f"{name}.py", tmp_path)
+    (tmp_path / "__init__.py").touch()
+    code = f"""
+import json, sys
+sys.modules["torch"] = None
+sys.path.insert(0, {str(tmp_path.parent)!r})
+from {tmp_path.name}.manifest import FORMAT
+print(json.dumps(FORMAT))
+"""
+    assert run_python(code, cwd=tmp_path) == 1

@@ -35,6 +35,8 @@ lint:
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/mypy tests/unit
+	$(VENV)/bin/mypy tests/build
 
 # The tests run against the installed wheel, not the source tree.
 venv:

@@ -122,7 +122,7 @@ def _model_commands(project: Project, name: str, tools: Tools) -> tuple[list[Com
     commands = []
     variants = []
     for device in model.devices:
-        exported = f"{name}/{device}"
+        exported = f"models/{name}/{device}"
         export = ExportSpec(
             name=name,
             device=device,
@@ -138,7 +138,7 @@ def _model_commands(project: Project, name: str, tools: Tools) -> tuple[list[Com
             _command("export", f"Exporting {name}", f"{exported}/export", export, program, [])
         )
         target = default_target(device).name
-        variant = f"{name}/{target}"
+        variant = f"models/{name}/{target}"
         compiled = f"{variant}/compiled.json"
         compile_spec = CompileSpec(
             name=name, target=target, exported=exported, output=variant, tools=tools
@@ -164,9 +164,8 @@ def _model_commands(project: Project, name: str, tools: Tools) -> tuple[list[Com
             )
         )
         variants.append(variant)
-    parts = ModelParts(
-        name=name, source=model.source, exported=f"{name}/{model.devices[0]}", variants=variants
-    )
+    first = f"models/{name}/{model.devices[0]}"
+    parts = ModelParts(name=name, source=model.source, exported=first, variants=variants)
     return commands, parts
 
 

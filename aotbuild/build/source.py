@@ -19,7 +19,7 @@ import torch
 from aotbuild.build.state_dict import load_weights
 from aotbuild.config.parse import did_you_mean, located
 from aotbuild.config.schema import Model
-from aotbuild.errors import SourceError
+from aotbuild.errors import AotBuildError, SourceError
 
 
 def build_module(name: str, model: Model, project: Path, device: torch.device) -> torch.nn.Module:
@@ -97,13 +97,13 @@ def user_line(error: BaseException, project: Path) -> str:
     Returns:
         Such as ``src/digits/network.py:31 in forward: x = x[mask]``, or an empty string.
     """
-    torch_directory = str(Path(torch.__file__).parent)
+    hidden = (str(Path(torch.__file__).parent), str(Path(__file__).parent), "<")
     own = str(project.resolve())
     best = ""
     best_is_own = False
     for frame in traceback.extract_tb(error.__traceback__):
         name = frame.filename
-        if name.startswith((torch_directory, "<")) or f"{os.sep}aotbuild{os.sep}build" in name:
+        if name.startswith(hidden):
             continue
         is_own = name.startswith(own) and "-packages" not in name
         if best_is_own and not is_own:
@@ -123,10 +123,14 @@ def _resolve(source: str, path: str, project: Path) -> Any:
     module_name, attribute = source.split(":")
     try:
         value: Any = importlib.import_module(module_name)
-    except Exception as error:
+    except AotBuildError as error:
         line = user_line(error, project)
-        missing = isinstance(error, ModuleNotFoundError) and module_name.startswith(
-            error.name or "\0"
+        error.where = located(path) + (f"\n{line}" if line else "")
+        raise
+    except (Exception, SystemExit) as error:
+        line = user_line(error, project)
+        missing = isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(
+            f"{error.name}."
         )
         raise SourceError(
             f'the module "{module_name}" cannot be imported',
@@ -164,7 +168,9 @@ def _instantiate(source: Any, model: Model, path: str, project: Path) -> torch.n
         raise _no_module(source, model.source, path)
     try:
         module = source(*model.args, **model.kwargs)
-    except Exception as error:
+    except AotBuildError:
+        raise
+    except (Exception, SystemExit) as error:
         line = user_line(error, project)
         raise SourceError(
             f'calling "{model.source}" failed',

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -66,7 +65,7 @@ def read_state_dict(file: Path, shown: str, where: str) -> dict[str, torch.Tenso
             ) from error
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except Exception as error:  # torch.load raises nearly anything at a file that is not its own
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise WeightsError(
             f'"{shown}" cannot be read as weights',
@@ -76,7 +75,8 @@ def read_state_dict(file: Path, shown: str, where: str) -> dict[str, torch.Tenso
             "torch.save(module.state_dict(), ...); it is loaded with weights_only=True",
         ) from error
     tensors = isinstance(state, Mapping) and all(
-        isinstance(value, torch.Tensor) for value in state.values()
+        isinstance(value, torch.Tensor) or str(key).endswith("_extra_state")
+        for key, value in state.items()
     )
     if not tensors or not state:
         nested = (
@@ -103,10 +103,15 @@ def _tied(expected: Mapping[str, torch.Tensor]) -> list[set[str]]:
     """Names that share one tensor: safetensors files hold such a tensor once."""
     groups: dict[tuple[int, torch.Size, tuple[int, ...]], set[str]] = {}
     for name, tensor in expected.items():
-        if isinstance(tensor, torch.Tensor) and tensor.numel():
+        if _sized(tensor) and tensor.numel():
             key = (tensor.data_ptr(), tensor.shape, tensor.stride())
             groups.setdefault(key, set()).add(name)
     return [names for names in groups.values() if len(names) > 1]
+
+
+def _sized(tensor: object) -> bool:
+    """Whether it is a tensor whose shape is known: no extra state, no lazy parameter."""
+    return isinstance(tensor, torch.Tensor) and not torch.nn.parameter.is_lazy(tensor)
 
 
 def _check_keys(
@@ -151,7 +156,7 @@ def _check_tensors(
     wrong = [
         f"{name}: {tuple(state[name].shape)} in the file, {tuple(tensor.shape)} in the module"
         for name, tensor in expected.items()
-        if name in state and state[name].shape != tensor.shape
+        if name in state and _sized(tensor) and state[name].shape != tensor.shape
     ]
     if wrong:
         raise WeightsError(

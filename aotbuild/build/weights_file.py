@@ -138,8 +138,9 @@ def _bytes_of(tensor: torch.Tensor) -> memoryview:
     """
     if tensor.numel() == 0:
         return memoryview(b"")
-    span = 1 + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride(), strict=True))
-    flat = tensor.detach().cpu().as_strided((span,), (1,), tensor.storage_offset())
+    plain = tensor.detach().cpu().resolve_conj().resolve_neg()
+    span = 1 + sum((n - 1) * s for n, s in zip(plain.shape, plain.stride(), strict=True))
+    flat = plain.as_strided((span,), (1,), plain.storage_offset())
     size = span * tensor.dtype.itemsize
     # torch without numpy offers no buffer; the array keeps the tensor alive.
     array = (ctypes.c_ubyte * size).from_address(flat.data_ptr())

@@ -14,7 +14,7 @@ from aotbuild.errors import ConfigError
 
 _SOURCE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 _RESERVED = {"runtime", "weights"}
-_RESERVED_INPUTS = {"self", "Tensor", "strided", "torch_bool", "OrderedDict", *DTYPES}
+_RESERVED_INPUTS = {"self"}
 
 
 def check_config(config: Config, package: str, root: Path, import_paths: Iterable[Path]) -> None:
@@ -131,7 +131,7 @@ def _check_input(name: str, spec: TensorInput, dims: dict[str, Dim], path: str) 
         raise ConfigError(
             f'"{name}" cannot be the name of an input',
             where=located(path),
-            fix="rename the parameter of forward(): the generated module needs this name itself"
+            fix="rename the parameter of forward(); methods use this name themselves"
             if name in _RESERVED_INPUTS
             else "use the parameter's name as forward() spells it",
         )
@@ -174,6 +174,13 @@ def _check_dim(name: str, dim: Dim, path: str) -> None:
             where=located(f"{path}.min"),
             fix="write the smallest size that occurs, usually 1",
         )
+    if dim.max is not None and dim.max < 2:
+        raise ConfigError(
+            f"max is {dim.max}",
+            where=located(f"{path}.max"),
+            why="a dynamic dimension needs a size of at least 2 to be traced with",
+            fix=f'raise max, or write the size in the shapes instead of "{name}"',
+        )
     if dim.max is not None and dim.min > dim.max:
         raise ConfigError(
             f"min is greater than max: {dim.min} > {dim.max}",
@@ -200,13 +207,6 @@ def _check_dim(name: str, dim: Dim, path: str) -> None:
             where=located(f"{path}.example"),
             why="torch.export fixes a dimension whose example has the size 0 or 1",
             fix="choose an example of at least 2; sizes from min on still work",
-        )
-    if dim.max == 1:
-        raise ConfigError(
-            f"max is {dim.max}",
-            where=located(f"{path}.max"),
-            why="a dynamic dimension needs a size of at least 2 to be traced with",
-            fix=f'raise max, or write 1 in the shapes instead of "{name}"',
         )
 
 

@@ -101,7 +101,7 @@ def _convert(spec: Input, value: Any) -> str:
         return f"Pass a plain tensor: {spec.name}.as_subclass(torch.Tensor)"
     if value is None:
         return "It is required"
-    if type(value).__module__ == "numpy":
+    if type(value).__module__ == "numpy" and type(value).__name__ == "ndarray":
         return f"Convert it: torch.from_numpy({spec.name})"
     if hasattr(value, "__dlpack__"):
         return f"Convert it: torch.from_dlpack({spec.name})"

@@ -44,7 +44,7 @@ class CompiledModel:
         """Run the model; the generated class of each model overrides this."""
         raise NotImplementedError
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         try:
             return self.forward(*args, **kwargs)
         except TypeError:

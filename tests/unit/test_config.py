@@ -399,9 +399,6 @@ WRONG = [
         )
         for name, told in [
             ("self", "rename the parameter of forward()"),
-            ("Tensor", "rename the parameter of forward()"),
-            ("float32", "the generated module needs this name itself"),
-            ("bool", "the generated module needs this name itself"),
             ("not a name", "as forward() spells it"),
             ("lambda", "as forward() spells it"),
         ]

@@ -38,13 +38,13 @@ def planned(root: Path, build: Path, *requested: str) -> dict[str, Any]:
 
 
 def model_commands(name: str) -> list[dict[str, Any]]:
-    variant = f"{name}/{TARGET}"
+    variant = f"models/{name}/{TARGET}"
     return [
         {
             "step": "export",
             "comment": f"Exporting {name}",
-            "spec": f"{name}/cpu/export.json",
-            "output": f"{name}/cpu/call.json",
+            "spec": f"models/{name}/cpu/export.json",
+            "output": f"models/{name}/cpu/call.json",
             "depends": [],
         },
         {
@@ -52,14 +52,14 @@ def model_commands(name: str) -> list[dict[str, Any]]:
             "comment": f"Compiling {name} for {TARGET}",
             "spec": f"{variant}/compile.json",
             "output": f"{variant}/compiled.json",
-            "depends": [f"{name}/cpu/call.json"],
+            "depends": [f"models/{name}/cpu/call.json"],
         },
         {
             "step": "verify",
             "comment": f"Verifying {name} for {TARGET}",
             "spec": f"{variant}/verify.json",
             "output": f"{variant}/verified.json",
-            "depends": [f"{name}/cpu/call.json", f"{variant}/compiled.json"],
+            "depends": [f"models/{name}/cpu/call.json", f"{variant}/compiled.json"],
         },
     ]
 
@@ -101,23 +101,26 @@ def test_only_the_requested_models_are_made(tmp_path: Path) -> None:
 def test_every_specification_can_be_read(project: Path, tmp_path: Path) -> None:
     build = tmp_path / "build"
     planned(project, build)
-    export = read_spec(ExportSpec, build / "net/cpu/export.json")
+    export = read_spec(ExportSpec, build / "models/net/cpu/export.json")
     assert export.project == str(project.resolve())
     assert export.import_paths == [str(project.resolve())]
-    assert (export.name, export.device, export.output) == ("net", "cpu", "net/cpu")
+    assert (export.name, export.device, export.output) == ("net", "cpu", "models/net/cpu")
     assert export.package == "demo.models"
     assert export.declaration.weights == "weights/net.safetensors"
-    compile_spec = read_spec(CompileSpec, build / f"net/{TARGET}/compile.json")
-    assert (compile_spec.exported, compile_spec.output) == (export.output, f"net/{TARGET}")
+    compile_spec = read_spec(CompileSpec, build / f"models/net/{TARGET}/compile.json")
+    assert (compile_spec.exported, compile_spec.output) == (export.output, f"models/net/{TARGET}")
     assert compile_spec.target == TARGET
-    verify = read_spec(VerifySpec, build / f"net/{TARGET}/verify.json")
+    verify = read_spec(VerifySpec, build / f"models/net/{TARGET}/verify.json")
     assert verify.declaration == export.declaration
     assert (verify.exported, verify.compiled) == (export.output, compile_spec.output)
     bundle = read_spec(BundleSpec, build / "bundle.json")
     assert bundle.output == "package"
     assert bundle.models == [
         ModelParts(
-            name="net", source="demo.network:Net", exported="net/cpu", variants=[f"net/{TARGET}"]
+            name="net",
+            source="demo.network:Net",
+            exported="models/net/cpu",
+            variants=[f"models/net/{TARGET}"],
         )
     ]
 
@@ -151,7 +154,7 @@ def test_a_change_elsewhere_in_pyproject_touches_nothing(
 def test_a_change_of_one_model_touches_its_steps_alone(tmp_path: Path) -> None:
     changed = PYPROJECT + "\n" + MODEL.replace("models.net", "models.second").replace("64", "65")
     touched = replanned(tmp_path, TWO, changed)
-    assert touched == {"second/cpu/export.json", f"second/{TARGET}/verify.json"}
+    assert touched == {"models/second/cpu/export.json", f"models/second/{TARGET}/verify.json"}
 
 
 def test_a_model_more_touches_only_the_bundle(tmp_path: Path) -> None:
@@ -205,7 +208,7 @@ DECLARATION = Model(
             project="/somewhere/with a space",
             package="demo.models",
             import_paths=["/a", "/b"],
-            output="net/cpu",
+            output="models/net/cpu",
             tools=TOOLS,
         ),
         CompileSpec(name="net", target="cpu-x", exported="a", output="b", tools=TOOLS),

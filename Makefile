@@ -29,7 +29,7 @@ demo:
 
 test: venv lint
 	$(VENV)/bin/pytest tests/unit
-	$(VENV)/bin/pytest tests/build
+	$(VENV)/bin/pytest tests/build -n 2 --dist loadfile
 
 lint:
 	$(VENV)/bin/ruff check .

@@ -155,8 +155,9 @@ def print_models() -> None:
             continue
         manifest = json.loads(path.read_text(encoding="utf-8"))
         inputs = ", ".join(describe_input(entry, manifest["dims"]) for entry in manifest["inputs"])
-        weights = kilobytes(manifest["weights"]["size"])
         for variant in manifest["variants"]:
+            # A tensor that several constants share is stored once.
+            sizes = {entry["tensor"]: entry["size"] for entry in variant["constants"]}
             library = len(package.joinpath(variant["library"]).read_bytes())
             rows.append(
                 (
@@ -164,7 +165,7 @@ def print_models() -> None:
                     manifest["source"],
                     variant["target"],
                     inputs,
-                    weights,
+                    kilobytes(sum(sizes.values())),
                     kilobytes(library),
                 )
             )

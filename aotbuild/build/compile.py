@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
-import json
 import os
 import re
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from aotbuild.build.callspec import CallSpec
-from aotbuild.build.files import replacing, scratch, write_depfile, write_text
+from aotbuild.build.files import replacing, scratch, write_depfile
 from aotbuild.build.inductor import Compiled, compile_library
 from aotbuild.build.ranges import compiled_ranges
+from aotbuild.build.record import BuildRecord
 from aotbuild.build.spec import CompileSpec, read_spec
 from aotbuild.build.target import TARGETS
 from aotbuild.build.weights_file import describe, write_weights
@@ -25,34 +22,6 @@ from aotbuild.config.parse import located
 from aotbuild.errors import AotBuildError, CompileError, warn
 from aotbuild.runtime.manifest import Constant, Dim
 from aotbuild.toolchain import find_cxx
-
-
-@dataclass(frozen=True)
-class BuildRecord:
-    """What the other steps need to know about a compiled library."""
-
-    target: str
-    dims: dict[str, Dim]
-    """The ranges that the compiled code accepts."""
-    conditions: list[str]
-    constants: list[Constant]
-    """Offsets are those in this variant's own weights file."""
-    proxy_nodes: bool
-    """Whether the runner needs ``library.json``."""
-    compiled: dict[str, Any]
-    """How it was compiled, for the manifest."""
-
-    def write(self, path: Path) -> None:
-        """Write as JSON."""
-        write_text(path, json.dumps(dataclasses.asdict(self), indent=1) + "\n")
-
-    @classmethod
-    def read(cls, path: Path) -> BuildRecord:
-        """Read what ``write`` wrote."""
-        table = json.loads(path.read_text(encoding="utf-8"))
-        table["dims"] = {name: Dim(**entry) for name, entry in table["dims"].items()}
-        table["constants"] = [Constant(**entry) for entry in table["constants"]]
-        return cls(**table)
 
 
 def run(spec_file: Path) -> None:

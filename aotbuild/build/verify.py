@@ -13,10 +13,10 @@ from typing import Any
 import torch
 
 from aotbuild.build.callspec import CallSpec
-from aotbuild.build.compile import BuildRecord
 from aotbuild.build.examples import example_inputs, verification_sizes
 from aotbuild.build.files import scratch, write_depfile, write_text
 from aotbuild.build.package import Part, write_package
+from aotbuild.build.record import BuildRecord
 from aotbuild.build.reference import Case, Reference, flatten_result
 from aotbuild.build.source import told
 from aotbuild.build.spec import VerifySpec, read_spec

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
+import re
+from importlib.resources import files as resource_files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,14 +32,15 @@ def settings(state: str) -> dict[str, Any]:
         pyproject = Path("pyproject.toml")
         if not pyproject.is_file() or b"aotbuild" not in pyproject.read_bytes():
             return {}
-        from aotbuild.config.project import load_project
+        from aotbuild.config.project import load_project, read_pyproject
         from aotbuild.hook.requirement import check_build_torch, check_torch_requirement
         from aotbuild.toolchain import find_cxx
 
         project = load_project(Path.cwd())
         if project is None:
+            _check_undeclared(read_pyproject(Path.cwd()), Path.cwd())
             return {}
-        _check_skbuild(project)
+        _check_cmake(project)
         check_torch_requirement(project.pyproject)
         if state != "sdist":
             check_build_torch(project.pyproject)
@@ -58,7 +60,7 @@ def _settings(project: Project) -> dict[str, Any]:
         "sdist": {"force-include": weights},
     }
     if not has_own_cmake(project):
-        table["cmake"]["source-dir"] = str(files("aotbuild.cmake"))
+        table["cmake"]["source-dir"] = str(resource_files("aotbuild.cmake"))
         table["cmake"]["version"] = f">={MINIMUM_CMAKE}"
         # Compiled models are no extension modules: one wheel serves every Python.
         table["wheel"]["py-api"] = "py3"
@@ -71,7 +73,27 @@ def has_own_cmake(project: Project) -> bool:
     return own_source_dir is not None or (project.root / "CMakeLists.txt").is_file()
 
 
-def _check_skbuild(project: Project) -> None:
+def _check_undeclared(pyproject: dict[str, Any], root: Path) -> None:
+    """Refuse a project that builds with aotbuild but has lost or mistyped its declaration."""
+    from packaging.utils import canonicalize_name
+
+    from aotbuild.config.parse import did_you_mean, located
+
+    requires = pyproject.get("build-system", {}).get("requires", [])
+    names = {canonicalize_name(re.split(r"[^\w.-]", text.strip())[0]) for text in requires}
+    if "aotbuild" in names and not (root / "CMakeLists.txt").is_file():
+        tables = [name for name in pyproject.get("tool", {}) if did_you_mean(name, ["aotbuild"])]
+        mistyped = f"is [tool.{tables[0]}] meant to be it? if not, " if tables else ""
+        raise ConfigError(
+            "no models are declared",
+            where=located("tool.aotbuild.models"),
+            why="build-system.requires lists aotbuild, but there is no [tool.aotbuild]",
+            fix=f"{mistyped}add a table for each model:\n"
+            '[tool.aotbuild.models.net]\nsource = "module:Class"',
+        )
+
+
+def _check_cmake(project: Project) -> None:
     if project.skbuild.get("wheel", {}).get("cmake") is False:
         raise ConfigError(
             "the project declares models but switches CMake off",
@@ -79,3 +101,15 @@ def _check_skbuild(project: Project) -> None:
             why="the models are compiled by the CMake build",
             fix="remove cmake = false",
         )
+    if has_own_cmake(project):
+        directory = project.root / project.skbuild.get("cmake", {}).get("source-dir", ".")
+        lists = directory / "CMakeLists.txt"
+        text = lists.read_text(errors="replace") if lists.is_file() else ""
+        # What it includes may add the models; reading that is CMake's business.
+        if not re.search(r"aotbuild_add_model|add_subdirectory|include\s*\(", text):
+            raise ConfigError(
+                "the project declares models but its CMakeLists.txt does not add them",
+                where=str(lists.relative_to(project.root)),
+                why="the wheel would have no compiled models",
+                fix="add these lines:\nfind_package(AotBuild REQUIRED)\naotbuild_add_models()",
+            )

@@ -22,18 +22,17 @@ class Engine:
 
     runner = ""
     """Name of the class in ``torch._C._aoti``."""
+    numbered = True
+    """Whether a machine can have several such devices, and the runner takes which one."""
 
     def __init__(self, library: Path, device: torch.device) -> None:
+        where = (str(device),) if self.numbered else ()
         try:
-            self._runner = self._load(getattr(torch._C._aoti, self.runner), library, device)
+            self._runner: Any = getattr(torch._C._aoti, self.runner)(str(library), 1, *where)
         except (RuntimeError, AttributeError) as error:
             raise ModelLoadError(f"{library}: cannot be loaded: {error}") from error
         self._constants: dict[str, torch.Tensor] = {}
         self.run: Run = self._runner.run
-
-    @staticmethod
-    def _load(runner: Callable[..., Any], library: Path, device: torch.device) -> Any:
-        return runner(str(library), 1, str(device))
 
     @staticmethod
     def present() -> bool:
@@ -60,11 +59,7 @@ class CpuEngine(Engine):
     """The CPU."""
 
     runner = "AOTIModelContainerRunnerCpu"
-
-    @staticmethod
-    def _load(runner: Callable[..., Any], library: Path, device: torch.device) -> Any:
-        del device
-        return runner(str(library), 1)
+    numbered = False
 
     @staticmethod
     def present() -> bool:
@@ -100,11 +95,7 @@ class MpsEngine(Engine):
     """An Apple GPU."""
 
     runner = "AOTIModelContainerRunnerMps"
-
-    @staticmethod
-    def _load(runner: Callable[..., Any], library: Path, device: torch.device) -> Any:
-        del device
-        return runner(str(library), 1)
+    numbered = False
 
     @staticmethod
     def present() -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from wheels import (
     REPOSITORY,
     TORCH,
@@ -27,11 +28,13 @@ def clean_python() -> Path:
     """The interpreter of an environment that holds torch and what torch needs, nothing else."""
     directory = REPOSITORY / "build" / "clean-env"
     python = directory / "bin" / "python"
-    if not (directory / "complete").exists():
-        shutil.rmtree(directory, ignore_errors=True)
-        subprocess.run([sys.executable, "-m", "venv", directory], check=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", TORCH], check=True)
-        (directory / "complete").touch()
+    directory.parent.mkdir(exist_ok=True)
+    with FileLock(f"{directory}.lock"):
+        if not (directory / "complete").exists():
+            shutil.rmtree(directory, ignore_errors=True)
+            subprocess.run([sys.executable, "-m", "venv", directory], check=True)
+            subprocess.run([python, "-m", "pip", "install", "--quiet", TORCH], check=True)
+            (directory / "complete").touch()
     return python
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from wheels import Installed, install, pip_wheel, write_speech_weights
+from wheels import Installed, install, pip_wheel, steps_told, write_speech_weights
 
 ProjectFactory = Callable[[str], Path]
 
@@ -79,38 +79,50 @@ def test_a_wheel_from_the_sdist_equals_the_one_from_the_tree(
     assert from_sdist.files == from_tree.files
 
 
+NET = ["Compiling net for cpu-x86-64-v3", "Exporting net", "Verifying net for cpu-x86-64-v3"]
+OTHER = [step.replace("net", "other") for step in NET]
+BUNDLE = ["Bundling speech_kit.models"]
+
+
 def test_only_what_changed_is_built_again(project: ProjectFactory, tmp_path: Path) -> None:
     source = project("srcdir")
     write_speech_weights(source)
-    options = (f"-Cbuild-dir={tmp_path / 'cmake'}",)
+    directory = tmp_path / "cmake"
 
-    def steps() -> list[str]:
-        build = pip_wheel(source, *options)
-        assert build.returncode == 0, build.output
-        return build.steps
+    def build() -> list[str]:
+        done = pip_wheel(source, f"-Cbuild-dir={directory}")
+        assert done.returncode == 0, done.output
+        return done.steps
 
-    net = ["Compiling net for cpu-x86-64-v3", "Exporting net", "Verifying net for cpu-x86-64-v3"]
-    other = [step.replace("net", "other") for step in net]
-    bundle = ["Bundling speech_kit.models"]
-    assert steps() == sorted(net + other + bundle)
-
-    assert steps() == []
+    assert build() == sorted(NET + OTHER + BUNDLE)
+    assert build() == []
     (source / "README.md").write_text("Speech, better.\n")
     (source / "src/speech_kit/unrelated.py").write_text("x = 1\n")
-    assert steps() == []
-
+    assert build() == []
     _append(source / "src/speech_kit/layers.py", "\n# a comment\n")
-    assert steps() == sorted(net + bundle)
-    _append(source / "src/speech_kit/sizes.json", "\n")  # data that the source reads
-    assert steps() == sorted(net + bundle)
-    write_speech_weights(source, seed=2)
-    assert steps() == sorted(net + bundle)
+    assert build() == sorted(NET + BUNDLE)
+
+    # What else would be built again, as Ninja tells without doing it.
+    assert _after_a_change_of(source / "src/speech_kit/sizes.json", directory) == NET + BUNDLE
+    assert _after_a_change_of(source / "checkpoints/net.pt", directory) == NET + BUNDLE
+    assert _after_a_change_of(source / "src/speech_kit/other.py", directory) == OTHER + BUNDLE
+    assert _after_a_change_of(source / "src/speech_kit/unrelated.py", directory) == []
 
     pyproject = source / "pyproject.toml"
-    text = pyproject.read_text()
-    head, tail = text.rsplit("max = 500", 1)
+    head, tail = pyproject.read_text().rsplit("max = 500", 1)
     pyproject.write_text(f"{head}max = 400{tail}")
-    assert steps() == sorted(other + bundle)
+    assert build() == sorted(OTHER + BUNDLE)
+
+
+def _after_a_change_of(path: Path, directory: Path) -> list[str]:
+    """The steps that a change of ``path`` would run; the change is taken back."""
+    before = path.stat()
+    os.utime(path)
+    told = subprocess.run(
+        ["ninja", "-n", "-C", str(directory)], capture_output=True, text=True, check=True
+    ).stdout
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    return sorted(steps_told(told), key=(NET + OTHER + BUNDLE).index)
 
 
 def test_an_editable_install_recompiles_an_edited_model_at_the_next_import(

@@ -148,15 +148,6 @@ def test_the_stub_gives_types_to_a_consumer(example: Installed, tmp_path: Path) 
     assert all("consumer.py:7" in line for line in errors), done.stdout
 
 
-def test_equal_weights_are_stored_once_and_aligned(installed: Callable[[str], Installed]) -> None:
-    zoo = installed("zoo")
-    manifest = json.loads(zoo.files["zoo/models/attention/model.json"])
-    constants = manifest["variants"][0]["constants"]
-    names = [constant["fqn"] for constant in constants]
-    assert ("out.weight" in names) != ("embedding.weight" in names)  # tied: one constant
-    assert all(constant["offset"] % 64 == 0 for constant in constants)
-
-
 def test_weights_open_with_safetensors_and_equal_the_source(example: Installed) -> None:
     from safetensors.torch import load_file
 

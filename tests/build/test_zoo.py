@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -141,6 +142,14 @@ LAYOUTS = [
 def test_any_layout_of_an_input_gives_the_eager_result(zoo: Installed) -> None:
     body = f"for value in {LAYOUTS!r}:\n    same('conv', eval(value))\nprint(1)"
     compare(zoo, "modules.Conv()", body)
+
+
+def test_equal_weights_are_stored_once_and_aligned(zoo: Installed) -> None:
+    manifest = json.loads(zoo.files["zoo/models/attention/model.json"])
+    constants = manifest["variants"][0]["constants"]
+    names = [constant["fqn"] for constant in constants]
+    assert ("out.weight" in names) != ("embedding.weight" in names)  # tied: one constant
+    assert all(constant["offset"] % 64 == 0 for constant in constants)
 
 
 def test_a_silently_narrowed_range_is_reported_and_promised(zoo: Installed) -> None:

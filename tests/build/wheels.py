@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -28,9 +29,12 @@ class Build:
     @property
     def steps(self) -> list[str]:
         """The steps that ran, such as ``Exporting net``."""
-        lines = [line.strip() for line in self.output.splitlines()]
-        ran = [line.split("] ", 1)[1] for line in lines if line.startswith("[") and "] " in line]
-        return sorted(step for step in ran if step.endswith(("ing",)) or "ing " in step)
+        return sorted(steps_told(self.output))
+
+
+def steps_told(log: str) -> list[str]:
+    """The steps in Ninja's lines, such as ``Exporting net`` in ``[1/7] Exporting net``."""
+    return re.findall(r"^\s*\[\d+/\d+\] (\w+ing .*?)\s*$", log, re.MULTILINE)
 
 
 def pip_wheel(project: Path, *options: str, env: dict[str, str] | None = None) -> Build:

@@ -115,7 +115,7 @@ def test_a_project_without_cmake_gets_ours(enter: Enter, state: str) -> None:
 
 def test_a_project_with_its_own_cmake_keeps_it(enter: Enter) -> None:
     root = enter(PYPROJECT)
-    (root / "CMakeLists.txt").touch()
+    (root / "CMakeLists.txt").write_text("aotbuild_add_models()\n")
     table = settings("wheel")
     assert table["cmake"] == {"define": {"AOTBUILD_PROJECT_DIR": str(root.resolve())}}
     assert table["wheel"] == {"reproducible": True}
@@ -124,7 +124,9 @@ def test_a_project_with_its_own_cmake_keeps_it(enter: Enter) -> None:
 
 
 def test_a_source_dir_of_the_project_is_its_own_cmake(enter: Enter) -> None:
-    enter(f'{PYPROJECT}\n[tool.scikit-build]\ncmake.source-dir = "native"\n')
+    root = enter(f'{PYPROJECT}\n[tool.scikit-build]\ncmake.source-dir = "native"\n')
+    (root / "native").mkdir()
+    (root / "native" / "CMakeLists.txt").write_text("add_subdirectory(models)\n")
     table = settings("wheel")
     assert set(table["cmake"]) == {"define"}
     assert "py-api" not in table["wheel"]
@@ -151,6 +153,47 @@ def test_a_project_that_switches_cmake_off_is_refused(enter: Enter) -> None:
     assert "switches CMake off" in block
     assert "pyproject.toml: tool.scikit-build.wheel.cmake" in block
     assert "remove cmake = false" in block
+
+
+def test_a_cmake_project_that_adds_no_models_is_refused(enter: Enter) -> None:
+    root = enter(PYPROJECT)
+    (root / "CMakeLists.txt").write_text("project(demo LANGUAGES C)\n")
+    block = refused()
+    assert "its CMakeLists.txt does not add them" in block
+    assert "where: CMakeLists.txt" in block
+    assert last_lines(block)[-2:] == [
+        "find_package(AotBuild REQUIRED)",
+        "aotbuild_add_models()",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ("", "add a table for each model"),
+        ("[tool.aotbiuld.models.net]\n", "is [tool.aotbiuld] meant to be it?"),
+    ],
+)
+def test_a_project_that_lost_its_declaration_is_refused(
+    enter: Enter, table: str, said: str
+) -> None:
+    enter(PYPROJECT[: PYPROJECT.index("[tool.aotbuild]")] + table)
+    block = refused()
+    assert "no models are declared" in block
+    assert "pyproject.toml: tool.aotbuild.models" in block
+    assert said in block
+
+
+def test_a_missing_compiler_is_told_before_anything_runs(
+    enter: Enter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enter(PYPROJECT)
+    monkeypatch.setenv("CXX", "no-such-compiler -O2")
+    block = refused()
+    assert 'there is no C++ compiler "no-such-compiler"' in block
+    assert "install g++" in block
+    settings("sdist")
+    settings("metadata_wheel")
 
 
 def test_a_wrong_declaration_stops_the_build(enter: Enter) -> None:

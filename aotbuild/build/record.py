@@ -1,0 +1,40 @@
+"""The build record: what the step compile tells the steps behind it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aotbuild.build.files import write_text
+from aotbuild.runtime.manifest import Constant, Dim
+
+
+@dataclass(frozen=True)
+class BuildRecord:
+    """What the other steps need to know about a compiled library."""
+
+    target: str
+    dims: dict[str, Dim]
+    """The ranges that the compiled code accepts."""
+    conditions: list[str]
+    constants: list[Constant]
+    """Offsets are those in this variant's own weights file."""
+    proxy_nodes: bool
+    """Whether the runner needs ``library.json``."""
+    compiled: dict[str, Any]
+    """How it was compiled, for the manifest."""
+
+    def write(self, path: Path) -> None:
+        """Write as JSON."""
+        write_text(path, json.dumps(dataclasses.asdict(self), indent=1) + "\n")
+
+    @classmethod
+    def read(cls, path: Path) -> BuildRecord:
+        """Read what ``write`` wrote."""
+        table = json.loads(path.read_text(encoding="utf-8"))
+        table["dims"] = {name: Dim(**entry) for name, entry in table["dims"].items()}
+        table["constants"] = [Constant(**entry) for entry in table["constants"]]
+        return cls(**table)

@@ -1,0 +1,66 @@
+"""What the README shows is true: its project builds, its code runs, its error is what is said."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from wheels import REPOSITORY, Installed, copy_package, install, pip_wheel
+
+
+def block(language: str) -> str:
+    text = (REPOSITORY / "README.md").read_text()
+    found = re.search(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    assert found
+    return found[1]
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory, clean_python: Path) -> tuple[Path, Installed]:
+    directory = tmp_path_factory.mktemp("readme")
+    project = copy_package(directory, "example_project")
+    (project / "pyproject.toml").write_text(block("toml"))
+    (command,) = re.findall(r"^\$ pip wheel (.*)$", block("console"), re.MULTILINE)
+    assert command == "--no-deps ."
+    return project, install(pip_wheel(project), directory / "installed", clean_python)
+
+
+def test_the_project_of_the_readme_builds_and_its_code_runs(
+    shown: tuple[Path, Installed],
+) -> None:
+    _, wheel = shown
+    named = re.search(r"`(digits-\S+\.whl)`", (REPOSITORY / "README.md").read_text())
+    assert named
+    assert wheel.wheel.name == named[1]
+    shape = wheel.run(block("python") + "\nimport json\nprint(json.dumps(list(logits.shape)))")
+    assert shape == [32, 10]
+
+
+def test_the_package_holds_what_the_readme_lists(shown: tuple[Path, Installed]) -> None:
+    text = (REPOSITORY / "README.md").read_text()
+    listed = re.findall(r"^(digits/models/\S+)  ", text, re.MULTILINE)
+    assert listed
+    names = {name for name in shown[1].files if name.startswith("digits/models/")}
+    for path in listed:
+        assert any(name == path or name.startswith(path) for name in names), path
+    for name in names - {"digits/models/py.typed"}:
+        assert any(name == path or name.startswith(path) for path in listed), name
+
+
+def test_the_error_of_the_readme_is_the_one_that_is_told(
+    project: Callable[[str], Path],
+) -> None:
+    source = project("example_project")
+    (source / "pyproject.toml").write_text(block("toml").replace('["batch"', '["bath"'))
+    output = pip_wheel(source).output
+    said = "\n".join(line.strip() for line in output.splitlines())
+    expected = "\n".join(line.strip() for line in block("text").splitlines())
+    assert expected in said
+
+
+def test_the_cmake_lines_of_the_readme_are_those_of_the_default_project() -> None:
+    shipped = (REPOSITORY / "cmake" / "CMakeLists.txt").read_text()
+    for line in block("cmake").splitlines():
+        assert line.split("  #")[0].rstrip() in shipped

@@ -14,19 +14,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections import OrderedDict
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch.export.graph_signature import ConstantArgument, SymIntArgument
-from torch.utils import _pytree as pytree
-
 from aotbuild.build.files import write_text
-from aotbuild.build.ranges import dimension_symbols, named
-from aotbuild.errors import ExportError
 from aotbuild.runtime.manifest import Dim, Input
 
 
@@ -57,80 +49,3 @@ class CallSpec:
             dims={name: Dim(**entry) for name, entry in table["dims"].items()},
             example=table["example"],
         )
-
-
-def output_tree(
-    program: torch.export.ExportedProgram, inputs: list[Input], where: str
-) -> dict[str, Any]:
-    """How the outputs of a program nest.
-
-    Raises:
-        ExportError: An output is of a type that cannot be rebuilt.
-    """
-    leaves = _output_leaves(program, inputs, where)
-    return _tree(program.call_spec.out_spec, leaves, where)
-
-
-def _output_leaves(
-    program: torch.export.ExportedProgram, inputs: list[Input], where: str
-) -> Iterator[dict[str, Any]]:
-    index = 0
-    symbols, _ = dimension_symbols(program.graph, inputs)
-    names = {node.name: node.meta.get("val") for node in program.graph.nodes if "val" in node.meta}
-    for spec in program.graph_signature.output_specs:
-        if spec.kind is not torch.export.graph_signature.OutputKind.USER_OUTPUT:
-            continue
-        argument = spec.arg
-        if isinstance(argument, ConstantArgument):
-            if not isinstance(argument.value, bool | int | float | str | None):
-                raise ExportError(
-                    f"an output is a constant of type {type(argument.value).__name__}",
-                    where=where,
-                    fix="return tensors, numbers, strings or None",
-                )
-            yield {"type": "constant", "value": argument.value}
-            continue
-        if isinstance(argument, SymIntArgument):
-            yield {"type": "int", "index": index}
-        elif isinstance(argument, torch.export.graph_signature.TensorArgument):
-            value = names[argument.name]
-            yield {
-                "type": "tensor",
-                "index": index,
-                "dtype": str(value.dtype).removeprefix("torch."),
-                "shape": [
-                    size if isinstance(size, int) else named(size.node.expr, symbols)
-                    for size in value.shape
-                ],
-            }
-        else:
-            raise ExportError(
-                f"an output is computed from sizes and is no integer ({type(argument).__name__})",
-                where=where,
-                fix="return the sizes themselves, or torch.tensor(value)",
-            )
-        index += 1
-
-
-def _tree(spec: Any, leaves: Iterator[dict[str, Any]], where: str) -> dict[str, Any]:
-    if spec.is_leaf():
-        return next(leaves)
-    kind = spec.type
-    items = [_tree(child, leaves, where) for child in spec.children()]
-    if kind is list or kind is tuple:
-        return {"type": kind.__name__, "items": items}
-    if kind is dict or kind is OrderedDict:
-        keys = list(spec.context)
-        if all(isinstance(key, str | int | bool | None) for key in keys):
-            return {"type": kind.__name__, "keys": keys, "items": items}
-    if pytree.is_namedtuple_class(kind) or pytree.is_namedtuple_class(spec.context):
-        cls = spec.context or kind  # torch tells every namedtuple's class in the context
-        name = f"{cls.__module__}:{cls.__qualname__}"
-        return {"type": "namedtuple", "class": name, "fields": list(cls._fields), "items": items}
-    raise ExportError(
-        f"the model returns a {kind.__module__}.{kind.__qualname__}",
-        where=where,
-        why="compiled models return tensors, numbers, strings and None in tuples, lists, "
-        "dicts and namedtuples",
-        fix="return one of these, for example a dict",
-    )

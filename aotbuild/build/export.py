@@ -10,7 +10,7 @@ import torch
 from torch.export.graph_signature import ConstantArgument
 from torch.utils import _pytree as pytree
 
-from aotbuild.build.callspec import CallSpec, output_tree
+from aotbuild.build.callspec import CallSpec
 from aotbuild.build.examples import (
     example_inputs,
     example_sizes,
@@ -18,6 +18,7 @@ from aotbuild.build.examples import (
     verification_sizes,
 )
 from aotbuild.build.files import replacing, write_depfile
+from aotbuild.build.outputs import output_tree
 from aotbuild.build.reference import Case, Reference, flatten_result
 from aotbuild.build.source import FileTracker, build_module, importing, told, user_line
 from aotbuild.build.spec import ExportSpec, read_spec

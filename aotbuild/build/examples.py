@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 
+from aotbuild.config.inputs import map_tensors, tensor_leaves
 from aotbuild.config.schema import Dim, Model, TensorInput
 from aotbuild.runtime import manifest
 
@@ -62,25 +64,24 @@ def verification_sizes(
     return distinct
 
 
-def example_inputs(
-    model: Model, sizes: Mapping[str, int], device: torch.device
-) -> dict[str, torch.Tensor]:
-    """Tensors for the inputs of ``model``, the same in every process.
+def example_inputs(model: Model, sizes: Mapping[str, int], device: torch.device) -> dict[str, Any]:
+    """Values for the inputs of ``model``, the same in every process.
 
-    Floating-point values are drawn from the normal distribution; integers are 0 or 1, which are
-    indices of every table and values of every mask.
+    Unless declared otherwise, floating-point values are drawn from the normal distribution, and
+    integers are 0 or 1, which are indices of every table and values of every mask.
     """
     generator = torch.Generator().manual_seed(_SEED)
-    return {
-        name: _example_tensor(spec, sizes, generator).to(device)
-        for name, spec in model.inputs.items()
-    }
+
+    def make(spec: TensorInput) -> torch.Tensor:
+        return _example_tensor(spec, sizes, generator).to(device)
+
+    return {name: map_tensors(tree, make) for name, tree in model.inputs.items()}
 
 
 def input_bytes(model: Model, sizes: Mapping[str, int]) -> int:
     """Memory of the inputs at ``sizes``, in bytes."""
     total = 0
-    for spec in model.inputs.values():
+    for _, spec in (leaf for tree in model.inputs.values() for leaf in tensor_leaves(tree, "")):
         count = 1
         for size in spec.shape:
             count *= size if isinstance(size, int) else sizes[size]
@@ -93,10 +94,20 @@ def _example_tensor(
 ) -> torch.Tensor:
     shape = [size if isinstance(size, int) else sizes[size] for size in spec.shape]
     dtype: torch.dtype = getattr(torch, spec.dtype)
-    if dtype.is_floating_point or dtype.is_complex:
-        exact = dtype if dtype.itemsize >= 4 else torch.float32
-        return torch.randn(shape, dtype=exact, generator=generator).to(dtype)
-    return torch.randint(0, 2, shape, generator=generator).to(dtype)
+    low = 0.0 if spec.min is None else spec.min
+    high = low + 1 if spec.max is None else spec.max
+    real = dtype.is_floating_point or dtype.is_complex
+    if spec.values == "integers" or not real:
+        return torch.randint(int(low), int(high) + 1, shape, generator=generator).to(dtype)
+    exact = dtype if dtype.itemsize >= 4 else torch.float32
+    bounded = spec.min is not None or spec.max is not None
+    if spec.values == "uniform" or (bounded and spec.values is None):
+        drawn = torch.rand(shape, dtype=exact, generator=generator) * (high - low) + low
+    else:
+        drawn = torch.randn(shape, dtype=exact, generator=generator)
+        if bounded:
+            drawn = drawn.clamp(spec.min, spec.max)
+    return drawn.to(dtype)
 
 
 def _named(sizes: Mapping[str, int]) -> str:

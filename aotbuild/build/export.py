@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,9 @@ from aotbuild.build.outputs import output_tree
 from aotbuild.build.reference import Case, Reference, flatten_result
 from aotbuild.build.source import FileTracker, build_module, importing, told, user_line
 from aotbuild.build.spec import ExportSpec, read_spec
+from aotbuild.config.inputs import constant_value, map_tensors, tensor_leaves
 from aotbuild.config.parse import did_you_mean, listed, located
-from aotbuild.config.schema import Model
+from aotbuild.config.schema import ConstantInput, Model, TensorInput
 from aotbuild.errors import ConfigError, ExportError, warn
 from aotbuild.runtime.manifest import Dim, Input
 
@@ -109,8 +112,8 @@ def _export(
 ) -> torch.export.ExportedProgram:
     model = spec.declaration
     where = located(f"tool.aotbuild.models.{spec.name}")
-    tensors = example_inputs(model, example_sizes(model.dims), device)
-    arguments = {parameter.name: tensors[parameter.name] for parameter in parameters}
+    examples = example_inputs(model, example_sizes(model.dims), device)
+    arguments = {parameter.name: examples[parameter.name] for parameter in parameters}
     try:
         program = torch.export.export(
             module, (), arguments, dynamic_shapes=_dynamic_shapes(model, list(arguments))
@@ -145,15 +148,15 @@ def _refuse_mutation(program: torch.export.ExportedProgram, where: str) -> None:
         )
 
 
-def _dynamic_shapes(model: Model, names: list[str]) -> dict[str, dict[int, Any] | None]:
+def _dynamic_shapes(model: Model, names: list[str]) -> dict[str, Any]:
     dims = {
         name: torch.export.Dim(name, min=dim.min, max=dim.max) for name, dim in model.dims.items()
     }
-    shapes: dict[str, dict[int, Any] | None] = {}
-    for name in names:
-        sizes = model.inputs[name].shape
-        shapes[name] = {i: dims[size] for i, size in enumerate(sizes) if isinstance(size, str)}
-    return shapes
+
+    def dynamic(spec: TensorInput) -> dict[int, Any]:
+        return {i: dims[size] for i, size in enumerate(spec.shape) if isinstance(size, str)}
+
+    return {name: map_tensors(model.inputs[name], dynamic, None) for name in names}
 
 
 def _export_error(error: Exception, where: str, project: Path) -> ExportError:
@@ -222,26 +225,35 @@ def _call_spec(
     program: torch.export.ExportedProgram, spec: ExportSpec, parameters: list[inspect.Parameter]
 ) -> CallSpec:
     model = spec.declaration
-    inputs = []
+    inputs: list[Input] = []
+    trees = []
     for parameter in parameters:
-        declared = model.inputs[parameter.name]
-        inputs.append(
-            Input(
-                name=parameter.name,
-                dtype=declared.dtype,
-                shape=list(declared.shape),
-                order=list(range(len(declared.shape))),
-                keyword_only=parameter.kind is parameter.KEYWORD_ONLY,
-            )
-        )
-    keywords = {spec.name: {"type": "tensor", "index": i} for i, spec in enumerate(inputs)}
+        keyword_only = parameter.kind is parameter.KEYWORD_ONLY
+        start = len(inputs)
+        for label, declared in tensor_leaves(model.inputs[parameter.name], parameter.name):
+            order = list(range(len(declared.shape)))
+            inputs.append(Input(label, declared.dtype, list(declared.shape), order, keyword_only))
+        tree = _input_tree(model.inputs[parameter.name], itertools.count(start))
+        trees.append({**tree, "keyword-only": True} if keyword_only else tree)
     return CallSpec(
         inputs=inputs,
-        in_spec={"type": "dict", "keys": list(keywords), "items": list(keywords.values())},
+        in_spec={"type": "dict", "keys": [p.name for p in parameters], "items": trees},
         outputs=output_tree(program, inputs, located(f"tool.aotbuild.models.{spec.name}")),
         dims={name: Dim(dim.min, dim.max) for name, dim in model.dims.items()},
         example=example_sizes(model.dims),
     )
+
+
+def _input_tree(tree: Any, positions: Iterator[int]) -> dict[str, Any]:
+    """How an argument nests, in the terms of the call spec."""
+    if isinstance(tree, TensorInput):
+        return {"type": "tensor", "index": next(positions)}
+    if isinstance(tree, ConstantInput):
+        return {"type": "constant", "value": constant_value(tree)}
+    if isinstance(tree, list):
+        return {"type": "tuple", "items": [_input_tree(i, positions) for i in tree]}
+    items = [_input_tree(item, positions) for item in tree.values()]
+    return {"type": "dict", "keys": list(tree), "items": items}
 
 
 def _keep_computed_outputs(program: torch.export.ExportedProgram) -> None:

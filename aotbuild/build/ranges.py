@@ -50,7 +50,11 @@ def dimension_symbols(
     symbols: dict[sympy.Symbol, str] = {}
     shape_env = None
     specs = list(inputs)
-    placeholders = [node for node in graph.nodes if node.op == "placeholder"]
+    placeholders = [  # constant arguments have one too
+        node
+        for node in graph.nodes
+        if node.op == "placeholder" and isinstance(node.meta["val"], torch.Tensor)
+    ]
     for node, spec in zip(placeholders[-len(specs) :], specs, strict=True):
         for size, want in zip(node.meta["val"].shape, spec.shape, strict=True):
             if isinstance(size, torch.SymInt) and isinstance(want, str):

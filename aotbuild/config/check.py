@@ -8,8 +8,9 @@ import re
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
+from aotbuild.config.inputs import tensor_leaves
 from aotbuild.config.parse import did_you_mean, listed, located
-from aotbuild.config.schema import DEVICES, DTYPES, Config, Dim, Model, TensorInput, Verify
+from aotbuild.config.schema import DEVICES, DTYPES, Config, Dim, Input, Model, TensorInput, Verify
 from aotbuild.errors import ConfigError
 
 _SOURCE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
@@ -89,9 +90,17 @@ def _check_model(model: Model, path: str, root: Path) -> None:
             fix="add one entry for each parameter of forward(), such as\n"
             'image = { shape = ["batch", 3, 224, 224], dtype = "float32" }',
         )
-    for name, spec in model.inputs.items():
-        _check_input(name, spec, model.dims, f"{path}.inputs.{name}")
-    used = {size for spec in model.inputs.values() for size in spec.shape}
+    for name, tree in model.inputs.items():
+        _check_input_name(name, f"{path}.inputs.{name}")
+        _check_tree(tree, model.dims, f"{path}.inputs.{name}", f"{path}.dims")
+    tensors = [spec for tree in model.inputs.values() for _, spec in tensor_leaves(tree, "")]
+    if not tensors:
+        raise ConfigError(
+            "no input is a tensor",
+            where=located(f"{path}.inputs"),
+            fix='declare one: image = { shape = ["batch", 3, 224, 224] }',
+        )
+    used = {size for spec in tensors for size in spec.shape}
     for name, dim in model.dims.items():
         _check_dim(name, dim, f"{path}.dims.{name}")
         if name not in used:
@@ -126,7 +135,7 @@ def _check_weights(weights: str, path: str, root: Path) -> None:
         )
 
 
-def _check_input(name: str, spec: TensorInput, dims: dict[str, Dim], path: str) -> None:
+def _check_input_name(name: str, path: str) -> None:
     if not _is_name(name) or name in _RESERVED_INPUTS:
         raise ConfigError(
             f'"{name}" cannot be the name of an input',
@@ -134,6 +143,26 @@ def _check_input(name: str, spec: TensorInput, dims: dict[str, Dim], path: str) 
             fix="rename the parameter of forward(); methods use this name themselves"
             if name in _RESERVED_INPUTS
             else "use the parameter's name as forward() spells it",
+        )
+
+
+def _check_tree(tree: Input, dims: dict[str, Dim], path: str, dims_path: str) -> None:
+    if isinstance(tree, TensorInput):
+        _check_tensor(tree, dims, path, dims_path)
+    elif isinstance(tree, list):
+        for i, item in enumerate(tree):
+            _check_tree(item, dims, f"{path}[{i}]", dims_path)
+    elif isinstance(tree, dict):
+        for key, item in tree.items():
+            _check_tree(item, dims, f"{path}.{key}", dims_path)
+
+
+def _check_tensor(spec: TensorInput, dims: dict[str, Dim], path: str, dims_path: str) -> None:
+    if spec.min is not None and spec.max is not None and spec.min > spec.max:
+        raise ConfigError(
+            f"min is greater than max: {spec.min:g} > {spec.max:g}",
+            where=located(f"{path}.min"),
+            fix="swap them, or correct one",
         )
     if spec.dtype not in DTYPES:
         raise ConfigError(
@@ -152,7 +181,6 @@ def _check_input(name: str, spec: TensorInput, dims: dict[str, Dim], path: str) 
                     fix='write the size, or a name of [dims] for a dynamic dimension ("batch")',
                 )
         elif size not in dims:
-            dims_path = f"{path.rsplit('.inputs.', 1)[0]}.dims"
             hint = did_you_mean(size, dims)
             raise ConfigError(
                 f'the dimension "{size}" is not declared',

@@ -9,6 +9,7 @@ import typing
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
+from aotbuild.config.schema import ConstantInput, TensorInput
 from aotbuild.errors import ConfigError
 
 T = TypeVar("T")
@@ -53,7 +54,7 @@ def parse_table(cls: type[T], table: object, path: str) -> T:
     """
     if not isinstance(table, Mapping):
         raise _wrong_type(table, "a table", path)
-    hints = typing.get_type_hints(cls)
+    hints = typing.get_type_hints(cls, include_extras=True)
     fields = {f.name.replace("_", "-"): f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in table:
         if key not in fields:
@@ -81,21 +82,39 @@ def _parse_value(hint: Any, value: object, path: str) -> Any:
     args = typing.get_args(hint)
     if hint is Any:
         return value
+    if origin is typing.Annotated:  # the only trees of a configuration are inputs
+        return _parse_input(value, path)
+    if origin is typing.Literal:
+        return _parse_choice(args, value, path)
     if origin in {types.UnionType, typing.Union}:
         return _parse_union([arg for arg in args if arg is not type(None)], value, path)
-    if origin is list:
-        if not isinstance(value, list):
-            raise _wrong_type(value, "an array", path)
-        return [_parse_value(args[0], item, f"{path}[{i}]") for i, item in enumerate(value)]
-    if origin is dict:
-        if not isinstance(value, dict):
-            raise _wrong_type(value, "a table", path)
-        return {key: _parse_value(args[1], item, f"{path}.{key}") for key, item in value.items()}
+    if origin in {list, dict}:
+        return _parse_many(origin, args[-1], value, path)
     if dataclasses.is_dataclass(hint):
         return parse_table(hint, value, path)  # type: ignore[arg-type]
     if not _is_a(value, hint):
         raise _wrong_type(value, _TYPE_NAMES[hint], path)
     return float(value) if hint is float else value  # type: ignore[arg-type]
+
+
+def _parse_many(kind: type, hint: Any, value: object, path: str) -> Any:
+    if not isinstance(value, kind):
+        raise _wrong_type(value, _TYPE_NAMES[kind], path)
+    if isinstance(value, dict):
+        return {key: _parse_value(hint, item, f"{path}.{key}") for key, item in value.items()}
+    assert isinstance(value, list)  # noqa: S101
+    return [_parse_value(hint, item, f"{path}[{i}]") for i, item in enumerate(value)]
+
+
+def _parse_choice(choices: tuple[str, ...], value: object, path: str) -> Any:
+    if value not in choices:
+        hint = did_you_mean(str(value), choices)
+        raise ConfigError(
+            f"{value!r} is not a choice",
+            where=located(path),
+            fix=f"{hint} " * bool(hint) + f"choose from {listed(choices)}",
+        )
+    return value
 
 
 def _parse_union(members: list[Any], value: object, path: str) -> Any:
@@ -105,6 +124,27 @@ def _parse_union(members: list[Any], value: object, path: str) -> Any:
     if len(members) == 1:
         return _parse_value(members[0], value, path)
     raise _wrong_type(value, " or ".join(_TYPE_NAMES[member] for member in members), path)
+
+
+def _parse_input(value: object, path: str) -> Any:
+    """A tensor, a constant, an array of inputs, or a table of inputs by name."""
+    if isinstance(value, list):
+        return [_parse_input(item, f"{path}[{i}]") for i, item in enumerate(value)]
+    if not isinstance(value, dict):
+        raise _wrong_type(value, "a table", path)
+    if "value" in value or "none" in value:
+        constant = parse_table(ConstantInput, value, path)
+        if constant.none == (constant.value is not None):
+            raise ConfigError(
+                "a constant has either a value or none = true",
+                where=located(path),
+                fix="write { value = ... } or { none = true }",
+            )
+        return constant
+    nested = value and all(isinstance(item, dict | list) for item in value.values())
+    if "shape" in value or not nested:
+        return parse_table(TensorInput, value, path)
+    return {key: _parse_input(item, f"{path}.{key}") for key, item in value.items()}
 
 
 def _is_a(value: object, kind: Any) -> bool:

@@ -7,7 +7,7 @@ with dashes for underscores.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any, Literal, TypeAlias
 
 DTYPES = (
     "float32",
@@ -53,6 +53,31 @@ class TensorInput:
     dtype: str = "float32"
     """Name of the torch dtype."""
 
+    min: float | None = None
+    """Smallest value in example data; 0 for integers."""
+
+    max: float | None = None
+    """Largest value in example data; 1 for integers, so that it is an index of any table."""
+
+    values: Literal["uniform", "normal", "integers"] | None = None
+    """How example data is drawn: floating-point data is normal, or uniform between ``min`` and
+    ``max`` where one is given; ``integers`` draws whole numbers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConstantInput:
+    """A parameter of ``forward()`` that is no tensor and always has the same value."""
+
+    value: bool | int | float | str | None = None
+    """The value."""
+
+    none: bool = False
+    """Whether the value is None, which TOML cannot write."""
+
+
+Input: TypeAlias = "TensorInput | ConstantInput | list[Input] | dict[str, Input]"
+"""What ``forward()`` takes for a parameter; arrays are tuples, tables are dicts."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Verify:
@@ -84,8 +109,9 @@ class Model:
     weights: str | None = None
     """File with the state dict (safetensors, or written by torch.save), relative to the project."""
 
-    inputs: dict[str, TensorInput] = field(default_factory=dict)
-    """The tensors that ``forward()`` takes, by the names of its parameters."""
+    inputs: dict[str, Annotated[Input, "input"]] = field(default_factory=dict)
+    """What ``forward()`` takes, by the names of its parameters: a tensor (``shape``), a constant
+    (``value``), an array of these, or a table of these by name."""
 
     dims: dict[str, Dim] = field(default_factory=dict)
     """The dynamic dimensions named in the shapes; the same name means the same size."""

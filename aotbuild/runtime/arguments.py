@@ -6,11 +6,33 @@ asked; it either returns tensors that pass, or raises an error that names the ar
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
 from .manifest import Dim, Input, Manifest
+
+
+def nest(manifest: Manifest, values: tuple[Any, ...]) -> list[Any]:
+    """Check how arguments nest, and their constants.
+
+    Args:
+        manifest: The model's manifest.
+        values: One value for each parameter of ``manifest.in_spec``.
+
+    Returns:
+        The values, with tuples for sequences and dicts for mappings; the tensors are as they came.
+
+    Raises:
+        TypeError: A value is of another structure.
+        ValueError: A constant has another value than the compiled one.
+    """
+    names, trees = manifest.in_spec["keys"], manifest.in_spec["items"]
+    return [
+        _nested(manifest, name, tree, value)
+        for name, tree, value in zip(names, trees, values, strict=True)
+    ]
 
 
 def admit(manifest: Manifest, values: tuple[Any, ...]) -> list[torch.Tensor]:
@@ -67,6 +89,41 @@ def refuse_condition(manifest: Manifest, condition: str) -> ValueError:
         f"{manifest.model}(): the sizes of {names} do not fit the compiled code, "
         f"which needs {condition}. Call it with other sizes"
     )
+
+
+def _nested(manifest: Manifest, name: str, tree: dict[str, Any], value: Any) -> Any:
+    label = f"{manifest.model}(): argument {name!r}"
+    kind = tree["type"]
+    if kind == "tensor":
+        return value
+    if kind == "constant":
+        constant = tree["value"]
+        if type(value) is not type(constant) or value != constant:
+            raise ValueError(
+                f"{label} is always {constant!r} in the compiled model, got {value!r}. "
+                f"Pass {constant!r}, or compile another model with that value"
+            )
+        return value
+    items = tree["items"]
+    if kind == "tuple":
+        if not isinstance(value, (tuple, list)) or len(value) != len(items):
+            got = f"{_kind(value)} of {len(value)}" if hasattr(value, "__len__") else _kind(value)
+            raise TypeError(f"{label} must be a tuple of {len(items)}, got {got}")
+        pairs = zip(items, value, strict=True)
+        return tuple(
+            _nested(manifest, f"{name}[{i}]", item, part) for i, (item, part) in enumerate(pairs)
+        )
+    keys = tree["keys"]
+    if not isinstance(value, Mapping) or set(value) != set(keys):
+        got = f"the keys {', '.join(map(repr, value))}" if isinstance(value, Mapping) else ""
+        raise TypeError(
+            f"{label} must be a dict with the keys {', '.join(map(repr, keys))}, "
+            f"got {got or _kind(value)}"
+        )
+    return {
+        key: _nested(manifest, f'{name}["{key}"]', item, value[key])
+        for key, item in zip(keys, items, strict=True)
+    }
 
 
 def _label(manifest: Manifest, spec: Input) -> str:

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import torch
 
-from .arguments import admit, check_device, refuse_condition
+from .arguments import admit, check_device, nest, refuse_condition
 from .engine import ENGINES, Run
 from .errors import ModelLoadError
 from .manifest import Manifest, Variant
@@ -66,6 +66,9 @@ class CompiledModel:
         """The device that the model was loaded for first."""
         return next(iter(self._runs))
 
+    def _nest(self, *values: Any) -> list[Any]:
+        return nest(self._manifest, values)
+
     def _admit(self, *values: Any) -> list[torch.Tensor]:
         return admit(self._manifest, values)
 
@@ -89,7 +92,8 @@ class CompiledModel:
             if twice in kwargs:
                 raise TypeError(f"{name}() got argument {twice!r} twice; {takes}") from None
         for missing in parameters:
-            if missing not in positional[: len(args)] and missing not in kwargs:
+            required = parameters[missing].default is inspect.Parameter.empty
+            if required and missing not in positional[: len(args)] and missing not in kwargs:
                 raise TypeError(f"{name}() misses argument {missing!r}; {takes}") from None
 
     def _default_device(self) -> torch.device:

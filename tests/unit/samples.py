@@ -109,7 +109,10 @@ def sample_manifest(model: str = "net", **changes: Any) -> Manifest:
     """A manifest of a model that takes an image and returns one tensor."""
     inputs: Sequence[Input] = changes.get("inputs", [IMAGE])
     keys = [spec.name for spec in inputs]
-    leaves = [{"type": "tensor", "index": i} for i in range(len(keys))]
+    leaves = [
+        {"type": "tensor", "index": i} | ({"keyword-only": True} if spec.keyword_only else {})
+        for i, spec in enumerate(inputs)
+    ]
     manifest = Manifest(
         model=model,
         source="demo.network:Net",

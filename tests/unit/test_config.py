@@ -164,7 +164,7 @@ WRONG = [
         "type = ",
         f"{NET}.inputs.image.type",
         'unknown key "type"',
-        ('did you mean "dtype"?', "known keys here: dtype, shape"),
+        ('did you mean "dtype"?', "known keys here: dtype, max, min, shape, values"),
     ),
     Wrong(
         "key of a dim",

@@ -1,0 +1,47 @@
+"""Declared inputs as trees: tensors and constants, nested in arrays and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from aotbuild.config.schema import ConstantInput, Input, TensorInput
+
+
+def constant_value(spec: ConstantInput) -> Any:
+    """The value that a constant input has."""
+    return None if spec.none else spec.value
+
+
+def tensor_leaves(tree: Input, label: str) -> Iterator[tuple[str, TensorInput]]:
+    """The tensors of an input, in order, each with the expression that picks it.
+
+    Args:
+        tree: The declared input.
+        label: Name of the parameter; the leaves are told as ``state[0]["hidden"]``.
+    """
+    if isinstance(tree, TensorInput):
+        yield label, tree
+    elif isinstance(tree, list):
+        for i, item in enumerate(tree):
+            yield from tensor_leaves(item, f"{label}[{i}]")
+    elif isinstance(tree, dict):
+        for key, item in tree.items():
+            yield from tensor_leaves(item, f'{label}["{key}"]')
+
+
+def map_tensors(tree: Input, make: Callable[[TensorInput], Any], constant: Any = ...) -> Any:
+    """The Python value of an input, with ``make(spec)`` for each tensor.
+
+    Args:
+        tree: The declared input; arrays become tuples.
+        make: Called for the tensors in their order.
+        constant: What stands for each constant; its own value when left out.
+    """
+    if isinstance(tree, TensorInput):
+        return make(tree)
+    if isinstance(tree, ConstantInput):
+        return constant_value(tree) if constant is ... else constant
+    if isinstance(tree, list):
+        return tuple(map_tensors(item, make, constant) for item in tree)
+    return {key: map_tensors(item, make, constant) for key, item in tree.items()}

@@ -141,10 +141,17 @@ def _parse_input(value: object, path: str) -> Any:
                 fix="write { value = ... } or { none = true }",
             )
         return constant
-    nested = value and all(isinstance(item, dict | list) for item in value.values())
+    nested = value and all(_may_be_input(item) for item in value.values())
     if "shape" in value or not nested:
         return parse_table(TensorInput, value, path)
     return {key: _parse_input(item, f"{path}.{key}") for key, item in value.items()}
+
+
+def _may_be_input(value: object) -> bool:
+    """Whether a value can be an input by itself: a mistyped key of a tensor cannot."""
+    if isinstance(value, list):
+        return all(_may_be_input(item) for item in value)
+    return isinstance(value, dict)
 
 
 def _is_a(value: object, kind: Any) -> bool:

@@ -119,7 +119,10 @@ def _after_a_change_of(path: Path, directory: Path) -> list[str]:
     before = path.stat()
     os.utime(path)
     told = subprocess.run(
-        ["ninja", "-n", "-C", str(directory)], capture_output=True, text=True, check=True
+        [sys.executable, "-P", "-m", "ninja", "-n", "-C", str(directory)],
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     return sorted(steps_told(told), key=(NET + OTHER + BUNDLE).index)

@@ -7,6 +7,7 @@ Nesting is told in plain tables that JSON can hold and that are read without tor
 - ``{"type": "constant", "value": ...}``: None, a bool, an int, a float or a string
 - ``{"type": "list" | "tuple", "items": [...]}``
 - ``{"type": "dict" | "OrderedDict", "keys": [...], "items": [...]}``
+- ``{"type": "object", "class": "module:Name", "fields": [...], "items": [...]}``
 - ``{"type": "namedtuple", "class": "module:Name", "fields": [...], "items": [...]}``
 """
 

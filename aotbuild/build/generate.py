@@ -380,7 +380,7 @@ def _outputs_told(tree: dict[str, Any], label: str = "") -> list[str]:
     if "items" not in tree:
         return [f"{prefix}{kind}"]
     names = tree.get("keys") or tree.get("fields") or range(len(tree["items"]))
-    lines = [f"{prefix}{kind}"]
+    lines = [f"{prefix}{tree.get('class', kind)}"]
     for name, item in zip(names, tree["items"], strict=True):
         plain = str(name).isidentifier() or isinstance(name, int)
         told = _outputs_told(item, str(name) if plain else _literal(name))
@@ -413,6 +413,10 @@ def _rebuilt(tree: dict[str, Any], local: _Locals) -> Source:
         return Brackets(f"{name}(", [table], ")") if kind == "OrderedDict" else table
     if kind == "namedtuple":
         return Brackets(f"{local.tuples[_namedtuple_key(tree)]}(", items, ")")
+    if kind == "object":
+        keys = [_literal(key) for key in tree["fields"]]
+        fields = Brackets("{", [Pair(*pair) for pair in zip(keys, items, strict=True)], "}")
+        return Brackets("self._construct(", [_literal(tree["class"]), fields], ")")
     return Brackets("[", items, "]") if kind == "list" else Brackets("(", items, ")")
 
 
@@ -432,8 +436,8 @@ def _annotation(tree: dict[str, Any], tensor: str) -> str:
         return tensor
     if kind == "constant":
         return _type_name(tree["value"])
-    if kind == "int":
-        return "int"
+    if kind in {"int", "object"}:
+        return "int" if kind == "int" else "object"
     items = [_annotation(item, tensor) for item in tree["items"]]
     if kind in {"tuple", "namedtuple"}:
         return f"tuple[{', '.join(items) or '()'}]"

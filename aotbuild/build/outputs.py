@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any
@@ -88,6 +89,11 @@ def _tree(spec: Any, leaves: Iterator[dict[str, Any]], where: str) -> dict[str, 
         cls = spec.context or kind  # torch tells every namedtuple's class in the context
         name = f"{cls.__module__}:{cls.__qualname__}"
         return {"type": "namedtuple", "class": name, "fields": list(cls._fields), "items": items}
+    fields = _object_fields(spec)
+    if fields is not None:
+        nothing = [{"type": "constant", "value": None}] * (len(fields) - len(items))
+        name = f"{kind.__module__}:{kind.__qualname__}"
+        return {"type": "object", "class": name, "fields": fields, "items": items + nothing}
     raise ExportError(
         f"the model returns a {kind.__module__}.{kind.__qualname__}",
         where=where,
@@ -95,3 +101,17 @@ def _tree(spec: Any, leaves: Iterator[dict[str, Any]], where: str) -> dict[str, 
         "dicts and namedtuples",
         fix="return one of these, for example a dict",
     )
+
+
+def _object_fields(spec: Any) -> list[str] | None:
+    """The fields of an object in torch's pytree, those that are None last; None for other types.
+
+    A class that ``torch.export.register_dataclass`` registered tells two lists, the fields and
+    those that are None; transformers' ``ModelOutput`` tells the fields that are not None.
+    """
+    context = spec.context
+    if not isinstance(context, list) or not dataclasses.is_dataclass(spec.type):
+        return None
+    if len(context) == 2 and all(isinstance(names, list) for names in context):
+        context = [*context[0], *context[1]]
+    return context if all(isinstance(name, str) for name in context) else None

@@ -25,9 +25,19 @@ class Case:
 
 
 def flatten_result(result: Any) -> tuple[list[Any], list[str]]:
-    """The leaves of a result, and where each is in it."""
+    """The leaves of a result other than None, and where each is in it.
+
+    An object and a dict with its fields are told alike: the class of an output may belong to the
+    project, which the compiled model is verified without.
+    """
     pairs, _ = pytree.tree_flatten_with_path(result)
-    return [leaf for _, leaf in pairs], [pytree.keystr(path) for path, _ in pairs]
+    found = [(leaf, _told(path)) for path, leaf in pairs if leaf is not None]
+    return [leaf for leaf, _ in found], [path for _, path in found]
+
+
+def _told(path: tuple[Any, ...]) -> str:
+    steps = [getattr(key, "key", getattr(key, "idx", getattr(key, "name", key))) for key in path]
+    return "".join(f"[{step!r}]" for step in steps)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import os
 import threading
@@ -36,6 +37,7 @@ class CompiledModel:
         self._manifest = Manifest.read(directory / "model.json")
         self._lock = threading.Lock()
         self._runs = _Runs(self)
+        self._classes: dict[str, Any] = {}
         self.__name__ = self._manifest.model
         self.__signature__ = inspect.signature(self.forward)
         self._runs[self._default_device()]
@@ -65,6 +67,19 @@ class CompiledModel:
     def device(self) -> torch.device:
         """The device that the model was loaded for first."""
         return next(iter(self._runs))
+
+    def _construct(self, path: str, fields: dict[str, Any]) -> Any:
+        """An output of the class ``module:Name``; a dict where that cannot be imported."""
+        if path not in self._classes:
+            module, name = path.split(":")
+            try:
+                found: Any = importlib.import_module(module)
+                for part in name.split("."):
+                    found = getattr(found, part)
+            except (ImportError, AttributeError):
+                found = dict
+            self._classes[path] = found
+        return self._classes[path](**fields)
 
     def _nest(self, *values: Any) -> list[Any]:
         return nest(self._manifest, values)

@@ -109,6 +109,24 @@ print(json.dumps(said))
         assert message in said, (call, said)
 
 
+def test_a_dataclass_comes_back_as_itself_or_as_a_dict(nested: Installed) -> None:
+    code = """
+import json, sys, torch
+{before}
+from nested.models import scorer
+x = torch.rand(3, 5)
+scores = scorer(x)["scores"]
+get = (lambda n: scores[n]) if isinstance(scores, dict) else (lambda n: getattr(scores, n))
+torch.testing.assert_close(get("logits"), x * 2)
+torch.testing.assert_close(get("best"), x.max(-1)[0])
+assert get("loss") is None
+print(json.dumps(type(scores).__module__ + "." + type(scores).__name__))
+"""
+    assert nested.run(code.replace("{before}", "")) == "nested.modules.Scores"
+    hidden = code.replace("{before}", "sys.modules['nested.modules'] = None")
+    assert nested.run(hidden) == "builtins.dict"
+
+
 def test_the_signature_shows_the_structure_and_the_constants(nested: Installed) -> None:
     shown = nested.run(SETUP + "import inspect\nprint(json.dumps(str(inspect.signature(decoder))))")
     assert "ids: torch.Tensor" in shown

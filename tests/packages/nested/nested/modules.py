@@ -1,5 +1,7 @@
 """Models whose arguments are nested, or constants."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import nn
 
@@ -23,6 +25,23 @@ class Decoder(nn.Module):
             h = h + nn.functional.scaled_dot_product_attention(q, k, v, scale=scale)
             new.append({"k": k, "v": v})
         return self.head(h) if causal else h, tuple(new)
+
+
+@dataclass
+class Scores:
+    logits: torch.Tensor
+    best: torch.Tensor
+    loss: object = None
+
+
+torch.export.register_dataclass(Scores)
+
+
+class Scorer(nn.Module):
+    """Returns a dataclass."""
+
+    def forward(self, x):
+        return {"scores": Scores(x * 2, x.max(-1)[0]), "n": 1}
 
 
 class Recommender(nn.Module):

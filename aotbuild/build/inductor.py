@@ -20,6 +20,7 @@ from torch._inductor import config as inductor_config
 
 from aotbuild.build.target import Target
 from aotbuild.errors import CompileError, DiskError
+from aotbuild.toolchain import compiler_name
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def _compiler_wrapper(cxx: Sequence[str], target: Target, scratch: Path) -> Path
     flags += [f"-ffile-prefix-map={old}={new}" for old, new in mapped.items()]
     directory = scratch / "compiler"
     directory.mkdir()
-    script = directory / Path(cxx[-1] if len(cxx) > 1 and "cache" in cxx[0] else cxx[0]).name
+    script = directory / compiler_name(cxx)  # Inductor tells compilers apart by their names
     script.write_text(
         f'#!/bin/sh\nexec {shlex.join(cxx)} "$@" {shlex.join(flags)}\n', encoding="utf-8"
     )

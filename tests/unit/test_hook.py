@@ -15,6 +15,7 @@ from samples import PYPROJECT, edited, run_python, write_project
 
 from aotbuild.hook.requirement import dynamic_metadata, dynamic_wheel
 from aotbuild.hook.settings import settings
+from aotbuild.toolchain import compiler_name
 from aotbuild.torch_version import runtime_range
 
 DYNAMIC = 'dynamic = ["dependencies"]\n'
@@ -394,3 +395,28 @@ def test_a_hook_of_another_project_imports_next_to_nothing(project: Path) -> Non
     assert result[0] == []
     assert heavy(result[1]) == []
     assert not any(name.startswith("aotbuild.config") for name in result[1])
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        (["g++"], "g++"),
+        (["/usr/bin/clang++-16", "-pipe"], "clang++-16"),
+        (["ccache", "g++", "-pipe"], "g++"),
+        (["/opt/bin/sccache", "/opt/bin/g++"], "g++"),
+        (["ccache"], "c++"),
+    ],
+)
+def test_the_compiler_is_told_apart_from_what_launches_it(command: list[str], name: str) -> None:
+    assert compiler_name(command) == name
+
+
+def test_a_missing_compiler_behind_a_launcher_is_told(
+    enter: Enter, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    enter(PYPROJECT)
+    launcher = tmp_path / "ccache"
+    launcher.write_text("#!/bin/sh\n")
+    launcher.chmod(0o755)
+    monkeypatch.setenv("CXX", f"{launcher} no-such-compiler")
+    assert 'there is no C++ compiler "no-such-compiler"' in refused()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import io
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,10 +29,18 @@ from aotbuild.build.spec import ExportSpec, read_spec
 from aotbuild.config.inputs import constant_value, map_tensors, tensor_leaves
 from aotbuild.config.parse import did_you_mean, listed, located
 from aotbuild.config.schema import ConstantInput, Model, TensorInput
-from aotbuild.errors import ConfigError, ExportError, warn
+from aotbuild.errors import ConfigError, ExportError, debugging, warn
 from aotbuild.runtime.manifest import Dim, Input
 
 _MESSAGE_LINES = 12
+_GENERAL_ADVICE = (
+    "For C++",
+    "For extended logs",
+    "For more",
+    "If you suspect",
+    "The error above occurred",
+)
+"""What torch appends to many errors, about logs of its own."""
 _LARGEST_INPUTS = 1 << 30
 
 
@@ -115,13 +125,27 @@ def _export(
     examples = example_inputs(model, example_sizes(model.dims), device)
     arguments = {parameter.name: examples[parameter.name] for parameter in parameters}
     try:
-        program = torch.export.export(
-            module, (), arguments, dynamic_shapes=_dynamic_shapes(model, list(arguments))
-        )
+        with _without_dumps():
+            program = torch.export.export(
+                module, (), arguments, dynamic_shapes=_dynamic_shapes(model, list(arguments))
+            )
     except Exception as error:
         raise _export_error(error, where, project) from error
     _refuse_mutation(program, where)
     return program
+
+
+@contextlib.contextmanager
+def _without_dumps() -> Iterator[None]:
+    """Keep torch from printing the half-traced graph before it raises; the error tells the line."""
+    if debugging():
+        yield
+        return
+    with (
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+    ):
+        yield
 
 
 def _refuse_mutation(program: torch.export.ExportedProgram, where: str) -> None:
@@ -160,7 +184,11 @@ def _dynamic_shapes(model: Model, names: list[str]) -> dict[str, Any]:
 
 
 def _export_error(error: Exception, where: str, project: Path) -> ExportError:
-    lines = [line for line in told(error).splitlines() if line.strip()]
+    lines = [
+        line
+        for line in told(error).splitlines()
+        if line.strip() and not line.lstrip().startswith(_GENERAL_ADVICE)
+    ]
     shown = "\n".join(lines[:_MESSAGE_LINES]) + ("\n..." if len(lines) > _MESSAGE_LINES else "")
     line = user_line(error, project)
     text = str(error)

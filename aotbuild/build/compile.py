@@ -16,7 +16,7 @@ from aotbuild.build.inductor import Compiled, compile_library
 from aotbuild.build.ranges import compiled_ranges
 from aotbuild.build.record import BuildRecord
 from aotbuild.build.spec import CompileSpec, read_spec
-from aotbuild.build.target import TARGETS
+from aotbuild.target import TARGETS
 from aotbuild.build.weights_file import describe, write_weights
 from aotbuild.config.parse import located
 from aotbuild.errors import AotBuildError, CompileError, warn

@@ -18,7 +18,7 @@ import torch
 import torch._inductor.cpu_vec_isa
 from torch._inductor import config as inductor_config
 
-from aotbuild.build.target import Target
+from aotbuild.target import Target
 from aotbuild.errors import CompileError, DiskError
 from aotbuild.toolchain import compiler_name
 

@@ -16,7 +16,7 @@ from packaging.version import Version
 from aotbuild.build import generate
 from aotbuild.build.callspec import CallSpec
 from aotbuild.build.record import BuildRecord
-from aotbuild.build.target import TARGETS
+from aotbuild.target import TARGETS
 from aotbuild.build.weights_file import identify, open_tensors, sha256, write_weights
 from aotbuild.runtime.manifest import Constant, Dim, Manifest, Variant, Weights
 from aotbuild.torch_version import runtime_range

@@ -23,7 +23,7 @@ from aotbuild.build.spec import (
     VerifySpec,
     spec_text,
 )
-from aotbuild.build.target import default_target
+from aotbuild.target import default_target
 from aotbuild.config.parse import did_you_mean, listed, located
 from aotbuild.config.project import Project, load_project
 from aotbuild.errors import ConfigError

@@ -20,7 +20,7 @@ from aotbuild.build.record import BuildRecord
 from aotbuild.build.reference import Case, Reference, flatten_result
 from aotbuild.build.source import told
 from aotbuild.build.spec import VerifySpec, read_spec
-from aotbuild.build.target import TARGETS
+from aotbuild.target import TARGETS
 from aotbuild.config.parse import located
 from aotbuild.config.schema import Verify
 from aotbuild.errors import VerifyError, warn

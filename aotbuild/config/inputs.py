@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from aotbuild.config.schema import ConstantInput, Input, TensorInput
+from aotbuild.config.schema import Call, ConstantInput, Input, TensorInput
+from aotbuild.config.sizes import parse_size
 
 
 def constant_value(spec: ConstantInput) -> Any:
@@ -45,3 +46,15 @@ def map_tensors(tree: Input, make: Callable[[TensorInput], Any], constant: Any =
     if isinstance(tree, list):
         return tuple(map_tensors(item, make, constant) for item in tree)
     return {key: map_tensors(item, make, constant) for key, item in tree.items()}
+
+
+def named_dims(call: Call) -> set[str]:
+    """The dimensions that the shapes of a call name."""
+    texts = {
+        size
+        for name, tree in call.inputs.items()
+        for _, spec in tensor_leaves(tree, name)
+        for size in spec.shape
+        if isinstance(size, str)
+    }
+    return {size.dim for size in map(parse_size, texts) if size is not None}

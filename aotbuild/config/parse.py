@@ -9,7 +9,7 @@ import typing
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
-from aotbuild.config.schema import ConstantInput, TensorInput
+from aotbuild.config.schema import ConstantInput, Dim, TensorInput
 from aotbuild.errors import ConfigError
 
 T = TypeVar("T")
@@ -82,8 +82,8 @@ def _parse_value(hint: Any, value: object, path: str) -> Any:
     args = typing.get_args(hint)
     if hint is Any:
         return value
-    if origin is typing.Annotated:  # the only trees of a configuration are inputs
-        return _parse_input(value, path)
+    if origin is typing.Annotated:
+        return _SPECIAL[args[1]](value, path)
     if origin is typing.Literal:
         return _parse_choice(args, value, path)
     if origin in {types.UnionType, typing.Union}:
@@ -118,12 +118,37 @@ def _parse_choice(choices: tuple[str, ...], value: object, path: str) -> Any:
 
 
 def _parse_union(members: list[Any], value: object, path: str) -> Any:
-    for member in members:
-        if member in _TYPE_NAMES and _is_a(value, member):
-            return value
     if len(members) == 1:
         return _parse_value(members[0], value, path)
-    raise _wrong_type(value, " or ".join(_TYPE_NAMES[member] for member in members), path)
+    for member in members:
+        if dataclasses.is_dataclass(member) and isinstance(value, Mapping):
+            return parse_table(member, value, path)  # type: ignore[arg-type]
+        if member in _TYPE_NAMES and _is_a(value, member):
+            return value
+    names = (_TYPE_NAMES.get(member, _TYPE_NAMES[dict]) for member in members)
+    raise _wrong_type(value, " or ".join(names), path)
+
+
+def _parse_dim(value: object, path: str) -> Dim:
+    if isinstance(value, str):
+        if value != "auto":
+            raise ConfigError(
+                f'"{value}" is not a dimension',
+                where=located(path),
+                fix=did_you_mean(value, ["auto"]) or 'write { min = 1, max = 64 }, or "auto"',
+            )
+        return Dim(auto=True)
+    if isinstance(value, int) and not isinstance(value, bool):
+        raise ConfigError(
+            f"the dimension is a number: {value}",
+            where=located(path),
+            fix=f"write {{ min = 1, max = {value} }}; "
+            f"for a fixed size write {value} in the shapes instead of the name",
+        )
+    dim = parse_table(Dim, value, path)
+    if isinstance(value, Mapping) and "min" not in value and dim.multiple_of > 1:
+        return dataclasses.replace(dim, min=dim.multiple_of)
+    return dim
 
 
 def _parse_input(value: object, path: str) -> Any:
@@ -145,6 +170,10 @@ def _parse_input(value: object, path: str) -> Any:
     if "shape" in value or not nested:
         return parse_table(TensorInput, value, path)
     return {key: _parse_input(item, f"{path}.{key}") for key, item in value.items()}
+
+
+_SPECIAL = {"input": _parse_input, "dim": _parse_dim}
+"""How values are read for which a type says too little, by the mark in their annotation."""
 
 
 def _may_be_input(value: object) -> bool:

@@ -10,7 +10,15 @@ from typing import Any
 
 from aotbuild.config.check import check_config
 from aotbuild.config.parse import parse_table
-from aotbuild.config.schema import Config
+from aotbuild.config.resolve import (
+    calls,
+    is_example_file,
+    is_library_file,
+    is_program,
+    resolved,
+    wanted_profile,
+)
+from aotbuild.config.schema import Config, Model
 from aotbuild.errors import ConfigError
 
 
@@ -27,11 +35,26 @@ class Project:
     config: Config
     """The parsed and checked ``[tool.aotbuild]``."""
 
+    models: dict[str, Model]
+    """The declared models with defaults and the profile of this build in place."""
+
     package: str
     """Import package of the compiled models."""
 
     import_paths: tuple[Path, ...]
     """Directories from which the project's own modules are imported, first one first."""
+
+    @property
+    def files(self) -> list[str]:
+        """The files that the declaration names, relative to the project."""
+        found: list[str] = []
+        for model in self.models.values():
+            found += [model.weights] if model.weights else []
+            found += [model.source] if is_program(model.source) else []
+            examples = (call.example for call in calls(model).values())
+            found += [name for name in examples if name and is_example_file(name)]
+            found += [name for name in model.op_libraries or [] if is_library_file(name)]
+        return list(dict.fromkeys(found))
 
     @property
     def skbuild(self) -> dict[str, Any]:
@@ -72,6 +95,7 @@ def load_project(root: Path) -> Project | None:
         root=root,
         pyproject=pyproject,
         config=config,
+        models=resolved(config, wanted_profile()),
         package=package,
         import_paths=import_paths,
     )

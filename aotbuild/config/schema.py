@@ -1,7 +1,7 @@
 """What can be written under ``[tool.aotbuild]``: one dataclass per table.
 
-The docstring under each attribute is its documentation. A key in TOML is the attribute's name
-with dashes for underscores.
+The docstring under each attribute is its documentation: the validator, the JSON schema and the
+reference in docs/ are made of it. A key in TOML is the attribute's name with dashes for underscores.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ DTYPES = (
 DEVICES = ("cpu",)
 """Device types that a model can be compiled for."""
 
+FORWARD = "forward"
+"""The method that a model without ``methods`` is called by."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Dim:
@@ -39,8 +42,15 @@ class Dim:
     max: int | None = None
     """Largest size that the compiled model accepts; without it there is no upper limit."""
 
+    multiple_of: int = 1
+    """Every size is a multiple of this number."""
+
     example: int | None = None
     """Size in the example input that the model is traced with; chosen when left out."""
+
+    auto: bool = False
+    """Whether torch.export finds out if the dimension can be dynamic, and in which range, inside
+    ``min`` and ``max``; ``"auto"`` is short for ``{ auto = true }``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,10 +58,11 @@ class TensorInput:
     """A tensor that ``forward()`` takes."""
 
     shape: list[int | str]
-    """Size of each dimension; a name stands for a dynamic dimension of ``dims``."""
+    """Size of each dimension: a number, the name of a dynamic dimension of ``dims``, or a size
+    derived from one, such as ``"2*batch"`` or ``"seq+1"``."""
 
-    dtype: str = "float32"
-    """Name of the torch dtype."""
+    dtype: str | None = None
+    """Name of the torch dtype; the model's own ``dtype``, or float32, when left out."""
 
     min: float | None = None
     """Smallest value in example data; 0 for integers."""
@@ -94,11 +105,82 @@ class Verify:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Model:
+class TargetSettings:
+    """What differs for one device or target, ``targets.<name>``."""
+
+    inductor: dict[str, Any] = field(default_factory=dict)
+    """Options of torch's Inductor, over those of the model."""
+
+    verify: Verify | str | None = None
+    """In place of the model's ``verify``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How models are built. Written in ``[tool.aotbuild]`` for all models, in a model's own table
+    for that one, and in ``[tool.aotbuild.profiles.<name>]`` for builds with that profile."""
+
+    devices: list[str] | None = None
+    """Device types to compile for; ``["cpu"]`` when left out."""
+
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    """Cast the module and its floating-point inputs to this dtype."""
+
+    quantize: (
+        Literal["int8-weight-only", "int4-weight-only", "int8-dynamic-activation-int8-weight"]
+        | None
+    ) = None
+    """Quantise the linear layers by this recipe of torchao, which the build environment needs."""
+
+    verify: Verify | str | None = None
+    """Tolerances of the comparison with the eager model, or ``"module:function"``: it is given the
+    eager and the compiled result, and returns False or a sentence, or raises, to refuse them."""
+
+    inductor: dict[str, Any] = field(default_factory=dict)
+    """Options of torch's Inductor by their own names, such as ``{ max_autotune = true }``."""
+
+    targets: dict[str, TargetSettings] = field(default_factory=dict)
+    """Settings for a device (``cpu``) or a target (``cpu-x86-64-v3``) over those above."""
+
+    op_libraries: list[str] | None = None
+    """Libraries of custom operators: importable modules, or shared libraries in the project, which
+    are packaged. Loaded before the model, in the build and at run time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """How a model or one of its methods is called."""
+
+    inputs: dict[str, Annotated[Input, "input"]] = field(default_factory=dict)
+    """What the method takes, by the names of its parameters: a tensor (``shape``), a constant
+    (``value``), an array of these, or a table of these by name. ``*args`` is an array and
+    ``**kwargs`` a table."""
+
+    dims: dict[str, Annotated[Dim, "dim"]] = field(default_factory=dict)
+    """The dynamic dimensions named in the shapes; the same name means the same size. Methods see
+    those of their model."""
+
+    example: str | None = None
+    """Example data: a file (``.safetensors`` or ``.npz``) with tensors by the names of the
+    parameters, or ``"module:function"``, which returns ``(args, kwargs)``."""
+
+    dynamic_shapes: str | None = None
+    """``"module:attribute"``: dynamic shapes in torch.export's own notation, or a function that
+    returns them; in place of ``dims``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method(Call):
+    """A method of a model, ``[tool.aotbuild.models.<name>.methods.<method>]``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model(Call, Settings):
     """A model to compile, ``[tool.aotbuild.models.<name>]``."""
 
     source: str
-    """``"module:attribute"``: an nn.Module class, a factory that returns one, or an instance."""
+    """``"module:attribute"``: an nn.Module class, a factory that returns one, an instance, or a
+    plain function of tensors; or a program saved by torch.export.save, ``"net.pt2"``."""
 
     args: list[Any] = field(default_factory=list)
     """Positional arguments for the class or factory."""
@@ -109,22 +191,12 @@ class Model:
     weights: str | None = None
     """File with the state dict (safetensors, or written by torch.save), relative to the project."""
 
-    inputs: dict[str, Annotated[Input, "input"]] = field(default_factory=dict)
-    """What ``forward()`` takes, by the names of its parameters: a tensor (``shape``), a constant
-    (``value``), an array of these, or a table of these by name."""
-
-    dims: dict[str, Dim] = field(default_factory=dict)
-    """The dynamic dimensions named in the shapes; the same name means the same size."""
-
-    devices: list[str] = field(default_factory=lambda: ["cpu"])
-    """Device types to compile for."""
-
-    verify: Verify = field(default_factory=Verify)
-    """Tolerances of the comparison with the eager model."""
+    methods: dict[str, Method] = field(default_factory=dict)
+    """Methods to compile beside ``forward()`` or in its place; they share the model's weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Settings):
     """``[tool.aotbuild]``."""
 
     package: str | None = None
@@ -132,3 +204,7 @@ class Config:
 
     models: dict[str, Model] = field(default_factory=dict)
     """The models, by the names under which the package offers them."""
+
+    profiles: dict[str, Settings] = field(default_factory=dict)
+    """Settings over those of the models, for builds with ``AOTBUILD_PROFILE=<name>``. ``debug``
+    compiles without optimisation and with checks in the code; ``release`` is the default."""

@@ -50,14 +50,13 @@ def settings(state: str) -> dict[str, Any]:
 
 
 def _settings(project: Project) -> dict[str, Any]:
-    weights = {m.weights: m.weights for m in project.config.models.values() if m.weights}
     table: dict[str, Any] = {
         "cmake": {"define": {"AOTBUILD_PROJECT_DIR": str(project.root)}},
         # The steps are written for Ninja: dependency files, and outputs that did not change.
         "ninja": {"make-fallback": False},
         "wheel": {"reproducible": True},
-        # A table, so that a project's own sdist.include (a list) cannot push the weights out.
-        "sdist": {"force-include": weights},
+        # A table, so that a project's own sdist.include (a list) cannot push the files out.
+        "sdist": {"force-include": {name: name for name in project.files}},
     }
     if not has_own_cmake(project):
         table["cmake"]["source-dir"] = str(resource_files("aotbuild.cmake"))

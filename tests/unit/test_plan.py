@@ -21,7 +21,7 @@ from aotbuild.build.spec import (
     read_spec,
     spec_text,
 )
-from aotbuild.build.target import default_target
+from aotbuild.target import default_target
 from aotbuild.config.schema import Dim, Model, TensorInput, Verify
 from aotbuild.errors import ConfigError
 

@@ -28,7 +28,7 @@ TORCHLESS = [
     "aotbuild.build.plan",
     "aotbuild.build.spec",
     "aotbuild.build.files",
-    "aotbuild.build.target",
+    "aotbuild.target",
 ]
 IMPORT = """
 import importlib, json, sys

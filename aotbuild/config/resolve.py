@@ -1,0 +1,157 @@
+"""What holds for each model once defaults, profiles and methods are taken together."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from aotbuild.config.inputs import named_dims
+from aotbuild.config.schema import (
+    FORWARD,
+    Call,
+    Config,
+    Method,
+    Model,
+    Settings,
+    TargetSettings,
+    Verify,
+)
+
+PROFILE_VARIABLE = "AOTBUILD_PROFILE"
+DEFAULT_PROFILE = "release"
+PROFILES = {
+    DEFAULT_PROFILE: Settings(),
+    "debug": Settings(
+        inductor={
+            "aot_inductor.compile_wrapper_opt_level": "O0",
+            "aot_inductor.debug_compile": True,
+            "epilogue_fusion": False,
+            "pattern_matcher": False,
+            "size_asserts": True,
+            "nan_asserts": True,
+        }
+    ),
+}
+"""The profiles that are there without being declared."""
+
+
+def wanted_profile() -> str:
+    """The profile of this build: ``AOTBUILD_PROFILE``, else ``release``."""
+    return os.environ.get(PROFILE_VARIABLE) or DEFAULT_PROFILE
+
+
+def known_profiles(config: Config) -> list[str]:
+    """Names that ``AOTBUILD_PROFILE`` can have."""
+    return sorted({*PROFILES, *config.profiles})
+
+
+def resolved(config: Config, profile: str) -> dict[str, Model]:
+    """The models with every setting in place.
+
+    A setting of the profile is taken before one of the model, and that before one of
+    ``[tool.aotbuild]``; tables are merged key by key.
+    """
+    built_in = PROFILES.get(profile, Settings())
+    chosen = Settings(**_over(built_in, config.profiles.get(profile, Settings())))
+    defaults = Settings(**_over(Settings(devices=["cpu"], op_libraries=[]), config))
+    models = {}
+    for name, model in config.models.items():
+        own = Settings(**_over(defaults, model))
+        models[name] = dataclasses.replace(model, **_over(own, chosen))
+    return models
+
+
+def settings_for(model: Model, device: str, target: str) -> TargetSettings:
+    """The options and the verification of one target of a resolved model."""
+    found = TargetSettings(inductor=model.inductor, verify=model.verify)
+    for name in (device, target):
+        found = _merged_target(found, model.targets.get(name, TargetSettings()))
+    return found
+
+
+def calls(model: Model) -> dict[str, Call]:
+    """The methods of a model by their names, ``forward`` among them unless others replace it."""
+    found: dict[str, Call] = {}
+    if not model.methods or model.inputs or model.example or model.dynamic_shapes:
+        fields = {f.name: getattr(model, f.name) for f in dataclasses.fields(Call)}
+        found[FORWARD] = Call(**fields)
+    for name, method in model.methods.items():
+        found[name] = dataclasses.replace(method, dims=visible_dims(model, method))
+    return found
+
+
+def visible_dims(model: Model, method: Method) -> dict[str, Any]:
+    """The dimensions that a method can name: its own, and those of the model that it names."""
+    used = named_dims(method)
+    inherited = {name: dim for name, dim in model.dims.items() if name in used}
+    return {**inherited, **method.dims}
+
+
+def call_path(model: str, method: str) -> str:
+    """Dotted path of the table that declares how a method is called."""
+    path = f"tool.aotbuild.models.{model}"
+    return path if method == FORWARD else f"{path}.methods.{method}"
+
+
+def is_program(source: str) -> bool:
+    """Whether a source is a program saved by torch.export.save, and not Python."""
+    return source.endswith(".pt2")
+
+
+def is_example_file(example: str) -> bool:
+    """Whether example data is a file, and not a function."""
+    return example.endswith((".safetensors", ".npz"))
+
+
+def is_library_file(library: str) -> bool:
+    """Whether a library of operators is a file, and not a module."""
+    return library.endswith((".so", ".dylib", ".dll"))
+
+
+def flat_options(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Options with dotted names: ``{ cpp = { threads = 1 } }`` is ``cpp.threads``."""
+    found: dict[str, Any] = {}
+    for name, value in options.items():
+        if isinstance(value, Mapping):
+            found.update(flat_options(value, f"{prefix}{name}."))
+        else:
+            found[f"{prefix}{name}"] = value
+    return found
+
+
+def _over(lower: Settings, upper: Settings) -> dict[str, Any]:
+    """The fields of ``Settings``, those of ``upper`` over those of ``lower``."""
+    names = dict.fromkeys([*lower.targets, *upper.targets])
+    nothing = TargetSettings()
+    table = {
+        f.name: _first(getattr(upper, f.name), getattr(lower, f.name))
+        for f in dataclasses.fields(Settings)
+    }
+    return {
+        **table,
+        "verify": _merged_verify(lower.verify, upper.verify),
+        "inductor": {**flat_options(lower.inductor), **flat_options(upper.inductor)},
+        "targets": {
+            name: _merged_target(lower.targets.get(name, nothing), upper.targets.get(name, nothing))
+            for name in names
+        },
+    }
+
+
+def _merged_target(lower: TargetSettings, upper: TargetSettings) -> TargetSettings:
+    return TargetSettings(
+        inductor={**flat_options(lower.inductor), **flat_options(upper.inductor)},
+        verify=_merged_verify(lower.verify, upper.verify),
+    )
+
+
+def _merged_verify(lower: Verify | str | None, upper: Verify | str | None) -> Verify | str | None:
+    if isinstance(lower, Verify) and isinstance(upper, Verify):
+        return Verify(rtol=_first(upper.rtol, lower.rtol), atol=_first(upper.atol, lower.atol))
+    return _first(upper, lower)
+
+
+def _first(upper: Any, lower: Any) -> Any:
+    return lower if upper is None else upper

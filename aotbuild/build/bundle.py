@@ -17,18 +17,19 @@ def run(spec_file: Path) -> None:
     spec = read_spec(BundleSpec, spec_file)
     parts = [
         Part(
-            model.name,
-            model.source,
-            Path(model.exported),
+            part.model,
+            part.method,
+            part.source,
+            Path(part.exported),
             [
                 (Path(path), json.loads((Path(path) / "verified.json").read_text("utf-8")))
-                for path in model.variants
+                for path in part.variants
             ],
         )
-        for model in spec.models
+        for part in spec.parts
     ]
     with replacing_directory(Path(spec.output)) as directory:
-        manifests = write_package(directory, parts)
+        manifests = write_package(directory, parts, Path(spec.project))
     summary = [_summary(manifest) for manifest in manifests]
     sys.stdout.write("\n".join(summary) + "\n")
     write_depfile(Path("bundled.json"), [])
@@ -45,4 +46,4 @@ def _summary(manifest: Manifest) -> str:
         f"{variant.verified.get('largest-error', 0.0):.2g})"
         for variant in manifest.variants
     )
-    return f"aotbuild: {manifest.model}: {variants}; weights {weights / 1000:.0f} kB"
+    return f"aotbuild: {manifest.name}: {variants}; weights {weights / 1000:.0f} kB"

@@ -34,6 +34,8 @@ class CallSpec:
     """The declared ranges."""
     example: dict[str, int]
     """The size of each dimension that the program was traced with."""
+    op_libraries: list[str]
+    """Libraries of operators that it calls: modules, or files of the project."""
 
     def write(self, path: Path) -> None:
         """Write as JSON."""
@@ -44,9 +46,10 @@ class CallSpec:
         """Read what ``write`` wrote."""
         table = json.loads(path.read_text(encoding="utf-8"))
         return cls(
-            inputs=[Input(**entry) for entry in table["inputs"]],
+            inputs=[Input.from_table(entry) for entry in table["inputs"]],
             in_spec=table["in_spec"],
             outputs=table["outputs"],
             dims={name: Dim(**entry) for name, entry in table["dims"].items()},
             example=table["example"],
+            op_libraries=table["op_libraries"],
         )

@@ -11,16 +11,19 @@ from pathlib import Path
 import torch
 
 from aotbuild.build.callspec import CallSpec
+from aotbuild.build.export import MODULE
 from aotbuild.build.files import replacing, scratch, write_depfile
 from aotbuild.build.inductor import Compiled, compile_library
 from aotbuild.build.ranges import compiled_ranges
 from aotbuild.build.record import BuildRecord
+from aotbuild.build.source import importing, load_op_libraries
 from aotbuild.build.spec import CompileSpec, read_spec
-from aotbuild.target import TARGETS
 from aotbuild.build.weights_file import describe, write_weights
 from aotbuild.config.parse import located
+from aotbuild.config.resolve import call_path
 from aotbuild.errors import AotBuildError, CompileError, warn
 from aotbuild.runtime.manifest import Constant, Dim
+from aotbuild.target import TARGETS
 from aotbuild.toolchain import find_cxx
 
 
@@ -28,10 +31,13 @@ def run(spec_file: Path) -> None:
     """Run the step; the specification is a ``CompileSpec``."""
     spec = read_spec(CompileSpec, spec_file)
     exported, output = Path(spec.exported), Path(spec.output)
-    where = located(f"tool.aotbuild.models.{spec.name}")
+    path = call_path(spec.model, spec.method)
+    where = located(path)
     target = TARGETS[spec.target]
     call = CallSpec.read(exported / "call.json")
-    program = torch.export.load(exported / "program.pt2")
+    with importing(spec.import_paths, spec.package):
+        load_op_libraries(call.op_libraries, Path(spec.project))
+        program = torch.export.load(exported / "program.pt2")
     with scratch(output.resolve()) as directory:
         # Inductor's own cache would outlive the build, and hold paths of it.
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(directory / "cache")
@@ -39,7 +45,9 @@ def run(spec_file: Path) -> None:
         if program.example_inputs is None:
             raise CompileError("the exported program has no example inputs", where=where)
         try:
-            compiled = compile_library(graph, program.example_inputs, target, find_cxx(), directory)
+            compiled = compile_library(
+                graph, program.example_inputs, target, find_cxx(), directory, spec.options
+            )
         except AotBuildError as error:
             error.where = error.where or where
             raise
@@ -54,7 +62,7 @@ def run(spec_file: Path) -> None:
             shutil.copyfile(compiled.proxy_nodes, proxy)
     for name, dim in ranges.dims.items():
         if dim != call.dims[name]:
-            _warn_narrowed(spec.name, name, call.dims[name], dim)
+            _warn_narrowed(spec, name, call.dims[name], dim)
     write_depfile(output / "compiled.json", [])
     BuildRecord(
         target=target.name,
@@ -106,25 +114,33 @@ def _record_constants(compiled: Compiled, output: Path, where: str) -> list[Cons
             )
         tensors[entry["original_fqn"]] = tensor
     entries = write_weights(output / "weights.safetensors", tensors)
-    return [
-        describe(told["name"], told["original_fqn"], tensors[told["original_fqn"]], entry)
-        for told, entry in zip(expected, entries, strict=True)
-    ]
+    constants = []
+    for told, placed in zip(expected, entries, strict=True):
+        fqn = told["original_fqn"]
+        constants.append(describe(told["name"], _own_name(fqn), tensors[fqn], placed))
+    return constants
+
+
+def _own_name(fqn: str) -> str:
+    """The name of a tensor in the project's module, without the traced module around it."""
+    return fqn.removeprefix(f"{MODULE}.")
 
 
 def _numbers(text: str) -> list[int]:
     return [int(number.strip().removesuffix("L")) for number in text.split(",") if number.strip()]
 
 
-def _warn_narrowed(model: str, name: str, declared: Dim, found: Dim) -> None:
+def _warn_narrowed(spec: CompileSpec, name: str, declared: Dim, found: Dim) -> None:
     def told(dim: Dim) -> str:
         return f"{dim.min} to {'any size' if dim.max is None else dim.max}"
 
+    path = call_path(spec.model, spec.method)
     warn(
-        f"{model} will accept {name} from {told(found)}, not {told(declared)}",
-        where=located(f"tool.aotbuild.models.{model}.dims.{name}"),
+        f"{path.removeprefix('tool.aotbuild.models.')} will accept {name} from {told(found)}, "
+        f"not {told(declared)}",
+        where=located(f"{path}.dims.{name}"),
         why="Inductor specialised the code for this part of the range",
         fix=f"declare min = {found.min}"
         + (f", max = {found.max}" if found.max is not None else "")
-        + f", or give another example size (tool.aotbuild.models.{model}.dims.{name}.example)",
+        + f", or give another example size ({path}.dims.{name}.example)",
     )

@@ -1,36 +1,52 @@
-"""Step export: source, weights and inputs become a program, a call spec and reference outputs."""
+"""Step export: source, weights and inputs become programs, call specs and reference outputs."""
 
 from __future__ import annotations
 
 import contextlib
-import inspect
+import copy
 import io
-import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.export.graph_signature import ConstantArgument
+from torch.export.graph_signature import ConstantArgument, InputKind, TensorArgument
 from torch.utils import _pytree as pytree
 
-from aotbuild.build.callspec import CallSpec
-from aotbuild.build.examples import (
-    example_inputs,
-    example_sizes,
-    input_bytes,
-    verification_sizes,
+from aotbuild.build.arguments import (
+    Argument,
+    Parameter,
+    as_call,
+    call_program,
+    call_tree,
+    tensors_of,
+    with_tensors,
 )
-from aotbuild.build.files import replacing, write_depfile
+from aotbuild.build.callspec import CallSpec
+from aotbuild.build.example import Example, example_call
+from aotbuild.build.files import replacing, write_depfile, write_text
 from aotbuild.build.outputs import output_tree
 from aotbuild.build.reference import Case, Reference, flatten_result
-from aotbuild.build.source import FileTracker, build_module, importing, told, user_line
+from aotbuild.build.samples import Leaf, Samples, input_bytes, verification_sizes
+from aotbuild.build.shapes import dim_names, leaf_dims, name_dims, read_dims, torch_dims
+from aotbuild.build.source import (
+    FileTracker,
+    build_module,
+    importing,
+    load_op_libraries,
+    method_of,
+    resolve,
+    told,
+    user_line,
+)
 from aotbuild.build.spec import ExportSpec, read_spec
-from aotbuild.config.inputs import constant_value, map_tensors, tensor_leaves
-from aotbuild.config.parse import did_you_mean, listed, located
-from aotbuild.config.schema import ConstantInput, Model, TensorInput
-from aotbuild.errors import ConfigError, ExportError, debugging, warn
-from aotbuild.runtime.manifest import Dim, Input
+from aotbuild.config.parse import listed, located
+from aotbuild.config.resolve import call_path, calls, is_program
+from aotbuild.config.schema import Call, Dim
+from aotbuild.errors import ExportError, SourceError, debugging, warn
+from aotbuild.runtime import manifest
+from aotbuild.runtime.manifest import Input, Size
 
 _MESSAGE_LINES = 12
 _GENERAL_ADVICE = (
@@ -43,96 +59,295 @@ _GENERAL_ADVICE = (
 """What torch appends to many errors, about logs of its own."""
 _LARGEST_INPUTS = 1 << 30
 
+MODULE = "aotbuild_module"
+"""Where the traced module holds the project's own: the prefix of the names of its tensors."""
+
 
 def run(spec_file: Path) -> None:
     """Run the step; the specification is an ``ExportSpec``."""
     spec = read_spec(ExportSpec, spec_file)
-    project = Path(spec.project)
-    output = Path(spec.output)
+    export(spec)
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A method, traced."""
+
+    method: str
+    program: torch.export.ExportedProgram
+    call: CallSpec
+
+
+def export(spec: ExportSpec) -> list[Exported]:
+    """Trace a model, and write what the other steps need of it.
+
+    Returns:
+        Each of its methods.
+    """
+    project, output = Path(spec.project), Path(spec.output)
     tracker = FileTracker(project)
-    device = torch.device(spec.device)
     with importing(spec.import_paths, spec.package), torch.no_grad():
-        module = build_module(spec.name, spec.declaration, project, device)
-        parameters = _parameters(module, spec.declaration, spec.name)
-        program = _export(module, spec, parameters, project, device)
-        reference = _reference(module, spec, project, device)
-    call = _call_spec(program, spec, parameters)
-    _keep_computed_outputs(program)
-
-    reference.write(output / "reference.pt")
-    with replacing(output / "program.pt2") as temporary:
-        # The file must end in .pt2 for torch to write it without a warning.
-        archive = temporary.with_suffix(".pt2")
-        torch.export.save(program, archive)
-        archive.replace(temporary)
-    read = tracker.files()
-    if spec.declaration.weights:
-        read.append(project / spec.declaration.weights)
-    write_depfile(output / "call.json", read)
-    call.write(output / "call.json")
-
-
-def _parameters(module: torch.nn.Module, model: Model, name: str) -> list[inspect.Parameter]:
-    """The parameters of forward() that have an input, in forward()'s order."""
-    path = f"tool.aotbuild.models.{name}.inputs"
-    signature = inspect.signature(module.forward)
-    by_name = {
-        parameter.name: parameter
-        for parameter in signature.parameters.values()
-        if parameter.kind in {parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY}
-    }
-    for given in model.inputs:
-        if given not in by_name:
-            raise ConfigError(
-                f'forward() has no parameter "{given}"',
-                where=located(f"{path}.{given}"),
-                fix=did_you_mean(given, by_name)
-                or f"its parameters are: {listed(by_name) or 'none'}",
-            )
-    for parameter in signature.parameters.values():
-        variadic = parameter.kind in {parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD}
-        if variadic or parameter.default is not parameter.empty:
-            continue
-        if parameter.name not in model.inputs:
-            raise ConfigError(
-                f'the parameter "{parameter.name}" of forward() has no input',
-                where=located(path),
-                why=f"forward{signature} requires it",
-                fix=f'add {parameter.name} = {{ shape = [...], dtype = "float32" }}',
-            )
-    parameters = []
-    omitted = False
-    for parameter in by_name.values():
-        if parameter.name not in model.inputs:
-            omitted = True
-        elif omitted:
-            # Behind a parameter that is left out, positions would mean something else.
-            parameters.append(parameter.replace(kind=parameter.KEYWORD_ONLY))
+        load_op_libraries(spec.declaration.op_libraries or [], project)
+        if is_program(spec.declaration.source):
+            traced = [_load_program(spec, project)]
         else:
-            parameters.append(parameter)
-    return parameters
+            traced = _trace_methods(spec, project)
+    for method in traced:
+        method.write(output / method.exported.method)
+    read = tracker.files()
+    declared = [spec.declaration.weights, spec.declaration.source]
+    read += [project / name for name in declared if name and (project / name).is_file()]
+    write_depfile(output / "exported.json", read)
+    write_text(output / "exported.json", "{}\n")
+    return [method.exported for method in traced]
 
 
-def _export(
-    module: torch.nn.Module,
+@dataclass(frozen=True)
+class _Traced:
+    """All that the export of a method gives."""
+
+    exported: Exported
+    samples: Samples
+    reference: Reference
+
+    def write(self, directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self.reference.write(directory / "reference.pt")
+        self.samples.write(directory / "samples.pt")
+        with replacing(directory / "program.pt2") as temporary:
+            # The file must end in .pt2 for torch to write it without a warning.
+            archive = temporary.with_suffix(".pt2")
+            torch.export.save(self.exported.program, archive)
+            archive.replace(temporary)
+        self.exported.call.write(directory / "call.json")
+
+
+def _trace_methods(spec: ExportSpec, project: Path) -> list[_Traced]:
+    device = torch.device(spec.device)
+    module = build_module(spec.name, spec.declaration, project, device)
+    original = None
+    if spec.declaration.quantize:
+        from aotbuild.build.quantize import quantized
+
+        original = module
+        module = quantized(module, spec.declaration.quantize, spec.name)
+    return [
+        _trace(spec, module, original, name, call, project)
+        for name, call in calls(spec.declaration).items()
+    ]
+
+
+def _trace(
     spec: ExportSpec,
-    parameters: list[inspect.Parameter],
+    module: torch.nn.Module,
+    original: torch.nn.Module | None,
+    name: str,
+    call: Call,
     project: Path,
-    device: torch.device,
+) -> _Traced:
+    path = call_path(spec.name, name)
+    where = located(path)
+    device = torch.device(spec.device)
+    method = method_of(module, name, path)
+    example = example_call(method, call, path, project, spec.declaration.dtype, device)
+    given = copy.deepcopy(example.tensors)
+    specs = _dynamic_dims(call, example, path, project, module)
+    flat = _Flat(module, name, example.arguments)
+    program = _exported(flat, given, specs, path, example, project)
+    if call.dynamic_shapes:
+        shapes, dims = name_dims(program, example.labels, dim_names(specs))
+        sizes = _sizes_of(shapes, example.tensors)
+    else:
+        shapes, dims = read_dims(program, example.shapes, call.dims)
+        sizes = {dim: example.sizes[dim] for dim in dims}
+        _warn_static(call, dims, path)
+    inputs = [
+        Input(label, leaf.dtype, shape, list(range(len(shape))))
+        for label, leaf, shape in zip(example.labels, example.samples.leaves, shapes, strict=True)
+    ]
+    dims = _smallest_sizes(call, dims, sizes, inputs, example, flat, device)
+    spec_of_call = CallSpec(
+        inputs=inputs,
+        in_spec=example.in_spec,
+        outputs=output_tree(program, inputs, where),
+        dims=dims,
+        example=sizes,
+        op_libraries=spec.declaration.op_libraries or [],
+    )
+    _keep_computed_outputs(program)
+    eager: list[Callable[[Sequence[torch.Tensor]], Any]] = [flat]
+    if original is not None:
+        eager.append(_Flat(original, name, example.arguments))
+    reference = _reference(spec_of_call, example.samples, eager, path, project, device)
+    return _Traced(Exported(name, program, spec_of_call), example.samples, reference)
+
+
+class _Flat(torch.nn.Module):
+    """A method that takes its tensors flat; the other arguments are constants.
+
+    What torch.export knows of nesting, of keywords and of ``*args`` is not needed then, and what it
+    does not know does not matter: the call spec tells how arguments nest.
+    """
+
+    def __init__(self, module: torch.nn.Module, method: str, arguments: list[Argument]) -> None:
+        super().__init__()
+        self.add_module(MODULE, module)
+        self._method = method
+        self._arguments = arguments
+
+    def forward(self, tensors: Sequence[torch.Tensor]) -> Any:
+        given = iter(tensors)
+        bound = [Argument(a.name, a.kind, with_tensors(a.value, given)) for a in self._arguments]
+        args, kwargs = as_call(bound)
+        module = self.get_submodule(MODULE)
+        # A module is called as such, so that its hooks run.
+        method = module if self._method == "forward" else getattr(module, self._method)
+        return method(*args, **kwargs)
+
+
+def _dynamic_dims(
+    call: Call, example: Example, path: str, project: Path, module: torch.nn.Module
+) -> list[Any]:
+    """The dynamic dimensions of each tensor, as torch.export wants them told."""
+    if call.dynamic_shapes is None:
+        return torch_dims(example.shapes, call.dims)
+    where = located(f"{path}.dynamic-shapes")
+    found = resolve(call.dynamic_shapes, f"{path}.dynamic-shapes", project)
+    args, kwargs = as_call(example.arguments)
+    try:
+        if callable(found) and not isinstance(found, type):
+            found = found()
+        if hasattr(found, "dynamic_shapes"):  # torch.export.ShapesCollection
+            found = found.dynamic_shapes(module, args, kwargs)
+        values = {argument.name: argument.value for argument in example.arguments}
+        return leaf_dims(found, values)
+    except Exception as error:
+        line = user_line(error, project)
+        raise ExportError(
+            "the dynamic shapes do not fit the example",
+            where=where + (f"\n{line}" if line else ""),
+            why=told(error),
+            fix="write them as torch.export.export takes them: a dict by the names of the "
+            "parameters, each nested as the parameter, with { axis: Dim } for a tensor",
+        ) from error
+
+
+def _exported(
+    flat: _Flat,
+    tensors: list[torch.Tensor],
+    specs: list[Any],
+    path: str,
+    example: Example,
+    project: Path,
 ) -> torch.export.ExportedProgram:
-    model = spec.declaration
-    where = located(f"tool.aotbuild.models.{spec.name}")
-    examples = example_inputs(model, example_sizes(model.dims), device)
-    arguments = {parameter.name: examples[parameter.name] for parameter in parameters}
     try:
         with _without_dumps():
             program = torch.export.export(
-                module, (), arguments, dynamic_shapes=_dynamic_shapes(model, list(arguments))
+                flat, (tuple(tensors),), dynamic_shapes=(tuple(specs),), strict=False
             )
     except Exception as error:
-        raise _export_error(error, where, project) from error
-    _refuse_mutation(program, where)
+        raise _export_error(error, located(path), project) from error
+    _refuse_mutation(program, located(path), example.labels)
     return program
+
+
+def _warn_static(call: Call, dims: Mapping[str, manifest.Dim], path: str) -> None:
+    for name in call.dims:
+        if name not in dims:
+            warn(
+                f"the dimension {name} is static",
+                where=located(f"{path}.dims.{name}"),
+                why="torch.export finds that the model fixes its size",
+                fix="write the size into the shapes, or make the model independent of it",
+            )
+
+
+def _smallest_sizes(
+    call: Call,
+    dims: dict[str, manifest.Dim],
+    sizes: Mapping[str, int],
+    inputs: Sequence[Input],
+    example: Example,
+    flat: _Flat,
+    device: torch.device,
+) -> dict[str, manifest.Dim]:
+    """Let a range that torch.export found begin with 1 only if the model works with that size."""
+    found = dict(dims)
+    for name, dim in dims.items():
+        declared = call.dims.get(name, Dim(auto=True))
+        if not declared.auto or dim.min > 1:
+            continue
+        try:
+            flat(example.samples.at(inputs, {**sizes, name: dim.min}, device))
+        except Exception:  # noqa: BLE001  # whatever it raises, it does not work
+            found[name] = manifest.Dim(2, dim.max, dim.multiple_of)
+    return found
+
+
+def _sizes_of(shapes: Sequence[Sequence[Size]], tensors: Sequence[torch.Tensor]) -> dict[str, int]:
+    sizes: dict[str, int] = {}
+    for shape, tensor in zip(shapes, tensors, strict=True):
+        for want, size in zip(shape, tensor.shape, strict=True):
+            if isinstance(want, str):
+                sizes[want] = int(size)
+            elif isinstance(want, manifest.Derived):
+                sizes.setdefault(want.dim, (int(size) - want.offset) // want.factor)
+    return sizes
+
+
+def _load_program(spec: ExportSpec, project: Path) -> _Traced:
+    """A program that torch.export.save wrote; its inputs, dimensions and weights are its own."""
+    source = spec.declaration.source
+    where = located(f"tool.aotbuild.models.{spec.name}.source")
+    try:
+        program = torch.export.load(project / source)
+    except Exception as error:
+        raise SourceError(
+            f'"{source}" cannot be loaded as an exported program',
+            where=where,
+            why=told(error).splitlines()[0],
+            fix="write it with torch.export.save(torch.export.export(...), ...) and this torch, "
+            f"{torch.__version__}; classes in its inputs and outputs must be registered",
+        ) from error
+    if program.example_inputs is None:
+        raise SourceError(
+            f'"{source}" holds no example inputs',
+            where=where,
+            why="they are needed to compile the program and to verify it",
+            fix="save it again; torch.export.save keeps them unless they are removed",
+        )
+    args, kwargs = program.example_inputs
+    signature = program.module_call_graph[0].signature
+    names = list(getattr(signature, "forward_arg_names", None) or [])
+    names += [f"input{i}" for i in range(len(names), len(args))]
+    names = [*names[: len(args)], *kwargs]
+    values = dict(zip(names, [*args, *kwargs.values()], strict=True))
+    kinds = dict.fromkeys(names[: len(args)], Parameter.POSITIONAL_OR_KEYWORD)
+    arguments = [Argument(n, kinds.get(n, Parameter.KEYWORD_ONLY), v) for n, v in values.items()]
+    in_spec, labels = call_tree(arguments, where)
+    tensors = [tensor for argument in arguments for tensor in tensors_of(argument.value)]
+    shapes, dims = name_dims(program, labels, [{}] * len(labels))
+    leaves = [Leaf(str(t.dtype).removeprefix("torch."), t.detach().cpu()) for t in tensors]
+    inputs = [
+        Input(label, leaf.dtype, shape, list(range(len(shape))))
+        for label, leaf, shape in zip(labels, leaves, shapes, strict=True)
+    ]
+    path = f"tool.aotbuild.models.{spec.name}"
+    _refuse_mutation(program, located(path), labels)
+    module = program.module()
+    call = CallSpec(
+        inputs=inputs,
+        in_spec=in_spec,
+        outputs=output_tree(program, inputs, located(path)),
+        dims=dims,
+        example=_sizes_of(shapes, tensors),
+        op_libraries=spec.declaration.op_libraries or [],
+    )
+    samples = Samples(leaves)
+    eager = [lambda tensors: call_program(module, (args, kwargs), tensors)]
+    reference = _reference(call, samples, eager, path, project, torch.device(spec.device))
+    _keep_computed_outputs(program)
+    return _Traced(Exported("forward", program, call), samples, reference)
 
 
 @contextlib.contextmanager
@@ -148,11 +363,15 @@ def _without_dumps() -> Iterator[None]:
         yield
 
 
-def _refuse_mutation(program: torch.export.ExportedProgram, where: str) -> None:
+def _refuse_mutation(
+    program: torch.export.ExportedProgram, where: str, labels: Sequence[str]
+) -> None:
     # The exported graph keeps in-place operators; only without them does its signature tell
     # what they changed.
     signature = program.run_decompositions({}).graph_signature
-    buffers = sorted(signature.buffers_to_mutate.values())
+    buffers = sorted(
+        name.removeprefix(f"{MODULE}.") for name in signature.buffers_to_mutate.values()
+    )
     if buffers:
         raise ExportError(
             f"forward() changes {'the buffer' if len(buffers) == 1 else 'buffers'} "
@@ -162,7 +381,14 @@ def _refuse_mutation(program: torch.export.ExportedProgram, where: str) -> None:
             fix="pass the state as an input and return the new one, or switch the update off "
             "in eval mode",
         )
-    changed = sorted(signature.user_inputs_to_mutate.values())
+    # The names of the program's inputs are not those of the parameters; their places are.
+    mutated = set(signature.user_inputs_to_mutate.values())
+    tensors = [
+        spec.arg.name
+        for spec in signature.input_specs
+        if spec.kind is InputKind.USER_INPUT and isinstance(spec.arg, TensorArgument)
+    ]
+    changed = [label for label, name in zip(labels, tensors, strict=True) if name in mutated]
     if changed:
         raise ExportError(
             f"forward() changes its {'input' if len(changed) == 1 else 'inputs'} {listed(changed)}",
@@ -170,17 +396,6 @@ def _refuse_mutation(program: torch.export.ExportedProgram, where: str) -> None:
             why="a compiled model may work on a copy of an input, where the change is lost",
             fix=f"work on {changed[0]}.clone() and return the result",
         )
-
-
-def _dynamic_shapes(model: Model, names: list[str]) -> dict[str, Any]:
-    dims = {
-        name: torch.export.Dim(name, min=dim.min, max=dim.max) for name, dim in model.dims.items()
-    }
-
-    def dynamic(spec: TensorInput) -> dict[int, Any]:
-        return {i: dims[size] for i, size in enumerate(spec.shape) if isinstance(size, str)}
-
-    return {name: map_tensors(model.inputs[name], dynamic, None) for name in names}
 
 
 def _export_error(error: Exception, where: str, project: Path) -> ExportError:
@@ -217,71 +432,50 @@ def _export_error(error: Exception, where: str, project: Path) -> ExportError:
 
 
 def _reference(
-    module: torch.nn.Module, spec: ExportSpec, project: Path, device: torch.device
+    call: CallSpec,
+    samples: Samples,
+    eager: Sequence[Callable[[Sequence[torch.Tensor]], Any]],
+    path: str,
+    project: Path,
+    device: torch.device,
 ) -> Reference:
-    """What the eager model returns at the sizes to verify."""
-    model = spec.declaration
-    where = located(f"tool.aotbuild.models.{spec.name}")
-    example = example_sizes(model.dims)
+    """What the eager model returns at the sizes to verify.
+
+    Args:
+        call: The call spec.
+        samples: The arguments.
+        eager: The method, given its tensors flat, and the same one before the model was quantised,
+            if it was.
+        path: Dotted path of the declaration of the call.
+        project: Directory of the project.
+        device: Where the model is.
+    """
     cases = []
-    for label, sizes in verification_sizes(model.dims, example).items():
-        if input_bytes(model, sizes) > _LARGEST_INPUTS:
+    for label, sizes in verification_sizes(call.dims, call.example).items():
+        if input_bytes(call.inputs, sizes) > _LARGEST_INPUTS:
             warn(
-                f"{spec.name} is not verified at {label}",
-                where=where,
+                f"{path.removeprefix('tool.aotbuild.models.')} is not verified at {label}",
+                where=located(path),
                 why="its inputs would take more than 1 GiB",
                 fix="lower max if such sizes do not occur",
             )
             continue
-        inputs = example_inputs(model, sizes, device)
-        try:
-            result = module(**inputs)
-        except Exception as error:
-            line = user_line(error, project)
-            raise ExportError(
-                f"the eager model fails at {label}",
-                where=where + (f"\n{line}" if line else ""),
-                why=told(error),
-                fix="declare a range that the model works with",
-            ) from error
-        leaves, paths = flatten_result(result)
-        cases.append(Case(label, dict(sizes), leaves, paths))
+        results = []
+        for method in eager:
+            tensors = samples.at(call.inputs, sizes, device)
+            try:
+                results.append(flatten_result(method(tensors)))
+            except Exception as error:
+                line = user_line(error, project)
+                raise ExportError(
+                    f"the eager model fails at {label}",
+                    where=located(path) + (f"\n{line}" if line else ""),
+                    why=told(error),
+                    fix="declare a range that the model works with",
+                ) from error
+        original = results[1][0] if len(results) > 1 else None
+        cases.append(Case(label, dict(sizes), *results[0], original))
     return Reference(cases)
-
-
-def _call_spec(
-    program: torch.export.ExportedProgram, spec: ExportSpec, parameters: list[inspect.Parameter]
-) -> CallSpec:
-    model = spec.declaration
-    inputs: list[Input] = []
-    trees = []
-    for parameter in parameters:
-        keyword_only = parameter.kind is parameter.KEYWORD_ONLY
-        start = len(inputs)
-        for label, declared in tensor_leaves(model.inputs[parameter.name], parameter.name):
-            order = list(range(len(declared.shape)))
-            inputs.append(Input(label, declared.dtype, list(declared.shape), order, keyword_only))
-        tree = _input_tree(model.inputs[parameter.name], itertools.count(start))
-        trees.append({**tree, "keyword-only": True} if keyword_only else tree)
-    return CallSpec(
-        inputs=inputs,
-        in_spec={"type": "dict", "keys": [p.name for p in parameters], "items": trees},
-        outputs=output_tree(program, inputs, located(f"tool.aotbuild.models.{spec.name}")),
-        dims={name: Dim(dim.min, dim.max) for name, dim in model.dims.items()},
-        example=example_sizes(model.dims),
-    )
-
-
-def _input_tree(tree: Any, positions: Iterator[int]) -> dict[str, Any]:
-    """How an argument nests, in the terms of the call spec."""
-    if isinstance(tree, TensorInput):
-        return {"type": "tensor", "index": next(positions)}
-    if isinstance(tree, ConstantInput):
-        return {"type": "constant", "value": constant_value(tree)}
-    if isinstance(tree, list):
-        return {"type": "tuple", "items": [_input_tree(i, positions) for i in tree]}
-    items = [_input_tree(item, positions) for item in tree.values()]
-    return {"type": "dict", "keys": list(tree), "items": items}
 
 
 def _keep_computed_outputs(program: torch.export.ExportedProgram) -> None:

@@ -7,6 +7,7 @@ torch that moved one fails with that name instead of compiling something else.
 from __future__ import annotations
 
 import contextlib
+import json
 import shlex
 import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,8 +19,9 @@ import torch
 import torch._inductor.cpu_vec_isa
 from torch._inductor import config as inductor_config
 
+from aotbuild.config.parse import did_you_mean, located
+from aotbuild.errors import CompileError, ConfigError, DiskError
 from aotbuild.target import Target
-from aotbuild.errors import CompileError, DiskError
 from aotbuild.toolchain import compiler_name
 
 
@@ -43,6 +45,7 @@ def compile_library(
     target: Target,
     cxx: Sequence[str],
     scratch: Path,
+    extra: Mapping[str, Any],
 ) -> Compiled:
     """Compile a traced graph into a shared library without weights.
 
@@ -52,6 +55,7 @@ def compile_library(
         target: What to compile for.
         cxx: Command of the C++ compiler.
         scratch: Directory for all files.
+        extra: Options of the project.
 
     Raises:
         CompileError: Inductor or the compiler failed.
@@ -59,7 +63,8 @@ def compile_library(
     """
     output = scratch / "output"
     output.mkdir()
-    options = _known(_options(output, _compiler_wrapper(cxx, target, scratch)))
+    own = _options(output, _compiler_wrapper(cxx, target, scratch))
+    options = _known({**own, **extra})
     try:
         with (
             torch.no_grad(),  # freezing, among others, is silently ignored outside of it
@@ -178,6 +183,49 @@ def _collect(files: Any, options: Mapping[str, Any]) -> Compiled:
 
 
 _MACHINE_OPTIONS = {"aot_inductor.output_path", "cpp.cxx"}
+
+_OWN_OPTIONS = {*_options(Path(), Path()), "cpp.march", "cpp.simdlen", "cpp.threads"}
+"""What aotbuild sets itself: the library would not be what the other steps take it for."""
+
+
+def check_options(options: Mapping[str, Any], path: str) -> None:
+    """Check options of a project against those of this torch.
+
+    Args:
+        options: By their dotted names.
+        path: Dotted path of the table that holds them.
+
+    Raises:
+        ConfigError: An option does not exist, is aotbuild's own, or has a value of another type.
+    """
+    present = inductor_config.get_config_copy()
+    for name, value in options.items():
+        where = located(f"{path}.{name}")
+        if name not in present:
+            raise ConfigError(
+                f'Inductor has no option "{name}"',
+                where=where,
+                why=f"the options of torch {torch.__version__} are meant",
+                fix=did_you_mean(name, present)
+                or "see torch/_inductor/config.py for the options and their meaning",
+            )
+        if name in _OWN_OPTIONS:
+            raise ConfigError(
+                f'the option "{name}" is set by aotbuild',
+                where=where,
+                why="it decides what the library is made for and where its parts are",
+                fix="remove it",
+            )
+        default = present[name]
+        if default is None or isinstance(value, list):
+            continue
+        number = isinstance(default, float) and type(value) is int
+        if not number and type(value) is not type(default):
+            raise ConfigError(
+                f'the option "{name}" is a {type(default).__name__}, found {value!r}',
+                where=where,
+                fix=f"write a value such as {json.dumps(default, default=str)}, its default",
+            )
 
 
 def _compile_error(error: Exception) -> Exception:

@@ -16,7 +16,7 @@ from torch.export.graph_signature import (
 )
 from torch.utils import _pytree as pytree
 
-from aotbuild.build.ranges import dimension_symbols, named
+from aotbuild.build.shapes import dimension_symbols, named
 from aotbuild.errors import ExportError
 from aotbuild.runtime.manifest import Input
 

@@ -16,9 +16,11 @@ from packaging.version import Version
 from aotbuild.build import generate
 from aotbuild.build.callspec import CallSpec
 from aotbuild.build.record import BuildRecord
-from aotbuild.target import TARGETS
 from aotbuild.build.weights_file import identify, open_tensors, sha256, write_weights
+from aotbuild.config.resolve import is_library_file
+from aotbuild.config.schema import FORWARD
 from aotbuild.runtime.manifest import Constant, Dim, Manifest, Variant, Weights
+from aotbuild.target import TARGETS
 from aotbuild.torch_version import runtime_range
 
 WEIGHTS = "weights.safetensors"
@@ -26,24 +28,31 @@ WEIGHTS = "weights.safetensors"
 
 @dataclass(frozen=True)
 class Part:
-    """A model of the package."""
+    """A method of a model of the package."""
 
-    name: str
+    model: str
+    method: str
     source: str
     exported: Path
     variants: Sequence[tuple[Path, Mapping[str, Any] | None]]
     """For each variant the directory of its library, and what verifying it gave, if known."""
 
+    @property
+    def directory(self) -> str:
+        """Its directory in the package."""
+        return self.model if self.method == FORWARD else f"{self.model}/{self.method}"
 
-def write_package(directory: Path, parts: Sequence[Part]) -> list[Manifest]:
+
+def write_package(directory: Path, parts: Sequence[Part], project: Path) -> list[Manifest]:
     """Write a package into a new directory.
 
     Args:
         directory: The package's directory; it is made.
-        parts: The models.
+        parts: The methods of the models.
+        project: Directory of the project, which holds the libraries of operators.
 
     Returns:
-        The manifests of the models.
+        The manifests of the methods.
     """
     directory.mkdir(exist_ok=True)
     records = {
@@ -52,19 +61,21 @@ def write_package(directory: Path, parts: Sequence[Part]) -> list[Manifest]:
         for path, _ in part.variants
     }
     constants, weights = _write_pool(directory, parts, records)
-    manifests = []
+    models: dict[str, list[Manifest]] = {}
     for part in parts:
-        (directory / part.name).mkdir()
-        manifest = _manifest(directory, part, records, constants, weights)
-        (directory / part.name / "model.json").write_text(manifest.to_json(), encoding="utf-8")
-        module = generate.model_module(manifest)
-        (directory / f"_{part.name}.py").write_text(module, encoding="utf-8")
-        manifests.append(manifest)
-    (directory / "__init__.py").write_text(generate.package_module(manifests), encoding="utf-8")
-    (directory / "__init__.pyi").write_text(generate.stub(manifests), encoding="utf-8")
+        (directory / part.directory).mkdir(parents=True, exist_ok=True)
+        manifest = _manifest(directory, part, records, constants, weights, project)
+        file = directory / part.directory / "model.json"
+        file.write_text(manifest.to_json(), encoding="utf-8")
+        models.setdefault(part.model, []).append(manifest)
+    for model, manifests in models.items():
+        module = generate.model_module(manifests)
+        (directory / f"_{model}.py").write_text(module, encoding="utf-8")
+    (directory / "__init__.py").write_text(generate.package_module(models), encoding="utf-8")
+    (directory / "__init__.pyi").write_text(generate.stub(models), encoding="utf-8")
     (directory / "py.typed").touch()
     _copy_runtime(directory / "_runtime")
-    return manifests
+    return [manifest for manifests in models.values() for manifest in manifests]
 
 
 def _write_pool(
@@ -77,9 +88,11 @@ def _write_pool(
         for path, _ in part.variants:
             opened = open_tensors(path / WEIGHTS, records[path].constants)
             for constant, tensor in opened:
-                key = f"{part.name}.{constant.fqn}"
+                key = f"{part.model}.{constant.fqn}"
                 if len(part.variants) > 1:
-                    key = f"{part.name}.{records[path].target}.{constant.fqn}"
+                    key = f"{part.model}.{records[path].target}.{constant.fqn}"
+                if key in tensors and not _same(tensors[key], tensor):
+                    key = f"{part.model}.{part.method}.{constant.fqn}"
                 tensors[key] = tensor
                 origins.append((path, constant))
     entries = write_weights(directory / WEIGHTS, tensors)
@@ -96,6 +109,7 @@ def _manifest(
     records: Mapping[Path, BuildRecord],
     constants: Mapping[tuple[Path, str], Constant],
     weights: Weights,
+    project: Path,
 ) -> Manifest:
     call = CallSpec.read(part.exported / "call.json")
     dims = dict(call.dims)
@@ -106,7 +120,7 @@ def _manifest(
         conditions.update(record.conditions)
         for name, dim in record.dims.items():  # what is promised holds for every variant
             dims[name] = _intersection(dims[name], dim)
-        library = f"{part.name}/{record.target}.so"
+        library = f"{part.directory}/{record.target}.so"
         shutil.copyfile(path / "library.so", directory / library)
         if record.proxy_nodes:  # the runner looks for it under the library's name
             shutil.copyfile(path / "library.json", (directory / library).with_suffix(".json"))
@@ -126,7 +140,8 @@ def _manifest(
         )
     built = Version(records[part.variants[0][0]].compiled["torch"])
     return Manifest(
-        model=part.name,
+        model=part.model,
+        method=part.method,
         source=part.source,
         torch=runtime_range(built),
         inputs=call.inputs,
@@ -137,12 +152,33 @@ def _manifest(
         conditions=sorted(conditions),
         variants=variants,
         weights=weights,
+        op_libraries=[_packaged(library, directory, project) for library in call.op_libraries],
+    )
+
+
+def _packaged(library: str, directory: Path, project: Path) -> str:
+    """A library of operators as the runtime finds it: a module, or a file of the package."""
+    if not is_library_file(library):
+        return library
+    name = f"_operators/{Path(library).name}"
+    (directory / "_operators").mkdir(exist_ok=True)
+    shutil.copyfile(project / library, directory / name)
+    return name
+
+
+def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether two tensors of one name are one: methods of a model mostly share their constants."""
+    return (
+        one.dtype == other.dtype
+        and one.shape == other.shape
+        and one.stride() == other.stride()
+        and torch.equal(one.view(torch.uint8), other.view(torch.uint8))
     )
 
 
 def _intersection(one: Dim, other: Dim) -> Dim:
     ends = [dim.max for dim in (one, other) if dim.max is not None]
-    return Dim(max(one.min, other.min), min(ends, default=None))
+    return Dim(max(one.min, other.min), min(ends, default=None), one.multiple_of)
 
 
 def _copy_runtime(directory: Path) -> None:

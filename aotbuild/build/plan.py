@@ -6,9 +6,10 @@ not change is left alone, so that a step runs again only when its own part of th
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,15 +19,17 @@ from aotbuild.build.spec import (
     BundleSpec,
     CompileSpec,
     ExportSpec,
-    ModelParts,
+    MethodParts,
     Tools,
     VerifySpec,
     spec_text,
 )
-from aotbuild.target import default_target
 from aotbuild.config.parse import did_you_mean, listed, located
 from aotbuild.config.project import Project, load_project
+from aotbuild.config.resolve import calls, flat_options, settings_for
+from aotbuild.config.schema import FORWARD, Settings
 from aotbuild.errors import ConfigError
+from aotbuild.target import default_target
 from aotbuild.torch_version import installed_torch
 
 ALL = "--all"
@@ -66,6 +69,7 @@ def plan(project_directory: Path, requested: Iterable[str], build: Path) -> None
             fix="add [tool.aotbuild.models.<name>], or remove find_package(AotBuild)",
         )
     names = _names(project, list(requested))
+    check_options(project, names)
     commands = _commands(project, names)
     for command in commands:
         write_if_changed(build / command.spec, command.text)
@@ -86,6 +90,35 @@ def plan(project_directory: Path, requested: Iterable[str], build: Path) -> None
     write_if_changed(build / "plan.json", json.dumps(table, indent=1) + "\n")
 
 
+def check_options(project: Project, names: Iterable[str]) -> None:
+    """Check the options that are passed to Inductor, which only torch knows.
+
+    Raises:
+        ConfigError: One does not exist, or has a value of another type.
+    """
+    # The options are checked where they are written: once, however many models they are for.
+    tables = [(table, path) for table, path in _option_tables(project, names) if table]
+    if not tables:
+        return
+    from aotbuild.build import inductor  # imports torch, which takes a second
+
+    for table, path in tables:
+        inductor.check_options(flat_options(table), path)
+
+
+def _option_tables(project: Project, names: Iterable[str]) -> Iterator[tuple[dict[str, Any], str]]:
+    settings: list[tuple[Settings, str]] = [(project.config, "tool.aotbuild")]
+    settings += [(project.config.models[name], f"tool.aotbuild.models.{name}") for name in names]
+    settings += [
+        (profile, f"tool.aotbuild.profiles.{name}")
+        for name, profile in project.config.profiles.items()
+    ]
+    for table, path in settings:
+        yield table.inductor, f"{path}.inductor"
+        for name, target in table.targets.items():
+            yield target.inductor, f"{path}.targets.{name}.inductor"
+
+
 def _names(project: Project, requested: list[str]) -> list[str]:
     declared = project.config.models
     if ALL in requested:
@@ -101,72 +134,110 @@ def _names(project: Project, requested: list[str]) -> list[str]:
 
 
 def _commands(project: Project, names: list[str]) -> list[Command]:
-    torch = installed_torch()
-    tools = Tools(aotbuild=importlib.metadata.version("aotbuild"), torch=str(torch))
-    commands: list[Command] = []
-    parts: list[ModelParts] = []
-    for name in names:
-        model_commands, model_parts = _model_commands(project, name, tools)
-        commands += model_commands
-        parts.append(model_parts)
-    bundle = BundleSpec(package=project.package, models=parts, output="package", tools=tools)
-    needed = [command.output for command in commands]
-    commands.append(
-        _command("bundle", f"Bundling {project.package}", "bundle", bundle, "bundled.json", needed)
+    planned = [_model_commands(project, name) for name in names]
+    commands = [command for own, _ in planned for command in own]
+    bundle = BundleSpec(
+        package=project.package,
+        project=str(project.root),
+        parts=[part for _, parts in planned for part in parts],
+        output="package",
+        tools=_tools(),
     )
-    return commands
+    needed = [command.output for command in commands]
+    comment = f"Bundling {project.package}"
+    return [*commands, _command("bundle", comment, "bundle", bundle, "bundled.json", needed)]
 
 
-def _model_commands(project: Project, name: str, tools: Tools) -> tuple[list[Command], ModelParts]:
-    model = project.config.models[name]
+def _tools() -> Tools:
+    return Tools(aotbuild=importlib.metadata.version("aotbuild"), torch=str(installed_torch()))
+
+
+def export_spec(project: Project, name: str, device: str, output: str) -> ExportSpec:
+    """What the export of a model is told: nothing that only later steps use."""
+    declaration = dataclasses.replace(project.models[name], verify=None, inductor={}, targets={})
+    return ExportSpec(
+        name=name,
+        device=device,
+        declaration=declaration,
+        project=str(project.root),
+        package=project.package,
+        import_paths=[str(path) for path in project.import_paths],
+        output=output,
+        tools=_tools(),
+    )
+
+
+def _model_commands(project: Project, name: str) -> tuple[list[Command], list[MethodParts]]:
+    model = project.models[name]
+    assert model.devices  # noqa: S101  # resolved
     commands = []
-    variants = []
+    variants: dict[str, list[str]] = {method: [] for method in calls(model)}
     for device in model.devices:
-        exported = f"models/{name}/{device}"
-        export = ExportSpec(
-            name=name,
-            device=device,
-            declaration=model,
-            project=str(project.root),
-            package=project.package,
-            import_paths=[str(path) for path in project.import_paths],
-            output=exported,
-            tools=tools,
-        )
-        program = f"{exported}/call.json"
+        output = f"models/{name}/{device}"
+        exported = f"{output}/exported.json"
+        spec = export_spec(project, name, device, output)
         commands.append(
-            _command("export", f"Exporting {name}", f"{exported}/export", export, program, [])
+            _command("export", f"Exporting {name}", f"{output}/export", spec, exported, [])
         )
-        target = default_target(device).name
-        variant = f"models/{name}/{target}"
-        compiled = f"{variant}/compiled.json"
-        compile_spec = CompileSpec(
-            name=name, target=target, exported=exported, output=variant, tools=tools
-        )
-        comment = f"Compiling {name} for {target}"
-        commands.append(
-            _command("compile", comment, f"{variant}/compile", compile_spec, compiled, [program])
-        )
-        verify_spec = VerifySpec(
-            name=name,
-            target=target,
-            declaration=model,
-            exported=exported,
-            compiled=variant,
-            output=variant,
-            tools=tools,
-        )
-        verified = f"{variant}/verified.json"
-        comment = f"Verifying {name} for {target}"
-        commands.append(
-            _command(
-                "verify", comment, f"{variant}/verify", verify_spec, verified, [program, compiled]
-            )
-        )
-        variants.append(variant)
+        for method, own in variants.items():
+            compiled, variant = _variant_commands(project, name, method, device, exported)
+            commands += compiled
+            own.append(variant)
     first = f"models/{name}/{model.devices[0]}"
-    parts = ModelParts(name=name, source=model.source, exported=first, variants=variants)
-    return commands, parts
+    return commands, [
+        MethodParts(
+            model=name,
+            method=method,
+            source=model.source,
+            exported=f"{first}/{method}",
+            variants=own,
+        )
+        for method, own in variants.items()
+    ]
+
+
+def _variant_commands(
+    project: Project, name: str, method: str, device: str, exported: str
+) -> tuple[list[Command], str]:
+    """The steps that make one method for one target, and the directory of what they write."""
+    model = project.models[name]
+    target = default_target(device).name
+    settings = settings_for(model, device, target)
+    variant = f"models/{name}/{target}/{method}"
+    common: dict[str, Any] = {
+        "model": name,
+        "method": method,
+        "target": target,
+        "project": str(project.root),
+        "import_paths": [str(path) for path in project.import_paths],
+        "package": project.package,
+        "exported": f"models/{name}/{device}/{method}",
+        "output": variant,
+        "tools": _tools(),
+    }
+    compile_spec = CompileSpec(**common, options=settings.inductor)
+    verify_spec = VerifySpec(
+        **common,
+        source=model.source,
+        verify=settings.verify,
+        quantized=model.quantize is not None,
+        compiled=variant,
+    )
+    compiled, verified = f"{variant}/compiled.json", f"{variant}/verified.json"
+    told = f"{name if method == FORWARD else f'{name}.{method}'} for {target}"
+    return [
+        _command(
+            "compile", f"Compiling {told}", f"{variant}/compile", compile_spec, compiled, [exported]
+        ),
+        _command(
+            "verify",
+            f"Verifying {told}",
+            f"{variant}/verify",
+            verify_spec,
+            verified,
+            [exported, compiled],
+        ),
+    ], variant
 
 
 def _command(

@@ -13,7 +13,7 @@ range, and the step verify runs each of them.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ from torch.utils._sympy.numbers import int_oo
 from torch.utils._sympy.printers import PythonPrinter
 from torch.utils._sympy.value_ranges import ValueRanges, bound_sympy
 
+from aotbuild.build.shapes import Linear, dimension_symbols, named
 from aotbuild.runtime.manifest import Dim, Input
 
 _SCANNED = 1 << 14
@@ -38,41 +39,9 @@ class Ranges:
     """Python expressions over the names of the dimensions."""
 
 
-def dimension_symbols(
-    graph: torch.fx.Graph, inputs: Iterable[Input]
-) -> tuple[dict[sympy.Symbol, str], Any]:
-    """The symbols of the dynamic dimensions, and the ShapeEnv they belong to.
-
-    Args:
-        graph: A graph whose last placeholders are the inputs.
-        inputs: The inputs, in the order of the placeholders.
-    """
-    symbols: dict[sympy.Symbol, str] = {}
-    shape_env = None
-    specs = list(inputs)
-    placeholders = [  # constant arguments have one too
-        node
-        for node in graph.nodes
-        if node.op == "placeholder" and isinstance(node.meta["val"], torch.Tensor)
-    ]
-    for node, spec in zip(placeholders[-len(specs) :], specs, strict=True):
-        for size, want in zip(node.meta["val"].shape, spec.shape, strict=True):
-            if isinstance(size, torch.SymInt) and isinstance(want, str):
-                # Not node.expr, in which a size that equals another goes by the other's name.
-                symbols.setdefault(size.node._expr, want)
-                shape_env = size.node.shape_env
-    return symbols, shape_env
-
-
-def named(expression: sympy.Expr, symbols: Mapping[sympy.Symbol, str]) -> str:
-    """A symbolic size in the names of the declaration, such as ``2*batch``."""
-    names = {symbol: sympy.Symbol(name, integer=True) for symbol, name in symbols.items()}
-    return str(PythonPrinter().doprint(expression.xreplace(names)))
-
-
 def compiled_ranges(
     graph: torch.fx.Graph,
-    inputs: Iterable[Input],
+    inputs: Sequence[Input],
     declared: Mapping[str, Dim],
     example: Mapping[str, int],
 ) -> Ranges:
@@ -91,25 +60,50 @@ def compiled_ranges(
     conditions: list[str] = []
     for assumption in _assumptions(shape_env, symbols):
         free = sorted(assumption.free_symbols, key=str)
-        traced = {symbol: _as_range(dims[symbols[symbol]]) for symbol in free}
+        of_symbol = {symbol: _of_symbol(symbols[symbol], dims) for symbol in free}
+        traced = {symbol: _as_range(dim) for symbol, dim in of_symbol.items()}
         if bound_sympy(assumption, traced) == ValueRanges.wrap(sympy.true):
             continue
         if len(free) == 1:
-            name = symbols[free[0]]
-            narrowed = _narrow(assumption, dims[name], example[name])
+            linear, dim = symbols[free[0]], of_symbol[free[0]]
+            size = (example[linear.name] - linear.start) // linear.step
+            narrowed = _narrow(assumption, dim, size)
             if narrowed is not None:
-                dims[name] = narrowed
+                dims[linear.name] = _of_dim(linear, dim, narrowed, dims[linear.name])
                 continue
         condition = named(assumption, symbols)
         if condition != "True":  # as between two symbols of one name
             conditions.append(condition)
-    for symbol, name in symbols.items():
+    for symbol, linear in symbols.items():
         if symbol in shape_env.var_to_range:
-            dims[name] = _capped(dims[name], shape_env.var_to_range[symbol].upper)
+            dim = _of_symbol(linear, dims)
+            capped = _capped(dim, shape_env.var_to_range[symbol].upper)
+            dims[linear.name] = _of_dim(linear, dim, capped, dims[linear.name])
     return Ranges(dims, sorted(set(conditions)))
 
 
-def _assumptions(shape_env: Any, symbols: Mapping[sympy.Symbol, str]) -> list[sympy.Basic]:
+def holds(condition: str, sizes: Mapping[str, int]) -> bool:
+    """Whether a condition of ``Ranges`` holds at these sizes."""
+    return bool(eval(condition, {"math": math, **sizes}))  # noqa: S307
+
+
+def _of_symbol(linear: Linear, dims: Mapping[str, Dim]) -> Dim:
+    """The range of a symbol, when the dimension that it stands for has its own."""
+    dim = dims[linear.name]
+    high = None if dim.max is None else (dim.max - linear.start) // linear.step
+    return Dim(-((linear.start - dim.min) // linear.step), high)
+
+
+def _of_dim(linear: Linear, before: Dim, after: Dim, dim: Dim) -> Dim:
+    """The range of a dimension, when that of its symbol has changed."""
+    low = dim.min if after.min == before.min else linear.step * after.min + linear.start
+    high = dim.max
+    if after.max is not None and after.max != before.max:
+        high = linear.step * after.max + linear.start
+    return Dim(low, high, dim.multiple_of)
+
+
+def _assumptions(shape_env: Any, symbols: Mapping[sympy.Symbol, Linear]) -> list[sympy.Basic]:
     found = [guard.expr for guard in shape_env.guards]
     # Once two sizes are known to be equal, one symbol stands for both and guards no longer say so.
     found += [
@@ -130,27 +124,27 @@ def _narrow(assumption: sympy.Basic, dim: Dim, example: int) -> Dim | None:
     # Python's own arithmetic is a hundred times faster than sympy's, for thousands of sizes.
     code = compile(PythonPrinter().doprint(assumption), "<guard>", "eval")
 
-    def holds(size: int) -> bool:
+    def accepts(size: int) -> bool:
         return bool(eval(code, {"math": math, str(symbol): size}))  # noqa: S307
 
     first = max(dim.min, 2)
     last = _FAR if dim.max is None else dim.max
     scanned = min(last, max(first + _SCANNED, 2 * example))
-    fits = [size for size in range(first, scanned + 1) if holds(size)]
+    fits = [size for size in range(first, scanned + 1) if accepts(size)]
     if not fits or len(fits) != fits[-1] - fits[0] + 1 or not fits[0] <= example <= fits[-1]:
         return None
     low = dim.min if fits[0] == first else fits[0]
     high = fits[-1]
     if high == scanned and scanned < last:
         # Beyond what was tried one by one, the assumption is taken to change once at most.
-        high = last if holds(last) else _last_that_holds(holds, scanned, last)
+        high = last if accepts(last) else _last_that_holds(accepts, scanned, last)
     return Dim(low, None if high == _FAR else high)
 
 
-def _last_that_holds(holds: Any, low: int, high: int) -> int:
+def _last_that_holds(accepts: Any, low: int, high: int) -> int:
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if holds(middle) else (low, middle)
+        low, high = (middle, high) if accepts(middle) else (low, middle)
     return low
 
 

@@ -22,6 +22,8 @@ class Case:
     """The outputs, flat: tensors, numbers, strings and None."""
     paths: list[str]
     """Where each leaf is in the result, such as ``['logits'][0]``."""
+    original: list[Any] | None = None
+    """The outputs of the model before it was quantised, if it was."""
 
 
 def flatten_result(result: Any) -> tuple[list[Any], list[str]]:

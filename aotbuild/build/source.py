@@ -5,25 +5,29 @@ from __future__ import annotations
 import importlib
 import importlib.abc
 import importlib.machinery
+import inspect
 import os
 import sys
 import traceback
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from aotbuild.build.state_dict import load_weights
-from aotbuild.config.parse import did_you_mean, located
+from aotbuild.config.parse import did_you_mean, listed, located
+from aotbuild.config.resolve import is_library_file
 from aotbuild.config.schema import Model
 from aotbuild.errors import AotBuildError, SourceError
 
 
 def build_module(name: str, model: Model, project: Path, device: torch.device) -> torch.nn.Module:
     """The module that ``model`` declares, with its weights, ready for inference.
+
+    A plain function becomes the ``forward`` of a module without parameters.
 
     Args:
         name: Name of the model.
@@ -36,11 +40,53 @@ def build_module(name: str, model: Model, project: Path, device: torch.device) -
         WeightsError: The weights cannot be read or do not fit.
     """
     path = f"tool.aotbuild.models.{name}"
-    source = _resolve(model.source, f"{path}.source", project)
+    source = resolve(model.source, f"{path}.source", project)
     module = _instantiate(source, model, path, project)
     if model.weights is not None:
         load_weights(module, project / model.weights, model.weights, f"{path}.weights")
-    return module.eval().requires_grad_(requires_grad=False).to(device)
+    module = module.eval().requires_grad_(requires_grad=False)
+    return module.to(device, getattr(torch, model.dtype) if model.dtype else None)
+
+
+def method_of(module: torch.nn.Module, method: str, path: str) -> Callable[..., Any]:
+    """A method of a module.
+
+    Raises:
+        SourceError: The module has none of this name.
+    """
+    found = getattr(module, method, None)
+    if callable(found) and not isinstance(found, torch.nn.Module):
+        return cast("Callable[..., Any]", found)
+    own = [n for n in vars(type(module)) if not n.startswith("_")]
+    raise SourceError(
+        f'{type(module).__name__} has no method "{method}"',
+        where=located(path),
+        fix=did_you_mean(method, own) or f"its own methods are: {listed(own) or 'none'}",
+    )
+
+
+def load_op_libraries(libraries: Sequence[str], project: Path) -> None:
+    """Load libraries of custom operators, as the runtime will.
+
+    Raises:
+        SourceError: One cannot be loaded.
+    """
+    for library in libraries:
+        where = located("tool.aotbuild: op-libraries")
+        try:
+            if is_library_file(library):
+                torch.ops.load_library(str(project / library))  # type: ignore[no-untyped-call]
+            else:
+                importlib.import_module(library)
+        except (Exception, SystemExit) as error:
+            line = user_line(error, project)
+            raise SourceError(
+                f'the library of operators "{library}" cannot be loaded',
+                where=where,
+                why=told(error) + (f"\nat {line}" if line else ""),
+                fix="it must be importable in the build environment, or a shared library that "
+                "fits the torch of the build",
+            ) from error
 
 
 @contextmanager
@@ -119,7 +165,12 @@ def told(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".rstrip(": ")
 
 
-def _resolve(source: str, path: str, project: Path) -> Any:
+def resolve(source: str, path: str, project: Path) -> Any:
+    """What ``"module:attribute"`` names.
+
+    Raises:
+        SourceError: It cannot be imported, or is not there.
+    """
     module_name, attribute = source.split(":")
     try:
         value: Any = importlib.import_module(module_name)
@@ -150,7 +201,7 @@ def _resolve(source: str, path: str, project: Path) -> Any:
                 f'"{module_name}" has no attribute "{part}"',
                 where=located(path),
                 fix=did_you_mean(part, [n for n in dir(value) if not n.startswith("_")])
-                or "name the class, factory or instance of the model",
+                or f'name something that "{module_name}" defines',
             ) from None
     return value
 
@@ -166,6 +217,8 @@ def _instantiate(source: Any, model: Model, path: str, project: Path) -> torch.n
         return source
     if not callable(source):
         raise _no_module(source, model.source, path)
+    if _takes_the_inputs(source, model):
+        return _Function(source)
     try:
         module = source(*model.args, **model.kwargs)
     except AotBuildError:
@@ -183,6 +236,34 @@ def _instantiate(source: Any, model: Model, path: str, project: Path) -> torch.n
     return module
 
 
+def _takes_the_inputs(source: Any, model: Model) -> bool:
+    """Whether a source is a plain function of tensors, and not a factory of modules.
+
+    Its parameters are the declared inputs then, or it cannot be called without any.
+    """
+    if inspect.isclass(source):
+        return False
+    try:
+        signature = inspect.signature(source)
+    except (TypeError, ValueError):  # some built-in functions tell none
+        return False
+    if model.inputs and set(model.inputs) <= set(signature.parameters):
+        return True
+    try:
+        signature.bind(*model.args, **model.kwargs)
+    except TypeError:
+        return not model.args and not model.kwargs
+    return False
+
+
+class _Function(torch.nn.Module):
+    """A plain function as a module."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self.forward = function
+
+
 def _no_module(value: Any, source: str, path: str, *, called: bool = False) -> SourceError:
     kind = type(value)
     made = "returned" if called else "is"
@@ -190,7 +271,8 @@ def _no_module(value: Any, source: str, path: str, *, called: bool = False) -> S
         f'"{source}" {made} no torch.nn.Module',
         where=located(f"{path}.source"),
         why=f"it {made} {kind.__module__}.{kind.__qualname__}",
-        fix="name an nn.Module class, a function that returns a module, or a module",
+        fix="name an nn.Module class, a function that returns a module, a module, or a function "
+        "of tensors whose parameters are the inputs",
     )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from aotbuild.config.parse import parse_table
-from aotbuild.config.schema import Model
+from aotbuild.config.schema import Model, Verify
 
 T = TypeVar("T")
 
@@ -27,7 +27,7 @@ class Tools:
 
 @dataclass(frozen=True, kw_only=True)
 class ExportSpec:
-    """Trace a model once for a device: source, weights and inputs become a program."""
+    """Trace a model once for a device: source, weights and inputs become a program per method."""
 
     name: str
     device: str
@@ -38,7 +38,8 @@ class ExportSpec:
     """Import package of the compiled models, which does not exist yet."""
     import_paths: list[str]
     output: str
-    """Directory for ``program.pt2``, ``call.json`` and ``reference.pt``."""
+    """Directory for ``exported.json``, and for each method a directory with ``program.pt2``,
+    ``call.json``, ``samples.pt`` and ``reference.pt``."""
     tools: Tools
 
 
@@ -46,10 +47,16 @@ class ExportSpec:
 class CompileSpec:
     """Compile an exported program for a target."""
 
-    name: str
+    model: str
+    method: str
     target: str
+    project: str
+    import_paths: list[str]
+    package: str
+    options: dict[str, Any]
+    """Options of Inductor."""
     exported: str
-    """The ``output`` of the export."""
+    """The export's directory of this method."""
     output: str
     """Directory for ``library.so``, ``weights.safetensors`` and ``compiled.json``."""
     tools: Tools
@@ -59,9 +66,16 @@ class CompileSpec:
 class VerifySpec:
     """Compare a compiled library with the eager model."""
 
-    name: str
+    model: str
+    method: str
     target: str
-    declaration: Model
+    project: str
+    import_paths: list[str]
+    package: str
+    source: str
+    verify: Verify | str | None = None
+    quantized: bool
+    """Whether the eager model is also compared as it was before it was quantised."""
     exported: str
     compiled: str
     output: str
@@ -70,10 +84,11 @@ class VerifySpec:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelParts:
-    """A model of a bundle: its export, and each of its compiled and verified variants."""
+class MethodParts:
+    """A method of a model in a bundle: its export, and its compiled and verified variants."""
 
-    name: str
+    model: str
+    method: str
     source: str
     exported: str
     variants: list[str]
@@ -84,7 +99,8 @@ class BundleSpec:
     """Make the import package of all models."""
 
     package: str
-    models: list[ModelParts]
+    project: str
+    parts: list[MethodParts]
     output: str
     """Directory of the package."""
     tools: Tools

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,34 @@ def read_state_dict(file: Path, shown: str, where: str) -> dict[str, torch.Tenso
             fix="save module.state_dict() alone, without optimizer or epoch",
         )
     return dict(state)
+
+
+def read_tensors(file: Path, shown: str, path: str) -> dict[str, torch.Tensor]:
+    """Read example data: a ``.safetensors`` or ``.npz`` file of arrays.
+
+    Raises:
+        WeightsError: The file cannot be read.
+    """
+    try:
+        if file.suffix == ".safetensors":
+            return load_file(file)
+        import numpy as np
+
+        with np.load(file, allow_pickle=False) as arrays:
+            return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+    except ModuleNotFoundError as error:
+        raise WeightsError(
+            f'reading "{shown}" needs {error.name}',
+            where=located(f"{path}.example"),
+            fix=f'add "{error.name}" to build-system.requires, or write a .safetensors file',
+        ) from error
+    except (SafetensorError, OSError, ValueError, TypeError, zipfile.BadZipFile) as error:
+        raise WeightsError(
+            f'"{shown}" cannot be read as example data',
+            where=located(f"{path}.example"),
+            why=str(error) or type(error).__name__,
+            fix="write it with safetensors.torch.save_file or numpy.savez, one array per input",
+        ) from error
 
 
 def _looks_like_safetensors(head: bytes, size: int) -> bool:

@@ -4,26 +4,38 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils import _pytree as pytree
 
+from aotbuild.build.arguments import call_program, nested_call
 from aotbuild.build.callspec import CallSpec
-from aotbuild.build.examples import example_inputs, verification_sizes
 from aotbuild.build.files import scratch, write_depfile, write_text
 from aotbuild.build.package import Part, write_package
+from aotbuild.build.ranges import holds
 from aotbuild.build.record import BuildRecord
 from aotbuild.build.reference import Case, Reference, flatten_result
-from aotbuild.build.source import told
+from aotbuild.build.samples import Samples, verification_sizes
+from aotbuild.build.source import (
+    FileTracker,
+    importing,
+    load_op_libraries,
+    resolve,
+    told,
+    user_line,
+)
 from aotbuild.build.spec import VerifySpec, read_spec
-from aotbuild.target import TARGETS
 from aotbuild.config.parse import located
-from aotbuild.config.schema import Verify
+from aotbuild.config.resolve import call_path
+from aotbuild.config.schema import FORWARD, Verify
 from aotbuild.errors import VerifyError, warn
+from aotbuild.target import TARGETS
 
 _TOLERANCES = {
     torch.float64: (1e-7, 1e-9),
@@ -51,67 +63,153 @@ def run(spec_file: Path) -> None:
     """Run the step; the specification is a ``VerifySpec``."""
     spec = read_spec(VerifySpec, spec_file)
     output = Path(spec.output)
-    where = located(f"tool.aotbuild.models.{spec.name}")
+    where = located(call_path(spec.model, spec.method))
+    project = Path(spec.project)
     exported, compiled = Path(spec.exported), Path(spec.compiled)
     call = CallSpec.read(exported / "call.json")
     record = BuildRecord.read(compiled / "compiled.json")
     device = torch.device(TARGETS[spec.target].device)
-    cases = _cases(spec, call, record, device)
-    worst = Worst()
-    with scratch(output.resolve()) as directory, torch.no_grad():
-        part = Part(spec.name, spec.declaration.source, exported, [(compiled, None)])
-        write_package(directory / _PACKAGE, [part])
-        model = _load(directory, spec.name, where)
-        for case in cases:
-            inputs = example_inputs(spec.declaration, case.sizes, device)
-            try:
-                result = model(**inputs)
-            except Exception as error:
-                raise VerifyError(
-                    f"the compiled model fails at {case.label}", where=where, why=told(error)
-                ) from error
-            _compare(case, result, spec.declaration.verify, where, worst)
-    report = {
+    tracker = FileTracker(project)
+    worst, quantization = Worst(), Worst()
+    with importing(spec.import_paths, spec.package), torch.no_grad():
+        load_op_libraries(call.op_libraries, project)
+        samples = Samples.read(exported / "samples.pt")
+        cases = _cases(spec, call, record, samples, device)
+        check = _accuracy_check(spec, project)
+        with scratch(output.resolve()) as directory:
+            part = Part(spec.model, spec.method, spec.source, exported, [(compiled, None)])
+            write_package(directory / _PACKAGE, [part], project)
+            model = _load(directory, spec, where)
+            for case in cases:
+                tensors = samples.at(call.inputs, case.sizes, device)
+                args, kwargs = nested_call(call.in_spec, tensors)
+                try:
+                    result = model(*args, **kwargs)
+                except Exception as error:
+                    raise VerifyError(
+                        f"the compiled model fails at {case.label}", where=where, why=told(error)
+                    ) from error
+                _verify(case, result, spec, check, where, worst, quantization)
+    report: dict[str, Any] = {
         "cases": [case.label for case in cases],
         "largest-error": worst.error,
         "at": f"{worst.leaf or 'the output'} at {worst.case}" if worst.case else "",
     }
-    write_depfile(output / "verified.json", [])
+    if spec.quantized:
+        report["quantization-error"] = quantization.error
+    write_depfile(output / "verified.json", tracker.files())
     write_text(output / "verified.json", json.dumps(report, indent=1) + "\n")
 
 
+def _verify(
+    case: Case,
+    result: Any,
+    spec: VerifySpec,
+    check: Check | None,
+    where: str,
+    worst: Worst,
+    quantization: Worst,
+) -> None:
+    """Compare the result of one case with all that it has to agree with."""
+    declared = spec.verify if isinstance(spec.verify, Verify) else Verify()
+    if check is None or spec.quantized:
+        # What quantisation changes is another matter than what compiling changes.
+        own = Verify() if spec.quantized else declared
+        _compare(case, case.leaves, result, own, where, worst)
+    else:
+        _compare(case, case.leaves, result, Verify(rtol=math.inf, atol=math.inf), where, worst)
+    if case.original is not None:
+        accepted = declared if declared != Verify() else Verify(rtol=math.inf, atol=math.inf)
+        _compare(case, case.original, result, accepted, where, quantization)
+    if check is not None:
+        check(case, result)
+
+
+Check = Callable[[Case, Any], None]
+
+
+def _accuracy_check(spec: VerifySpec, project: Path) -> Check | None:
+    """The project's own function that accepts or refuses a result."""
+    if not isinstance(spec.verify, str):
+        return None
+    name, path = spec.verify, f"tool.aotbuild.models.{spec.model}.verify"
+    function = resolve(name, path, project)
+
+    def check(case: Case, result: Any) -> None:
+        reference = _like(result, case.leaves if case.original is None else case.original)
+        try:
+            said = function(reference, result)
+        except AssertionError as error:
+            said = str(error) or f"AssertionError at {user_line(error, project)}"
+        except Exception as error:
+            line = user_line(error, project)
+            raise VerifyError(
+                f'"{name}" failed at {case.label}',
+                where=located(path) + (f"\n{line}" if line else ""),
+                why=told(error),
+                fix="it is called with the eager and the compiled result, and returns None or True "
+                "to accept them",
+            ) from error
+        if said is None or said is True or (not isinstance(said, str) and bool(said)):
+            return
+        raise VerifyError(
+            f'"{name}" refuses the compiled model at {case.label}',
+            where=located(path),
+            why=said if isinstance(said, str) and said else "it returned False",
+            fix="the model or the check has to change; the wheel is not built",
+        )
+
+    return check
+
+
+def _like(result: Any, leaves: Sequence[Any]) -> Any:
+    """The leaves of an eager result, nested like a compiled one."""
+    flat, spec = pytree.tree_flatten(result)
+    given = iter(leaves)
+    return pytree.tree_unflatten([None if leaf is None else next(given) for leaf in flat], spec)
+
+
 def _cases(
-    spec: VerifySpec, call: CallSpec, record: BuildRecord, device: torch.device
+    spec: VerifySpec,
+    call: CallSpec,
+    record: BuildRecord,
+    samples: Samples,
+    device: torch.device,
 ) -> list[Case]:
     """The reference cases inside the compiled ranges, and the ends of the narrowed ones."""
     cases = [
         case
         for case in Reference.read(Path(spec.exported) / "reference.pt").cases
-        if all(_inside(record, name, size) for name, size in case.sizes.items())
+        if _inside(record, case.sizes)
     ]
     if record.dims != call.dims:
         # The eager module is not here; the exported program, run by eager torch, stands for it.
-        program = torch.export.load(Path(spec.exported) / "program.pt2").module()
+        program = torch.export.load(Path(spec.exported) / "program.pt2")
+        assert program.example_inputs is not None  # noqa: S101
+        module = program.module()
         paths = cases[0].paths  # that of the example, which is inside every range
         known = [case.sizes for case in cases]
         for label, sizes in verification_sizes(record.dims, call.example).items():
-            if sizes not in known:
-                inputs = example_inputs(spec.declaration, sizes, device)
-                ordered = {entry.name: inputs[entry.name] for entry in call.inputs}
-                cases.append(Case(label, sizes, list(program(**ordered)), paths))
+            if sizes not in known and _inside(record, sizes):
+                tensors = samples.at(call.inputs, sizes, device)
+                leaves = list(call_program(module, program.example_inputs, tensors))
+                cases.append(Case(label, sizes, leaves, paths))
     return cases
 
 
-def _inside(record: BuildRecord, name: str, size: int) -> bool:
-    dim = record.dims[name]
-    return dim.min <= size and (dim.max is None or size <= dim.max)
+def _inside(record: BuildRecord, sizes: Mapping[str, int]) -> bool:
+    """Whether the compiled code accepts these sizes."""
+    return all(
+        dim.min <= sizes[name] and (dim.max is None or sizes[name] <= dim.max)
+        for name, dim in record.dims.items()
+    ) and all(holds(condition, sizes) for condition in record.conditions)
 
 
-def _load(directory: Path, name: str, where: str) -> Callable[..., Any]:
+def _load(directory: Path, spec: VerifySpec, where: str) -> Callable[..., Any]:
     sys.path.insert(0, str(directory))
     bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
-        model: Callable[..., Any] = getattr(importlib.import_module(_PACKAGE), name)
+        model: Any = getattr(importlib.import_module(_PACKAGE), spec.model)
     except ImportError as error:
         raise VerifyError(
             "the compiled model cannot be loaded",
@@ -121,10 +219,18 @@ def _load(directory: Path, name: str, where: str) -> Callable[..., Any]:
     finally:
         sys.dont_write_bytecode = bytecode
         sys.path.remove(str(directory))
-    return model
+    found: Callable[..., Any] = model if spec.method == FORWARD else getattr(model, spec.method)
+    return found
 
 
-def _compare(case: Case, result: Any, verify: Verify, where: str, worst: Worst) -> None:
+def _compare(
+    case: Case,
+    expected_leaves: Sequence[Any],
+    result: Any,
+    verify: Verify,
+    where: str,
+    worst: Worst,
+) -> None:
     leaves, paths = flatten_result(result)
     if paths != case.paths:
         raise VerifyError(
@@ -132,7 +238,7 @@ def _compare(case: Case, result: Any, verify: Verify, where: str, worst: Worst) 
             where=where,
             why=f"compiled: {', '.join(paths)}\neager: {', '.join(case.paths)}",
         )
-    for path, actual, expected in zip(paths, leaves, case.leaves, strict=True):
+    for path, actual, expected in zip(paths, leaves, expected_leaves, strict=True):
         leaf = path or "the output"
         if not isinstance(expected, torch.Tensor):
             if type(actual) is not type(expected) or actual != expected:

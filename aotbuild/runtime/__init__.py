@@ -4,6 +4,6 @@ aotbuild copies this directory into each package of compiled models, as ``_runti
 """
 
 from .errors import ModelLoadError
-from .model import CompiledModel
+from .model import CompiledMethods, CompiledModel
 
-__all__ = ["CompiledModel", "ModelLoadError"]
+__all__ = ["CompiledMethods", "CompiledModel", "ModelLoadError"]

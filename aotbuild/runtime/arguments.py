@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from .manifest import Dim, Input, Manifest
+from .manifest import Derived, Dim, Input, Manifest, Size
 
 
 def nest(manifest: Manifest, values: tuple[Any, ...]) -> list[Any]:
@@ -22,7 +22,8 @@ def nest(manifest: Manifest, values: tuple[Any, ...]) -> list[Any]:
         values: One value for each parameter of ``manifest.in_spec``.
 
     Returns:
-        The values, with tuples for sequences and dicts for mappings; the tensors are as they came.
+        The values, with tuples or lists for sequences and dicts for mappings; the tensors are as
+        they came.
 
     Raises:
         TypeError: A value is of another structure.
@@ -86,13 +87,13 @@ def refuse_condition(manifest: Manifest, condition: str) -> ValueError:
     """The error for sizes that a condition of the compiled code excludes."""
     names = " and ".join(sorted(manifest.dims))
     return ValueError(
-        f"{manifest.model}(): the sizes of {names} do not fit the compiled code, "
+        f"{manifest.name}(): the sizes of {names} do not fit the compiled code, "
         f"which needs {condition}. Call it with other sizes"
     )
 
 
 def _nested(manifest: Manifest, name: str, tree: dict[str, Any], value: Any) -> Any:
-    label = f"{manifest.model}(): argument {name!r}"
+    label = f"{manifest.name}(): argument {name!r}"
     kind = tree["type"]
     if kind == "tensor":
         return value
@@ -105,14 +106,15 @@ def _nested(manifest: Manifest, name: str, tree: dict[str, Any], value: Any) -> 
             )
         return value
     items = tree["items"]
-    if kind == "tuple":
+    if kind in {"tuple", "list"}:
         if not isinstance(value, (tuple, list)) or len(value) != len(items):
             got = f"{_kind(value)} of {len(value)}" if hasattr(value, "__len__") else _kind(value)
-            raise TypeError(f"{label} must be a tuple of {len(items)}, got {got}")
+            raise TypeError(f"{label} must be a {kind} of {len(items)}, got {got}")
         pairs = zip(items, value, strict=True)
-        return tuple(
+        parts = [
             _nested(manifest, f"{name}[{i}]", item, part) for i, (item, part) in enumerate(pairs)
-        )
+        ]
+        return tuple(parts) if kind == "tuple" else parts
     keys = tree["keys"]
     if not isinstance(value, Mapping) or set(value) != set(keys):
         got = f"the keys {', '.join(map(repr, value))}" if isinstance(value, Mapping) else ""
@@ -127,7 +129,7 @@ def _nested(manifest: Manifest, name: str, tree: dict[str, Any], value: Any) -> 
 
 
 def _label(manifest: Manifest, spec: Input) -> str:
-    return f"{manifest.model}(): argument {spec.name!r}"
+    return f"{manifest.name}(): argument {spec.name!r}"
 
 
 def _check_kind(label: str, spec: Input, value: Any) -> None:
@@ -187,18 +189,29 @@ def _check_shape(
                     f"dimension {i} must be {want}, not {size}"
                 )
             continue
-        dim = dims[want]
-        if size < dim.min or (dim.max is not None and size > dim.max):
+        name, found = _solved(want, size)
+        if found is None:
             raise ValueError(
-                f"{label} has shape {shape}, expected {expected}: {want} is {size}, "
-                f"the compiled model takes {_range(dim)}"
+                f"{label} has shape {shape}, expected {expected}: "
+                f"dimension {i} is {size}, which is {want} for no {name}"
             )
-        seen, owner = sizes.setdefault(want, (size, spec.name))
-        if size != seen:
-            raise ValueError(
-                f"{label} has shape {shape}, expected {expected}: {want} is {size}, "
-                f"but {seen} in {owner!r}"
-            )
+        dim = dims[name]
+        told = f"{label} has shape {shape}, expected {expected}: {name} is {found}"
+        if found < dim.min or (dim.max is not None and found > dim.max):
+            raise ValueError(f"{told}, the compiled model takes {_range(dim)}")
+        if found % dim.multiple_of:
+            raise ValueError(f"{told}, the compiled model takes multiples of {dim.multiple_of}")
+        seen, owner = sizes.setdefault(name, (found, spec.name))
+        if found != seen:
+            raise ValueError(f"{told}, but {seen} in {owner!r}")
+
+
+def _solved(want: Size, size: int) -> tuple[str, int | None]:
+    """The dimension that a size tells, and how large it is; None when the size fits none."""
+    if isinstance(want, Derived):
+        found, rest = divmod(size - want.offset, want.factor)
+        return want.dim, None if rest else found
+    return str(want), size
 
 
 def _range(dim: Dim) -> str:

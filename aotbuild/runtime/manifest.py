@@ -9,7 +9,7 @@ import dataclasses
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from .errors import ModelLoadError
 
@@ -24,6 +24,25 @@ class Dim:
     min: int
     max: int | None
     """Largest size, or None when there is no upper limit."""
+    multiple_of: int = 1
+    """Every size is a multiple of this number."""
+
+
+@dataclass(frozen=True)
+class Derived:
+    """A size that follows from that of a dimension: ``factor * dim + offset``."""
+
+    dim: str
+    factor: int
+    offset: int
+
+    def __str__(self) -> str:
+        factor = "" if self.factor == 1 else f"{self.factor}*"
+        return f"{factor}{self.dim}" + (f"{self.offset:+d}" if self.offset else "")
+
+
+Size: TypeAlias = "int | str | Derived"
+"""A number, the name of a dimension, or what follows from one."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +50,18 @@ class Input:
     """A tensor that the model takes."""
 
     name: str
+    """The expression that picks it from the arguments, such as ``cache[0]["k"]``."""
     dtype: str
-    shape: list[int | str]
+    shape: list[Size]
     """Sizes; a name stands for an entry of ``dims``."""
     order: list[int]
     """Stride order: the dimensions from the outermost to the innermost in memory."""
-    keyword_only: bool = False
+
+    @classmethod
+    def from_table(cls, table: dict[str, Any]) -> Input:
+        """Read what ``dataclasses.asdict`` made of an input."""
+        shape = [Derived(**size) if isinstance(size, dict) else size for size in table["shape"]]
+        return cls(**{**table, "shape": shape})
 
 
 @dataclass(frozen=True)
@@ -88,15 +113,18 @@ class Weights:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A compiled model."""
+    """A compiled model, or a compiled method of one."""
 
     model: str
+    method: str
+    """Name of the method; ``forward`` is the model's own call."""
     source: str
     torch: str
     """The range of torch versions that can run the libraries."""
     inputs: list[Input]
     in_spec: dict[str, Any]
-    """How the arguments nest; the leaves are positions in ``inputs``."""
+    """How the arguments nest; the leaves are positions in ``inputs``. A parameter that is not an
+    ordinary one tells its ``kind``, in the terms of ``inspect.Parameter``."""
     outputs: dict[str, Any]
     """How the outputs nest; the leaves say what they are."""
     dims: dict[str, Dim]
@@ -106,7 +134,14 @@ class Manifest:
     """What else must hold between sizes, as Python expressions; the generated module checks it."""
     variants: list[Variant]
     weights: Weights
+    op_libraries: list[str] = field(default_factory=list)
+    """Libraries of operators to load first: modules, or files relative to the package."""
     format: int = FORMAT
+
+    @property
+    def name(self) -> str:
+        """How a caller writes the model, such as ``net`` or ``net.encode``."""
+        return self.model if self.method == "forward" else f"{self.model}.{self.method}"
 
     def to_json(self) -> str:
         """The text of ``model.json``."""
@@ -136,7 +171,7 @@ class Manifest:
             return cls(
                 **{
                     **table,
-                    "inputs": [Input(**entry) for entry in table["inputs"]],
+                    "inputs": [Input.from_table(entry) for entry in table["inputs"]],
                     "dims": {name: Dim(**entry) for name, entry in table["dims"].items()},
                     "declared": {name: Dim(**entry) for name, entry in table["declared"].items()},
                     "variants": [_variant(entry) for entry in table["variants"]],

@@ -15,6 +15,7 @@ from .arguments import admit, check_device, nest, refuse_condition
 from .engine import ENGINES, Run
 from .errors import ModelLoadError
 from .manifest import Manifest, Variant
+from .operators import load_op_libraries
 from .weights import open_weights
 
 _DEVICE_VARIABLE = "AOTBUILD_DEVICE"
@@ -26,19 +27,21 @@ class CompiledModel:
     The first tensor's device chooses the variant. Gradients are not recorded.
 
     Args:
-        directory: Where ``model.json`` is; the weights file is beside that directory.
+        package: Directory of the package of compiled models.
+        directory: Where in it ``model.json`` is.
 
     Raises:
         ModelLoadError: No variant can run on this machine with this torch.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self._package = directory.parent
-        self._manifest = Manifest.read(directory / "model.json")
+    def __init__(self, package: Path, directory: str) -> None:
+        self._package = package
+        self._manifest = Manifest.read(package / directory / "model.json")
         self._lock = threading.Lock()
         self._runs = _Runs(self)
         self._classes: dict[str, Any] = {}
-        self.__name__ = self._manifest.model
+        self.__name__ = self._manifest.name
+        load_op_libraries(package, self._manifest)
         self.__signature__ = inspect.signature(self.forward)
         self._runs[self._default_device()]
 
@@ -56,12 +59,14 @@ class CompiledModel:
             raise
 
     def __repr__(self) -> str:
-        inputs = ", ".join(f"{i.name}: {i.dtype}{i.shape}" for i in self._manifest.inputs)
+        inputs = ", ".join(
+            f"{i.name}: {i.dtype}[{', '.join(map(str, i.shape))}]" for i in self._manifest.inputs
+        )
         targets = ", ".join(variant.target for variant in self._manifest.variants)
-        return f"<compiled model {self._manifest.model}({inputs}) for {targets}>"
+        return f"<compiled model {self._manifest.name}({inputs}) for {targets}>"
 
     def __reduce__(self) -> str:
-        return self._manifest.model  # pickled by its import path
+        return self._manifest.name  # pickled by its import path
 
     @property
     def device(self) -> torch.device:
@@ -92,7 +97,7 @@ class CompiledModel:
 
     def _explain_binding(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         parameters = self.__signature__.parameters
-        name = self._manifest.model
+        name = self._manifest.name
         takes = f"it takes {', '.join(parameters)}"
         for given in kwargs:
             if given not in parameters:
@@ -121,7 +126,7 @@ class CompiledModel:
                 device = None
             if device is None or device.type not in built:
                 raise ModelLoadError(
-                    f"{_DEVICE_VARIABLE}={wanted}: {self._manifest.model} was compiled for "
+                    f"{_DEVICE_VARIABLE}={wanted}: {self._manifest.name} was compiled for "
                     f"{', '.join(built)}; set it to one of these, or unset it"
                 )
             return _indexed(device)
@@ -172,10 +177,37 @@ class CompiledModel:
         ]
         where = f"on {device}" if device else "here"
         return ModelLoadError(
-            f"no variant of {self._manifest.model} can run {where}:\n"
+            f"no variant of {self._manifest.name} can run {where}:\n"
             + "\n".join(lines)
             + "\nInstall the matching torch, use another machine, or build the package for this one"
         )
+
+
+class CompiledMethods:
+    """A model whose methods are compiled, and its ``forward()`` is not."""
+
+    _model: str
+    _methods: tuple[str, ...]
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> NoReturn:
+        del args, kwargs
+        raise TypeError(
+            f"{self._model}() is not compiled; its methods are: "
+            + ", ".join(f"{self._model}.{method}()" for method in self._methods)
+        )
+
+    def __repr__(self) -> str:
+        methods = ", ".join(repr(getattr(self, method)) for method in self._methods)
+        return f"<compiled methods of {self._model}: {methods}>"
+
+    def __reduce__(self) -> str:
+        return self._model  # pickled by its import path
+
+    @property
+    def device(self) -> torch.device:
+        """The device that the methods were loaded for first."""
+        first: CompiledModel = getattr(self, self._methods[0])
+        return first.device
 
 
 class _Runs(dict[torch.device, Run]):

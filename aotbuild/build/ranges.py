@@ -60,47 +60,32 @@ def compiled_ranges(
     conditions: list[str] = []
     for assumption in _assumptions(shape_env, symbols):
         free = sorted(assumption.free_symbols, key=str)
-        of_symbol = {symbol: _of_symbol(symbols[symbol], dims) for symbol in free}
+        of_symbol = {
+            symbol: symbols[symbol].symbol_range(dims[symbols[symbol].name]) for symbol in free
+        }
         traced = {symbol: _as_range(dim) for symbol, dim in of_symbol.items()}
         if bound_sympy(assumption, traced) == ValueRanges.wrap(sympy.true):
             continue
         if len(free) == 1:
             linear, dim = symbols[free[0]], of_symbol[free[0]]
-            size = (example[linear.name] - linear.start) // linear.step
-            narrowed = _narrow(assumption, dim, size)
-            if narrowed is not None:
-                dims[linear.name] = _of_dim(linear, dim, narrowed, dims[linear.name])
+            found = _narrow(assumption, dim, linear.symbol_size(example[linear.name]))
+            if found is not None:
+                dims[linear.name] = linear.narrowed(dims[linear.name], found)
                 continue
         condition = named(assumption, symbols)
         if condition != "True":  # as between two symbols of one name
             conditions.append(condition)
     for symbol, linear in symbols.items():
         if symbol in shape_env.var_to_range:
-            dim = _of_symbol(linear, dims)
-            capped = _capped(dim, shape_env.var_to_range[symbol].upper)
-            dims[linear.name] = _of_dim(linear, dim, capped, dims[linear.name])
+            dim = dims[linear.name]
+            found = _capped(linear.symbol_range(dim), shape_env.var_to_range[symbol].upper)
+            dims[linear.name] = linear.narrowed(dim, found)
     return Ranges(dims, sorted(set(conditions)))
 
 
 def holds(condition: str, sizes: Mapping[str, int]) -> bool:
     """Whether a condition of ``Ranges`` holds at these sizes."""
     return bool(eval(condition, {"math": math, **sizes}))  # noqa: S307
-
-
-def _of_symbol(linear: Linear, dims: Mapping[str, Dim]) -> Dim:
-    """The range of a symbol, when the dimension that it stands for has its own."""
-    dim = dims[linear.name]
-    high = None if dim.max is None else (dim.max - linear.start) // linear.step
-    return Dim(-((linear.start - dim.min) // linear.step), high)
-
-
-def _of_dim(linear: Linear, before: Dim, after: Dim, dim: Dim) -> Dim:
-    """The range of a dimension, when that of its symbol has changed."""
-    low = dim.min if after.min == before.min else linear.step * after.min + linear.start
-    high = dim.max
-    if after.max is not None and after.max != before.max:
-        high = linear.step * after.max + linear.start
-    return Dim(low, high, dim.multiple_of)
 
 
 def _assumptions(shape_env: Any, symbols: Mapping[sympy.Symbol, Linear]) -> list[sympy.Basic]:

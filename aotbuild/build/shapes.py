@@ -102,17 +102,37 @@ def dim_names(specs: Sequence[Any]) -> list[dict[int, str]]:
 
 @dataclass(frozen=True)
 class Linear:
-    """What a symbol stands for: the dimension ``name`` is ``step * symbol + start``."""
+    """What a symbol stands for: ``step * symbol = factor * name + offset``."""
 
     name: str
     step: int = 1
-    start: int = 0
+    factor: int = 1
+    offset: int = 0
 
     @property
     def solved(self) -> sympy.Expr:
         """The symbol's value in terms of the dimension."""
-        dim = sympy.Symbol(self.name, integer=True)
-        return dim if (self.step, self.start) == (1, 0) else FloorDiv(dim - self.start, self.step)
+        told = self.factor * sympy.Symbol(self.name, integer=True) + self.offset
+        return told if self.step == 1 else FloorDiv(told, self.step)
+
+    def symbol_size(self, size: int) -> int:
+        """The symbol's value for a size of the dimension, rounded down."""
+        return (self.factor * size + self.offset) // self.step
+
+    def symbol_range(self, dim: Dim) -> Dim:
+        """The range of the symbol, when the dimension has this one."""
+        low = -((-self.factor * dim.min - self.offset) // self.step)
+        return Dim(low, None if dim.max is None else self.symbol_size(dim.max))
+
+    def narrowed(self, dim: Dim, symbol: Dim) -> Dim:
+        """The range of the dimension, when its own is ``dim`` and the symbol has this one."""
+        whole = self.symbol_range(dim)
+        low, high = dim.min, dim.max
+        if symbol.min != whole.min:
+            low = -((self.offset - self.step * symbol.min) // self.factor)
+        if symbol.max is not None and symbol.max != whole.max:
+            high = (self.step * symbol.max - self.offset) // self.factor
+        return Dim(low, high, dim.multiple_of)
 
 
 def dimension_symbols(
@@ -136,8 +156,7 @@ def dimension_symbols(
             told = _linear(size.node._expr)
             if told is not None:
                 symbol, step, start = told
-                found = Linear(name, step // factor, (start - offset) // factor)
-                symbols.setdefault(symbol, found)
+                symbols.setdefault(symbol, Linear(name, step, factor, offset - start))
     return symbols, shape_env
 
 
@@ -180,8 +199,8 @@ def read_dims(
             if want not in auto:
                 continue
             name = str(want)
-            if isinstance(size, int):
-                static[name] = size
+            if isinstance(size, int) or size.node.expr.is_number:
+                static[name] = int(size)
                 continue
             found = _range_of(program, size.node.expr, declared[name])
             known = dims.get(name)

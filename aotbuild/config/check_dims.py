@@ -35,7 +35,8 @@ def check_dim(name: str, dim: Dim, path: str) -> None:
         raise ConfigError(
             f"example is outside the range: {dim.example}",
             where=located(f"{path}.example"),
-            fix=f"choose a size from {dim.min} to {'any' if dim.max is None else dim.max}",
+            fix=f"choose a size of at least {dim.min}"
+            + ("" if dim.max is None else f" and at most {dim.max}"),
         )
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from aotbuild.config.messages import did_you_mean, located
+from aotbuild.config.messages import closest, located
 from aotbuild.errors import ConfigError
 
 
@@ -23,9 +23,11 @@ def check_file(name: str, kind: str, path: str, root: Path) -> None:
     state = "is a directory" if file.is_dir() else "does not exist"
     parent = file.parent
     nearby = [p.name for p in parent.iterdir() if p.is_file()] if parent.is_dir() else []
+    likely = closest(file.name, nearby)
     raise ConfigError(
         f'the {kind} file "{name}" {state}',
         where=located(path),
-        fix=did_you_mean(file.name, nearby)
-        or "put the file there, or correct the path (it is relative to pyproject.toml)",
+        fix=f'did you mean "{PurePosixPath(name).with_name(likely)}"?'
+        if likely
+        else "put the file there, or correct the path (it is relative to pyproject.toml)",
     )

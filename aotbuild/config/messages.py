@@ -36,18 +36,26 @@ def joined(path: str, key: str) -> str:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """``did you mean "..."?`` for a likely typo, else an empty string."""
+    likely = closest(word, known)
+    return f'did you mean "{likely}"?' if likely else ""
+
+
+def closest(word: str, known: Iterable[str]) -> str:
+    """The name that a word is a likely typo of, or another word for; else an empty string."""
     folded = {name.lower(): name for name in known}
     wanted = word.lower()
     if _ALSO_CALLED.get(wanted) in folded:
-        return f'did you mean "{_ALSO_CALLED[wanted]}"?'
+        return _ALSO_CALLED[wanted]
     close = difflib.get_close_matches(wanted, list(folded), n=1, cutoff=0.6)
-    return f'did you mean "{folded[close[0]]}"?' if close else ""
+    return folded[close[0]] if close else ""
 
 
 def choose_from(word: str, known: Iterable[str]) -> str:
     """The way out of a wrong choice: the likely one, and all."""
     names = list(known)
     hint = did_you_mean(word.rpartition(".")[2], names)
+    if hint and len(names) == 1:
+        return hint
     return f"{hint} " * bool(hint) + f"choose from {listed(names)}"
 
 

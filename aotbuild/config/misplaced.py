@@ -48,23 +48,17 @@ def _by_key(key: str, cls: type, path: str) -> str:
     model = _model_of(path)
     if _INDUCTOR.match(key) and "inductor" in keys_of(cls):
         return f"an option of Inductor belongs in [{path}.inductor]"
-    homes: list[tuple[type, str, str]] = [
-        (Verify, "the tolerances", f"verify = {{ {name} = ... }}"),
-        (Model, "a model", f"[{model}]"),
-        (Config, "the package", "[tool.aotbuild]"),
-        (Dim, "a dimension", f"[{model}.dims.<dimension>]"),
-        (TensorInput, "an input", f"[{model}.inputs.<parameter>]"),
-        (ConstantInput, "a constant input", f"[{model}.inputs.<parameter>]"),
+    if cls is ConstantInput and name in keys_of(TensorInput):
+        return f'"{name}" is a key of a tensor; a constant has a value and nothing else'
+    homes = [
+        (Verify, f"a tolerance: write verify = {{ {name} = ... }}"),
+        (Model, f"a key of a model: write it in [{model}]"),
+        (Config, "a key for all models together: write it in [tool.aotbuild]"),
+        (Dim, f"a key of a dimension: write it in [{model}.dims.<dimension>]"),
+        (TensorInput, f"a key of an input: write it in [{model}.inputs.<parameter>]"),
+        (ConstantInput, f"a key of a constant: write it in [{model}.inputs.<parameter>]"),
     ]
-    for home, noun, place in homes:
-        if name in keys_of(home) and not _already_there(home, cls):
-            return f'"{name}" is a key of {noun}: write it in {place}'
-    return ""
-
-
-def _already_there(home: type, cls: type) -> bool:
-    """Whether a table is of the kind that the key belongs to, or of a part of it."""
-    return cls is home or {home, cls} <= {TensorInput, ConstantInput}
+    return next((f'"{name}" is {place}' for home, place in homes if name in keys_of(home)), "")
 
 
 def _by_value(key: str, value: object, cls: type, path: str) -> str:

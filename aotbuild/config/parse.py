@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,10 @@ _TYPE_NAMES = {
 }
 
 
+_EXAMPLES = {"source": '"digits.network:Net"', "shape": '["batch", 3, 224, 224]'}
+"""What can be pasted for keys that have to be there."""
+
+
 def parse_table(cls: type[T], table: object, path: str) -> T:
     """Build ``cls`` from a TOML table.
 
@@ -45,11 +50,12 @@ def parse_table(cls: type[T], table: object, path: str) -> T:
     known = keys_of(cls)
     for key, value in table.items():
         if key not in known:
-            hint = likely_place(key, value, cls, path) or did_you_mean(key, known)
+            hint = did_you_mean(key, known)
             raise ConfigError(
                 f'unknown key "{key}"',
                 where=located(joined(path, key)),
-                fix=f"{hint}\n" * bool(hint) + f"known keys here: {listed(sorted(known))}",
+                fix=likely_place(key, value, cls, path)
+                or f"{hint}\n" * bool(hint) + f"known keys here: {listed(sorted(known))}",
             )
     values: dict[str, Any] = {}
     for key, spec in known.items():
@@ -60,7 +66,7 @@ def parse_table(cls: type[T], table: object, path: str) -> T:
             raise ConfigError(
                 f'"{key}" is missing',
                 where=located(path),
-                fix=f"add {key} = ... to [{path}]",
+                fix=f"add to [{path}]:\n{key} = {_EXAMPLES.get(key, '...')}",
             )
         else:
             _check_rules(spec.hint, spec.default, place)
@@ -103,8 +109,9 @@ def _check_rules(hint: Any, value: object, path: str) -> None:
 
 def _parse_array(hint: Any, value: object, path: str) -> list[Any]:
     if not isinstance(value, list):
-        lone = f"write an array: [{_toml(value)}]" if _is_a(value, str) else ""
-        raise _wrong_type(value, "an array", path, lone)
+        lone = not isinstance(value, dict)
+        fix = f"write an array: [{_toml(value)}]" if lone else "write an array"
+        raise _wrong_type(value, "an array", path, fix)
     return [_parse_value(hint, item, f"{path}[{i}]") for i, item in enumerate(value)]
 
 
@@ -167,7 +174,10 @@ def _parse_union(members: Sequence[Any], value: object, path: str) -> Any:
             kind in _TYPE_NAMES and _is_a(value, kind)
         ):
             return _parse_value(member, value, path)
-    names = (_TYPE_NAMES.get(bare(member), _TYPE_NAMES[dict]) for member in members)
+    kinds = [bare(member) for member in members]
+    if float in kinds:
+        kinds = [kind for kind in kinds if kind is not int]
+    names = (_TYPE_NAMES.get(kind, _TYPE_NAMES[dict]) for kind in kinds)
     raise _wrong_type(value, " or ".join(names), path)
 
 
@@ -284,8 +294,21 @@ def _wrong_type(value: object, expected: str, path: str, fix: str = "") -> Confi
     return ConfigError(
         f"expected {expected}, found {kind or 'a date or time'}: {_toml(value)}",
         where=located(path),
-        fix=fix or f"write {expected}",
+        fix=fix or _rewritten(value, expected, path),
     )
+
+
+def _rewritten(value: object, expected: str, path: str) -> str:
+    """What to write in place of a value of another type."""
+    if expected == _TYPE_NAMES[dict] and "[" not in path:
+        return f"write a table, [{path}]"
+    if expected == _TYPE_NAMES[int] and isinstance(value, float) and value.is_integer():
+        return f"write {int(value)}"
+    number = r"[+-]?[0-9]+" if expected == _TYPE_NAMES[int] else r"[+-]?[0-9]+([.][0-9]+)?"
+    numeric = {_TYPE_NAMES[int], _TYPE_NAMES[float]}
+    if expected in numeric and isinstance(value, str) and re.fullmatch(number, value):
+        return f"write {value}, without quotes"
+    return f"write {expected}"
 
 
 def _toml(value: object) -> str:

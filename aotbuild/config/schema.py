@@ -83,8 +83,8 @@ _MethodName = Annotated[
     str,
     name_of(
         "method",
-        why=f"inputs and dims of {FORWARD}() stand in the model's own table",
-        fix="name another method of the module, without a leading underscore, other than device",
+        fix="name a method of the module, without a leading underscore, other than device; "
+        f"inputs and dims of {FORWARD}() stand in the model's own table",
         private=False,
         reserved=(FORWARD, "device"),
     ),
@@ -93,8 +93,9 @@ _InputName = Annotated[
     str,
     name_of(
         "input",
-        why="inputs have the names of parameters, and a method uses self itself",
-        fix="use the parameter's name as forward() spells it; rename a parameter called self",
+        why="inputs have the names of the parameters of forward()",
+        fix="use the parameter's name as forward() spells it; rename a parameter called self, "
+        "which methods use themselves",
         reserved=("self",),
     ),
 ]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from pathlib import Path
 
 import pytest
 from samples import PYPROJECT, edited, write_project
 
+from aotbuild.build.spec import as_table
 from aotbuild.config.messages import did_you_mean, joined
+from aotbuild.config.parse import parse_table
 from aotbuild.config.project import Project, load_project
 from aotbuild.config.resolve import calls, settings_for
 from aotbuild.config.schema import Dim, Model, TensorInput, Verify
@@ -254,6 +257,11 @@ def test_an_unknown_profile_is_told(rich: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_a_saved_program_keeps_its_own_dtype(rich: Path) -> None:
     assert loaded(rich).models["saved"].dtype is None
+
+
+def test_resolved_models_survive_the_specification_file(rich: Path) -> None:
+    for model in loaded(rich).models.values():
+        assert parse_table(Model, json.loads(json.dumps(as_table(model))), "spec") == model
 
 
 def test_methods_see_the_dimensions_of_their_model_that_they_name(rich: Path) -> None:

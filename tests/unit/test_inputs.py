@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 
+from aotbuild.build.samples import Leaf
 from aotbuild.build.spec import as_table
 from aotbuild.config.inputs import map_tensors, tensor_leaves
 from aotbuild.config.parse import parse_table
@@ -81,3 +83,32 @@ def test_a_wrong_tree_is_told_with_its_place(inputs: dict[str, Any], path: str, 
         parse(inputs)
     assert caught.value.where == f"pyproject.toml: tool.aotbuild.models.net.{path}"
     assert said in caught.value.block()
+
+
+def drawn(**spec: Any) -> torch.Tensor:
+    leaf = Leaf(**{"dtype": "float32", **spec})
+    return leaf.sample([4000], torch.Generator().manual_seed(0))
+
+
+def test_integers_stay_in_the_declared_range() -> None:
+    values = drawn(dtype="int64", min=5, max=9)
+    assert (int(values.min()), int(values.max())) == (5, 9)
+
+
+def test_floats_with_bounds_are_uniform_between_them() -> None:
+    values = drawn(min=-1.0, max=3.0)
+    assert -1 <= float(values.min()) < -0.9
+    assert 2.9 < float(values.max()) <= 3
+    assert abs(float(values.mean()) - 1) < 0.1
+
+
+def test_floats_can_be_whole_numbers_or_bounded_normal() -> None:
+    assert set(drawn(values="integers", max=3).tolist()) == {0.0, 1.0, 2.0, 3.0}
+    clamped = drawn(values="normal", min=-1.0, max=1.0)
+    assert float(clamped.abs().max()) == 1.0
+
+
+def test_floats_are_normal_by_default() -> None:
+    values = drawn()
+    assert abs(float(values.mean())) < 0.1
+    assert abs(float(values.std()) - 1) < 0.1

@@ -19,7 +19,8 @@ from aotbuild.config.resolve import (
     resolved,
     wanted_profile,
 )
-from aotbuild.config.schema import PACKAGE, Config, Model
+from aotbuild.config.schema import Config, Model
+from aotbuild.config.values import PACKAGE
 from aotbuild.errors import ConfigError
 
 

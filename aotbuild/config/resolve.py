@@ -10,10 +10,7 @@ from typing import Any
 from aotbuild.config.inputs import named_dims
 from aotbuild.config.messages import joined
 from aotbuild.config.schema import (
-    EXAMPLE_SUFFIXES,
     FORWARD,
-    LIBRARY_SUFFIXES,
-    PROGRAM_SUFFIXES,
     Call,
     Config,
     Method,
@@ -22,6 +19,7 @@ from aotbuild.config.schema import (
     TargetSettings,
     Verify,
 )
+from aotbuild.config.values import EXAMPLE_SUFFIXES, LIBRARY_SUFFIXES, PROGRAM_SUFFIXES
 
 PROFILE_VARIABLE = "AOTBUILD_PROFILE"
 DEFAULT_PROFILE = "release"

@@ -1,7 +1,7 @@
 """Rules for single values that their type does not say.
 
-``schema`` annotates its attributes with them, the parser tells them, the JSON schema shows them:
-each rule is written once.
+``values`` and ``schema`` annotate types with them, the parser tells them, and the JSON schema shows
+them: each rule is written once.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 # make demo   build the example's wheel as a user does, install it elsewhere, predict with it
 # make test   lint, types, unit tests, build tests
+# make generate   write the JSON schema and docs/reference.md anew, after a change of the declaration
 #
-# Both need Python 3.11 or newer (with venv), g++ and make, and install the rest into build/ and
+# All need Python 3.11 or newer (with venv), g++ and make, and install the rest into build/ and
 # .venv/. To use another interpreter: make test PYTHON=python3.12
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ PIP    := -m pip --disable-pip-version-check --quiet
 DEMO := build/demo
 VENV := .venv
 
-.PHONY: demo test venv lint clean
+.PHONY: demo test venv lint generate clean
 
 demo:
 	rm -rf $(DEMO)
@@ -37,6 +38,10 @@ lint:
 	$(VENV)/bin/mypy
 	$(VENV)/bin/mypy tests/unit
 	$(VENV)/bin/mypy tests/build
+
+generate:
+	test -x $(VENV)/bin/python || $(MAKE) venv
+	$(VENV)/bin/python -m aotbuild.config.generate
 
 # The tests run against the installed wheel, not the source tree.
 venv:

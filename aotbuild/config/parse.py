@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
+import re
 import types
 import typing
-from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeGuard, TypeVar
 
+from aotbuild.config.keys import bare, keys_of, mark, rules
+from aotbuild.config.messages import choose_from, did_you_mean, joined, listed, located
+from aotbuild.config.misplaced import likely_place
+from aotbuild.config.rules import Pattern, Rule
 from aotbuild.config.schema import ConstantInput, Dim, TensorInput
 from aotbuild.errors import ConfigError
+
+__all__ = ["did_you_mean", "listed", "located", "parse_table"]
 
 T = TypeVar("T")
 
@@ -24,21 +30,8 @@ _TYPE_NAMES = {
 }
 
 
-def located(path: str) -> str:
-    """The place of a key, as errors show it."""
-    return f"pyproject.toml: {path}"
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """``did you mean "..."?`` for a likely typo, else an empty string."""
-    folded = {name.lower(): name for name in known}
-    close = difflib.get_close_matches(word.lower(), list(folded), n=1, cutoff=0.6)
-    return f'did you mean "{folded[close[0]]}"?' if close else ""
-
-
-def listed(names: Iterable[str]) -> str:
-    """Names as a readable enumeration."""
-    return ", ".join(names)
+_EXAMPLES = {"source": '"digits.network:Net"', "shape": '["batch", 3, 224, 224]'}
+"""What can be pasted for keys that have to be there."""
 
 
 def parse_table(cls: type[T], table: object, path: str) -> T:
@@ -50,82 +43,141 @@ def parse_table(cls: type[T], table: object, path: str) -> T:
         path: Dotted path of the table, for errors.
 
     Raises:
-        ConfigError: A key is unknown or missing, or a value has the wrong type.
+        ConfigError: A key is unknown or missing, or a value has the wrong type or breaks a rule.
     """
     if not isinstance(table, Mapping):
         raise _wrong_type(table, "a table", path)
-    hints = typing.get_type_hints(cls, include_extras=True)
-    fields = {f.name.replace("_", "-"): f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    for key in table:
-        if key not in fields:
-            hint = did_you_mean(key, fields)
+    known = keys_of(cls)
+    for key, value in table.items():
+        if key not in known:
+            hint = did_you_mean(key, known)
             raise ConfigError(
                 f'unknown key "{key}"',
-                where=located(f"{path}.{key}"),
-                fix=f"{hint} " * bool(hint) + f"known keys here: {listed(sorted(fields))}",
+                where=located(joined(path, key)),
+                fix=likely_place(key, value, cls, path)
+                or f"{hint}\n" * bool(hint) + f"known keys here: {listed(sorted(known))}",
             )
     values: dict[str, Any] = {}
-    for key, spec in fields.items():
+    for key, spec in known.items():
+        place = joined(path, key)
         if key in table:
-            values[spec.name] = _parse_value(hints[spec.name], table[key], f"{path}.{key}")
-        elif spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING:
+            values[spec.name] = _parse_value(spec.hint, table[key], place)
+        elif not spec.optional:
             raise ConfigError(
                 f'"{key}" is missing',
                 where=located(path),
-                fix=f"add {key} = ... to [{path}]",
+                fix=f"add to [{path}]:\n{key} = {_EXAMPLES.get(key, '...')}",
             )
+        else:
+            _check_rules(spec.hint, spec.default, place)
     return cls(**values)
 
 
 def _parse_value(hint: Any, value: object, path: str) -> Any:
+    if mark(hint):
+        return _SPECIAL[mark(hint)](value, path)
+    found = _parse_bare(bare(hint), value, path)
+    _check_rules(hint, found, path)
+    return found
+
+
+def _parse_bare(hint: Any, value: object, path: str) -> Any:
     origin = typing.get_origin(hint)
     args = typing.get_args(hint)
     if hint is Any:
         return value
-    if origin is typing.Annotated:
-        return _SPECIAL[args[1]](value, path)
     if origin is typing.Literal:
         return _parse_choice(args, value, path)
     if origin in {types.UnionType, typing.Union}:
         return _parse_union([arg for arg in args if arg is not type(None)], value, path)
-    if origin in {list, dict}:
-        return _parse_many(origin, args[-1], value, path)
-    if dataclasses.is_dataclass(hint):
-        return parse_table(hint, value, path)  # type: ignore[arg-type]
+    if origin is list:
+        return _parse_array(args[0], value, path)
+    if origin is dict:
+        return _parse_entries(args[0], args[1], value, path)
+    if _is_table(hint):
+        return parse_table(hint, value, path)
     if not _is_a(value, hint):
         raise _wrong_type(value, _TYPE_NAMES[hint], path)
     return float(value) if hint is float else value  # type: ignore[arg-type]
 
 
-def _parse_many(kind: type, hint: Any, value: object, path: str) -> Any:
-    if not isinstance(value, kind):
-        raise _wrong_type(value, _TYPE_NAMES[kind], path)
-    if isinstance(value, dict):
-        return {key: _parse_value(hint, item, f"{path}.{key}") for key, item in value.items()}
-    assert isinstance(value, list)  # noqa: S101
+def _check_rules(hint: Any, value: object, path: str) -> None:
+    for rule in rules(hint):
+        if not rule.holds(value):
+            raise _broken(rule, value, path)
+
+
+def _parse_array(hint: Any, value: object, path: str) -> list[Any]:
+    if not isinstance(value, list):
+        lone = not isinstance(value, dict)
+        fix = f"write an array: [{_toml(value)}]" if lone else "write an array"
+        raise _wrong_type(value, "an array", path, fix)
     return [_parse_value(hint, item, f"{path}[{i}]") for i, item in enumerate(value)]
 
 
-def _parse_choice(choices: tuple[str, ...], value: object, path: str) -> Any:
-    if value not in choices:
-        hint = did_you_mean(str(value), choices)
+def _parse_entries(names: Any, hint: Any, value: object, path: str) -> dict[str, Any]:
+    """A table whose keys are names that the user chose."""
+    if not isinstance(value, dict):
+        raise _wrong_type(value, "a table", path)
+    found = {}
+    for name, item in value.items():
+        place = joined(path, name)
+        _check_named(names, hint, name, item, path)
+        _check_rules(names, name, place)
+        found[name] = _parse_value(hint, item, place)
+    return found
+
+
+_ENTRIES: dict[str, tuple[type, ...]] = {"dim": (Dim,), "input": (TensorInput, ConstantInput)}
+
+
+def _check_named(names: Any, hint: Any, key: str, value: object, path: str) -> None:
+    """Refuse the keys of an entry where the entry itself belongs: its name was forgotten."""
+    noun = next((rule.noun for rule in rules(names) if isinstance(rule, Pattern)), "")
+    tables: tuple[Any, ...] = _ENTRIES.get(mark(hint), (hint,))
+    known = any(key in keys_of(cls) for cls in tables if _is_table(cls))
+    if noun and known and not _may_be_entry(value):
         raise ConfigError(
-            f"{value!r} is not a choice",
+            f"the name of the {noun} is missing",
+            where=located(joined(path, key)),
+            why=f'"{key}" is a key of each {noun}',
+            fix=f"write it as {path.rpartition('.')[2]}.<name>.{key}, with the name of the {noun}",
+        )
+
+
+def _is_table(hint: Any) -> TypeGuard[type]:
+    return isinstance(hint, type) and dataclasses.is_dataclass(hint)
+
+
+def _may_be_entry(value: object) -> bool:
+    return _may_be_input(value) or value == "auto"
+
+
+def _parse_choice(choices: tuple[str, ...], value: object, path: str) -> Any:
+    if not isinstance(value, str):
+        raise _wrong_type(value, "a string", path, f"choose from {listed(choices)}")
+    if value not in choices:
+        raise ConfigError(
+            f'"{value}" is not a choice',
             where=located(path),
-            fix=f"{hint} " * bool(hint) + f"choose from {listed(choices)}",
+            fix=choose_from(value, choices),
         )
     return value
 
 
-def _parse_union(members: list[Any], value: object, path: str) -> Any:
+def _parse_union(members: Sequence[Any], value: object, path: str) -> Any:
     if len(members) == 1:
         return _parse_value(members[0], value, path)
     for member in members:
-        if dataclasses.is_dataclass(member) and isinstance(value, Mapping):
-            return parse_table(member, value, path)  # type: ignore[arg-type]
-        if member in _TYPE_NAMES and _is_a(value, member):
-            return value
-    names = (_TYPE_NAMES.get(member, _TYPE_NAMES[dict]) for member in members)
+        kind = bare(member)
+        if (isinstance(value, Mapping) and _is_table(kind)) or (
+            kind in _TYPE_NAMES and _is_a(value, kind)
+        ):
+            return _parse_value(member, value, path)
+    kinds = [bare(member) for member in members]
+    if float in kinds:
+        kinds = [kind for kind in kinds if kind is not int]
+    names = (_TYPE_NAMES.get(kind, _TYPE_NAMES[dict]) for kind in kinds)
     raise _wrong_type(value, " or ".join(names), path)
 
 
@@ -142,6 +194,7 @@ def _parse_dim(value: object, path: str) -> Dim:
         raise ConfigError(
             f"the dimension is a number: {value}",
             where=located(path),
+            why="a dimension is dynamic: it has a range",
             fix=f"write {{ min = 1, max = {value} }}; "
             f"for a fixed size write {value} in the shapes instead of the name",
         )
@@ -156,23 +209,60 @@ def _parse_input(value: object, path: str) -> Any:
     if isinstance(value, list):
         return [_parse_input(item, f"{path}[{i}]") for i, item in enumerate(value)]
     if not isinstance(value, dict):
-        raise _wrong_type(value, "a table", path)
-    if "value" in value or "none" in value:
-        constant = parse_table(ConstantInput, value, path)
-        if constant.none == (constant.value is not None):
-            raise ConfigError(
-                "a constant has either a value or none = true",
-                where=located(path),
-                fix="write { value = ... } or { none = true }",
-            )
-        return constant
-    nested = value and all(_may_be_input(item) for item in value.values())
-    if "shape" in value or not nested:
+        raise _wrong_type(
+            value,
+            "a table",
+            path,
+            f"write {{ value = {_toml(value)} }} for a constant, "
+            'or { shape = [...], dtype = "..." } for a tensor',
+        )
+    # A table under one of the telling keys is an input that has this name.
+    telling = {key for key in _TELLING if not isinstance(value.get(key, {}), dict)}
+    if telling & {"value", "none"}:
+        return _parse_constant(value, path)
+    if telling or not value or not all(_may_be_input(item) for item in value.values()):
         return parse_table(TensorInput, value, path)
-    return {key: _parse_input(item, f"{path}.{key}") for key, item in value.items()}
+    return {key: _parse_input(item, joined(path, key)) for key, item in value.items()}
 
 
-_SPECIAL = {"input": _parse_input, "dim": _parse_dim}
+_TELLING = ("shape", "value", "none")
+"""Keys that tell a tensor or a constant from a table of inputs by name."""
+
+
+def _parse_constant(value: dict[str, object], path: str) -> ConstantInput:
+    constant = parse_table(ConstantInput, value, path)
+    if constant.none == (constant.value is not None):
+        raise ConfigError(
+            "a constant has either a value or none = true",
+            where=located(path),
+            fix="write { value = ... } or { none = true }",
+        )
+    if constant.value != constant.value:
+        raise ConfigError(
+            "a constant cannot be nan",
+            where=located(joined(path, "value")),
+            why="nan equals nothing, so that no argument would ever be the constant",
+            fix='declare the parameter as a tensor, { shape = [], dtype = "float64" }',
+        )
+    return constant
+
+
+def _parse_plain(value: object, path: str) -> Any:
+    """Whatever TOML and JSON both have: specifications of steps are written in JSON."""
+    if isinstance(value, dict):
+        return {key: _parse_plain(item, joined(path, key)) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_parse_plain(item, f"{path}[{i}]") for i, item in enumerate(value)]
+    if not isinstance(value, str | int | float):
+        raise ConfigError(
+            f"dates and times cannot be passed on: {value}",
+            where=located(path),
+            fix=f'write it in quotes, "{value}", and let the source read it',
+        )
+    return value
+
+
+_SPECIAL = {"input": _parse_input, "dim": _parse_dim, "plain": _parse_plain}
 """How values are read for which a type says too little, by the mark in their annotation."""
 
 
@@ -189,10 +279,46 @@ def _is_a(value: object, kind: Any) -> bool:
     return isinstance(value, (int, float)) if kind is float else isinstance(value, kind)
 
 
-def _wrong_type(value: object, expected: str, path: str) -> ConfigError:
+def _broken(rule: Rule, value: object, path: str) -> ConfigError:
+    key = path.rpartition(".")[2]
+    return ConfigError(
+        rule.what.format(value=value, key=key),
+        where=located(path),
+        why=rule.why,
+        fix=rule.way_out(value),
+    )
+
+
+def _wrong_type(value: object, expected: str, path: str, fix: str = "") -> ConfigError:
     kind = "true or false" if isinstance(value, bool) else _TYPE_NAMES.get(type(value), "")
     return ConfigError(
-        f"expected {expected}, found {kind or type(value).__name__}: {value!r}",
+        f"expected {expected}, found {kind or 'a date or time'}: {_toml(value)}",
         where=located(path),
-        fix=f"write {expected}",
+        fix=fix or _rewritten(value, expected, path),
     )
+
+
+def _rewritten(value: object, expected: str, path: str) -> str:
+    """What to write in place of a value of another type."""
+    if expected == _TYPE_NAMES[dict] and "[" not in path:
+        return f"write a table, [{path}]"
+    if expected == _TYPE_NAMES[int] and isinstance(value, float) and value.is_integer():
+        return f"write {int(value)}"
+    number = r"[+-]?[0-9]+" if expected == _TYPE_NAMES[int] else r"[+-]?[0-9]+([.][0-9]+)?"
+    numeric = {_TYPE_NAMES[int], _TYPE_NAMES[float]}
+    if expected in numeric and isinstance(value, str) and re.fullmatch(number, value):
+        return f"write {value}, without quotes"
+    return f"write {expected}"
+
+
+def _toml(value: object) -> str:
+    """A value as TOML writes it, nearly."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return f'"{value}"'
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml, value))}]"
+    if isinstance(value, dict):
+        return f"{{ {', '.join(f'{key} = {_toml(item)}' for key, item in value.items())} }}"
+    return str(value)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from aotbuild.config.check import check_config
+from aotbuild.config.messages import located
 from aotbuild.config.parse import parse_table
 from aotbuild.config.resolve import (
     calls,
@@ -19,6 +20,7 @@ from aotbuild.config.resolve import (
     wanted_profile,
 )
 from aotbuild.config.schema import Config, Model
+from aotbuild.config.values import PACKAGE
 from aotbuild.errors import ConfigError
 
 
@@ -59,8 +61,7 @@ class Project:
     @property
     def skbuild(self) -> dict[str, Any]:
         """The project's ``[tool.scikit-build]``."""
-        table = self.pyproject["tool"].get("scikit-build", {})
-        return table if isinstance(table, dict) else {}
+        return _table(self.pyproject, "tool", "scikit-build")
 
 
 def read_pyproject(root: Path) -> dict[str, Any]:
@@ -70,8 +71,13 @@ def read_pyproject(root: Path) -> dict[str, Any]:
             return tomllib.load(file)
     except FileNotFoundError:
         return {}
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError("pyproject.toml is not valid TOML", why=str(error)) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            "pyproject.toml is not valid TOML",
+            where="pyproject.toml",
+            why=str(error),
+            fix="correct that place; names with spaces or dots, and texts, stand in quotes",
+        ) from error
 
 
 def load_project(root: Path) -> Project | None:
@@ -85,10 +91,10 @@ def load_project(root: Path) -> Project | None:
     """
     root = root.resolve()
     pyproject = read_pyproject(root)
-    if "aotbuild" not in pyproject.get("tool", {}):
+    if "aotbuild" not in _table(pyproject, "tool"):
         return None
     config = parse_table(Config, pyproject["tool"]["aotbuild"], "tool.aotbuild")
-    package = config.package or f"{_import_name(pyproject)}.models"
+    package = config.package or _default_package(pyproject)
     import_paths = _import_paths(root, pyproject)
     check_config(config, package, root, import_paths)
     return Project(
@@ -101,21 +107,37 @@ def load_project(root: Path) -> Project | None:
     )
 
 
-def _import_name(pyproject: dict[str, Any]) -> str:
-    return re.sub(r"[-.]+", "_", str(pyproject.get("project", {}).get("name", "")))
+def _default_package(pyproject: dict[str, Any]) -> str:
+    name = _table(pyproject, "project").get("name", "")
+    package = re.sub(r"[-.]+", "_", str(name)) + ".models"
+    if not PACKAGE.holds(package):
+        raise ConfigError(
+            "the package of the compiled models has no name",
+            where=located("tool.aotbuild.package"),
+            why=f'the default follows project.name, and "{package}" cannot be imported',
+            fix='add to [tool.aotbuild]: package = "digits.models"',
+        )
+    return package
 
 
 def _import_paths(root: Path, pyproject: dict[str, Any]) -> tuple[Path, ...]:
     """Where the project's packages are, by scikit-build-core's rules for ``wheel.packages``."""
-    skbuild = pyproject["tool"].get("scikit-build", {})
-    packages = skbuild.get("wheel", {}).get("packages") if isinstance(skbuild, dict) else None
+    packages = _table(pyproject, "tool", "scikit-build", "wheel").get("packages")
     if isinstance(packages, dict):
         # A nested target ("a/b" = "elsewhere/b") has no sys.path entry of its own.
         sources = [source for target, source in packages.items() if "/" not in target.strip("/")]
     elif isinstance(packages, list):
-        sources = [str(source) for source in packages]
+        sources = packages
     else:
         sources = []
-    candidates = [(root / source).parent for source in sources]
+    candidates = [(root / str(source)).parent for source in sources]
     candidates += [root / "src", root / "python", root]
     return tuple(dict.fromkeys(path for path in candidates if path.is_dir()))
+
+
+def _table(pyproject: dict[str, Any], *keys: str) -> dict[str, Any]:
+    """A table of others in pyproject.toml; empty when it is missing, or is none."""
+    table: Any = pyproject
+    for key in keys:
+        table = table.get(key) if isinstance(table, dict) else None
+    return table if isinstance(table, dict) else {}

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from aotbuild.config.inputs import named_dims
+from aotbuild.config.messages import joined
 from aotbuild.config.schema import (
     FORWARD,
     Call,
@@ -18,6 +19,7 @@ from aotbuild.config.schema import (
     TargetSettings,
     Verify,
 )
+from aotbuild.config.values import EXAMPLE_SUFFIXES, LIBRARY_SUFFIXES, PROGRAM_SUFFIXES
 
 PROFILE_VARIABLE = "AOTBUILD_PROFILE"
 DEFAULT_PROFILE = "release"
@@ -51,7 +53,8 @@ def resolved(config: Config, profile: str) -> dict[str, Model]:
     """The models with every setting in place.
 
     A setting of the profile is taken before one of the model, and that before one of
-    ``[tool.aotbuild]``; tables are merged key by key.
+    ``[tool.aotbuild]``; tables are merged key by key. What changes the numbers in a module is not
+    for saved programs, which have no module any more.
     """
     built_in = PROFILES.get(profile, Settings())
     chosen = Settings(**_over(built_in, config.profiles.get(profile, Settings())))
@@ -59,7 +62,10 @@ def resolved(config: Config, profile: str) -> dict[str, Model]:
     models = {}
     for name, model in config.models.items():
         own = Settings(**_over(defaults, model))
-        models[name] = dataclasses.replace(model, **_over(own, chosen))
+        found = dataclasses.replace(model, **_over(own, chosen))
+        if is_program(model.source):
+            found = dataclasses.replace(found, dtype=None, quantize=None)
+        models[name] = found
     return models
 
 
@@ -91,23 +97,23 @@ def visible_dims(model: Model, method: Method) -> dict[str, Any]:
 
 def call_path(model: str, method: str) -> str:
     """Dotted path of the table that declares how a method is called."""
-    path = f"tool.aotbuild.models.{model}"
-    return path if method == FORWARD else f"{path}.methods.{method}"
+    path = joined("tool.aotbuild.models", model)
+    return path if method == FORWARD else joined(f"{path}.methods", method)
 
 
 def is_program(source: str) -> bool:
     """Whether a source is a program saved by torch.export.save, and not Python."""
-    return source.endswith(".pt2")
+    return source.endswith(PROGRAM_SUFFIXES)
 
 
 def is_example_file(example: str) -> bool:
     """Whether example data is a file, and not a function."""
-    return example.endswith((".safetensors", ".npz"))
+    return example.endswith(EXAMPLE_SUFFIXES)
 
 
 def is_library_file(library: str) -> bool:
     """Whether a library of operators is a file, and not a module."""
-    return library.endswith((".so", ".dylib", ".dll"))
+    return library.endswith(LIBRARY_SUFFIXES)
 
 
 def flat_options(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -150,7 +156,7 @@ def _merged_target(lower: TargetSettings, upper: TargetSettings) -> TargetSettin
 def _merged_verify(lower: Verify | str | None, upper: Verify | str | None) -> Verify | str | None:
     if isinstance(lower, Verify) and isinstance(upper, Verify):
         return Verify(rtol=_first(upper.rtol, lower.rtol), atol=_first(upper.atol, lower.atol))
-    return _first(upper, lower)
+    return lower if upper is None else upper
 
 
 def _first(upper: Any, lower: Any) -> Any:

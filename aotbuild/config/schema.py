@@ -1,51 +1,78 @@
 """What can be written under ``[tool.aotbuild]``: one dataclass per table.
 
-The docstring under each attribute is its documentation: the validator, the JSON schema and the
-reference in docs/ are made of it. A key in TOML is the attribute's name with dashes for underscores.
+The docstring under each attribute is its documentation: the JSON schema and the reference in docs/
+are made of it (``make generate``). A key in TOML is the attribute's name with dashes for
+underscores. ``values`` has the rules of single values; ``"input"`` and ``"dim"`` mark those that
+can be written in more than one way.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
-DTYPES = (
-    "float32",
-    "float64",
-    "float16",
-    "bfloat16",
-    "int64",
-    "int32",
-    "int16",
-    "int8",
-    "uint8",
-    "bool",
-    "complex64",
-    "complex128",
+from aotbuild.config.rules import NotEmpty, Unique
+from aotbuild.config.values import (
+    DEVICES,
+    DTYPES,
+    FORWARD,
+    PACKAGE,
+    Bound,
+    CheckFunction,
+    Device,
+    DimName,
+    Dtype,
+    DynamicShapes,
+    Example,
+    ExampleSize,
+    File,
+    InputName,
+    Largest,
+    MethodName,
+    ModelName,
+    Multiple,
+    OpLibrary,
+    Plain,
+    ProfileName,
+    ShapeSize,
+    Smallest,
+    Source,
+    TargetName,
+    Tolerance,
 )
-"""Names of torch's dtypes that an input can have."""
 
-DEVICES = ("cpu",)
-"""Device types that a model can be compiled for."""
-
-FORWARD = "forward"
-"""The method that a model without ``methods`` is called by."""
+__all__ = [
+    "DEVICES",
+    "DTYPES",
+    "FORWARD",
+    "Call",
+    "Config",
+    "ConstantInput",
+    "Dim",
+    "Input",
+    "Method",
+    "Model",
+    "Settings",
+    "TargetSettings",
+    "TensorInput",
+    "Verify",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dim:
     """A dynamic dimension, named in the shapes of a model's inputs."""
 
-    min: int = 1
+    min: Smallest = 1
     """Smallest size that the compiled model accepts."""
 
-    max: int | None = None
+    max: Largest | None = None
     """Largest size that the compiled model accepts; without it there is no upper limit."""
 
-    multiple_of: int = 1
+    multiple_of: Multiple = 1
     """Every size is a multiple of this number."""
 
-    example: int | None = None
+    example: ExampleSize | None = None
     """Size in the example input that the model is traced with; chosen when left out."""
 
     auto: bool = False
@@ -57,17 +84,17 @@ class Dim:
 class TensorInput:
     """A tensor that ``forward()`` takes."""
 
-    shape: list[int | str]
+    shape: list[ShapeSize]
     """Size of each dimension: a number, the name of a dynamic dimension of ``dims``, or a size
     derived from one, such as ``"2*batch"`` or ``"seq+1"``."""
 
-    dtype: str | None = None
+    dtype: Dtype | None = None
     """Name of the torch dtype; the model's own ``dtype``, or float32, when left out."""
 
-    min: float | None = None
+    min: Bound | None = None
     """Smallest value in example data; 0 for integers."""
 
-    max: float | None = None
+    max: Bound | None = None
     """Largest value in example data; 1 for integers, so that it is an index of any table."""
 
     values: Literal["uniform", "normal", "integers"] | None = None
@@ -97,34 +124,45 @@ class Verify:
     An element passes when ``abs(compiled - eager) <= atol + rtol * abs(eager)``.
     """
 
-    rtol: float | None = None
+    rtol: Tolerance | None = None
     """Relative tolerance; the default follows the dtype (1e-4 for float32)."""
 
-    atol: float | None = None
+    atol: Tolerance | None = None
     """Absolute tolerance; the default follows the dtype and the largest eager value."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TargetSettings:
-    """What differs for one device or target, ``targets.<name>``."""
+    """What differs for one device or target."""
 
-    inductor: dict[str, Any] = field(default_factory=dict)
+    inductor: dict[str, Plain] = field(default_factory=dict)
     """Options of torch's Inductor, over those of the model."""
 
-    verify: Verify | str | None = None
-    """In place of the model's ``verify``."""
+    verify: Verify | CheckFunction | None = None
+    """Tolerances over those of the model's ``verify``, or a check function in its place."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How models are built. Written in ``[tool.aotbuild]`` for all models, in a model's own table
-    for that one, and in ``[tool.aotbuild.profiles.<name>]`` for builds with that profile."""
+    """How models are built.
 
-    devices: list[str] | None = None
+    Written in ``[tool.aotbuild]`` for all models, in a model's own table for that one, and in
+    ``[tool.aotbuild.profiles.<name>]`` for builds with that profile.
+    """
+
+    devices: (
+        Annotated[
+            list[Device],
+            NotEmpty(what="no device is listed", fix='write devices = ["cpu"]'),
+            Unique(what="a device is listed twice", fix="remove one"),
+        ]
+        | None
+    ) = None
     """Device types to compile for; ``["cpu"]`` when left out."""
 
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
-    """Cast the module and its floating-point inputs to this dtype."""
+    """Cast the module and its floating-point inputs to this dtype; a saved program keeps its
+    own."""
 
     quantize: (
         Literal["int8-weight-only", "int4-weight-only", "int8-dynamic-activation-int8-weight"]
@@ -132,17 +170,20 @@ class Settings:
     ) = None
     """Quantise the linear layers by this recipe of torchao, which the build environment needs."""
 
-    verify: Verify | str | None = None
+    verify: Verify | CheckFunction | None = None
     """Tolerances of the comparison with the eager model, or ``"module:function"``: it is given the
     eager and the compiled result, and returns False or a sentence, or raises, to refuse them."""
 
-    inductor: dict[str, Any] = field(default_factory=dict)
+    inductor: dict[str, Plain] = field(default_factory=dict)
     """Options of torch's Inductor by their own names, such as ``{ max_autotune = true }``."""
 
-    targets: dict[str, TargetSettings] = field(default_factory=dict)
+    targets: dict[TargetName, TargetSettings] = field(default_factory=dict)
     """Settings for a device (``cpu``) or a target (``cpu-x86-64-v3``) over those above."""
 
-    op_libraries: list[str] | None = None
+    op_libraries: (
+        Annotated[list[OpLibrary], Unique(what="a library is listed twice", fix="remove one")]
+        | None
+    ) = None
     """Libraries of custom operators: importable modules, or shared libraries in the project, which
     are packaged. Loaded before the model, in the build and at run time."""
 
@@ -151,60 +192,66 @@ class Settings:
 class Call:
     """How a model or one of its methods is called."""
 
-    inputs: dict[str, Annotated[Input, "input"]] = field(default_factory=dict)
+    inputs: dict[InputName, Annotated[Input, "input"]] = field(default_factory=dict)
     """What the method takes, by the names of its parameters: a tensor (``shape``), a constant
     (``value``), an array of these, or a table of these by name. ``*args`` is an array and
     ``**kwargs`` a table."""
 
-    dims: dict[str, Annotated[Dim, "dim"]] = field(default_factory=dict)
+    dims: dict[DimName, Annotated[Dim, "dim"]] = field(default_factory=dict)
     """The dynamic dimensions named in the shapes; the same name means the same size. Methods see
     those of their model."""
 
-    example: str | None = None
+    example: Example | None = None
     """Example data: a file (``.safetensors`` or ``.npz``) with tensors by the names of the
     parameters, or ``"module:function"``, which returns ``(args, kwargs)``."""
 
-    dynamic_shapes: str | None = None
+    dynamic_shapes: DynamicShapes | None = None
     """``"module:attribute"``: dynamic shapes in torch.export's own notation, or a function that
     returns them; in place of ``dims``."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Method(Call):
-    """A method of a model, ``[tool.aotbuild.models.<name>.methods.<method>]``."""
+    """A method of a model that is compiled beside ``forward()`` or in its place."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Model(Call, Settings):
-    """A model to compile, ``[tool.aotbuild.models.<name>]``."""
+    """A model to compile."""
 
-    source: str
+    source: Source
     """``"module:attribute"``: an nn.Module class, a factory that returns one, an instance, or a
     plain function of tensors; or a program saved by torch.export.save, ``"net.pt2"``."""
 
-    args: list[Any] = field(default_factory=list)
+    args: list[Plain] = field(default_factory=list)
     """Positional arguments for the class or factory."""
 
-    kwargs: dict[str, Any] = field(default_factory=dict)
+    kwargs: dict[str, Plain] = field(default_factory=dict)
     """Keyword arguments for the class or factory."""
 
-    weights: str | None = None
+    weights: File | None = None
     """File with the state dict (safetensors, or written by torch.save), relative to the project."""
 
-    methods: dict[str, Method] = field(default_factory=dict)
+    methods: dict[MethodName, Method] = field(default_factory=dict)
     """Methods to compile beside ``forward()`` or in its place; they share the model's weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(Settings):
-    """``[tool.aotbuild]``."""
+    """PyTorch models that are compiled into the wheel."""
 
-    package: str | None = None
+    package: Annotated[str, PACKAGE] | None = None
     """Import package of the compiled models; ``"<project>.models"`` when left out."""
 
-    models: dict[str, Model] = field(default_factory=dict)
+    models: Annotated[
+        dict[ModelName, Model],
+        NotEmpty(
+            what="no models are declared",
+            fix='add a table for each model:\n[tool.aotbuild.models.net]\nsource = "module:Class"',
+        ),
+    ] = field(default_factory=dict)
     """The models, by the names under which the package offers them."""
 
-    profiles: dict[str, Settings] = field(default_factory=dict)
+    profiles: dict[ProfileName, Settings] = field(default_factory=dict)
     """Settings over those of the models, for builds with ``AOTBUILD_PROFILE=<name>``. ``debug``
     compiles without optimisation and with checks in the code; ``release`` is the default."""

@@ -5,11 +5,22 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_NAME = r"[^\W\d]\w*"
-_DERIVED = re.compile(
-    rf"(?:(?P<before>\d+)\s*\*\s*)?(?P<dim>{_NAME})(?:\s*\*\s*(?P<behind>\d+))?"
-    r"(?:\s*(?P<sign>[+-])\s*(?P<offset>\d+))?"
+from aotbuild.config.rules import NAME, NO_KEYWORD, Pattern
+
+_DERIVED = (
+    rf"{NO_KEYWORD}(?!.*\*.*\*)\s*"  # one factor: before the name or behind it
+    rf"(?:(?P<before>[1-9][0-9]*)\s*\*\s*)?(?P<dim>{NAME})(?:\s*\*\s*(?P<behind>[1-9][0-9]*))?"
+    r"(?:\s*(?P<sign>[+-])\s*(?P<offset>[0-9]+))?\s*"
 )
+
+SIZE = Pattern(
+    what='"{value}" is not a size',
+    why="a size is a dimension times a number, plus or minus a number",
+    fix='write a number, the name of a dimension ("batch"), or a size derived from one: '
+    '"2*batch", "seq+1" (declare the smaller one of two)',
+    regex=_DERIVED,
+)
+"""What a text in a shape looks like."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +42,9 @@ class Size:
 
 def parse_size(text: str) -> Size | None:
     """Read a size such as ``batch``, ``2*batch`` or ``seq + 1``; None for anything else."""
-    found = _DERIVED.fullmatch(text.strip())
-    if found is None or (found["before"] and found["behind"]):
+    found = re.fullmatch(_DERIVED, text)
+    if found is None or not SIZE.holds(text):
         return None
     factor = int(found["before"] or found["behind"] or 1)
     offset = int(f"{found['sign'] or '+'}{found['offset'] or 0}")
-    return Size(found["dim"], factor, offset) if factor else None
+    return Size(found["dim"], factor, offset)

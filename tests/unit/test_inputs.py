@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import torch
 
-from aotbuild.build.examples import example_inputs
+from aotbuild.build.samples import Leaf
 from aotbuild.build.spec import as_table
 from aotbuild.config.inputs import map_tensors, tensor_leaves
 from aotbuild.config.parse import parse_table
-from aotbuild.config.schema import ConstantInput, Model, TensorInput
+from aotbuild.config.schema import ConstantInput, Model
 from aotbuild.errors import ConfigError
 
 TENSOR = {"shape": ["batch", 3]}
@@ -27,8 +27,8 @@ def test_arrays_and_tables_nest() -> None:
         label for name, tree in model.inputs.items() for label, _ in tensor_leaves(tree, name)
     ]
     assert labels == ["state[0]", 'state[1]["k"]', 'state[1]["v"][0]', "x"]
-    value = map_tensors(model.inputs["state"], lambda spec: spec.dtype)
-    assert value == ("float32", {"k": "float32", "v": ("float32",)})
+    value = map_tensors(model.inputs["state"], lambda spec: spec.shape)
+    assert value == (["batch", 3], {"k": ["batch", 3], "v": (["batch", 3],)})
 
 
 @pytest.mark.parametrize("value", [True, False, 3, -1, 1.5, "mode"])
@@ -48,6 +48,12 @@ def test_none_is_a_constant() -> None:
 def test_a_table_of_inputs_may_have_any_names() -> None:
     tree = parse({"batch": {"user id": TENSOR, "min": TENSOR}}).inputs["batch"]
     assert [label for label, _ in tensor_leaves(tree, "b")] == ['b["user id"]', 'b["min"]']
+
+
+@pytest.mark.parametrize("key", ["shape", "value", "none"])
+def test_a_telling_key_is_a_name_where_it_holds_a_table(key: str) -> None:
+    tree = parse({"cache": {"key": TENSOR, key: TENSOR}}).inputs["cache"]
+    assert [label for label, _ in tensor_leaves(tree, "c")] == ['c["key"]', f'c["{key}"]']
 
 
 def test_a_tree_survives_the_specification_file() -> None:
@@ -80,10 +86,8 @@ def test_a_wrong_tree_is_told_with_its_place(inputs: dict[str, Any], path: str, 
 
 
 def drawn(**spec: Any) -> torch.Tensor:
-    model = Model(source="a:B", inputs={"x": TensorInput(shape=[4000], **spec)})
-    value = example_inputs(model, {}, torch.device("cpu"))["x"]
-    assert isinstance(value, torch.Tensor)
-    return value
+    leaf = Leaf(**{"dtype": "float32", **spec})
+    return leaf.sample([4000], torch.Generator().manual_seed(0))
 
 
 def test_integers_stay_in_the_declared_range() -> None:

@@ -1,0 +1,167 @@
+"""Checks of how a model is called: inputs, example data and dynamic shapes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from aotbuild.config.check_files import check_file
+from aotbuild.config.inputs import named_dims, tensor_leaves
+from aotbuild.config.messages import did_you_mean, joined, located
+from aotbuild.config.resolve import is_example_file
+from aotbuild.config.schema import Call, Dim, Input, TensorInput
+from aotbuild.config.sizes import parse_size
+from aotbuild.errors import ConfigError
+
+
+def check_call(call: Call, method: str, path: str, root: Path) -> None:
+    """Check a method of a model.
+
+    Args:
+        call: Its declaration, with all dimensions that it sees.
+        method: Its name.
+        path: Dotted path of its table.
+        root: Directory of the project.
+    """
+    by_function = call.example is not None and not is_example_file(call.example)
+    if call.example is not None and not by_function:
+        check_file(call.example, "example", f"{path}.example", root)
+    if by_function and call.inputs:
+        raise ConfigError(
+            "both inputs and an example function say what the model takes",
+            where=located(f"{path}.example"),
+            fix="remove one of them",
+        )
+    if call.dynamic_shapes is not None and (call.dims or named_dims(call)):
+        raise ConfigError(
+            "both dims and dynamic-shapes say which dimensions are dynamic",
+            where=located(f"{path}.dynamic-shapes"),
+            fix="remove one of them; with dynamic-shapes, shapes hold numbers only",
+        )
+    if call.inputs:
+        _check_inputs(call, path)
+    elif call.example is None:
+        raise ConfigError(
+            "no inputs are declared",
+            where=located(f"{path}.inputs"),
+            fix=f"add one entry for each parameter of {method}() to [{path}.inputs], such as\n"
+            'image = { shape = ["batch", 3, 224, 224], dtype = "float32" }',
+        )
+
+
+def _check_inputs(call: Call, path: str) -> None:
+    for name, tree in call.inputs.items():
+        _check_tree(tree, _Place(joined(f"{path}.inputs", name), call.dims, f"{path}.dims"))
+    if not any(True for tree in call.inputs.values() for _ in tensor_leaves(tree, "")):
+        raise ConfigError(
+            "no input is a tensor",
+            where=located(f"{path}.inputs"),
+            why="the result of a model without tensors never changes",
+            fix='declare one: image = { shape = ["batch", 3, 224, 224] }',
+        )
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where an input is, and the dimensions that it sees."""
+
+    path: str
+    dims: Mapping[str, Dim]
+    dims_path: str
+
+
+def _check_tree(tree: Input, place: _Place) -> None:
+    if isinstance(tree, TensorInput):
+        _check_example_values(tree, place.path)
+        for i, size in enumerate(tree.shape):
+            if isinstance(size, str):
+                _check_size(size, f"{place.path}.shape[{i}]", place)
+    elif isinstance(tree, list):
+        for i, item in enumerate(tree):
+            _check_tree(item, _Place(f"{place.path}[{i}]", place.dims, place.dims_path))
+    elif isinstance(tree, dict):
+        for key, item in tree.items():
+            _check_tree(item, _Place(joined(place.path, key), place.dims, place.dims_path))
+
+
+def _check_size(text: str, path: str, place: _Place) -> None:
+    size = parse_size(text)
+    assert size is not None, "the parser let a text pass that is no size"  # noqa: S101
+    if size.dim not in place.dims:
+        hint = did_you_mean(size.dim, place.dims)
+        raise ConfigError(
+            f'the dimension "{size.dim}" is not declared',
+            where=located(path),
+            fix=f"{hint}\notherwise " * bool(hint)
+            + f"add to [{place.dims_path}]:\n{size.dim} = {{ min = 1, max = 64 }}",
+        )
+    dim = place.dims[size.dim]
+    if size.at(dim.min) < 0:
+        raise ConfigError(
+            f'the size "{text}" is negative for {size.dim} = {dim.min}',
+            where=located(path),
+            fix=f"raise min of {size.dim} to {-(size.offset // size.factor)}",
+        )
+    if dim.auto and (size.factor, size.offset) != (1, 0):
+        raise ConfigError(
+            f'"{text}" is derived from a dimension whose range is "auto"',
+            where=located(path),
+            why="torch.export derives sizes from dimensions with a declared range",
+            fix=f"declare the range: {size.dim} = {{ min = 1, max = 64 }}",
+        )
+
+
+def _check_example_values(spec: TensorInput, path: str) -> None:
+    """The bounds of drawn data fit each other and the dtype."""
+    lowest, highest = _range_of(spec.dtype or "float32")
+    whole = highest is not None
+    if whole and spec.values in {"uniform", "normal"}:
+        raise ConfigError(
+            f'{spec.dtype} data cannot be "{spec.values}"',
+            where=located(f"{path}.values"),
+            why="it holds whole numbers, which are drawn evenly between min and max",
+            fix="remove values",
+        )
+    for key, value in (("min", spec.min), ("max", spec.max)):
+        if value is None:
+            continue
+        if (whole or spec.values == "integers") and value != int(value):
+            raise ConfigError(
+                f"{key} of whole numbers is a fraction: {value:g}",
+                where=located(f"{path}.{key}"),
+                fix=f"write {key} = {round(value)}",
+            )
+        if highest is not None and not lowest <= value <= highest:
+            raise ConfigError(
+                f"{key} is outside the range of {spec.dtype}: {value:g}",
+                where=located(f"{path}.{key}"),
+                fix=f"choose a number from {lowest} to {highest}",
+            )
+    if spec.max is None:
+        return
+    if spec.min is not None and spec.min > spec.max:
+        raise ConfigError(
+            f"min is greater than max: {spec.min:g} > {spec.max:g}",
+            where=located(f"{path}.min"),
+            fix="swap them, or correct one",
+        )
+    if spec.min is None and spec.max < 0 and spec.values != "normal":
+        raise ConfigError(
+            f"max is negative, and there is no min: {spec.max:g}",
+            where=located(f"{path}.max"),
+            why="min is 0 when left out",
+            fix="add min",
+        )
+
+
+def _range_of(dtype: str) -> tuple[int, int | None]:
+    """The smallest and the largest whole number of a dtype, None for one that is not whole."""
+    if dtype == "bool":
+        return 0, 1
+    found = re.fullmatch(r"(u?)int(\d+)", dtype)
+    if found is None:
+        return 0, None
+    bits = int(found[2])
+    return (0, 2**bits - 1) if found[1] else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)

@@ -1,0 +1,33 @@
+"""Checks of the files that a declaration names."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+
+from aotbuild.config.messages import closest, located
+from aotbuild.errors import ConfigError
+
+
+def check_file(name: str, kind: str, path: str, root: Path) -> None:
+    """Check that a file is there.
+
+    Args:
+        name: Its path, relative to the project.
+        kind: What it holds.
+        path: Dotted path of the key that names it.
+        root: Directory of the project.
+    """
+    file = root / name
+    if file.is_file():
+        return
+    state = "is a directory" if file.is_dir() else "does not exist"
+    parent = file.parent
+    nearby = [p.name for p in parent.iterdir() if p.is_file()] if parent.is_dir() else []
+    likely = closest(file.name, nearby)
+    raise ConfigError(
+        f'the {kind} file "{name}" {state}',
+        where=located(path),
+        fix=f'did you mean "{PurePosixPath(name).with_name(likely)}"?'
+        if likely
+        else "put the file there, or correct the path (it is relative to pyproject.toml)",
+    )

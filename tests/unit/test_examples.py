@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-
 from aotbuild.build.examples import example_inputs, example_sizes, input_bytes, verification_sizes
+
 from aotbuild.config.schema import DTYPES, Dim, Model, TensorInput
 
 CPU = torch.device("cpu")

@@ -21,9 +21,9 @@ from aotbuild.build.spec import (
     read_spec,
     spec_text,
 )
-from aotbuild.target import default_target
 from aotbuild.config.schema import Dim, Model, TensorInput, Verify
 from aotbuild.errors import ConfigError
+from aotbuild.target import default_target
 
 TARGET = default_target("cpu").name
 MODEL = PYPROJECT[PYPROJECT.index("[tool.aotbuild.models.net]") :]

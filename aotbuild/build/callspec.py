@@ -32,6 +32,8 @@ class CallSpec:
     outputs: dict[str, Any]
     dims: dict[str, Dim]
     """The declared ranges."""
+    conditions: list[str]
+    """What else the program needs of its sizes, as Python expressions over the dimensions."""
     example: dict[str, int]
     """The size of each dimension that the program was traced with."""
     op_libraries: list[str]
@@ -50,6 +52,7 @@ class CallSpec:
             in_spec=table["in_spec"],
             outputs=table["outputs"],
             dims={name: Dim(**entry) for name, entry in table["dims"].items()},
+            conditions=table["conditions"],
             example=table["example"],
             op_libraries=table["op_libraries"],
         )

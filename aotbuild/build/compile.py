@@ -14,6 +14,7 @@ from aotbuild.build.callspec import CallSpec
 from aotbuild.build.export import MODULE
 from aotbuild.build.files import replacing, scratch, write_depfile
 from aotbuild.build.inductor import Compiled, compile_library
+from aotbuild.build.quantize import load_operators
 from aotbuild.build.ranges import compiled_ranges
 from aotbuild.build.record import BuildRecord
 from aotbuild.build.source import importing, load_op_libraries
@@ -37,6 +38,8 @@ def run(spec_file: Path) -> None:
     call = CallSpec.read(exported / "call.json")
     with importing(spec.import_paths, spec.package):
         load_op_libraries(call.op_libraries, Path(spec.project))
+        if spec.quantize:
+            load_operators()
         program = torch.export.load(exported / "program.pt2")
     with scratch(output.resolve()) as directory:
         # Inductor's own cache would outlive the build, and hold paths of it.
@@ -67,7 +70,7 @@ def run(spec_file: Path) -> None:
     BuildRecord(
         target=target.name,
         dims=ranges.dims,
-        conditions=ranges.conditions,
+        conditions=sorted({*call.conditions, *ranges.conditions}),
         constants=record,
         proxy_nodes=proxy.exists(),
         compiled={"torch": torch.__version__, "march": target.march, "options": compiled.options},

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import dataclasses
 import io
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +26,11 @@ from aotbuild.build.arguments import (
     with_tensors,
 )
 from aotbuild.build.callspec import CallSpec
+from aotbuild.build.diagnosis import Finding, Recorder, findings, recording
 from aotbuild.build.example import Example, example_call
 from aotbuild.build.files import replacing, write_depfile, write_text
 from aotbuild.build.outputs import output_tree
+from aotbuild.build.ranges import compiled_ranges
 from aotbuild.build.reference import Case, Reference, flatten_result
 from aotbuild.build.samples import Leaf, Samples, input_bytes, verification_sizes
 from aotbuild.build.shapes import dim_names, leaf_dims, name_dims, read_dims, torch_dims
@@ -153,7 +157,7 @@ def _trace(
     given = copy.deepcopy(example.tensors)
     specs = _dynamic_dims(call, example, path, project, module)
     flat = _Flat(module, name, example.arguments)
-    program = _exported(flat, given, specs, path, example, project)
+    program = _exported(flat, given, specs, path, example, call.dims, project)
     if call.dynamic_shapes:
         shapes, dims = name_dims(program, example.labels, dim_names(specs))
         sizes = _sizes_of(shapes, example.tensors)
@@ -171,9 +175,12 @@ def _trace(
         in_spec=example.in_spec,
         outputs=output_tree(program, inputs, where),
         dims=dims,
+        conditions=[],
         example=sizes,
         op_libraries=spec.declaration.op_libraries or [],
     )
+    assumed = compiled_ranges(program.graph, inputs, dims, sizes)
+    spec_of_call = dataclasses.replace(spec_of_call, conditions=assumed.conditions)
     _keep_computed_outputs(program)
     eager: list[Callable[[Sequence[torch.Tensor]], Any]] = [flat]
     if original is not None:
@@ -238,15 +245,18 @@ def _exported(
     specs: list[Any],
     path: str,
     example: Example,
+    dims: Mapping[str, Dim],
     project: Path,
 ) -> torch.export.ExportedProgram:
+    recorder = Recorder()
     try:
-        with _without_dumps():
+        with _without_dumps(), recording() as recorder:
             program = torch.export.export(
                 flat, (tuple(tensors),), dynamic_shapes=(tuple(specs),), strict=False
             )
     except Exception as error:
-        raise _export_error(error, located(path), project) from error
+        found = findings(recorder, example.labels, example.shapes, dims, project)
+        raise _narrower(found, path) or _export_error(error, located(path), project) from error
     _refuse_mutation(program, located(path), example.labels)
     return program
 
@@ -295,6 +305,24 @@ def _sizes_of(shapes: Sequence[Sequence[Size]], tensors: Sequence[torch.Tensor])
     return sizes
 
 
+_SAVED_SIZE = re.compile(r"L\['(\w+)'\]((?:\[[^\]]+\])*)\.size\(\)\[(\d+)\]")
+
+
+def _saved_conditions(
+    program: torch.export.ExportedProgram, labels: Sequence[str], shapes: Sequence[Sequence[Size]]
+) -> list[str]:
+    """What a saved program needs beyond single ranges, in the names of its dimensions."""
+
+    def told(match: re.Match[str]) -> str:
+        label = match[1] + match[2].replace("'", '"')
+        size = shapes[labels.index(label)][int(match[3])]
+        return f"({size})"
+
+    saved: list[str] = getattr(program, "_guards_code", None) or []
+    sizes = [code for code in saved if _SAVED_SIZE.search(code)]
+    return sorted({_SAVED_SIZE.sub(told, code) for code in sizes})
+
+
 def _load_program(spec: ExportSpec, project: Path) -> _Traced:
     """A program that torch.export.save wrote; its inputs, dimensions and weights are its own."""
     source = spec.declaration.source
@@ -340,6 +368,7 @@ def _load_program(spec: ExportSpec, project: Path) -> _Traced:
         in_spec=in_spec,
         outputs=output_tree(program, inputs, located(path)),
         dims=dims,
+        conditions=_saved_conditions(program, labels, shapes),
         example=_sizes_of(shapes, tensors),
         op_libraries=spec.declaration.op_libraries or [],
     )
@@ -396,6 +425,21 @@ def _refuse_mutation(
             why="a compiled model may work on a copy of an input, where the change is lost",
             fix=f"work on {changed[0]}.clone() and return the result",
         )
+
+
+def _narrower(found: Sequence[Finding], path: str) -> ExportError | None:
+    """The error for dimensions that the model does not leave as they were declared."""
+    if not found:
+        return None
+    names = list(dict.fromkeys(name for finding in found for name in finding.dim.split(", ")))
+    lines = list(dict.fromkeys(line for f in found for line in f.line.splitlines()))
+    places = [located(f"{path}.dims.{name}") for name in names]
+    return ExportError(
+        f"the model does not work for every declared size of {listed(names)}",
+        where="\n".join([*places, *lines]),
+        why="\n".join(finding.found for finding in found),
+        fix="\n".join(dict.fromkeys(finding.fix for finding in found)),
+    )
 
 
 def _export_error(error: Exception, where: str, project: Path) -> ExportError:

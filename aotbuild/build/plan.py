@@ -211,6 +211,7 @@ def _variant_commands(
         "project": str(project.root),
         "import_paths": [str(path) for path in project.import_paths],
         "package": project.package,
+        "quantize": model.quantize,
         "exported": f"models/{name}/{device}/{method}",
         "output": variant,
         "tools": _tools(),
@@ -220,7 +221,6 @@ def _variant_commands(
         **common,
         source=model.source,
         verify=settings.verify,
-        quantized=model.quantize is not None,
         compiled=variant,
     )
     compiled, verified = f"{variant}/compiled.json", f"{variant}/verified.json"

@@ -55,6 +55,7 @@ class CompileSpec:
     package: str
     options: dict[str, Any]
     """Options of Inductor."""
+    quantize: str | None = None
     exported: str
     """The export's directory of this method."""
     output: str
@@ -74,8 +75,8 @@ class VerifySpec:
     package: str
     source: str
     verify: Verify | str | None = None
-    quantized: bool
-    """Whether the eager model is also compared as it was before it was quantised."""
+    quantize: str | None = None
+    """With it, the eager model is also compared as it was before it was quantised."""
     exported: str
     compiled: str
     output: str

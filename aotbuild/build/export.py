@@ -320,7 +320,9 @@ def _saved_conditions(
 
     saved: list[str] = getattr(program, "_guards_code", None) or []
     sizes = [code for code in saved if _SAVED_SIZE.search(code)]
-    return sorted({_SAVED_SIZE.sub(told, code) for code in sizes})
+    found = {_SAVED_SIZE.sub(told, code) for code in sizes}
+    # Two sizes of one name are checked anyhow.
+    return sorted(code for code in found if len(set(re.split(r"\s*==\s*", code))) > 1)
 
 
 def _load_program(spec: ExportSpec, project: Path) -> _Traced:

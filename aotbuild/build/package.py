@@ -83,7 +83,7 @@ def _write_pool(
 ) -> tuple[dict[tuple[Path, str], Constant], Weights]:
     """Write the weights of all variants into one file, each distinct tensor once."""
     tensors: dict[str, torch.Tensor] = {}
-    origins: list[tuple[Path, Constant]] = []
+    origins: list[tuple[Path, Constant, str]] = []
     for part in parts:
         for path, _ in part.variants:
             opened = open_tensors(path / WEIGHTS, records[path].constants)
@@ -94,11 +94,14 @@ def _write_pool(
                 if key in tensors and not _same(tensors[key], tensor):
                     key = f"{part.model}.{part.method}.{constant.fqn}"
                 tensors[key] = tensor
-                origins.append((path, constant))
-    entries = write_weights(directory / WEIGHTS, tensors)
+                origins.append((path, constant, key))
+    written = write_weights(directory / WEIGHTS, tensors)
+    entries = dict(zip(tensors, written, strict=True))
     placed = {
-        (path, constant.name): dataclasses.replace(constant, tensor=entry.name, offset=entry.offset)
-        for (path, constant), entry in zip(origins, entries, strict=True)
+        (path, constant.name): dataclasses.replace(
+            constant, tensor=entries[key].name, offset=entries[key].offset
+        )
+        for path, constant, key in origins
     }
     return placed, identify(directory / WEIGHTS, WEIGHTS)
 

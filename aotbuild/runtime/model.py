@@ -99,11 +99,16 @@ class CompiledModel:
         parameters = self.__signature__.parameters
         name = self._manifest.name
         takes = f"it takes {', '.join(parameters)}"
+        kinds = {parameter.kind for parameter in parameters.values()}
         for given in kwargs:
-            if given not in parameters:
+            if given not in parameters and inspect.Parameter.VAR_KEYWORD not in kinds:
                 raise TypeError(f"{name}() has no argument {given!r}; {takes}") from None
-        positional = [p.name for p in parameters.values() if p.kind is not p.KEYWORD_ONLY]
-        if len(args) > len(positional):
+        ordinary = {
+            inspect.Parameter.POSITIONAL_ONLY,
+            inspect.Parameter.POSITIONAL_OR_KEYWORD,
+        }
+        positional = [p.name for p in parameters.values() if p.kind in ordinary]
+        if len(args) > len(positional) and inspect.Parameter.VAR_POSITIONAL not in kinds:
             raise TypeError(
                 f"{name}() got {len(args)} positional arguments, {len(args) - len(positional)} too "
                 f"many; {takes}"
@@ -112,7 +117,8 @@ class CompiledModel:
             if twice in kwargs:
                 raise TypeError(f"{name}() got argument {twice!r} twice; {takes}") from None
         for missing in parameters:
-            required = parameters[missing].default is inspect.Parameter.empty
+            variadic = parameters[missing].kind not in {*ordinary, inspect.Parameter.KEYWORD_ONLY}
+            required = parameters[missing].default is inspect.Parameter.empty and not variadic
             if required and missing not in positional[: len(args)] and missing not in kwargs:
                 raise TypeError(f"{name}() misses argument {missing!r}; {takes}") from None
 

@@ -64,7 +64,9 @@ def compile_library(
     output = scratch / "output"
     output.mkdir()
     own = _options(output, _compiler_wrapper(cxx, target, scratch))
-    options = _known({**own, **extra})
+    options = _known(
+        {**own, **_PLAIN_WEIGHTS, **extra} if extra.get("freezing") else {**own, **extra}
+    )
     try:
         with (
             torch.no_grad(),  # freezing, among others, is silently ignored outside of it
@@ -181,6 +183,9 @@ def _collect(files: Any, options: Mapping[str, Any]) -> Compiled:
     constants = {name: tensor for name, (tensor, _) in weights.items()}
     return Compiled(library, source, proxy, constants, recorded)
 
+
+_PLAIN_WEIGHTS = {"cpp.weight_prepack": False}
+"""With freezing: weights packed for oneDNN are no plain tensors, which the weights file holds."""
 
 _MACHINE_OPTIONS = {"aot_inductor.output_path", "cpp.cxx"}
 

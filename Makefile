@@ -1,8 +1,9 @@
 # make demo   build the example's wheel as a user does, install it elsewhere, predict with it
 # make test   lint, types, unit tests, build tests
+# make bench  what aotbuild costs beyond torch, see benchmarks/README.md
 # make generate   write the JSON schema and docs/reference.md anew, after a change of the declaration
 #
-# All need Python 3.11 or newer (with venv), g++ and make, and install the rest into build/ and
+# They need Python 3.11 or newer (with venv), g++ and make, and install the rest into build/ and
 # .venv/. To use another interpreter: make test PYTHON=python3.12
 
 PYTHON ?= python3
@@ -12,7 +13,7 @@ PIP    := -m pip --disable-pip-version-check --quiet
 DEMO := build/demo
 VENV := .venv
 
-.PHONY: demo test venv lint generate clean
+.PHONY: demo test bench venv lint generate clean
 
 demo:
 	rm -rf $(DEMO)
@@ -31,6 +32,11 @@ demo:
 test: venv lint
 	$(VENV)/bin/pytest tests/unit
 	$(VENV)/bin/pytest tests/build -n 2 --dist loadfile
+
+bench: venv
+	$(VENV)/bin/python benchmarks/build_time.py
+	$(VENV)/bin/python benchmarks/import_time.py
+	$(VENV)/bin/python benchmarks/call_overhead.py
 
 lint:
 	$(VENV)/bin/ruff check .

@@ -1,0 +1,95 @@
+"""Time of ``pip wheel`` of the example, against bare AOTInductor compiles of the same models.
+
+The bare arm is ``torch._inductor.aot_compile`` with default options, one fresh process for each
+model; only the call is timed, not ``import torch`` and not the export. The other arm is the whole
+``pip wheel --no-build-isolation --no-deps``: imports, export, compile, verify, bundle and zip.
+Every run has a cache and a temporary directory of its own, and the arms take turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from common import REPOSITORY, Row, copy_project, pip_wheel, python_json, show
+
+EXAMPLE = REPOSITORY / "example_project"
+MODELS = {"net": "digits.network:Net", "denoiser": "digits.denoiser:Denoiser"}
+BOUND = 1.25
+
+BARE = """
+import importlib, json, sys, time
+import torch
+import torch._inductor
+from safetensors.torch import load_file
+
+source, weights = sys.argv[1:]
+module, name = source.split(":")
+model = getattr(importlib.import_module(module), name)()
+model.load_state_dict(load_file(weights))
+model.eval()
+with torch.no_grad():
+    batch = torch.export.Dim("batch", min=1, max=256)
+    program = torch.export.export(model, (torch.randn(4, 1, 8, 8),), dynamic_shapes=({0: batch},))
+    args, kwargs = program.example_inputs
+    start = time.perf_counter()
+    torch._inductor.aot_compile(program.module(check_guards=False), args, kwargs)
+    print(json.dumps(time.perf_counter() - start))
+"""
+
+
+def main() -> None:
+    """Measure both arms in turn and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=3)
+    repeats = parser.parse_args().repeats
+    bare: list[float] = []
+    wheel: list[float] = []
+    for i in range(repeats):
+        # Each second round begins with the other arm: a drift of the machine hits both.
+        for arm in ("bare", "wheel") if i % 2 == 0 else ("wheel", "bare"):
+            if arm == "bare":
+                bare.append(sum(map(bare_seconds, MODELS)))
+            else:
+                wheel.append(wheel_seconds())
+        print(f"round {i + 1}: bare {bare[-1]:.1f} s, pip wheel {wheel[-1]:.1f} s", flush=True)
+    ratio = statistics.median(w / b for w, b in zip(wheel, bare, strict=True))
+    show(
+        [
+            Row("two bare aot_compile calls", statistics.median(bare), "s"),
+            Row("pip wheel", statistics.median(wheel), "s"),
+            Row("pip wheel / bare, median of the rounds", ratio, "x", BOUND),
+        ]
+    )
+
+
+def bare_seconds(model: str) -> float:
+    """Seconds of one bare compile."""
+    with tempfile.TemporaryDirectory() as directory:
+        env = {**fresh(directory), "PYTHONPATH": str(EXAMPLE / "src")}
+        weights = EXAMPLE / "weights" / f"{model}.safetensors"
+        return float(python_json("-W", "ignore", "-c", BARE, MODELS[model], weights, env=env))
+
+
+def wheel_seconds() -> float:
+    """Seconds of one ``pip wheel``."""
+    with tempfile.TemporaryDirectory() as directory:
+        env = fresh(directory)
+        project = copy_project(EXAMPLE, Path(directory) / "example_project")
+        start = time.perf_counter()
+        pip_wheel(project, Path(directory) / "dist", env)
+        return time.perf_counter() - start
+
+
+def fresh(directory: str) -> dict[str, str]:
+    """An environment in which nothing is cached: precompiled headers lie under ``TMPDIR``."""
+    temporary = Path(directory) / "tmp"
+    temporary.mkdir()
+    return {"TMPDIR": str(temporary), "TORCHINDUCTOR_CACHE_DIR": str(temporary / "inductor")}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""What the benchmarks share: wheels to measure, fresh processes, and the table."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: a measured value, and the largest one that is wanted."""
+
+    name: str
+    value: float
+    unit: str
+    bound: float | None = None
+
+
+def show(rows: Sequence[Row]) -> None:
+    """Print the table; a row with a bound tells its ratio to it and whether it holds."""
+    width = max(len(row.name) for row in rows)
+    print(f"\n{'':{width}}  {'measured':>12}  {'bound':>6}  {'ratio':>5}")
+    for row in rows:
+        line = f"{row.name:{width}}  {f'{row.value:.2f} {row.unit}':>12}"
+        if row.bound is not None:
+            ratio = row.value / row.bound
+            line += f"  {row.bound:>6g}  {ratio:>5.2f}  {'holds' if ratio <= 1 else 'MISSED'}"
+        print(line)
+
+
+def python(*arguments: str | Path, env: Mapping[str, str] | None = None) -> str:
+    """Run this interpreter in a fresh process; its output, or an error with all it printed."""
+    done = subprocess.run(
+        [sys.executable, "-P", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **(env or {})},
+    )
+    if done.returncode:
+        raise SystemExit(f"{done.stdout}{done.stderr}\nfailed: python {arguments}")
+    return done.stdout
+
+
+def python_json(*arguments: str | Path, env: Mapping[str, str] | None = None) -> Any:
+    """Like ``python`` for code that prints a JSON value last."""
+    return json.loads(python(*arguments, env=env).splitlines()[-1])
+
+
+def copy_project(source: Path, target: Path) -> Path:
+    """Copy a project as a fresh checkout has it."""
+    ignored = shutil.ignore_patterns("__pycache__", "build", "dist")
+    return Path(shutil.copytree(source, target, ignore=ignored))
+
+
+def pip_wheel(project: Path, out: Path, env: Mapping[str, str] | None = None) -> Path:
+    """Build the wheel of ``project`` with what is installed beside this interpreter."""
+    options = ["--quiet", "--no-build-isolation", "--no-deps", "--wheel-dir", str(out)]
+    python("-m", "pip", "wheel", *options, project, env=env)
+    (wheel,) = out.glob("*.whl")
+    return wheel
+
+
+def install(wheel: Path, site: Path) -> None:
+    """Install a wheel into a directory of its own, for ``PYTHONPATH``."""
+    python("-m", "pip", "install", "--quiet", "--no-deps", "--target", site, wheel)

@@ -1,0 +1,82 @@
+"""Time of ``from digits.models import net`` in fresh processes that have imported torch already.
+
+Two kinds of process take turns. One times the whole import. The other counts only the load, which
+is the runner's construction (``dlopen`` among it) and handing over the constants; it wraps these
+methods, so it is not used for the whole.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+from pathlib import Path
+
+from common import REPOSITORY, Row, copy_project, install, pip_wheel, python_json, show
+
+BOUND_IMPORT = 50
+BOUND_LOAD = 20
+
+IMPORT = """
+import json, time
+import torch
+start = time.perf_counter()
+from digits.models import net
+print(json.dumps((time.perf_counter() - start) * 1e3))
+"""
+
+LOAD = """
+import json, time
+import torch
+from digits.models._runtime.engine import Engine
+
+spent = 0.0
+
+def timed(method):
+    def call(*args):
+        global spent
+        start = time.perf_counter()
+        try:
+            return method(*args)
+        finally:
+            spent += time.perf_counter() - start
+    return call
+
+for name in ("__init__", "set_constants"):
+    setattr(Engine, name, timed(getattr(Engine, name)))
+from digits.models import net
+print(json.dumps(spent * 1e3))
+"""
+
+
+def main() -> None:
+    """Build the example, measure both kinds of process in turn and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--wheel", type=Path, help="wheel of the example; built when left out")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        wheel = options.wheel
+        if wheel is None:
+            project = copy_project(REPOSITORY / "example_project", directory / "example_project")
+            wheel = pip_wheel(project, directory / "dist")
+        install(wheel, directory / "site")
+        env = {"PYTHONPATH": str(directory / "site"), "OMP_NUM_THREADS": "1"}
+        python_json("-c", IMPORT, env=env)  # the first one reads the files from the disk
+        imports, loads = [], []
+        for _ in range(options.repeats):
+            imports.append(python_json("-c", IMPORT, env=env))
+            loads.append(python_json("-c", LOAD, env=env))
+    show(
+        [
+            Row("import of net, median", statistics.median(imports), "ms", BOUND_IMPORT),
+            Row("import of net, least", min(imports), "ms"),
+            Row("  of it the load, median", statistics.median(loads), "ms", BOUND_LOAD),
+            Row("  of it the load, least", min(loads), "ms"),
+        ]
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -12,7 +12,7 @@ import torch
 
 from aotbuild.build.callspec import CallSpec
 from aotbuild.build.export import MODULE
-from aotbuild.build.files import replacing, scratch, write_depfile
+from aotbuild.build.files import plain_directory, replacing, scratch, write_depfile
 from aotbuild.build.inductor import Compiled, compile_library
 from aotbuild.build.quantize import load_operators
 from aotbuild.build.ranges import compiled_ranges
@@ -41,7 +41,7 @@ def run(spec_file: Path) -> None:
         if spec.quantize:
             load_operators()
         program = torch.export.load(exported / "program.pt2")
-    with scratch(output.resolve()) as directory:
+    with scratch(plain_directory(output.resolve())) as directory:
         # Inductor's own cache would outlive the build, and hold paths of it.
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(directory / "cache")
         graph = _graph(program)

@@ -9,6 +9,11 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from aotbuild.errors import DiskError
+
+_TAKEN_APART = set(" \t\r\n'\"\\")
+"""What splitting a command in the manner of a shell does not leave as it is."""
+
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -44,6 +49,23 @@ def scratch(parent: Path) -> Iterator[Path]:
     """A temporary directory inside the build directory, removed at the end."""
     with tempfile.TemporaryDirectory(prefix=".scratch-", dir=parent) as name:
         yield Path(name).resolve()
+
+
+def plain_directory(preferred: Path) -> Path:
+    """``preferred``, or where a blank or a quote is in its path, a place for temporary files.
+
+    Inductor splits its compile commands as a shell does, but quotes few of the paths in them.
+    """
+    candidates = [preferred, Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp")]  # noqa: S108
+    for directory in candidates:
+        name = os.fspath(directory.absolute())
+        if not set(name) & _TAKEN_APART and os.access(name, os.W_OK):
+            return directory
+    raise DiskError(
+        f"no directory for temporary files has a path that the compiler can use: {preferred}",
+        why="torch's Inductor cannot use paths with blanks, quotes or backslashes",
+        fix="set TMPDIR to a directory with a plain path",
+    )
 
 
 def write_text(path: Path, text: str) -> None:

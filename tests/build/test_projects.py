@@ -163,5 +163,13 @@ def test_an_editable_install_recompiles_an_edited_model_at_the_next_import(
     assert run() == [5.0, 10.0]
 
 
+def test_a_build_directory_with_a_blank_in_its_path(
+    project: ProjectFactory, tmp_path: Path
+) -> None:
+    build = pip_wheel(project("failing"), f"-Cbuild-dir={tmp_path / 'my build'}")
+    assert build.returncode == 0, build.output
+    assert len(build.wheels) == 1
+
+
 def _append(path: Path, text: str) -> None:
     path.write_text(path.read_text() + text)

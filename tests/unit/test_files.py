@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from aotbuild.build.files import (
+    plain_directory,
     replacing,
     replacing_directory,
     scratch,
@@ -108,6 +109,20 @@ def test_a_scratch_directory_is_gone_at_the_end(tmp_path: Path) -> None:
         (directory / "file.txt").touch()
         assert directory.parent == tmp_path
     assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["a b", "it's", 'a"b', "a\\b"])
+def test_the_compiler_gets_a_directory_whose_path_is_not_taken_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    plain, odd = tmp_path / "plän-$x#1", tmp_path / name
+    plain.mkdir()
+    odd.mkdir()
+    assert plain_directory(plain) == plain
+    monkeypatch.setattr("tempfile.tempdir", str(plain))
+    assert plain_directory(odd) == plain
+    monkeypatch.setattr("tempfile.tempdir", str(odd))
+    assert " " not in str(plain_directory(odd))
 
 
 def test_an_equal_file_keeps_its_time(tmp_path: Path) -> None:

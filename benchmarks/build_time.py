@@ -14,9 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from common import REPOSITORY, Row, copy_project, pip_wheel, python_json, show
+from common import EXAMPLE, Row, copy_project, pip_wheel, python_json, show
 
-EXAMPLE = REPOSITORY / "example_project"
 MODELS = {"net": "digits.network:Net", "denoiser": "digits.denoiser:Denoiser"}
 BOUND = 1.25
 

@@ -11,7 +11,16 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from common import REPOSITORY, Row, copy_project, install, pip_wheel, python_json, show
+from common import (
+    REPOSITORY,
+    Row,
+    copy_project,
+    example_wheel,
+    install,
+    pip_wheel,
+    python_json,
+    show,
+)
 
 BOUND = 8
 
@@ -64,12 +73,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--blocks", type=int, default=200)
     parser.add_argument("--calls", type=int, default=200, help="calls in a block")
+    parser.add_argument("--wheel", type=Path, help="wheel of the example; built when left out")
     options = parser.parse_args()
     repeats = [str(options.blocks), str(options.calls)]
     rows = []
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        example = copy_project(REPOSITORY / "example_project", directory / "example_project")
+        wheel = options.wheel or example_wheel(directory)
         zoo = copy_project(REPOSITORY / "tests" / "packages" / "zoo", directory / "zoo")
         # Of the zoo's models, only the one that is measured.
         (zoo / "CMakeLists.txt").write_text(
@@ -77,8 +87,8 @@ def main() -> None:
             "find_package(AotBuild REQUIRED)\naotbuild_add_model(mixed)\n",
             encoding="utf-8",
         )
-        for project in (example, zoo):
-            install(pip_wheel(project, directory / f"{project.name}-dist"), directory / "site")
+        for built in (wheel, pip_wheel(zoo, directory / "zoo-dist")):
+            install(built, directory / "site")
         env = {"PYTHONPATH": str(directory / "site"), "OMP_NUM_THREADS": "1"}
         for label, *call in (
             ("net(image)", "digits.models", "net", *repeats, "image=1x1x8x8"),

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+EXAMPLE = REPOSITORY / "example_project"
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,12 @@ def copy_project(source: Path, target: Path) -> Path:
     """Copy a project as a fresh checkout has it."""
     ignored = shutil.ignore_patterns("__pycache__", "build", "dist")
     return Path(shutil.copytree(source, target, ignore=ignored))
+
+
+def example_wheel(directory: Path) -> Path:
+    """Build the wheel of a copy of example_project below ``directory``."""
+    project = copy_project(EXAMPLE, directory / "example_project")
+    return pip_wheel(project, directory / "dist")
 
 
 def pip_wheel(project: Path, out: Path, env: Mapping[str, str] | None = None) -> Path:

@@ -12,7 +12,7 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from common import REPOSITORY, Row, copy_project, install, pip_wheel, python_json, show
+from common import Row, example_wheel, install, python_json, show
 
 BOUND_IMPORT = 50
 BOUND_LOAD = 20
@@ -57,11 +57,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        wheel = options.wheel
-        if wheel is None:
-            project = copy_project(REPOSITORY / "example_project", directory / "example_project")
-            wheel = pip_wheel(project, directory / "dist")
-        install(wheel, directory / "site")
+        install(options.wheel or example_wheel(directory), directory / "site")
         env = {"PYTHONPATH": str(directory / "site"), "OMP_NUM_THREADS": "1"}
         python_json("-c", IMPORT, env=env)  # the first one reads the files from the disk
         imports, loads = [], []

@@ -41,11 +41,22 @@ def build_module(name: str, model: Model, project: Path, device: torch.device) -
     """
     path = f"tool.aotbuild.models.{name}"
     source = resolve(model.source, f"{path}.source", project)
-    module = _instantiate(source, model, path, project)
+    module: Any = _instantiate(source, model, path, project)
+    # torch.compile's wrapper hides forward()'s parameters; what it wraps is compiled here anyway.
+    if type(module).__name__ == "OptimizedModule":
+        module = module._orig_mod  # noqa: SLF001
+    if isinstance(module, torch.jit.ScriptModule):
+        raise SourceError(
+            f'"{model.source}" is a TorchScript module',
+            where=located(f"{path}.source"),
+            why="torch.export traces Python code, which a scripted or traced module no longer has",
+            fix="name the nn.Module that it was made from",
+        )
     if model.weights is not None:
         load_weights(module, project / model.weights, model.weights, f"{path}.weights")
-    module = module.eval().requires_grad_(requires_grad=False)
-    return module.to(device, getattr(torch, model.dtype) if model.dtype else None)
+    dtype = getattr(torch, model.dtype) if model.dtype else None
+    ready: torch.nn.Module = module.eval().requires_grad_(requires_grad=False).to(device, dtype)
+    return ready
 
 
 def method_of(module: torch.nn.Module, method: str, path: str) -> Callable[..., Any]:
@@ -190,6 +201,8 @@ def resolve(source: str, path: str, project: Path) -> Any:
             fix="correct the module's name; it is looked for in the project's directory, src/, "
             "python/, tool.scikit-build.wheel.packages and the build environment"
             if missing
+            else _BESIDE_MODULE
+            if _is_relative_file(error)
             else "make the module importable in the build environment; "
             "what it imports belongs in build-system.requires",
         ) from error
@@ -229,7 +242,9 @@ def _instantiate(source: Any, model: Model, path: str, project: Path) -> torch.n
             f'calling "{model.source}" failed',
             where=located(path),
             why=told(error) + (f"\nat {line}" if line else ""),
-            fix="give the arguments it needs with args = [...] and kwargs = { ... }",
+            fix=_BESIDE_MODULE
+            if _is_relative_file(error)
+            else "give the arguments it needs with args = [...] and kwargs = { ... }",
         ) from error
     if not isinstance(module, torch.nn.Module):
         raise _no_module(module, model.source, path, called=True)
@@ -262,6 +277,17 @@ class _Function(torch.nn.Module):
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__()
         self.forward = function
+
+
+_BESIDE_MODULE = (
+    "steps run in the build directory: open a file of the project by its place beside the module, "
+    'such as Path(__file__).with_name("sizes.json")'
+)
+
+
+def _is_relative_file(error: BaseException) -> bool:
+    """Whether a file was opened by a name that depends on the current directory."""
+    return isinstance(error, FileNotFoundError) and not os.path.isabs(error.filename or os.sep)  # noqa: PTH117
 
 
 def _no_module(value: Any, source: str, path: str, *, called: bool = False) -> SourceError:

@@ -233,6 +233,30 @@ def test_a_factory_that_fails_is_told_with_the_users_line(demo: Path) -> None:
     )
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_torchscript_module_is_told(written: Callable[..., Path]) -> None:
+    project = written(old="import torch\n\nnet = torch.jit.script(torch.nn.Linear(3, 2))\n")
+    error = refused(project, "demo.old:net")
+    assert error.what == '"demo.old:net" is a TorchScript module'
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_what_torch_compile_wraps_is_taken_out(written: Callable[..., Path]) -> None:
+    project = written(eager="import torch\n\nnet = torch.compile(torch.nn.Linear(3, 2))\n")
+    assert type(build(project, "demo.eager:net")) is torch.nn.Linear
+
+
+@pytest.mark.parametrize("source", ["demo.reading:make", "demo.early:make"])
+def test_a_file_that_is_opened_relative_to_the_current_directory_is_told(
+    written: Callable[..., Path], source: str
+) -> None:
+    opened = 'open("demo/sizes.json")\n'
+    project = written(reading=f"def make():\n    {opened}", early=opened)
+    error = refused(project, source)
+    assert "No such file or directory: 'demo/sizes.json'" in error.why
+    assert "beside the module" in error.fix
+
+
 @pytest.mark.parametrize("more", [{"args": []}, {"args": [3, 4]}, {"kwargs": {"size": 1}}])
 def test_wrong_arguments_of_a_factory_are_told(demo: Path, more: dict[str, Any]) -> None:
     error = refused(demo, "demo.network:make", **more)

@@ -186,6 +186,19 @@ def test_a_package_lists_its_models_before_they_are_loaded(package: Any) -> None
     assert dir(package) == sorted(set(dir(package)))
 
 
+@pytest.mark.parametrize(
+    "model", ["AttributeError", "getattr", "globals", "import_module", "sorted", "name", "model"]
+)
+def test_a_loaded_model_hides_nothing_that_the_package_needs(
+    load_package: LoadPackage, model: str
+) -> None:
+    package = load_package(sample_manifest(model), sample_manifest("other")).package
+    assert getattr(package, model).__name__ == model
+    assert package.other.__name__ == "other"
+    assert {model, "other"} <= set(dir(package))
+    assert not hasattr(package, "nothing")
+
+
 @pytest.mark.parametrize("name", ["nett", "_net", "_nothing", "__wrapped__", ""])
 def test_a_package_has_no_other_attributes(package: Any, name: str) -> None:
     if name == "_net":

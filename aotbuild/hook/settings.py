@@ -105,7 +105,7 @@ def _check_cmake(project: Project) -> None:
         lists = directory / "CMakeLists.txt"
         text = lists.read_text(errors="replace") if lists.is_file() else ""
         # What it includes may add the models; reading that is CMake's business.
-        if not re.search(r"aotbuild_add_model|add_subdirectory|include\s*\(", text):
+        if not re.search(r"aotbuild_add_model|add_subdirectory|include\s*\(", text, re.IGNORECASE):
             raise ConfigError(
                 "the project declares models but its CMakeLists.txt does not add them",
                 where=str(lists.relative_to(project.root)),

@@ -168,6 +168,12 @@ def test_a_cmake_project_that_adds_no_models_is_refused(enter: Enter) -> None:
     ]
 
 
+def test_cmake_reads_commands_in_any_case(enter: Enter) -> None:
+    root = enter(PYPROJECT)
+    (root / "CMakeLists.txt").write_text("find_package(AotBuild)\nAOTBUILD_ADD_MODELS()\n")
+    assert "source-dir" not in settings("sdist")["cmake"]
+
+
 @pytest.mark.parametrize(
     ("table", "said"),
     [

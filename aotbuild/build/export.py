@@ -181,7 +181,7 @@ def _trace(
     )
     assumed = compiled_ranges(program.graph, inputs, dims, sizes)
     spec_of_call = dataclasses.replace(spec_of_call, conditions=assumed.conditions)
-    _keep_computed_outputs(program)
+    _keep_computed_outputs(program, where)
     eager: list[Callable[[Sequence[torch.Tensor]], Any]] = [flat]
     if original is not None:
         eager.append(_Flat(original, name, example.arguments))
@@ -377,7 +377,7 @@ def _load_program(spec: ExportSpec, project: Path) -> _Traced:
     samples = Samples(leaves)
     eager = [lambda tensors: call_program(module, (args, kwargs), tensors)]
     reference = _reference(call, samples, eager, path, project, torch.device(spec.device))
-    _keep_computed_outputs(program)
+    _keep_computed_outputs(program, located(path))
     return _Traced(Exported("forward", program, call), samples, reference)
 
 
@@ -524,7 +524,7 @@ def _reference(
     return Reference(cases)
 
 
-def _keep_computed_outputs(program: torch.export.ExportedProgram) -> None:
+def _keep_computed_outputs(program: torch.export.ExportedProgram, where: str) -> None:
     """Let the program return the flat list of what it computes.
 
     The call spec knows how to nest it, and the constants among the outputs. A string cannot be
@@ -533,6 +533,13 @@ def _keep_computed_outputs(program: torch.export.ExportedProgram) -> None:
     output = program.graph.output_node()
     specs = program.graph_signature.output_specs
     computed = [i for i, spec in enumerate(specs) if not isinstance(spec.arg, ConstantArgument)]
+    if not computed:
+        raise ExportError(
+            "forward() returns no tensor",
+            where=where,
+            why="there is nothing to compile",
+            fix="return what is computed, in eval mode too",
+        )
     values: Any = output.args[0]
     output.args = (tuple(values[i] for i in computed),)
     program.graph_signature.output_specs = [specs[i] for i in computed]

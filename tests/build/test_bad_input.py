@@ -72,6 +72,10 @@ DECLARATIONS = {
         (SOURCE, 'source = "failing.modules:Two"'),
         ('the parameter "y" of forward() has no input', "add y = { shape"),
     ),
+    "no tensor out": (
+        (SOURCE, 'source = "failing.modules:Nothing"'),
+        ("forward() returns no tensor", "tool.aotbuild.models.net"),
+    ),
     "branch on a value": (
         (SOURCE, 'source = "failing.modules:Branching"'),
         (

@@ -48,6 +48,11 @@ class Two(Net):
         return x + y
 
 
+class Nothing(Net):
+    def forward(self, x):
+        return None
+
+
 class Custom:
     def __init__(self, x):
         self.x = x

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from importlib.resources import files as resource_files
 from pathlib import Path
@@ -44,6 +45,8 @@ def settings(state: str) -> dict[str, Any]:
         check_torch_requirement(project.pyproject)
         if state != "sdist":
             check_build_torch(project.pyproject)
+        if state == "editable":
+            _check_editable(project)
         if state in {"wheel", "editable"}:
             find_cxx()  # better missed now than after the export
         return _settings(project)
@@ -89,6 +92,22 @@ def _check_undeclared(pyproject: dict[str, Any], root: Path) -> None:
             why="build-system.requires lists aotbuild, but there is no [tool.aotbuild]",
             fix=f"{mistyped}add a table for each model:\n"
             '[tool.aotbuild.models.net]\nsource = "module:Class"',
+        )
+
+
+def _check_editable(project: Project) -> None:
+    """Refuse a mode that builds beside the CMakeLists.txt and installs nothing.
+
+    Without a CMakeLists.txt of the project's own that place is inside the installed aotbuild.
+    """
+    declared = project.skbuild.get("editable", {}).get("mode")
+    mode = os.environ.get("SKBUILD_EDITABLE_MODE", declared)
+    if mode == "inplace":
+        raise ConfigError(
+            "compiled models cannot be installed in editable mode in place",
+            where="pyproject.toml: tool.scikit-build.editable.mode",
+            why="this mode installs nothing, so the generated package would be missing",
+            fix='remove the entry, or write editable.mode = "redirect"',
         )
 
 

@@ -168,6 +168,17 @@ def test_a_cmake_project_that_adds_no_models_is_refused(enter: Enter) -> None:
     ]
 
 
+def test_an_editable_install_in_place_is_refused(
+    enter: Enter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enter(f'{PYPROJECT}\n[tool.scikit-build]\neditable.mode = "inplace"\n')
+    assert "source-dir" in settings("wheel")["cmake"]
+    assert "tool.scikit-build.editable.mode" in refused("editable")
+    enter(PYPROJECT)
+    monkeypatch.setenv("SKBUILD_EDITABLE_MODE", "inplace")
+    assert "cannot be installed in editable mode in place" in refused("editable")
+
+
 def test_cmake_reads_commands_in_any_case(enter: Enter) -> None:
     root = enter(PYPROJECT)
     (root / "CMakeLists.txt").write_text("find_package(AotBuild)\nAOTBUILD_ADD_MODELS()\n")

@@ -12,6 +12,7 @@ range, and the step verify runs each of them.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -64,7 +65,7 @@ def compiled_ranges(
             symbol: symbols[symbol].symbol_range(dims[symbols[symbol].name]) for symbol in free
         }
         traced = {symbol: _as_range(dim) for symbol, dim in of_symbol.items()}
-        if bound_sympy(assumption, traced) == ValueRanges.wrap(sympy.true):
+        if _always(assumption, traced):
             continue
         if len(free) == 1:
             linear, dim = symbols[free[0]], of_symbol[free[0]]
@@ -97,6 +98,17 @@ def _assumptions(shape_env: Any, symbols: Mapping[sympy.Symbol, Linear]) -> list
         if shape_env.replace(symbol) != symbol
     ]
     return [e for e in found if e.free_symbols and e.free_symbols <= set(symbols)]
+
+
+def _always(assumption: sympy.Basic, sizes: dict[Any, ValueRanges[Any]]) -> bool:
+    """Whether an assumption holds for all sizes that tracing supposes."""
+    forms = [assumption]
+    if isinstance(assumption, sympy.core.relational.Relational):
+        # Bounds of the two sides overlap in ``4*new < 4*new*batch``; the sign of a product of
+        # factors, ``4*new*(1 - batch) < 0``, is plain.
+        with contextlib.suppress(sympy.PolynomialError):
+            forms.append(assumption.func(sympy.factor(assumption.lhs - assumption.rhs), 0))
+    return any(bound_sympy(form, sizes) == ValueRanges.wrap(sympy.true) for form in forms)
 
 
 def _as_range(dim: Dim) -> ValueRanges[Any]:

@@ -115,6 +115,8 @@ def test_supposing_that_a_size_is_neither_0_nor_1_narrows_nothing(guard: Guard) 
         lambda rows, _: rows * 2 <= 128,
         lambda rows, cols: rows + cols > 2,
         lambda rows, cols: rows * cols >= 0,
+        lambda rows, cols: 32 * cols < 32 * rows * cols,
+        lambda rows, cols: rows * cols + rows != rows,
     ],
 )
 def test_a_guard_that_the_declared_ranges_imply_is_dropped(guard: Guard) -> None:

@@ -31,6 +31,7 @@ from aotbuild.build.example import Example, example_call
 from aotbuild.build.files import replacing, write_depfile, write_text
 from aotbuild.build.outputs import output_tree
 from aotbuild.build.ranges import compiled_ranges
+from aotbuild.build.recurrent import dynamic_steps
 from aotbuild.build.reference import Case, Reference, flatten_result
 from aotbuild.build.samples import Leaf, Samples, input_bytes, verification_sizes
 from aotbuild.build.shapes import dim_names, leaf_dims, name_dims, read_dims, torch_dims
@@ -250,7 +251,7 @@ def _exported(
 ) -> torch.export.ExportedProgram:
     recorder = Recorder()
     try:
-        with _without_dumps(), recording() as recorder:
+        with _without_dumps(), dynamic_steps(), recording() as recorder:
             program = torch.export.export(
                 flat, (tuple(tensors),), dynamic_shapes=(tuple(specs),), strict=False
             )

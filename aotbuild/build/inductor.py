@@ -19,6 +19,7 @@ import torch
 import torch._inductor.cpu_vec_isa
 from torch._inductor import config as inductor_config
 
+from aotbuild.build.recurrent import dynamic_steps
 from aotbuild.config.parse import did_you_mean, located
 from aotbuild.errors import CompileError, ConfigError, DiskError
 from aotbuild.target import Target
@@ -72,6 +73,7 @@ def compile_library(
             torch.no_grad(),  # freezing, among others, is silently ignored outside of it
             _vector_isa(target.isa),
             _unguarded_conv_backend(),
+            dynamic_steps(),
         ):
             files = torch._inductor.aot_compile(graph, *example, options=options)
     except Exception as error:

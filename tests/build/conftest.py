@@ -19,6 +19,7 @@ from wheels import (
     copy_package,
     install,
     pip_wheel,
+    write_lstm_weights,
     write_speech_weights,
 )
 
@@ -56,6 +57,8 @@ def installed(
         copy = copy_package(directory, name)
         if name == "srcdir":
             write_speech_weights(copy)
+        elif name == "architectures":
+            write_lstm_weights(copy)
         return install(pip_wheel(copy), directory / "installed", clean_python)
 
     return build_and_install

@@ -11,7 +11,10 @@ import sys
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
 
 REPOSITORY = Path(__file__).parents[2]
 PACKAGES = REPOSITORY / "tests" / "packages"
@@ -115,3 +118,19 @@ def write_speech_weights(project: Path, seed: int = 1) -> None:
     module = nn.Sequential(nn.Linear(40, 24), nn.ReLU(), nn.Linear(24, 3))
     (project / "checkpoints").mkdir(exist_ok=True)
     torch.save(module.state_dict(), project / "checkpoints" / "net.pt")
+
+
+def lstm() -> torch.nn.LSTM:
+    """The model ``lstm`` of the package ``architectures``, with its weights."""
+    import torch
+
+    torch.manual_seed(0)
+    return torch.nn.LSTM(16, 32, num_layers=2, batch_first=True).eval()
+
+
+def write_lstm_weights(project: Path) -> None:
+    """Write the weights of ``lstm``, ignored by git."""
+    import torch
+
+    (project / "weights").mkdir(exist_ok=True)
+    torch.save(lstm().state_dict(), project / "weights" / "lstm.pt")

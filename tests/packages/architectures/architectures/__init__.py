@@ -1,0 +1,1 @@
+"""Well-known architectures with small configurations, adapted for aotbuild."""

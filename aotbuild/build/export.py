@@ -91,7 +91,7 @@ def export(spec: ExportSpec) -> list[Exported]:
     """
     project, output = Path(spec.project), Path(spec.output)
     tracker = FileTracker(project)
-    with importing(spec.import_paths, spec.package), torch.no_grad():
+    with importing(spec.import_paths, spec.package), torch.no_grad(), dynamic_steps():
         load_op_libraries(spec.declaration.op_libraries or [], project)
         if is_program(spec.declaration.source):
             traced = [_load_program(spec, project)]
@@ -251,7 +251,7 @@ def _exported(
 ) -> torch.export.ExportedProgram:
     recorder = Recorder()
     try:
-        with _without_dumps(), dynamic_steps(), recording() as recorder:
+        with _without_dumps(), recording() as recorder:
             program = torch.export.export(
                 flat, (tuple(tensors),), dynamic_shapes=(tuple(specs),), strict=False
             )

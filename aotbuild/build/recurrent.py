@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch._decomp import decompositions
 from torch._higher_order_ops.while_loop import while_loop
-from torch.export import _patches
 
 
 @contextlib.contextmanager
@@ -47,10 +46,26 @@ def dynamic_steps() -> Iterator[None]:
         module.select_one_layer_lstm_function, module.one_layer_rnn = select, unroll
 
 
-def _lstm_loop(given: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-    static = isinstance(given.shape[0], int)
-    one: Any = decompositions.one_layer_lstm if static else _patches.one_layer_while_loop_lstm
-    return one(given, *args, **kwargs)
+def _lstm_loop(
+    given: torch.Tensor,
+    hidden: tuple[torch.Tensor, torch.Tensor],
+    params: list[torch.Tensor],
+    has_biases: bool,  # noqa: FBT001
+    reverse: bool = False,  # noqa: FBT001, FBT002
+) -> Any:
+    """One layer, with the parameters of torch's ``one_layer_lstm``."""
+    module: Any = decompositions
+    steps: Any = given.shape[0]
+    if isinstance(steps, int):
+        return module.one_layer_lstm(given, hidden, params, has_biases, reverse)
+    weights, biases = params[:2], params[2:4] if has_biases else (None, None)
+    projection = params[-1] if len(params) in {3, 5} else None
+
+    def cell(gates: torch.Tensor, hx: torch.Tensor, cx: torch.Tensor) -> Any:
+        return module.lstm_cell(gates, hx, cx, weights[1], biases[1], projection, chunk_dim=2)
+
+    gates = torch.nn.functional.linear(given, weights[0], biases[0])
+    return _loop(gates, cell, hidden, reverse=reverse)
 
 
 def _rnn_loop(
@@ -62,28 +77,45 @@ def _rnn_loop(
     reverse: bool = False,  # noqa: FBT001, FBT002
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """One layer, with the parameters of torch's ``one_layer_rnn``."""
-    ih_weight, hh_weight = params[:2]
-    ih_bias, hh_bias = params[2:4] if has_biases else (None, None)
-    gates = torch.nn.functional.linear(given, ih_weight, ih_bias)
-    gates = gates.flip(0) if reverse else gates
-    state = hidden.unsqueeze(0)
-    outputs = torch.empty(gates.size(0), *state.shape[1:], dtype=state.dtype, device=state.device)
+    weights, biases = params[:2], params[2:4] if has_biases else (None, None)
 
+    def cell(gates: torch.Tensor, state: torch.Tensor) -> tuple[torch.Tensor]:
+        return (hidden_fn(gates, state, weights[0], biases[0], weights[1], biases[1]),)
+
+    gates = torch.nn.functional.linear(given, weights[0], biases[0])
+    outputs, (state,) = _loop(gates, cell, (hidden,), reverse=reverse)
+    return outputs, state
+
+
+def _loop(
+    gates: torch.Tensor,
+    cell: Callable[..., tuple[torch.Tensor, ...]],
+    hidden: tuple[torch.Tensor, ...],
+    *,
+    reverse: bool,
+) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+    """All steps, one after the other: the output of each, and the last states."""
     check: Any = torch._check
+    loop: Any = while_loop
+    gates = gates.flip(0) if reverse else gates
+    states = [state.unsqueeze(0) for state in hidden]
+    outputs = states[0].new_empty(gates.shape[0], *states[0].shape[1:])
 
     def more(step: torch.Tensor, *_: torch.Tensor) -> Any:
-        return step < gates.size(0)
+        return step < gates.shape[0]
 
-    def run(step: torch.Tensor, outputs: torch.Tensor, state: torch.Tensor) -> Any:
+    def run(step: torch.Tensor, outputs: torch.Tensor, *states: torch.Tensor) -> Any:
         i: Any = step.item()
         check(i >= 0)
-        check(i < gates.size(0))
-        state = hidden_fn(gates[i], state, ih_weight, ih_bias, hh_weight, hh_bias)
+        check(i < gates.shape[0])
+        states = cell(gates[i], *states)
         outputs = outputs.clone()
-        outputs[i] = state.squeeze(0)
-        return step + 1, outputs, state
+        outputs[i] = states[0].squeeze(0)
+        return (step + 1, outputs, *states)
 
     first = torch.zeros((), dtype=torch.int64)
-    loop: Any = while_loop
-    _, outputs, state = loop(more, run, (first, outputs, state))
-    return (outputs.flip(0) if reverse else outputs), state.squeeze(0)
+    _, outputs, *states = loop(more, run, (first, outputs, *states))
+    return (
+        outputs.flip(0) if reverse else outputs,
+        tuple(state.squeeze(0) for state in states),
+    )

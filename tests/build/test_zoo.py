@@ -92,6 +92,11 @@ def test_namedtuples_come_back_with_their_fields(zoo: Installed) -> None:
     assert fields == [["hidden", "cell"], "State"]
 
 
+def test_a_recurrent_layer_takes_any_number_of_steps(zoo: Installed) -> None:
+    body = "for n in (1, 2, 17, 50):\n    same('looped', rand(n % 8 + 1, n, 6))\nprint(1)"
+    compare(zoo, "modules.Looped()", body)
+
+
 def test_an_operator_without_a_c_shim_runs(zoo: Installed) -> None:
     body = "for n in (1, 2, 50):\n    same('spectrum', rand(n, 4, 4).double())\nprint(1)"
     compare(zoo, "modules.Spectrum()", body)

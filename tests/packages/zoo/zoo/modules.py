@@ -47,6 +47,17 @@ class Recurrent(Seeded):
         return out, State(hidden, cell)
 
 
+class Looped(Seeded):
+    """A recurrent layer that torch would unroll, over any number of steps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru = nn.GRU(6, 5, batch_first=True)
+
+    def forward(self, x):
+        return self.gru(x)
+
+
 class Spectrum(Seeded):
     """An operator without a C shim, which goes through the proxy executor."""
 

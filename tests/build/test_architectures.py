@@ -17,9 +17,13 @@ from wheels import PACKAGES, Installed, lstm
 pytest.importorskip("transformers")
 
 PROJECT = PACKAGES / "architectures"
-MODELS: dict[str, Any] = tomllib.loads((PROJECT / "pyproject.toml").read_text())["tool"][
-    "aotbuild"
-]["models"]
+TABLE = tomllib.loads((PROJECT / "pyproject.toml").read_text())["tool"]["aotbuild"]["models"]
+CALLS: dict[str, dict[str, Any]] = {
+    f"{name}.{method}" if method else name: {**model, **call}
+    for name, model in TABLE.items()
+    for method, call in model.get("methods", {"": {}}).items()
+}
+"""How each model, or each of its methods, is declared."""
 
 SIZES: dict[str, list[dict[str, int]]] = {
     "bert": [
@@ -39,11 +43,11 @@ SIZES: dict[str, list[dict[str, int]]] = {
     ],
     "mobilenet": [{"batch": batch} for batch in (1, 2, 5, 17, 32)],
     "whisper": [{"batch": batch} for batch in (1, 2, 3, 5, 8)],
-    "t5_encode": [
+    "t5.encode": [
         {"batch": batch, "source": source}
         for batch, source in [(1, 1), (1, 64), (8, 1), (3, 17), (8, 64)]
     ],
-    "t5_decode": [
+    "t5.decode": [
         {"batch": batch, "source": source, "past": past}
         for batch, source, past in [(1, 1, 1), (1, 64, 63), (8, 1, 2), (3, 17, 5), (8, 64, 63)]
     ],
@@ -65,7 +69,7 @@ SIZES: dict[str, list[dict[str, int]]] = {
 
 COMPARE = """
 import json, sys, torch
-from architectures.models import {name} as model
+from architectures.models import {model}
 
 assert "transformers" not in sys.modules
 
@@ -83,7 +87,7 @@ def same(actual, expected):
 
 cases = torch.load({file!r})
 for inputs, expected in cases:
-    same(model(**inputs), expected)
+    same({name}(**inputs), expected)
 print(json.dumps(len(cases)))
 """
 
@@ -136,21 +140,26 @@ def plain(value: Any) -> Any:
 
 
 @pytest.mark.usefixtures("sources")
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", CALLS)
 def test_an_architecture_gives_the_eager_result_at_every_size(
     architectures: Installed, name: str, tmp_path: Path
 ) -> None:
-    model = MODELS[name]
+    model = CALLS[name]
     generator = torch.Generator().manual_seed(1)
     module = eager(model)
     cases = []
     for sizes in SIZES[name]:
         inputs = {key: example(tree, sizes, generator) for key, tree in model["inputs"].items()}
         with torch.no_grad():
-            cases.append((inputs, plain(module(**inputs))))
+            method = getattr(module, name.partition(".")[2] or "forward")
+            cases.append((inputs, plain(method(**inputs))))
     file = tmp_path / "cases.pt"
     torch.save(cases, file)
-    assert architectures.run(COMPARE.format(name=name, file=str(file))) == len(SIZES[name]) == 5
+    assert (
+        architectures.run(COMPARE.format(name=name, model=name.partition(".")[0], file=str(file)))
+        == len(SIZES[name])
+        == 5
+    )
 
 
 def test_no_range_is_narrowed(architectures: Installed) -> None:

@@ -52,11 +52,3 @@ class T5(nn.Module):
         out = self.model(None, mask, ids, encoder_outputs=(hidden,), past_key_values=cache)
         layers = out.past_key_values.self_attention_cache.layers
         return out.logits, [(layer.keys, layer.values) for layer in layers]
-
-
-class T5Encoder(T5):
-    forward = T5.encode
-
-
-class T5Decoder(T5):
-    forward = T5.decode

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import sys
 import textwrap
 import traceback
+import warnings
 from collections.abc import Iterator
 
 
@@ -99,6 +101,14 @@ def debugging() -> bool:
     return os.environ.get("AOTBUILD_DEBUG", "0") not in {"", "0"}
 
 
+def quieten() -> None:
+    """Hide what torch warns of its own calls, and logs of errors that it raises afterwards."""
+    if not debugging():
+        logging.disable(logging.WARNING)
+        warnings.simplefilter("ignore", FutureWarning)
+        warnings.simplefilter("ignore", DeprecationWarning)
+
+
 @contextlib.contextmanager
 def reported() -> Iterator[None]:
     """The single boundary at which an exception becomes one block and exit code 1."""
@@ -107,10 +117,11 @@ def reported() -> Iterator[None]:
     except Exception as error:  # noqa: BLE001
         if debugging():
             traceback.print_exc()
-        raise SystemExit(_as_aotbuild_error(error).block()) from None
+        raise SystemExit(as_aotbuild_error(error).block()) from None
 
 
-def _as_aotbuild_error(error: Exception) -> AotBuildError:
+def as_aotbuild_error(error: Exception) -> AotBuildError:
+    """Any exception as one that is told in a block."""
     if isinstance(error, AotBuildError):
         return error
     if isinstance(error, OSError) and error.errno is not None:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import importlib
-import logging
 import sys
-import warnings
 from pathlib import Path
 
-from aotbuild.errors import debugging, reported
+from aotbuild.errors import quieten, reported
 
 STEPS = ("export", "compile", "verify", "bundle")
 
@@ -29,12 +27,7 @@ def main(arguments: list[str]) -> None:
 
             plan(Path(path), names, Path.cwd())
         elif step in STEPS and not names:
-            if not debugging():
-                # torch warns of its own deprecated calls and logs tracebacks of errors that it
-                # then raises, which is not the user's business.
-                logging.disable(logging.WARNING)
-                warnings.simplefilter("ignore", FutureWarning)
-                warnings.simplefilter("ignore", DeprecationWarning)
+            quieten()
             importlib.import_module(f"aotbuild.build.{step}").run(Path(path))
         else:
             raise SystemExit(usage)

@@ -48,7 +48,7 @@ from aotbuild.build.source import (
 from aotbuild.build.spec import ExportSpec, read_spec
 from aotbuild.config.parse import listed, located
 from aotbuild.config.resolve import call_path, calls, is_program
-from aotbuild.config.schema import Call, Dim
+from aotbuild.config.schema import FORWARD, Call, Dim
 from aotbuild.errors import ExportError, SourceError, debugging, warn
 from aotbuild.runtime import manifest
 from aotbuild.runtime.manifest import Input, Size
@@ -71,63 +71,55 @@ MODULE = "aotbuild_module"
 def run(spec_file: Path) -> None:
     """Run the step; the specification is an ``ExportSpec``."""
     spec = read_spec(ExportSpec, spec_file)
-    export(spec)
-
-
-@dataclass(frozen=True)
-class Exported:
-    """A method, traced."""
-
-    method: str
-    program: torch.export.ExportedProgram
-    call: CallSpec
-
-
-def export(spec: ExportSpec) -> list[Exported]:
-    """Trace a model, and write what the other steps need of it.
-
-    Returns:
-        Each of its methods.
-    """
     project, output = Path(spec.project), Path(spec.output)
     tracker = FileTracker(project)
-    with importing(spec.import_paths, spec.package), torch.no_grad(), dynamic_steps():
-        load_op_libraries(spec.declaration.op_libraries or [], project)
-        if is_program(spec.declaration.source):
-            traced = [_load_program(spec, project)]
-        else:
-            traced = _trace_methods(spec, project)
-    for method in traced:
-        method.write(output / method.exported.method)
+    for method in trace(spec):
+        method.write(output / method.name)
     read = tracker.files()
     declared = [spec.declaration.weights, spec.declaration.source]
     read += [project / name for name in declared if name and (project / name).is_file()]
     write_depfile(output / "exported.json", read)
     write_text(output / "exported.json", "{}\n")
-    return [method.exported for method in traced]
 
 
 @dataclass(frozen=True)
-class _Traced:
-    """All that the export of a method gives."""
+class Traced:
+    """A method, traced: all that the other steps need of it."""
 
-    exported: Exported
+    name: str
+    program: torch.export.ExportedProgram
+    call: CallSpec
     samples: Samples
     reference: Reference
 
     def write(self, directory: Path) -> None:
+        """Write the files of the export."""
         directory.mkdir(parents=True, exist_ok=True)
         self.reference.write(directory / "reference.pt")
         self.samples.write(directory / "samples.pt")
         with replacing(directory / "program.pt2") as temporary:
             # The file must end in .pt2 for torch to write it without a warning.
             archive = temporary.with_suffix(".pt2")
-            torch.export.save(self.exported.program, archive)
+            torch.export.save(self.program, archive)
             archive.replace(temporary)
-        self.exported.call.write(directory / "call.json")
+        self.call.write(directory / "call.json")
 
 
-def _trace_methods(spec: ExportSpec, project: Path) -> list[_Traced]:
+def trace(spec: ExportSpec) -> list[Traced]:
+    """Trace the methods of a model.
+
+    Raises:
+        AotBuildError: The source, its weights or its inputs are wrong, or torch cannot trace it.
+    """
+    project = Path(spec.project)
+    with importing(spec.import_paths, spec.package), torch.no_grad(), dynamic_steps():
+        load_op_libraries(spec.declaration.op_libraries or [], project)
+        if is_program(spec.declaration.source):
+            return [_load_program(spec, project)]
+        return _trace_methods(spec, project)
+
+
+def _trace_methods(spec: ExportSpec, project: Path) -> list[Traced]:
     device = torch.device(spec.device)
     module = build_module(spec.name, spec.declaration, project, device)
     original = None
@@ -149,7 +141,7 @@ def _trace(
     name: str,
     call: Call,
     project: Path,
-) -> _Traced:
+) -> Traced:
     path = call_path(spec.name, name)
     where = located(path)
     device = torch.device(spec.device)
@@ -187,7 +179,7 @@ def _trace(
     if original is not None:
         eager.append(_Flat(original, name, example.arguments))
     reference = _reference(spec_of_call, example.samples, eager, path, project, device)
-    return _Traced(Exported(name, program, spec_of_call), example.samples, reference)
+    return Traced(name, program, spec_of_call, example.samples, reference)
 
 
 class _Flat(torch.nn.Module):
@@ -209,7 +201,7 @@ class _Flat(torch.nn.Module):
         args, kwargs = as_call(bound)
         module = self.get_submodule(MODULE)
         # A module is called as such, so that its hooks run.
-        method = module if self._method == "forward" else getattr(module, self._method)
+        method = module if self._method == FORWARD else getattr(module, self._method)
         return method(*args, **kwargs)
 
 
@@ -326,7 +318,7 @@ def _saved_conditions(
     return sorted(code for code in found if len(set(re.split(r"\s*==\s*", code))) > 1)
 
 
-def _load_program(spec: ExportSpec, project: Path) -> _Traced:
+def _load_program(spec: ExportSpec, project: Path) -> Traced:
     """A program that torch.export.save wrote; its inputs, dimensions and weights are its own."""
     source = spec.declaration.source
     where = located(f"tool.aotbuild.models.{spec.name}.source")
@@ -379,7 +371,7 @@ def _load_program(spec: ExportSpec, project: Path) -> _Traced:
     eager = [lambda tensors: call_program(module, (args, kwargs), tensors)]
     reference = _reference(call, samples, eager, path, project, torch.device(spec.device))
     _keep_computed_outputs(program, located(path))
-    return _Traced(Exported("forward", program, call), samples, reference)
+    return Traced(FORWARD, program, call, samples, reference)
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,8 @@ def plan(project_directory: Path, requested: Iterable[str], build: Path) -> None
             where=located("tool.aotbuild"),
             fix="add [tool.aotbuild.models.<name>], or remove find_package(AotBuild)",
         )
-    names = _names(project, list(requested))
+    wanted = [] if ALL in (asked := list(requested)) else asked
+    names = declared_models(project, wanted, where="CMakeLists.txt: aotbuild_add_model({name})")
     check_options(project, names)
     commands = _commands(project, names)
     for command in commands:
@@ -119,18 +120,26 @@ def _option_tables(project: Project, names: Iterable[str]) -> Iterator[tuple[dic
             yield target.inductor, f"{path}.targets.{name}.inductor"
 
 
-def _names(project: Project, requested: list[str]) -> list[str]:
+def declared_models(project: Project, names: Sequence[str], where: str) -> list[str]:
+    """The models of these names; all that are declared when there are none.
+
+    Args:
+        project: The project.
+        names: The names.
+        where: The place that names them, in which ``{name}`` stands for a name.
+
+    Raises:
+        ConfigError: One is not declared.
+    """
     declared = project.config.models
-    if ALL in requested:
-        return list(declared)
-    for name in requested:
+    for name in names:
         if name not in declared:
             raise ConfigError(
                 f'the model "{name}" is not declared',
-                where=f"CMakeLists.txt: aotbuild_add_model({name})",
+                where=where.format(name=name),
                 fix=did_you_mean(name, declared) or f"declared are: {listed(declared)}",
             )
-    return requested
+    return list(names) or list(declared)
 
 
 def _commands(project: Project, names: list[str]) -> list[Command]:

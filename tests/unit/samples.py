@@ -17,6 +17,7 @@ import torch
 
 from aotbuild.build import generate
 from aotbuild.build.weights_file import describe, identify, write_weights
+from aotbuild.config.schema import FORWARD
 from aotbuild.runtime.manifest import Dim, Input, Manifest, Variant, Weights
 
 PYPROJECT = """\
@@ -91,12 +92,12 @@ TENSOR: dict[str, Any] = {
 FEATURES = ("avx", "avx2", "fma3")
 
 
-def sample_variant(model: str = "net", device: str = "cpu", **changes: Any) -> Variant:
+def sample_variant(directory: str = "net", device: str = "cpu", **changes: Any) -> Variant:
     """A variant whose library is the file that ``write_package`` writes."""
     variant = Variant(
         target=f"{device}-sample",
         device=device,
-        library=f"{model}/{device}-sample.so",
+        library=f"{directory}/{device}-sample.so",
         size=len(_LIBRARY),
         sha256="0" * 64,
         requires=list(FEATURES) if device == "cpu" else [],
@@ -105,28 +106,47 @@ def sample_variant(model: str = "net", device: str = "cpu", **changes: Any) -> V
     return dataclasses.replace(variant, **changes)
 
 
-def sample_manifest(model: str = "net", **changes: Any) -> Manifest:
-    """A manifest of a model that takes an image and returns one tensor."""
+def sample_manifest(
+    model: str = "net",
+    method: str = FORWARD,
+    *,
+    kinds: Mapping[str, str] | None = None,
+    **changes: Any,
+) -> Manifest:
+    """A manifest of a model that takes an image and returns one tensor.
+
+    Args:
+        model: Name of the model.
+        method: Name of the method.
+        kinds: The kinds of those inputs that are no ordinary parameters.
+        changes: Fields that are different.
+    """
     inputs: Sequence[Input] = changes.get("inputs", [IMAGE])
-    keys = [spec.name for spec in inputs]
     leaves = [
-        {"type": "tensor", "index": i} | ({"keyword-only": True} if spec.keyword_only else {})
+        {"type": "tensor", "index": i} | ({"kind": kinds[spec.name]} if spec.name in kinds else {})
+        for kinds in [kinds or {}]
         for i, spec in enumerate(inputs)
     ]
     manifest = Manifest(
         model=model,
+        method=method,
         source="demo.network:Net",
         torch=">=2.0,<9.0",
         inputs=[IMAGE],
-        in_spec={"type": "dict", "keys": keys, "items": leaves},
+        in_spec={"type": "dict", "keys": [spec.name for spec in inputs], "items": leaves},
         outputs=TENSOR,
         dims={"batch": Dim(1, 64)},
         declared={"batch": Dim(1, 64)},
         conditions=[],
-        variants=[sample_variant(model)],
+        variants=[sample_variant(directory_of(model, method))],
         weights=Weights("weights.safetensors", 0, ""),
     )
     return dataclasses.replace(manifest, **changes)
+
+
+def directory_of(model: str, method: str) -> str:
+    """Where the manifest of a method is in its package."""
+    return model if method == FORWARD else f"{model}/{method}"
 
 
 _LIBRARY = b"in place of a shared library"
@@ -141,7 +161,7 @@ def write_package(
 
     Args:
         directory: The package's directory.
-        manifests: The models; each gets ``tensors`` as its constants.
+        manifests: The methods of the models; each gets ``tensors`` as its constants.
         tensors: The weights, by names that are valid in a library.
 
     Returns:
@@ -154,25 +174,36 @@ def write_package(
         describe(name, name, tensor, entry)
         for (name, tensor), entry in zip(weights.items(), entries, strict=True)
     ]
-    written = []
-    for given in manifests:
-        manifest = dataclasses.replace(
+    written = [
+        dataclasses.replace(
             given,
             weights=identify(directory / "weights.safetensors", "weights.safetensors"),
             variants=[dataclasses.replace(v, constants=constants) for v in given.variants],
         )
-        (directory / manifest.model).mkdir()
+        for given in manifests
+    ]
+    for manifest in written:
+        own = directory / directory_of(manifest.model, manifest.method)
+        own.mkdir(parents=True, exist_ok=True)
         for variant in manifest.variants:
             (directory / variant.library).write_bytes(_LIBRARY)
-        (directory / manifest.model / "model.json").write_text(manifest.to_json(), "utf-8")
-        module = generate.model_module(manifest)
-        (directory / f"_{manifest.model}.py").write_text(module, "utf-8")
-        written.append(manifest)
-    (directory / "__init__.py").write_text(generate.package_module(written), "utf-8")
+        (own / "model.json").write_text(manifest.to_json(), "utf-8")
+    models = by_model(written)
+    for model, methods in models.items():
+        (directory / f"_{model}.py").write_text(generate.model_module(methods), "utf-8")
+    (directory / "__init__.py").write_text(generate.package_module(models), "utf-8")
     with as_file(files("aotbuild.runtime")) as runtime:
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(runtime, directory / "_runtime", ignore=ignored)
     return written
+
+
+def by_model(manifests: Sequence[Manifest]) -> dict[str, list[Manifest]]:
+    """Manifests by the models whose methods they tell."""
+    models: dict[str, list[Manifest]] = {}
+    for manifest in manifests:
+        models.setdefault(manifest.model, []).append(manifest)
+    return models
 
 
 Compute = Callable[[list[torch.Tensor]], list[torch.Tensor]]

@@ -17,7 +17,7 @@ from aotbuild.runtime.manifest import Dim, Input
 INPUTS = [
     Input("image", "float32", ["batch", 2, "width"], [0, 1, 2]),
     Input("mask", "bool", ["batch"], [0]),
-    Input("scale", "complex64", [3], [0], keyword_only=True),
+    Input("scale", "complex64", [3], [0]),
 ]
 DIMS = {"batch": Dim(1, 8), "width": Dim(2, None)}
 OUTPUTS: dict[str, Any] = {
@@ -43,7 +43,15 @@ def right(**changes: Any) -> dict[str, Any]:
 @pytest.fixture
 def loaded(load_package: LoadPackage) -> Loaded:
     """A model that returns its three inputs."""
-    return load_package(sample_manifest(inputs=INPUTS, outputs=OUTPUTS, dims=DIMS, declared=DIMS))
+    return load_package(
+        sample_manifest(
+            kinds={"scale": "keyword-only"},
+            inputs=INPUTS,
+            outputs=OUTPUTS,
+            dims=DIMS,
+            declared=DIMS,
+        )
+    )
 
 
 @pytest.fixture

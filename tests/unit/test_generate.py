@@ -19,6 +19,7 @@ from conftest import LoadPackage
 from samples import IMAGE, TENSOR, sample_manifest
 
 from aotbuild.build.generate import model_module, package_module, stub
+from aotbuild.build.samples import concrete
 from aotbuild.runtime.manifest import Dim, Input, Manifest
 
 Tree = dict[str, Any]
@@ -49,8 +50,8 @@ def named(cls: str, **items: Tree) -> Tree:
     }
 
 
-def vector(name: str, dtype: str = "float32", **more: Any) -> Input:
-    return Input(name, dtype, ["batch", 3], [0, 1], **more)
+def vector(name: str, dtype: str = "float32") -> Input:
+    return Input(name, dtype, ["batch", 3], [0, 1])
 
 
 LONG = [f"a_rather_long_name_{i}" for i in range(8)]
@@ -69,9 +70,10 @@ MANIFESTS = {
     "one input": sample_manifest(),
     "two inputs": sample_manifest(inputs=[IMAGE, vector("other", "int64")]),
     "keyword-only": sample_manifest(
-        inputs=[vector("a"), vector("b", keyword_only=True), vector("c", keyword_only=True)]
+        inputs=[vector("a"), vector("b"), vector("c")],
+        kinds={"b": "keyword-only", "c": "keyword-only"},
     ),
-    "only keywords": sample_manifest(inputs=[vector("a", keyword_only=True)]),
+    "only keywords": sample_manifest(inputs=[vector("a")], kinds={"a": "keyword-only"}),
     "bool": sample_manifest(inputs=[vector("mask", "bool")], outputs=constant(value=True)),
     "complex": sample_manifest(inputs=[vector("z", "complex64")]),
     "many long names": sample_manifest(inputs=[vector(name) for name in LONG]),
@@ -97,11 +99,13 @@ MANIFESTS = {
     "a name of a class": sample_manifest("tensor"),
     "a name like a keyword": sample_manifest("none"),
 }
-TEXTS = {name: model_module(manifest) for name, manifest in MANIFESTS.items()}
-TEXTS["package of one"] = package_module([sample_manifest()])
-TEXTS["package of three"] = package_module([sample_manifest(name) for name in ("b", "a", "C")])
-STUBS = {f"stub of {name}": stub([manifest]) for name, manifest in MANIFESTS.items()}
-STUBS["stub of three"] = stub([sample_manifest(name) for name in ("b", "a", "C")])
+TEXTS = {name: model_module([manifest]) for name, manifest in MANIFESTS.items()}
+TEXTS["package of one"] = package_module(["net"])
+TEXTS["package of three"] = package_module(["b", "a", "C"])
+STUBS = {
+    f"stub of {name}": stub({manifest.model: [manifest]}) for name, manifest in MANIFESTS.items()
+}
+STUBS["stub of three"] = stub({name: [sample_manifest(name)] for name in ("b", "a", "C")})
 
 
 @pytest.mark.parametrize("text", (TEXTS | STUBS).values(), ids=TEXTS | STUBS)
@@ -168,7 +172,7 @@ def package(fresh_imports: None) -> Any:
     module.__path__ = []
     sys.modules[module.__name__] = module
     FakeModels(module.__name__)
-    text = package_module([sample_manifest("other"), sample_manifest("net")])
+    text = package_module(["other", "net"])
     exec(compile(text, "__init__.py", "exec"), module.__dict__)  # noqa: S102
     return module
 
@@ -367,7 +371,7 @@ def test_a_model_may_have_any_name_without_hiding_what_its_module_needs(
 
 def test_the_classes_of_a_stub_are_distinct() -> None:
     models = ["net", "net_", "Net", "net_model", "NetModel", "a_b", "aB"]
-    tree = ast.parse(stub([sample_manifest(model) for model in models]))
+    tree = ast.parse(stub({model: [sample_manifest(model)] for model in models}))
     classes = [node.name for node in tree.body if isinstance(node, ast.ClassDef)]
     assert len(set(classes)) == len(models)
     assert not set(classes) & set(models)
@@ -375,11 +379,12 @@ def test_the_classes_of_a_stub_are_distinct() -> None:
 
 def test_a_stub_tells_signature_dtypes_shapes_and_ranges() -> None:
     manifest = sample_manifest(
-        inputs=[IMAGE, vector("mask", "bool", keyword_only=True)],
+        inputs=[IMAGE, vector("mask", "bool")],
+        kinds={"mask": "keyword-only"},
         outputs=table("dict", scores=leaf(0), size=constant(3)),
         conditions=["batch != 6"],
     )
-    text = stub([manifest])
+    text = stub({"net": [manifest]})
     assert (
         "    def __call__(self, image: Tensor, *, mask: Tensor) -> dict[str, Tensor | int]:" in text
     )
@@ -400,7 +405,7 @@ def test_every_generated_module_runs(load_package: LoadPackage, name: str) -> No
     loaded = load_package(manifest, compute=lambda _: flat)
     arguments = {
         spec.name: torch.zeros(
-            [4 if isinstance(size, str) else size for size in spec.shape],
+            concrete(spec.shape, dict.fromkeys(manifest.dims, 4)),
             dtype=getattr(torch, spec.dtype),
         )
         for spec in manifest.inputs

@@ -62,7 +62,7 @@ def replacing(name: str, content: bytes | None) -> Break:
 
 def test_a_manifest_is_read_as_it_was_written(tmp_path: Path) -> None:
     manifest = sample_manifest(
-        inputs=[IMAGE, Input("x", "bool", [], [], keyword_only=True)],
+        inputs=[IMAGE, Input("x", "bool", [], [])],
         dims={"batch": Dim(0, None)},
         variants=[sample_variant(compiled={"options": {"a": [1]}}), sample_variant(device="cuda")],
         conditions=["batch != 3"],
@@ -340,13 +340,14 @@ def test_a_copy_of_a_model_is_the_model(load_package: LoadPackage) -> None:
 
 def test_a_model_shows_its_inputs_and_targets(load_package: LoadPackage) -> None:
     assert repr(load_package().net) == (
-        "<compiled model net(image: float32['batch', 1, 8]) for cpu-sample>"
+        "<compiled model net(image: float32[batch, 1, 8]) for cpu-sample>"
     )
 
 
 def test_a_model_has_the_signature_of_forward(load_package: LoadPackage) -> None:
-    other = dataclasses.replace(IMAGE, name="other", keyword_only=True)
-    net = load_package(sample_manifest(inputs=[IMAGE, other])).net
+    other = dataclasses.replace(IMAGE, name="other")
+    kinds = {"other": "keyword-only"}
+    net = load_package(sample_manifest(kinds=kinds, inputs=[IMAGE, other])).net
     signature = inspect.signature(net)
     assert list(signature.parameters) == ["image", "other"]
     assert signature.parameters["image"].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD

@@ -15,13 +15,21 @@ from aotbuild.build.spec import (
     BundleSpec,
     CompileSpec,
     ExportSpec,
-    ModelParts,
+    MethodParts,
     Tools,
     VerifySpec,
     read_spec,
     spec_text,
 )
-from aotbuild.config.schema import Dim, Model, TensorInput, Verify
+from aotbuild.config.schema import (
+    ConstantInput,
+    Dim,
+    Method,
+    Model,
+    TargetSettings,
+    TensorInput,
+    Verify,
+)
 from aotbuild.errors import ConfigError
 from aotbuild.target import default_target
 
@@ -37,31 +45,37 @@ def planned(root: Path, build: Path, *requested: str) -> dict[str, Any]:
     return table
 
 
-def model_commands(name: str) -> list[dict[str, Any]]:
-    variant = f"models/{name}/{TARGET}"
-    return [
+def model_commands(name: str, *methods: str) -> list[dict[str, Any]]:
+    exported = f"models/{name}/cpu/exported.json"
+    commands: list[dict[str, Any]] = [
         {
             "step": "export",
             "comment": f"Exporting {name}",
             "spec": f"models/{name}/cpu/export.json",
-            "output": f"models/{name}/cpu/call.json",
+            "output": exported,
             "depends": [],
-        },
-        {
-            "step": "compile",
-            "comment": f"Compiling {name} for {TARGET}",
-            "spec": f"{variant}/compile.json",
-            "output": f"{variant}/compiled.json",
-            "depends": [f"models/{name}/cpu/call.json"],
-        },
-        {
-            "step": "verify",
-            "comment": f"Verifying {name} for {TARGET}",
-            "spec": f"{variant}/verify.json",
-            "output": f"{variant}/verified.json",
-            "depends": [f"models/{name}/cpu/call.json", f"{variant}/compiled.json"],
-        },
+        }
     ]
+    for method in methods or ["forward"]:
+        variant = f"models/{name}/{TARGET}/{method}"
+        shown = name if method == "forward" else f"{name}.{method}"
+        commands += [
+            {
+                "step": "compile",
+                "comment": f"Compiling {shown} for {TARGET}",
+                "spec": f"{variant}/compile.json",
+                "output": f"{variant}/compiled.json",
+                "depends": [exported],
+            },
+            {
+                "step": "verify",
+                "comment": f"Verifying {shown} for {TARGET}",
+                "spec": f"{variant}/verify.json",
+                "output": f"{variant}/verified.json",
+                "depends": [exported, f"{variant}/compiled.json"],
+            },
+        ]
+    return commands
 
 
 def bundle_command(*names: str) -> dict[str, Any]:
@@ -107,20 +121,29 @@ def test_every_specification_can_be_read(project: Path, tmp_path: Path) -> None:
     assert (export.name, export.device, export.output) == ("net", "cpu", "models/net/cpu")
     assert export.package == "demo.models"
     assert export.declaration.weights == "weights/net.safetensors"
-    compile_spec = read_spec(CompileSpec, build / f"models/net/{TARGET}/compile.json")
-    assert (compile_spec.exported, compile_spec.output) == (export.output, f"models/net/{TARGET}")
+    variant = f"models/net/{TARGET}/forward"
+    compile_spec = read_spec(CompileSpec, build / f"{variant}/compile.json")
+    assert (compile_spec.model, compile_spec.method) == ("net", "forward")
+    assert (compile_spec.exported, compile_spec.output) == ("models/net/cpu/forward", variant)
     assert compile_spec.target == TARGET
-    verify = read_spec(VerifySpec, build / f"models/net/{TARGET}/verify.json")
-    assert verify.declaration == export.declaration
-    assert (verify.exported, verify.compiled) == (export.output, compile_spec.output)
+    verify = read_spec(VerifySpec, build / f"{variant}/verify.json")
+    assert (verify.model, verify.method) == ("net", "forward")
+    assert (verify.source, verify.verify) == ("demo.network:Net", Verify(rtol=0.001))
+    assert not verify.quantized
+    assert (verify.exported, verify.compiled) == (compile_spec.exported, compile_spec.output)
+    for spec in (compile_spec, verify):
+        assert spec.project == export.project
+        assert spec.import_paths == export.import_paths
+        assert (spec.package, spec.tools) == (export.package, export.tools)
     bundle = read_spec(BundleSpec, build / "bundle.json")
-    assert bundle.output == "package"
-    assert bundle.models == [
-        ModelParts(
-            name="net",
+    assert (bundle.output, bundle.project) == ("package", export.project)
+    assert bundle.parts == [
+        MethodParts(
+            model="net",
+            method="forward",
             source="demo.network:Net",
-            exported="models/net/cpu",
-            variants=[f"models/net/{TARGET}"],
+            exported="models/net/cpu/forward",
+            variants=[variant],
         )
     ]
 
@@ -154,7 +177,7 @@ def test_a_change_elsewhere_in_pyproject_touches_nothing(
 def test_a_change_of_one_model_touches_its_steps_alone(tmp_path: Path) -> None:
     changed = PYPROJECT + "\n" + MODEL.replace("models.net", "models.second").replace("64", "65")
     touched = replanned(tmp_path, TWO, changed)
-    assert touched == {"models/second/cpu/export.json", f"models/second/{TARGET}/verify.json"}
+    assert touched == {"models/second/cpu/export.json"}
 
 
 def test_a_model_more_touches_only_the_bundle(tmp_path: Path) -> None:
@@ -190,12 +213,32 @@ def test_a_project_without_models_is_told_what_to_add(tmp_path: Path) -> None:
 TOOLS = Tools(aotbuild="0.1.0", torch="2.13.0+cpu")
 DECLARATION = Model(
     source="demo.network:make",
-    args=[1, 2.5, "x", [True], {"a_b": {"c-d": None}}],
+    args=[1, 2.5, "x", [True], {"a_b": {"c-d": 0}}],
     kwargs={"wide_net": True, "a-b": [1]},
     inputs={"image": TensorInput(shape=["batch", 1, 0], dtype="bool")},
     dims={"batch": Dim(min=0, max=None, example=7), "rows": Dim(max=3)},
     verify=Verify(rtol=0.0),
+    methods={
+        "encode": Method(
+            inputs={"pair": [TensorInput(shape=["2*batch+1"]), ConstantInput(none=True)]},
+            dims={"steps": Dim(auto=True), "wide": Dim(min=8, multiple_of=8)},
+        ),
+        "score": Method(example="demo.data:example", dynamic_shapes="demo.data:shapes"),
+    },
+    op_libraries=["demo.ops", "libs/libops.so"],
+    targets={"cpu": TargetSettings(inductor={"a.b": 1}, verify="demo.checks:near")},
 )
+STEP: dict[str, Any] = {
+    "model": "net",
+    "method": "encode",
+    "target": "cpu-x",
+    "project": "/somewhere/with a space",
+    "import_paths": ["/a", "/b"],
+    "package": "demo.models",
+    "exported": "a",
+    "output": "b",
+    "tools": TOOLS,
+}
 
 
 @pytest.mark.parametrize(
@@ -211,19 +254,18 @@ DECLARATION = Model(
             output="models/net/cpu",
             tools=TOOLS,
         ),
-        CompileSpec(name="net", target="cpu-x", exported="a", output="b", tools=TOOLS),
-        VerifySpec(
-            name="net",
-            target="cpu-x",
-            declaration=DECLARATION,
-            exported="a",
-            compiled="b",
-            output="b",
-            tools=TOOLS,
-        ),
+        CompileSpec(**STEP, options={"cpp.threads": 1, "max_autotune": True, "x": [1]}),
+        VerifySpec(**STEP, source="s", verify=Verify(rtol=0.0), quantized=False, compiled="b"),
+        VerifySpec(**STEP, source="s", verify="demo.checks:near", quantized=True, compiled="b"),
+        VerifySpec(**STEP, source="s", quantized=False, compiled="b"),
         BundleSpec(
             package="demo.models",
-            models=[ModelParts(name="net", source="s", exported="e", variants=["a", "b"])],
+            project="/somewhere",
+            parts=[
+                MethodParts(
+                    model="net", method="encode", source="s", exported="e", variants=["a", "b"]
+                )
+            ],
             output="package",
             tools=TOOLS,
         ),

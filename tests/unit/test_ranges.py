@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from aotbuild.build.ranges import Ranges, compiled_ranges, dimension_symbols, named
+from aotbuild.build.ranges import Ranges, compiled_ranges
+from aotbuild.build.shapes import Linear, dimension_symbols, named
 from aotbuild.runtime.manifest import Dim, Input
 
 Guard = Callable[[Any, Any], Any]
@@ -181,7 +182,7 @@ def test_conditions_are_told_once_and_in_a_fixed_order() -> None:
 def test_symbols_follow_the_names_of_the_declaration() -> None:
     graph = traced(DECLARED, 4, 5)
     symbols, shape_env = dimension_symbols(graph, INPUTS)
-    assert list(symbols.values()) == ["rows", "cols"]
+    assert list(symbols.values()) == [Linear("rows"), Linear("cols")]
     assert shape_env is not None
     rows, cols = symbols
     assert named(2 * rows, symbols) == "2*rows"

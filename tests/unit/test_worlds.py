@@ -91,7 +91,10 @@ sys.modules["aotbuild"] = None
 import vendored
 print(json.dumps([vendored.__all__, vendored.CompiledModel.__module__]))
 """
-    assert run_python(code, cwd=tmp_path) == [["CompiledModel", "ModelLoadError"], "vendored.model"]
+    assert run_python(code, cwd=tmp_path) == [
+        ["CompiledMethods", "CompiledModel", "ModelLoadError"],
+        "vendored.model",
+    ]
 
 
 def test_the_manifest_is_readable_without_torch(tmp_path: Path) -> None:

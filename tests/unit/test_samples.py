@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from aotbuild.build.examples import example_inputs, example_sizes, input_bytes, verification_sizes
 
-from aotbuild.config.schema import DTYPES, Dim, Model, TensorInput
+from aotbuild.build.samples import Leaf, Samples, example_sizes, input_bytes, verification_sizes
+from aotbuild.config.schema import DTYPES, Dim
+from aotbuild.runtime import manifest
+from aotbuild.runtime.manifest import Derived, Input
 
 CPU = torch.device("cpu")
+Range = manifest.Dim
 
 DIMS = {
     "none": {},
@@ -28,7 +31,7 @@ DIMS = {
 
 @pytest.mark.parametrize("dims", DIMS.values(), ids=DIMS)
 def test_example_sizes_are_inside_their_ranges_traceable_and_distinct(dims: dict[str, Dim]) -> None:
-    sizes = example_sizes(dims)
+    sizes = example_sizes(dims, {})
     assert set(sizes) == set(dims)
     for name, dim in dims.items():
         assert sizes[name] >= max(2, dim.min)
@@ -38,27 +41,27 @@ def test_example_sizes_are_inside_their_ranges_traceable_and_distinct(dims: dict
 
 
 def test_an_example_size_is_no_end_of_its_range_when_there_is_room() -> None:
-    assert example_sizes({"a": Dim(min=8, max=64)})["a"] not in {8, 64}
+    assert example_sizes({"a": Dim(min=8, max=64)}, {})["a"] not in {8, 64}
 
 
 def test_sizes_are_equal_only_where_they_have_to_be() -> None:
-    assert example_sizes({"a": Dim(min=1, max=2), "b": Dim(min=1, max=2)}) == {"a": 2, "b": 2}
+    assert example_sizes({"a": Dim(min=1, max=2), "b": Dim(min=1, max=2)}, {}) == {"a": 2, "b": 2}
 
 
 def test_example_sizes_are_the_same_each_time() -> None:
     dims = {name: Dim(min=1, max=9) for name in "abcdef"}
-    assert example_sizes(dims) == example_sizes(dict(dims))
+    assert example_sizes(dims, {}) == example_sizes(dict(dims), {})
 
 
 @pytest.mark.parametrize(
     ("ranges", "example", "expected"),
     [
         ({}, {}, [{}]),
-        ({"a": Dim(min=1, max=64)}, {"a": 4}, [{"a": 4}, {"a": 1}, {"a": 64}]),
-        ({"a": Dim(min=0, max=64)}, {"a": 4}, [{"a": 4}, {"a": 0}, {"a": 1}, {"a": 64}]),
-        ({"a": Dim(min=2, max=3)}, {"a": 2}, [{"a": 2}, {"a": 3}]),
+        ({"a": Range(1, 64)}, {"a": 4}, [{"a": 4}, {"a": 1}, {"a": 64}]),
+        ({"a": Range(0, 64)}, {"a": 4}, [{"a": 4}, {"a": 0}, {"a": 1}, {"a": 64}]),
+        ({"a": Range(2, 3)}, {"a": 2}, [{"a": 2}, {"a": 3}]),
         (
-            {"a": Dim(min=1, max=8), "b": Dim(min=2, max=9)},
+            {"a": Range(1, 8), "b": Range(2, 9)},
             {"a": 4, "b": 5},
             [
                 {"a": 4, "b": 5},
@@ -72,70 +75,74 @@ def test_example_sizes_are_the_same_each_time() -> None:
     ],
 )
 def test_the_example_and_both_ends_of_each_dimension_are_verified(
-    ranges: dict[str, Dim], example: dict[str, int], expected: list[dict[str, int]]
+    ranges: dict[str, Range], example: dict[str, int], expected: list[dict[str, int]]
 ) -> None:
     assert list(verification_sizes(ranges, example).values()) == expected
 
 
 def test_a_dimension_without_a_limit_is_verified_far_from_its_example() -> None:
-    sizes = [case["a"] for case in verification_sizes({"a": Dim(min=1)}, {"a": 4}).values()]
+    sizes = [case["a"] for case in verification_sizes({"a": Range(1, None)}, {"a": 4}).values()]
     assert sizes[:2] == [4, 1]
     assert max(sizes) > 4 * 4
 
 
 def test_a_case_is_named_after_what_is_special_in_it() -> None:
-    cases = verification_sizes({"a": Dim(min=1, max=8), "b": Dim(min=2)}, {"a": 4, "b": 5})
+    cases = verification_sizes({"a": Range(1, 8), "b": Range(2, None)}, {"a": 4, "b": 5})
     assert list(cases)[:4] == ["the example", "a = 1, b = 2", "a = 1", "a = 8"]
 
 
-def model(dtype: str) -> Model:
-    return Model(
-        source="m:N",
-        inputs={
-            "x": TensorInput(shape=["n", 8, "m"], dtype=dtype),
-            "y": TensorInput(shape=[], dtype=dtype),
-        },
-    )
+INPUTS: list[tuple[str, list[int | str]]] = [("x", ["n", 8, "m"]), ("y", [])]
+
+
+def inputs_of(dtype: str) -> list[Input]:
+    return [Input(name, dtype, list(shape), []) for name, shape in INPUTS]
+
+
+def drawn(dtype: str, n: int = 3, m: int = 5) -> list[torch.Tensor]:
+    """What is drawn for two inputs without data of their own."""
+    samples = Samples([Leaf(dtype), Leaf(dtype)])
+    return samples.at(inputs_of(dtype), {"n": n, "m": m}, CPU)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_example_inputs_have_the_declared_dtype_and_shape(dtype: str) -> None:
-    inputs = example_inputs(model(dtype), {"n": 3, "m": 5}, CPU)
-    assert {name: tuple(tensor.shape) for name, tensor in inputs.items()} == {
-        "x": (3, 8, 5),
-        "y": (),
-    }
-    assert all(tensor.dtype is getattr(torch, dtype) for tensor in inputs.values())
-    assert len(set(inputs["x"].flatten().tolist())) > 1
+def test_samples_have_the_declared_dtype_and_shape(dtype: str) -> None:
+    tensors = drawn(dtype)
+    assert [tuple(tensor.shape) for tensor in tensors] == [(3, 8, 5), ()]
+    assert all(tensor.dtype is getattr(torch, dtype) for tensor in tensors)
+    assert len(set(tensors[0].flatten().tolist())) > 1
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_example_inputs_are_the_same_each_time(dtype: str) -> None:
+def test_samples_are_the_same_each_time(dtype: str) -> None:
     torch.manual_seed(1)
-    first = example_inputs(model(dtype), {"n": 3, "m": 5}, CPU)
+    first = drawn(dtype)
     torch.manual_seed(2)
-    second = example_inputs(model(dtype), {"n": 3, "m": 5}, CPU)
-    assert all(torch.equal(first[name], second[name]) for name in first)
+    second = drawn(dtype)
+    assert all(torch.equal(*pair) for pair in zip(first, second, strict=True))
 
 
-def test_example_inputs_leave_the_users_random_numbers_alone() -> None:
+def test_samples_leave_the_users_random_numbers_alone() -> None:
     torch.manual_seed(1)
     expected = torch.rand(3)
     torch.manual_seed(1)
-    example_inputs(model("float32"), {"n": 3, "m": 5}, CPU)
+    drawn("float32")
     assert torch.equal(torch.rand(3), expected)
 
 
 @pytest.mark.parametrize("dtype", ["int64", "int32", "int16", "int8", "uint8"])
 def test_integers_are_indices_of_every_table(dtype: str) -> None:
-    values = example_inputs(model(dtype), {"n": 3, "m": 5}, CPU)["x"].flatten().tolist()
-    assert set(values) == {0, 1}
+    assert set(drawn(dtype)[0].flatten().tolist()) == {0, 1}
 
 
 def test_an_empty_size_makes_an_empty_tensor() -> None:
-    assert example_inputs(model("float32"), {"n": 0, "m": 5}, CPU)["x"].shape == (0, 8, 5)
+    assert drawn("float32", n=0)[0].shape == (0, 8, 5)
 
 
 @pytest.mark.parametrize(("dtype", "width"), [("bool", 1), ("float32", 4), ("complex128", 16)])
 def test_input_bytes_counts_every_element(dtype: str, width: int) -> None:
-    assert input_bytes(model(dtype), {"n": 3, "m": 5}) == (3 * 8 * 5 + 1) * width
+    assert input_bytes(inputs_of(dtype), {"n": 3, "m": 5}) == (3 * 8 * 5 + 1) * width
+
+
+def test_input_bytes_counts_derived_sizes() -> None:
+    spec = Input("x", "float32", [Derived("n", 2, 1), 4], [])
+    assert input_bytes([spec], {"n": 3}) == 7 * 4 * 4

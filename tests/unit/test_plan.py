@@ -129,7 +129,7 @@ def test_every_specification_can_be_read(project: Path, tmp_path: Path) -> None:
     verify = read_spec(VerifySpec, build / f"{variant}/verify.json")
     assert (verify.model, verify.method) == ("net", "forward")
     assert (verify.source, verify.verify) == ("demo.network:Net", Verify(rtol=0.001))
-    assert not verify.quantized
+    assert verify.quantize is None
     assert (verify.exported, verify.compiled) == (compile_spec.exported, compile_spec.output)
     for spec in (compile_spec, verify):
         assert spec.project == export.project
@@ -255,9 +255,10 @@ STEP: dict[str, Any] = {
             tools=TOOLS,
         ),
         CompileSpec(**STEP, options={"cpp.threads": 1, "max_autotune": True, "x": [1]}),
-        VerifySpec(**STEP, source="s", verify=Verify(rtol=0.0), quantized=False, compiled="b"),
-        VerifySpec(**STEP, source="s", verify="demo.checks:near", quantized=True, compiled="b"),
-        VerifySpec(**STEP, source="s", quantized=False, compiled="b"),
+        CompileSpec(**STEP, options={}, quantize="int8-weight-only"),
+        VerifySpec(**STEP, source="s", verify=Verify(rtol=0.0), compiled="b"),
+        VerifySpec(**STEP, source="s", verify="demo.checks:near", quantize="x", compiled="b"),
+        VerifySpec(**STEP, source="s", compiled="b"),
         BundleSpec(
             package="demo.models",
             project="/somewhere",

@@ -371,7 +371,7 @@ def _size_checks(
     name = size.dim if isinstance(size, Derived) else size
     source = known[name]
     checks = []
-    if got not in source:  # the dimension is told by another size
+    if _solved(got, size) != source:  # the dimension is told by another size
         checks.append(f"{got} == {_of(size, source)}")
     elif isinstance(size, Derived) and size.factor > 1:
         checks.append(f"{_shifted(got, -size.offset)} % {size.factor} == 0")
@@ -393,10 +393,16 @@ def _known_sizes(manifest: Manifest, local: _Locals) -> dict[str, str]:
             if isinstance(size, str):
                 plain.setdefault(size, got)
             elif isinstance(size, Derived):
-                shifted = _shifted(got, -size.offset)
-                solved = shifted if size.factor == 1 else f"{shifted} // {size.factor}"
-                derived.setdefault(size.dim, f"({solved})")
+                derived.setdefault(size.dim, _solved(got, size))
     return {**derived, **plain}
+
+
+def _solved(got: str, size: Derived | str) -> str:
+    """The dimension behind a size."""
+    if isinstance(size, str):
+        return got
+    shifted = _shifted(got, -size.offset)
+    return shifted if size.factor == 1 else f"({shifted} // {size.factor})"
 
 
 def _of(size: Derived | str, dim: str) -> str:

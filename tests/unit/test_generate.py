@@ -429,6 +429,18 @@ def test_an_input_may_be_named_like_a_builtin(load_package: LoadPackage, name: s
     assert loaded.net(**{name: value, "other": value}) == (value, math.inf)
 
 
+@pytest.mark.parametrize(("first", "second"), [("ax", "x"), ("x", "ax")])
+def test_equal_sizes_are_checked_whatever_the_inputs_are_named(
+    load_package: LoadPackage, first: str, second: str
+) -> None:
+    loaded = load_package(sample_manifest(inputs=[vector(first), vector(second)]))
+    loaded.net(torch.zeros(2, 3), torch.zeros(2, 3))
+    loaded.received = []
+    with pytest.raises(ValueError, match=f"batch is 3, but 2 in '{first}'"):
+        loaded.net(torch.zeros(2, 3), torch.zeros(3, 3))
+    assert loaded.received == []
+
+
 @pytest.mark.parametrize("dim", ["n", "x", "outputs", "self", "float32", "type"])
 def test_a_dimension_may_be_named_like_an_input_or_anything_else(
     load_package: LoadPackage, dim: str

@@ -19,6 +19,10 @@ from .operators import load_op_libraries
 from .weights import open_weights
 
 _DEVICE_VARIABLE = "AOTBUILD_DEVICE"
+_STARS: dict[Any, str] = {
+    inspect.Parameter.VAR_POSITIONAL: "*",
+    inspect.Parameter.VAR_KEYWORD: "**",
+}
 
 
 class CompiledModel:
@@ -98,11 +102,14 @@ class CompiledModel:
     def _explain_binding(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         parameters = self.__signature__.parameters
         name = self._manifest.name
-        takes = f"it takes {', '.join(parameters)}"
+        shown = [_STARS.get(p.kind, "") + p.name for p in parameters.values()]
+        takes = f"it takes {', '.join(shown)}"
         kinds = {parameter.kind for parameter in parameters.values()}
-        for given in kwargs:
-            if given not in parameters and inspect.Parameter.VAR_KEYWORD not in kinds:
+        for given in kwargs if inspect.Parameter.VAR_KEYWORD not in kinds else ():
+            if given not in parameters or parameters[given].kind in _STARS:
                 raise TypeError(f"{name}() has no argument {given!r}; {takes}") from None
+            if parameters[given].kind is inspect.Parameter.POSITIONAL_ONLY:
+                raise TypeError(f"{name}() takes argument {given!r} by position only") from None
         ordinary = {
             inspect.Parameter.POSITIONAL_ONLY,
             inspect.Parameter.POSITIONAL_OR_KEYWORD,
@@ -114,12 +121,14 @@ class CompiledModel:
                 f"many; {takes}"
             ) from None
         for twice in positional[: len(args)]:
-            if twice in kwargs:
+            by_name = parameters[twice].kind is not inspect.Parameter.POSITIONAL_ONLY
+            if twice in kwargs and by_name:
                 raise TypeError(f"{name}() got argument {twice!r} twice; {takes}") from None
         for missing in parameters:
-            variadic = parameters[missing].kind not in {*ordinary, inspect.Parameter.KEYWORD_ONLY}
-            required = parameters[missing].default is inspect.Parameter.empty and not variadic
-            if required and missing not in positional[: len(args)] and missing not in kwargs:
+            kind, default = parameters[missing].kind, parameters[missing].default
+            required = default is inspect.Parameter.empty and kind not in _STARS
+            named = missing in kwargs and kind is not inspect.Parameter.POSITIONAL_ONLY
+            if required and missing not in positional[: len(args)] and not named:
                 raise TypeError(f"{name}() misses argument {missing!r}; {takes}") from None
 
     def _default_device(self) -> torch.device:

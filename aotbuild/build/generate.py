@@ -127,13 +127,12 @@ def model_module(manifests: Sequence[Manifest]) -> str:
     cls = names.take(_class_name(model))
     bodies: dict[str, list[str]] = {}
     for manifest in manifests:
+        own = names.inner()
         values = [
-            spec.name
-            if spec.name in keys
-            else names.take(re.sub(r"\W+", "_", spec.name).strip("_"))
+            spec.name if spec.name in keys else own.take(re.sub(r"\W+", "_", spec.name).strip("_"))
             for spec in manifest.inputs
         ]
-        local = _Locals(shared, values, names.take("outputs"))
+        local = _Locals(shared, values, own.take("outputs"))
         signature = _signature("forward", manifest, shared.torch["Tensor"])
         bodies[manifest.method] = [signature, _docstring(manifest), *_body(manifest, local)]
     definitions = [
@@ -241,6 +240,10 @@ class _Names:
         self._taken.add(name)
         return name
 
+    def inner(self) -> _Names:
+        """Names for one function: its own are free again in the next."""
+        return _Names(self._taken)
+
 
 @dataclass(frozen=True)
 class _Shared:
@@ -321,7 +324,8 @@ def _nesting(value: str, tree: dict[str, Any], local: _Locals) -> list[str]:
     elif tree["type"] == "dict":
         keys = [_literal(key) for key in tree["keys"]]
         items = {f"{value}[{key}]": item for key, item in zip(keys, tree["items"], strict=True)}
-        checks = [f"{value}.keys() == {{{', '.join(keys)}}}"]
+        # An empty set has no literal.
+        checks = [f"{value}.keys() == {{{', '.join(keys)}}}" if keys else f"not {value}"]
     else:
         return []
     checks.insert(0, f"{names['type']}({value}) is {names[tree['type']]}")

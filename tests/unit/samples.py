@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import inspect
 import json
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ from typing import Any
 import torch
 
 from aotbuild.build import generate
+from aotbuild.build.arguments import Argument, call_tree
 from aotbuild.build.weights_file import describe, identify, write_weights
 from aotbuild.config.schema import FORWARD
 from aotbuild.runtime.manifest import Dim, Input, Manifest, Variant, Weights
@@ -144,6 +146,28 @@ def sample_manifest(
     return dataclasses.replace(manifest, **changes)
 
 
+def call_manifest(
+    parameters: Mapping[str, Any], kinds: Mapping[str, Any] | None = None, **changes: Any
+) -> Manifest:
+    """A manifest of a model that takes nested arguments, and returns all their tensors.
+
+    Args:
+        parameters: What it is traced with, by the names of its parameters.
+        kinds: The kinds of those that are no ordinary parameters.
+        changes: Fields that are different.
+    """
+    ordinary = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    arguments = [
+        Argument(name, (kinds or {}).get(name, ordinary), value)
+        for name, value in parameters.items()
+    ]
+    in_spec, labels = call_tree(arguments, "pyproject.toml")
+    inputs = [Input(label, "float32", ["batch", 3], [0, 1]) for label in labels]
+    leaves = [{**TENSOR, "index": i, "shape": ["batch", 3]} for i in range(len(labels))]
+    outputs = {"type": "list", "items": leaves}
+    return sample_manifest(inputs=inputs, in_spec=in_spec, outputs=outputs, **changes)
+
+
 def directory_of(model: str, method: str) -> str:
     """Where the manifest of a method is in its package."""
     return model if method == FORWARD else f"{model}/{method}"
@@ -224,6 +248,8 @@ class Loaded:
         self.loads: list[str] = []
         self.received: list[torch.Tensor] = []
         self.constants: dict[str, torch.Tensor] = {}
+        """What the library loaded last was given."""
+        self.handed: list[dict[str, torch.Tensor]] = []
         self.names: set[str] | None = None
         """Names of the constants that the engine tells; those it is given when None."""
         self.compute = compute
@@ -254,6 +280,7 @@ class Loaded:
 
             def set_constants(self, constants: dict[str, torch.Tensor]) -> None:
                 loaded.constants = constants
+                loaded.handed.append(constants)
 
             def run(self, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
                 loaded.received = tensors

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from wheels import Installed
 
-RUNTIME = {"__init__", "arguments", "engine", "errors", "manifest", "model", "weights"}
+RUNTIME = {"__init__", "arguments", "engine", "errors", "manifest", "model", "operators", "weights"}
 
 
 @pytest.fixture(scope="module")
@@ -102,10 +102,9 @@ def test_the_manifest_tells_the_call(example: Installed) -> None:
             "dtype": "float32",
             "shape": ["batch", 1, 8, 8],
             "order": [0, 1, 2, 3],
-            "keyword_only": False,
         }
     ]
-    assert manifest["dims"] == {"batch": {"min": 1, "max": 256}}
+    assert manifest["dims"] == {"batch": {"min": 1, "max": 256, "multiple_of": 1}}
     assert manifest["outputs"]["type"] == "dict"
     assert manifest["outputs"]["items"][0]["shape"] == ["batch", 1, 8, 8]
     assert manifest["variants"][0]["verified"]["cases"] == [

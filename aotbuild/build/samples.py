@@ -23,7 +23,8 @@ _UNLIMITED = 4
 def example_sizes(dims: Mapping[str, schema.Dim], given: Mapping[str, int]) -> dict[str, int]:
     """A size for each dimension to trace with: inside its range, at least 2, all different.
 
-    Different sizes keep two dimensions from looking like one.
+    Different sizes keep two dimensions from looking like one. Of a multiple it is twice the number
+    at least: to torch, the multiple is what is dynamic.
 
     Args:
         dims: The declared dimensions.
@@ -35,9 +36,9 @@ def example_sizes(dims: Mapping[str, schema.Dim], given: Mapping[str, int]) -> d
         if name in sizes:
             continue
         step = dim.multiple_of
-        low = _multiple(max(dim.min, 2), step)
+        low = _multiple(max(dim.min, 2 * step), step)
         # The ends of a range are where code is special.
-        wanted = _multiple(max(2 * dim.min + 1, _FIRST_SIZE), step)
+        wanted = _multiple(max(2 * dim.min + 1, _FIRST_SIZE, low), step)
         high = dim.max if dim.max is not None else wanted + len(dims) * step
         preferred = min(wanted, high)
         candidates = [*range(preferred, high + 1, step), *range(low, preferred, step)]

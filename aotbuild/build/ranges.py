@@ -97,7 +97,16 @@ def _assumptions(shape_env: Any, symbols: Mapping[sympy.Symbol, Linear]) -> list
         for symbol in symbols
         if shape_env.replace(symbol) != symbol
     ]
-    return [e for e in found if e.free_symbols and e.free_symbols <= set(symbols)]
+    known = [e for e in found if e.free_symbols and e.free_symbols <= set(symbols)]
+    return [e for e in known if not _always_equal(e, symbols)]
+
+
+def _always_equal(assumption: sympy.Basic, symbols: Mapping[sympy.Symbol, Linear]) -> bool:
+    """Whether an equation holds by itself, as between the two symbols that a multiple has."""
+    if not isinstance(assumption, sympy.Eq):
+        return False
+    exact = {symbol: linear.exact for symbol, linear in symbols.items()}
+    return bool(sympy.expand((assumption.lhs - assumption.rhs).xreplace(exact)) == 0)
 
 
 def _always(assumption: sympy.Basic, sizes: dict[Any, ValueRanges[Any]]) -> bool:

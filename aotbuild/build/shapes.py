@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,11 +92,15 @@ def leaf_dims(spec: Any, value: Any) -> list[Any]:
 
 
 def dim_names(specs: Sequence[Any]) -> list[dict[int, str]]:
-    """The names of the dimensions in flat dynamic shapes, by their axes."""
+    """The names of the dimensions in flat dynamic shapes, by their axes.
+
+    A size that torch derives from a dimension, such as ``2*batch``, has the name of that one.
+    """
     found = []
     for spec in specs:
         pairs = spec.items() if isinstance(spec, Mapping) else enumerate(spec or ())
-        found.append({axis: dim.__name__ for axis, dim in pairs if isinstance(dim, TorchDim)})
+        dims = {axis: dim for axis, dim in pairs if isinstance(dim, TorchDim)}
+        found.append({axis: getattr(dim, "root", dim).__name__ for axis, dim in dims.items()})
     return found
 
 
@@ -112,8 +116,13 @@ class Linear:
     @property
     def solved(self) -> sympy.Expr:
         """The symbol's value in terms of the dimension."""
+        return self.exact if self.step == 1 else FloorDiv(self.exact * self.step, self.step)
+
+    @property
+    def exact(self) -> sympy.Expr:
+        """The same as a fraction, which is whole for every size that the dimension can have."""
         told = self.factor * sympy.Symbol(self.name, integer=True) + self.offset
-        return told if self.step == 1 else FloorDiv(told, self.step)
+        return sympy.expand(told / self.step)
 
     def symbol_size(self, size: int) -> int:
         """The symbol's value for a size of the dimension, rounded down."""
@@ -144,20 +153,25 @@ def dimension_symbols(
         graph: A graph whose last placeholders are the inputs.
         inputs: The inputs, in the order of the placeholders.
     """
+    sizes = [
+        (size.node, _parts(want))
+        for value, spec in zip(input_values(graph, len(inputs)), inputs, strict=True)
+        for size, want in zip(value.shape, spec.shape, strict=True)
+        if isinstance(size, torch.SymInt) and not isinstance(want, int)
+    ]
     symbols: dict[sympy.Symbol, Linear] = {}
-    shape_env = None
-    for value, spec in zip(input_values(graph, len(inputs)), inputs, strict=True):
-        for size, want in zip(value.shape, spec.shape, strict=True):
-            if not isinstance(size, torch.SymInt) or isinstance(want, int):
-                continue
-            shape_env = size.node.shape_env
-            name, factor, offset = _parts(want)
-            # Not node.expr, in which a size that equals another goes by the other's name.
-            told = _linear(size.node._expr)
-            if told is not None:
-                symbol, step, start = told
-                symbols.setdefault(symbol, Linear(name, step, factor, offset - start))
-    return symbols, shape_env
+    # In node.expr a size that equals another goes by the other's name, hence its own comes first.
+    # In a program that was just traced, a multiple has a symbol of its own and one that it is made
+    # of; in one that was loaded, only the latter.
+    for expression, (name, factor, offset) in [
+        *((node._expr, parts) for node, parts in sizes),
+        *((node.expr, parts) for node, parts in sizes),
+    ]:
+        told = _linear(expression)
+        if told is not None:
+            symbol, step, start = told
+            symbols.setdefault(symbol, Linear(name, step, factor, offset - start))
+    return symbols, sizes[0][0].shape_env if sizes else None
 
 
 def input_values(graph: torch.fx.Graph, count: int) -> list[Any]:
@@ -183,6 +197,8 @@ def read_dims(
 ) -> tuple[list[list[Size]], dict[str, Dim]]:
     """What became of the declared dimensions: those that are ``auto`` can be static.
 
+    A dimension that the model ties to another, as ``a + b`` does, follows from that one.
+
     Returns:
         The shapes, with numbers for dimensions that are static, and the ranges of the others.
     """
@@ -205,13 +221,44 @@ def read_dims(
             found = _range_of(program, size.node.expr, declared[name])
             known = dims.get(name)
             dims[name] = found if known is None else _within(known, found)
-    for name in static:
+    tied = _tied(values, shapes, auto) if auto else {}
+    for name, size in tied.items():
+        base, factor, offset = _parts(size)
+        own = Dim(declared[name].min, declared[name].max)
+        narrowed = Linear(base, 1, factor, offset).narrowed(dims[base], own)
+        dims[base] = _within(dims[base], narrowed)
+    solved: dict[str, Size] = {**tied, **static}
+    for name in solved:
         dims.pop(name, None)
-    solved = [
-        [static.get(size, size) if isinstance(size, str) else size for size in shape]
+    return [
+        [solved.get(size, size) if isinstance(size, str) else size for size in shape]
         for shape in shapes
-    ]
-    return solved, dims
+    ], dims
+
+
+def _tied(
+    values: Sequence[Any], shapes: Sequence[Sequence[Size]], auto: Collection[str]
+) -> dict[str, str | Derived]:
+    """The dimensions that follow from others, and how: torch knows both by one symbol."""
+    known: dict[str, tuple[sympy.Symbol, int, int]] = {}
+    for value, shape in zip(values, shapes, strict=True):
+        for size, want in zip(value.shape, shape, strict=True):
+            told = None if isinstance(size, int) else _linear(size.node.expr)
+            if isinstance(want, str) and told is not None:
+                known.setdefault(want, told)
+    bases: dict[sympy.Symbol, str] = {}
+    tied: dict[str, str | Derived] = {}
+    # The others follow from the finest; among equals, one with a declared range keeps its name.
+    for name in sorted(known, key=lambda name: (*known[name][1:], name in auto)):
+        symbol, step, start = known[name]
+        base = bases.setdefault(symbol, name)
+        _, unit, first = known[base]
+        if base == name or step % unit:
+            continue
+        factor = step // unit
+        offset = start - factor * first
+        tied[name] = base if (factor, offset) == (1, 0) else Derived(base, factor, offset)
+    return tied
 
 
 def name_dims(
@@ -239,8 +286,8 @@ def name_dims(
                 if told is None or told[0] in names or (told[1:] == (1, 0)) is not plain:
                     continue
                 told_by = re.sub(r"\W+", "_", label).strip("_")
-                wanted = hint.get(axis) or f"{told_by}_dim{axis}"
-                names[told[0]] = _free(wanted if plain else f"{wanted}_base", names.values())
+                wanted = hint.get(axis) or f"{told_by}_dim{axis}" + "_base" * (not plain)
+                names[told[0]] = _free(wanted, names.values())
     shapes: list[list[Size]] = []
     for value in values:
         shape: list[Size] = []

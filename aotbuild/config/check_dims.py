@@ -58,3 +58,12 @@ def _check_multiples(dim: Dim, path: str) -> None:
             why=f"every size is a multiple of {dim.multiple_of}",
             fix=f"write {key} = {below + dim.multiple_of}" + f", or {below}" * (below > 0),
         )
+    least = 2 * dim.multiple_of
+    for key, value in (("max", dim.max), ("example", dim.example)):
+        if value is not None and value < least:
+            raise ConfigError(
+                f"{key} is less than two times {dim.multiple_of}: {value}",
+                where=located(f"{path}.{key}"),
+                why=f"torch.export fixes a multiple of {dim.multiple_of} that it sees only once",
+                fix=f"write {key} = {least}, or a greater multiple",
+            )

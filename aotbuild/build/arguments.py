@@ -47,10 +47,11 @@ def bind_declared(
     """
     signature = inspect.signature(forward)
     parameters = signature.parameters
+    called = _name(forward)
     for given in declared:
         if given not in parameters:
             raise ConfigError(
-                f'{forward.__name__}() has no parameter "{given}"',
+                f'{called}() has no parameter "{given}"',
                 where=located(f"{path}.{given}"),
                 fix=did_you_mean(given, parameters)
                 or f"its parameters are: {listed(parameters) or 'none'}",
@@ -63,9 +64,9 @@ def bind_declared(
         if name not in declared:
             if not variadic and parameter.default is Parameter.empty:
                 raise ConfigError(
-                    f'the parameter "{name}" of {forward.__name__}() has no input',
+                    f'the parameter "{name}" of {called}() has no input',
                     where=located(path),
-                    why=f"{forward.__name__}{signature} requires it",
+                    why=f"{called}{signature} requires it",
                     fix=f'add {name} = {{ shape = [...], dtype = "float32" }}',
                 )
             omitted = omitted or (name if not variadic else "")
@@ -86,11 +87,17 @@ def bind_declared(
     return bound
 
 
+def _name(forward: Callable[..., Any]) -> str:
+    """What a method or function is called in errors; a partial one has no name of its own."""
+    return getattr(forward, "__name__", "forward")
+
+
 def _check_variadic(parameter: inspect.Parameter, value: Any, path: str) -> None:
     positional = parameter.kind is Parameter.VAR_POSITIONAL
     if not isinstance(value, tuple if positional else dict):
         raise ConfigError(
-            f'the inputs of "{parameter}" are no {"array" if positional else "table"}',
+            f'the inputs of "{"*" if positional else "**"}{parameter.name}" are no '
+            + ("array" if positional else "table"),
             where=located(f"{path}.{parameter.name}"),
             fix=f"write {parameter.name} = "
             + ("[ { shape = [...] }, ... ]" if positional else "{ name = { shape = [...] }, ... }"),
@@ -110,7 +117,7 @@ def bind_example(
         found = signature.bind(*args, **kwargs).arguments
     except TypeError as error:
         raise ConfigError(
-            f"the example does not fit {forward.__name__}{signature}",
+            f"the example does not fit {_name(forward)}{signature}",
             where=located(path),
             why=str(error),
             fix="return (args, kwargs) as the method takes them",

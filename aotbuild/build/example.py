@@ -242,13 +242,25 @@ def _data_sizes(
             )
     for name, size in sizes.items():
         dim = dims[name]
-        if size < max(dim.min, 2) or (dim.max is not None and size > dim.max):
+        step = dim.multiple_of
+        if size % step:
+            raise ExportError(
+                f"{name} is {size} in the example",
+                where=located(path),
+                why=f"every size is declared to be a multiple of {step}",
+                fix="use data of such a size",
+            )
+        if size < max(dim.min, 2 * step) or (dim.max is not None and size > dim.max):
             raise ExportError(
                 f"{name} is {size} in the example",
                 where=located(path),
                 why=f"declared is {dim.min} to {'any size' if dim.max is None else dim.max}; "
-                "torch.export fixes a dimension whose example has the size 0 or 1",
-                fix="use data of at least size 2 that is inside the range",
+                + (
+                    f"torch.export fixes a multiple of {step} whose example is 0 or {step}"
+                    if step > 1
+                    else "torch.export fixes a dimension whose example has the size 0 or 1"
+                ),
+                fix=f"use data of at least size {2 * step} that is inside the range",
             )
     return sizes
 

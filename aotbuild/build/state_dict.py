@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from aotbuild.config.parse import did_you_mean, located
 from aotbuild.errors import WeightsError
 
 _SHOWN = 5
+_DAMAGED = (zipfile.BadZipFile, zlib.error)
 
 
 def load_weights(module: torch.nn.Module, file: Path, shown: str, path: str) -> None:
@@ -106,7 +108,8 @@ def read_tensors(file: Path, shown: str, path: str) -> dict[str, torch.Tensor]:
             return load_file(file)
         import numpy as np
 
-        with np.load(file, allow_pickle=False) as arrays:
+        # numpy leaves a file that it opened itself open when it cannot read it.
+        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:
             return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
     except ModuleNotFoundError as error:
         raise WeightsError(
@@ -114,7 +117,7 @@ def read_tensors(file: Path, shown: str, path: str) -> dict[str, torch.Tensor]:
             where=located(f"{path}.example"),
             fix=f'add "{error.name}" to build-system.requires, or write a .safetensors file',
         ) from error
-    except (SafetensorError, OSError, ValueError, TypeError, zipfile.BadZipFile) as error:
+    except (SafetensorError, OSError, EOFError, ValueError, TypeError, *_DAMAGED) as error:
         raise WeightsError(
             f'"{shown}" cannot be read as example data',
             where=located(f"{path}.example"),

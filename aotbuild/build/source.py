@@ -66,11 +66,14 @@ def method_of(module: torch.nn.Module, method: str, path: str) -> Callable[..., 
         SourceError: The module has none of this name.
     """
     found = getattr(module, method, None)
-    if callable(found) and not isinstance(found, torch.nn.Module):
+    # A module without a forward() of its own has torch's, which only raises.
+    absent = getattr(found, "__func__", None) is torch.nn.Module.forward
+    if callable(found) and not isinstance(found, torch.nn.Module) and not absent:
         return cast("Callable[..., Any]", found)
     own = [n for n in vars(type(module)) if not n.startswith("_")]
+    name = "the function" if isinstance(module, _Function) else type(module).__name__
     raise SourceError(
-        f'{type(module).__name__} has no method "{method}"',
+        f'{name} has no method "{method}"',
         where=located(path),
         fix=did_you_mean(method, own) or f"its own methods are: {listed(own) or 'none'}",
     )

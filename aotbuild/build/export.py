@@ -30,7 +30,7 @@ from aotbuild.build.diagnosis import Finding, Recorder, findings, recording
 from aotbuild.build.example import Example, example_call
 from aotbuild.build.files import replacing, write_depfile, write_text
 from aotbuild.build.outputs import output_tree
-from aotbuild.build.ranges import compiled_ranges
+from aotbuild.build.ranges import compiled_ranges, holds
 from aotbuild.build.recurrent import dynamic_steps
 from aotbuild.build.reference import Case, Reference, flatten_result
 from aotbuild.build.samples import Leaf, Samples, input_bytes, verification_sizes
@@ -157,7 +157,7 @@ def _trace(
     else:
         shapes, dims = read_dims(program, example.shapes, call.dims)
         sizes = {dim: example.sizes[dim] for dim in dims}
-        _warn_static(call, dims, path)
+        _warn_static(example.shapes, shapes, path)
     inputs = [
         Input(label, leaf.dtype, shape, list(range(len(shape))))
         for label, leaf, shape in zip(example.labels, example.samples.leaves, shapes, strict=True)
@@ -254,15 +254,28 @@ def _exported(
     return program
 
 
-def _warn_static(call: Call, dims: Mapping[str, manifest.Dim], path: str) -> None:
-    for name in call.dims:
-        if name not in dims:
-            warn(
-                f"the dimension {name} is static",
-                where=located(f"{path}.dims.{name}"),
-                why="torch.export finds that the model fixes its size",
-                fix="write the size into the shapes, or make the model independent of it",
-            )
+def _warn_static(
+    declared: Sequence[Sequence[Size]], found: Sequence[Sequence[Size]], path: str
+) -> None:
+    """Tell which of the dimensions that torch.export should find are none of their own."""
+    became = {
+        want: size
+        for wanted, shape in zip(declared, found, strict=True)
+        for want, size in zip(wanted, shape, strict=True)
+        if isinstance(want, str) and want != size
+    }
+    for name, size in became.items():
+        static = isinstance(size, int)
+        warn(
+            f"the dimension {name} is static" if static else f"{name} is always {size}",
+            where=located(f"{path}.dims.{name}"),
+            why="torch.export finds that the model fixes its size"
+            if static
+            else "torch.export finds that one size follows from the other",
+            fix=f"write {size} into the shapes, or make the model independent of it"
+            if static
+            else f'write "{size}" in place of "{name}"',
+        )
 
 
 def _smallest_sizes(
@@ -491,6 +504,8 @@ def _reference(
     """
     cases = []
     for label, sizes in verification_sizes(call.dims, call.example).items():
+        if not all(holds(condition, sizes) for condition in call.conditions):
+            continue
         if input_bytes(call.inputs, sizes) > _LARGEST_INPUTS:
             warn(
                 f"{path.removeprefix('tool.aotbuild.models.')} is not verified at {label}",

@@ -83,6 +83,9 @@ def calls(model: Model) -> dict[str, Call]:
     if not model.methods or model.inputs or model.example or model.dynamic_shapes:
         fields = {f.name: getattr(model, f.name) for f in dataclasses.fields(Call)}
         found[FORWARD] = Call(**fields)
+        if model.methods:  # the other dimensions of the model are theirs
+            dims = {n: dim for n, dim in model.dims.items() if n in named_dims(found[FORWARD])}
+            found[FORWARD] = dataclasses.replace(found[FORWARD], dims=dims)
     for name, method in model.methods.items():
         found[name] = dataclasses.replace(method, dims=visible_dims(model, method))
     return found

@@ -66,11 +66,14 @@ def run(spec_file: Path) -> None:
     for name, dim in ranges.dims.items():
         if dim != call.dims[name]:
             _warn_narrowed(spec, name, call.dims[name], dim)
+    conditions = sorted({*call.conditions, *ranges.conditions})
+    if conditions:
+        _warn_conditions(spec, conditions)
     write_depfile(output / "compiled.json", [])
     BuildRecord(
         target=target.name,
         dims=ranges.dims,
-        conditions=sorted({*call.conditions, *ranges.conditions}),
+        conditions=conditions,
         constants=record,
         proxy_nodes=proxy.exists(),
         compiled={"torch": torch.__version__, "march": target.march, "options": compiled.options},
@@ -146,4 +149,16 @@ def _warn_narrowed(spec: CompileSpec, name: str, declared: Dim, found: Dim) -> N
         fix=f"declare min = {found.min}"
         + (f", max = {found.max}" if found.max is not None else "")
         + f", or give another example size ({path}.dims.{name}.example)",
+    )
+
+
+def _warn_conditions(spec: CompileSpec, conditions: list[str]) -> None:
+    path = call_path(spec.model, spec.method)
+    warn(
+        f"{path.removeprefix('tool.aotbuild.models.')} will accept only sizes for which "
+        f"{' and '.join(conditions)}",
+        where=located(f"{path}.dims"),
+        why="torch specialised the code for these sizes",
+        fix="give another example size (dims.<name>.example), or declare sizes that depend on one "
+        "another by the same name",
     )

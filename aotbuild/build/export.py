@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch.export.graph_signature import ConstantArgument, InputKind, TensorArgument
+from torch.fx.experimental import _config as fx_config
 from torch.utils import _pytree as pytree
 
 from aotbuild.build.arguments import (
@@ -241,17 +242,47 @@ def _exported(
     dims: Mapping[str, Dim],
     project: Path,
 ) -> torch.export.ExportedProgram:
+    # Loops of recurrent layers that were traced before would be mistaken for those of this method.
+    torch._dynamo.reset()
+
+    def exported() -> torch.export.ExportedProgram:
+        return torch.export.export(
+            flat, (tuple(tensors),), dynamic_shapes=(tuple(specs),), strict=False
+        )
+
     recorder = Recorder()
     try:
         with _without_dumps(), recording() as recorder:
-            program = torch.export.export(
-                flat, (tuple(tensors),), dynamic_shapes=(tuple(specs),), strict=False
-            )
+            program = exported()
     except Exception as error:
-        found = findings(recorder, example.labels, example.shapes, dims, project)
-        raise _narrower(found, path) or _export_error(error, located(path), project) from error
+        oblivious = _exported_oblivious(exported, error)
+        if oblivious is None:
+            found = findings(recorder, example.labels, example.shapes, dims, project)
+            raise _narrower(found, path) or _export_error(error, located(path), project) from error
+        program = oblivious
     _refuse_mutation(program, located(path), example.labels)
     return program
+
+
+def _exported_oblivious(
+    exported: Callable[[], torch.export.ExportedProgram], error: Exception
+) -> torch.export.ExportedProgram | None:
+    """Trace again without asking whether sizes are 1; None when that does not help either.
+
+    A size that the model derives, as the frames of a signal, may be 1 at a small size that is
+    declared; torch supposes that it is not, only to decide on layouts. It can be told not to ask,
+    at the price of a copy where it then supposes the worse. The step verify runs both ends.
+    """
+    config: Any = fx_config
+    if "satisfy the generated guard" not in str(error) or not hasattr(
+        config, "backed_size_oblivious"
+    ):
+        return None
+    try:
+        with _without_dumps(), config.patch(backed_size_oblivious=True):
+            return exported()
+    except Exception:  # noqa: BLE001  # the first error is the one to tell
+        return None
 
 
 def _warn_static(
@@ -468,6 +499,12 @@ def _export_error(error: Exception, where: str, project: Path) -> ExportError:
         fix = (
             "the model branches on the value of a tensor: use torch.where or torch.cond, "
             "or move the branch out of forward()"
+        )
+    elif "not a known type" in text or "unsupported type" in text.lower():
+        fix = (
+            "return tensors in tuples, lists and dicts: let the source be a factory of a module "
+            "that takes the object apart, such as [(layer.keys, layer.values) for layer in "
+            "cache.layers]"
         )
     else:
         fix = (

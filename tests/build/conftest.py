@@ -16,12 +16,20 @@ from wheels import (
     REPOSITORY,
     TORCH,
     Installed,
+    compile_clip,
     copy_package,
     install,
     pip_wheel,
     write_lstm_weights,
     write_speech_weights,
 )
+
+PREPARE: dict[str, Callable[[Path], None]] = {
+    "srcdir": write_speech_weights,
+    "architectures": write_lstm_weights,
+    "operators": compile_clip,
+}
+"""What makes files of a sample package that are not in git."""
 
 
 @pytest.fixture(scope="session")
@@ -55,10 +63,8 @@ def installed(
     def build_and_install(name: str) -> Installed:
         directory = tmp_path_factory.mktemp(name)
         copy = copy_package(directory, name)
-        if name == "srcdir":
-            write_speech_weights(copy)
-        elif name == "architectures":
-            write_lstm_weights(copy)
+        if name in PREPARE:
+            PREPARE[name](copy)
         return install(pip_wheel(copy), directory / "installed", clean_python)
 
     return build_and_install

@@ -9,31 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from wheels import Build, pip_wheel
+from wheels import Build, assert_refused, edited, pip_wheel
 
 ProjectFactory = Callable[[str], Path]
-
-
-def edited(project: Path, *changes: tuple[str, str]) -> Path:
-    """Replace text in the project's pyproject.toml."""
-    pyproject = project / "pyproject.toml"
-    text = pyproject.read_text()
-    for old, new in changes:
-        assert old in text
-        text = text.replace(old, new)
-    pyproject.write_text(text)
-    return project
-
-
-def assert_refused(build: Build, *said: str) -> None:
-    assert build.returncode != 0, build.output
-    assert build.wheels == []
-    assert "Traceback" not in build.output, build.output
-    blocks = [line for line in build.output.splitlines() if "aotbuild: error:" in line]
-    assert len(blocks) == 1, build.output
-    flat = " ".join(build.output.split())
-    for text in said:
-        assert text in flat, (text, build.output)
 
 
 SOURCE = 'source = "failing.modules:Net"'
@@ -132,6 +110,158 @@ DECLARATIONS = {
 def test_a_wrong_declaration_stops_the_build(project: ProjectFactory, case: str) -> None:
     change, said = DECLARATIONS[case]
     assert_refused(pip_wheel(edited(project("failing"), change)), *said)
+
+
+DIMS = "dims.batch = { min = 1, max = 64 }"
+
+
+def _source(name: str) -> tuple[str, str]:
+    return SOURCE, f'source = "failing.modules:{name}"'
+
+
+SIZES: dict[str, tuple[list[tuple[str, str]], tuple[str, ...]]] = {
+    "a part of the range": (
+        [_source("Narrowed")],
+        (
+            "does not work for every declared size of batch",
+            "tool.aotbuild.models.net.dims.batch",
+            "in forward: if x.shape[0] > 16:",
+            "it works for batch from 1 to 16",
+            "fix: batch = { min = 1, max = 16 }",
+        ),
+    ),
+    "multiples of a number": (
+        [
+            _source("Halved"),
+            (INPUTS, 'inputs.x = { shape = ["batch", "seq"] }\ndims.seq = { max = 32 }'),
+        ],
+        (
+            "does not work for every declared size of seq",
+            "tool.aotbuild.models.net.dims.seq",
+            "in forward: return x.view(x.shape[0], x.shape[1] // 2, 2).sum(2)",
+            "multiples of 2",
+            "fix: seq = { min = 2, max = 32, multiple-of = 2 }",
+        ),
+    ),
+    "two sizes that are one": (
+        [
+            _source("Summed"),
+            (
+                INPUTS,
+                f'{INPUTS}\ninputs.y = {{ shape = ["other", 4] }}\ndims.other = {{ max = 64 }}',
+            ),
+        ],
+        (
+            "does not work for every declared size of other",
+            "tool.aotbuild.models.net.dims.other",
+            "in forward: return x + y",
+            "other is always batch",
+            'fix: write "batch" in place of "other" (y, position 0)',
+        ),
+    ),
+    "a size that follows from another": (
+        [
+            _source("Shifted"),
+            (INPUTS, 'inputs.x = { shape = ["seq", 4] }\ninputs.y = { shape = ["short", 4] }'),
+            (DIMS, "dims = { seq = { min = 2, max = 65 }, short = { max = 64 } }"),
+        ],
+        (
+            "does not work for every declared size of seq",
+            "tool.aotbuild.models.net.dims.seq",
+            "in forward: return x[1:] + y",
+            "seq is always short+1",
+            'fix: write "short+1" in place of "seq" (x, position 0)',
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SIZES)
+def test_a_size_that_the_model_does_not_take_is_told_with_its_line(
+    project: ProjectFactory, case: str
+) -> None:
+    changes, said = SIZES[case]
+    build = pip_wheel(edited(project("failing"), *changes))
+    assert_refused(build, "failing/modules.py:", *said)
+
+
+OTHERS: dict[str, tuple[list[tuple[str, str]], tuple[str, ...]]] = {
+    "a program that is none": (
+        [(SOURCE, 'source = "net.pt2"'), (INPUTS, ""), (DIMS, "")],
+        (
+            '"net.pt2" cannot be loaded as an exported program',
+            "tool.aotbuild.models.net.source",
+            "torch.export.save(torch.export.export(...), ...)",
+        ),
+    ),
+    "a method that does not exist": (
+        [
+            _source("Encoding"),
+            (INPUTS, 'methods.encod.inputs.x = { shape = ["batch", 4] }'),
+        ],
+        (
+            'Encoding has no method "encod"',
+            "tool.aotbuild.models.net.methods.encod",
+            'did you mean "encode"?',
+        ),
+    ),
+    "example function that fails": (
+        [(INPUTS, 'example = "failing.modules:no_data"'), (DIMS, "")],
+        (
+            'calling "failing.modules:no_data" failed',
+            "tool.aotbuild.models.net.example",
+            "RuntimeError: no such recording",
+            "failing/modules.py:",
+            "in no_data",
+            "returns (args, kwargs)",
+        ),
+    ),
+    "example function of something else": (
+        [(INPUTS, 'example = "failing.modules:not_a_call"'), (DIMS, "")],
+        (
+            '"failing.modules:not_a_call" does not return an example call',
+            "tool.aotbuild.models.net.example",
+            "it returns Tensor",
+            "return (image,), {}",
+        ),
+    ),
+    "dynamic shapes of other parameters": (
+        [
+            (INPUTS, 'example = "failing.modules:call"'),
+            (DIMS, 'dynamic-shapes = "failing.modules:shapes"'),
+        ],
+        (
+            "the dynamic shapes do not fit the example",
+            "tool.aotbuild.models.net.dynamic-shapes",
+            "['y'] are not among ['x']",
+        ),
+    ),
+    "operators that cannot be imported": (
+        [(SOURCE, f'{SOURCE}\nop-libraries = ["failing.ops"]')],
+        (
+            'the library of operators "failing.ops" cannot be loaded',
+            "op-libraries",
+            "No module named 'failing.ops'",
+            "must be importable in the build environment",
+        ),
+    ),
+    "nothing to quantise": (
+        [_source("Plain"), (INPUTS, f'{INPUTS}\nquantize = "int8-weight-only"')],
+        (
+            "the model has no linear layer to quantise",
+            "tool.aotbuild.models.net.quantize",
+            "fix: remove quantize",
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", OTHERS)
+def test_what_only_python_tells_stops_the_build(project: ProjectFactory, case: str) -> None:
+    changes, said = OTHERS[case]
+    source = edited(project("failing"), *changes)
+    (source / "net.pt2").write_text("version https://git-lfs.github.com/spec/v1\n")
+    assert_refused(pip_wheel(source), *said)
 
 
 def _weights(directory: Path, kind: str) -> str:

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,6 +79,36 @@ class Installed:
         assert done.returncode == 0, done.stdout + done.stderr
         return json.loads(done.stdout.splitlines()[-1])
 
+    def manifest(self, model: str) -> dict[str, Any]:
+        """The manifest of a model, or of a method as ``model/method``."""
+        (name,) = [n for n in self.files if n.endswith(f"/models/{model}/model.json")]
+        found: dict[str, Any] = json.loads(self.files[name])
+        return found
+
+    @property
+    def stored(self) -> dict[str, int]:
+        """The tensors of the weights file, and how many bytes each takes."""
+        (name,) = [n for n in self.files if n.endswith("/weights.safetensors")]
+        data = self.files[name]
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        header.pop("__metadata__", None)
+        offsets = {tensor: entry["data_offsets"] for tensor, entry in header.items()}
+        return {tensor: end - start for tensor, (start, end) in offsets.items()}
+
+    def refuses(self, setup: str, wrong: Sequence[tuple[str, str, str]]) -> None:
+        """Check that each call raises an error of this kind, and that its message has the text."""
+        calls = [call for call, _, _ in wrong]
+        results = self.run(
+            f"{setup}\nimport json\nsaid = []\nfor call in {calls!r}:\n"
+            "    try:\n        eval(call)\n        said.append(['no error', ''])\n"
+            "    except Exception as error:\n"
+            "        said.append([type(error).__name__, str(error)])\n"
+            "print(json.dumps(said))"
+        )
+        for (call, kind, message), (got, said) in zip(wrong, results, strict=True):
+            assert got == kind, (call, got, said)
+            assert message in said, (call, said)
+
     def attempt(
         self, code: str, env: dict[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
@@ -96,6 +127,40 @@ def copy_package(directory: Path, name: str) -> Path:
     source = REPOSITORY / "example_project" if name == "example_project" else PACKAGES / name
     ignored = shutil.ignore_patterns("__pycache__", "build", "dist")
     return Path(shutil.copytree(source, directory / name, ignore=ignored))
+
+
+def edited(project: Path, *changes: tuple[str, str]) -> Path:
+    """Replace text in the project's pyproject.toml."""
+    pyproject = project / "pyproject.toml"
+    text = pyproject.read_text()
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    pyproject.write_text(text)
+    return project
+
+
+def keep_models(project: Path, *names: str) -> Path:
+    """Remove the other models from the project's pyproject.toml."""
+    pyproject = project / "pyproject.toml"
+    start = re.compile(r"^(?=\[tool\.aotbuild\.models\.)", re.MULTILINE)
+    head, *models = start.split(pyproject.read_text())
+    kept = [model for model in models if re.split(r"[].]", model)[3] in names]
+    assert len(kept) >= len(names)
+    pyproject.write_text(head + "".join(kept))
+    return project
+
+
+def assert_refused(build: Build, *said: str) -> None:
+    """Check that a build failed with one block that has each of these texts."""
+    assert build.returncode != 0, build.output
+    assert build.wheels == []
+    assert "Traceback" not in build.output, build.output
+    blocks = [line for line in build.output.splitlines() if "aotbuild: error:" in line]
+    assert len(blocks) == 1, build.output
+    flat = " ".join(build.output.split())
+    for text in said:
+        assert text in flat, (text, build.output)
 
 
 def install(build: Build, directory: Path, python: Path) -> Installed:
@@ -118,6 +183,21 @@ def write_speech_weights(project: Path, seed: int = 1) -> None:
     module = nn.Sequential(nn.Linear(40, 24), nn.ReLU(), nn.Linear(24, 3))
     (project / "checkpoints").mkdir(exist_ok=True)
     torch.save(module.state_dict(), project / "checkpoints" / "net.pt")
+
+
+def compile_clip(project: Path) -> None:
+    """Compile the library of operators of the package ``operators``, ignored by git."""
+    import torch
+
+    root = Path(torch.__file__).parent
+    (project / "libs").mkdir(exist_ok=True)
+    subprocess.run(
+        ["g++", "-std=c++20", "-O1", "-shared", "-fPIC", str(project / "clip.cpp")]
+        + [f"-I{root}/include", f"-I{root}/include/torch/csrc/api/include"]
+        + [f"-L{root}/lib", "-ltorch", "-ltorch_cpu", "-lc10"]
+        + ["-o", str(project / "libs" / "libclip.so")],
+        check=True,
+    )
 
 
 def lstm() -> torch.nn.LSTM:

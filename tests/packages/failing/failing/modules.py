@@ -72,3 +72,50 @@ def broken():
 
 
 constant = 3
+
+
+class Narrowed(Net):
+    def forward(self, x):
+        if x.shape[0] > 16:
+            return self.linear(x)
+        return x + 1
+
+
+class Halved(Net):
+    def forward(self, x):
+        return x.view(x.shape[0], x.shape[1] // 2, 2).sum(2)
+
+
+class Summed(Net):
+    def forward(self, x, y):
+        return x + y
+
+
+class Shifted(Net):
+    def forward(self, x, y):
+        return x[1:] + y
+
+
+class Encoding(Net):
+    def encode(self, x):
+        return self.linear(x)
+
+
+class Plain(nn.Module):
+    def forward(self, x):
+        return x * 2
+
+
+def no_data():
+    raise RuntimeError("no such recording")
+
+
+def not_a_call():
+    return torch.ones(4, 4)
+
+
+def call():
+    return (torch.ones(4, 4),), {}
+
+
+shapes = {"y": {0: torch.export.Dim("batch", max=64)}}

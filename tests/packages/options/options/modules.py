@@ -1,4 +1,4 @@
-"""A network with a convolution, whose batch norm freezing folds."""
+"""A network with a convolution and a batch norm, which freezing folds into it."""
 
 import torch
 from torch import nn
@@ -8,7 +8,12 @@ class Net(nn.Module):
     def __init__(self):
         super().__init__()
         torch.manual_seed(0)
-        self.layers = nn.Sequential(nn.Linear(64, 128), nn.GELU(), nn.Linear(128, 32))
+        norm = nn.BatchNorm1d(4)
+        with torch.no_grad():
+            norm.running_mean.normal_()
+            norm.running_var.uniform_(0.5, 2)
+        self.layers = nn.Sequential(nn.Conv1d(1, 4, 5, stride=2), norm, nn.GELU(), nn.Flatten())
+        self.head = nn.Linear(120, 32)
 
     def forward(self, x):
-        return self.layers(x)
+        return self.head(self.layers(x.unsqueeze(1)))

@@ -146,10 +146,8 @@ SIZES: dict[str, tuple[list[tuple[str, str]], tuple[str, ...]]] = {
     "two sizes that are one": (
         [
             _source("Summed"),
-            (
-                INPUTS,
-                f'{INPUTS}\ninputs.y = {{ shape = ["other", 4] }}\ndims.other = {{ max = 64 }}',
-            ),
+            (INPUTS, f'{INPUTS}\ninputs.y = {{ shape = ["other", 4] }}'),
+            (DIMS, f"{DIMS}\ndims.other = {{ max = 64 }}"),
         ],
         (
             "does not work for every declared size of other",

@@ -65,6 +65,7 @@ def test_torch_export_finds_what_is_dynamic(sizes: Installed) -> None:
 def test_nothing_is_narrower_than_declared(sizes: Installed) -> None:
     assert "will accept" not in sizes.output
     dims = {name: sizes.manifest(name)["dims"] for name in ("blocks", "found", "open", "pairs")}
+    assert sizes.manifest("blocks")["conditions"] == []  # all hold for multiples of 8
     assert dims["blocks"]["batch"] == {"min": 1, "max": 16, "multiple_of": 1}
     assert dims["blocks"]["length"] == {"min": 8, "max": 128, "multiple_of": 8}
     assert dims["pairs"] == {"pairs": {"min": 1, "max": 40, "multiple_of": 1}}
@@ -111,6 +112,8 @@ def test_the_stub_tells_the_sizes(sizes: Installed) -> None:
         "float32 tensor of shape (2*seq, 3)",
         "float32 tensor of shape (2*pairs+1, 4)",
         "float32 tensor of shape (batch, 5)",
-        "multiples of 8",
+        "length: 8 to 128, a multiple of 8\n",
+        "float32 tensor of shape (batch, length // 8)",
+        "float32 tensor of shape (pairs, 4)",
     ):
         assert text in stub

@@ -1,0 +1,105 @@
+"""``python -m aotbuild check``: what a build would say, without a compiler."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+PACKAGES = REPOSITORY / "tests" / "packages"
+
+
+def check(
+    project: Path, *arguments: str, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run the command where there is no compiler."""
+    environment = {**os.environ, "PATH": "/nonexistent"}
+    environment.pop("CXX", None)
+    return subprocess.run(
+        [sys.executable, "-P", "-m", "aotbuild", "check", *arguments]
+        + ([] if cwd else ["--project", str(project)]),
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+        cwd=cwd or project.parent,
+    )
+
+
+@pytest.fixture
+def failing(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(PACKAGES / "failing", tmp_path / "failing"))
+
+
+def test_the_table_tells_the_models_of_the_example() -> None:
+    project = REPOSITORY / "example_project"
+    done = check(project, cwd=project)
+    assert done.returncode == 0, done.stderr
+    rows = [" ".join(line.split()) for line in done.stdout.splitlines()]
+    assert rows == [
+        "model inputs outputs parameters weights",
+        "net image float32 [batch 1..256, 1, 8, 8] float32 [batch, 10] 66,314 266.6 kB",
+        "denoiser image float32 [batch 1..256, 1, 8, 8] image float32 [batch, 1, 8, 8] "
+        "64,257 257.0 kB",
+        "error float32 [batch]",
+    ]
+
+
+def test_methods_constants_and_multiples_are_told() -> None:
+    done = check(PACKAGES / "sources", "codec", "normalize")
+    assert done.returncode == 0, done.stderr
+    flat = " ".join(done.stdout.split())
+    assert "codec.encode x float32 [batch 1..32, 8] float32 [batch, 4] 36 144 B" in flat
+    assert "codec.decode z float32 [batch 1..32, steps 1..10, 4]" in flat
+    assert "eps = 0.1" in flat
+    assert "variadic" not in flat
+    blocks = check(PACKAGES / "sizes", "blocks")
+    assert "[batch 1..16, length 8..128 by 8]" in blocks.stdout
+
+
+def test_a_model_that_cannot_be_traced_is_told_as_in_a_build_and_the_others_are_shown(
+    failing: Path,
+) -> None:
+    with (failing / "pyproject.toml").open("a") as file:
+        file.write(
+            '\n[tool.aotbuild.models.static]\nsource = "failing.modules:Static"\n'
+            'inputs.x = { shape = ["batch", 4] }\ndims.batch = { max = 8 }\n'
+        )
+    done = check(failing)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("aotbuild: error:") == 1
+    assert "failing/modules.py:" in done.stderr
+    assert 'write 4 in place of "batch"' in done.stderr
+    assert done.stdout.splitlines()[1].startswith("net ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["nett"], ('the model "nett" is not declared', 'did you mean "net"?')),
+        (["--project", "/nonexistent"], ("the project declares no models", "--project DIR")),
+    ],
+)
+def test_a_wrong_command_line_is_told(
+    failing: Path, arguments: list[str], told: tuple[str, ...]
+) -> None:
+    done = check(failing, *arguments, cwd=failing)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    for text in told:
+        assert text in done.stderr
+
+
+def test_a_wrong_declaration_is_told(failing: Path) -> None:
+    pyproject = failing / "pyproject.toml"
+    pyproject.write_text(pyproject.read_text().replace("dims.batch", "dim.batch"))
+    done = check(failing)
+    assert done.returncode == 1
+    assert 'unknown key "dim"' in done.stderr
+    assert "models.net.dim" in done.stderr

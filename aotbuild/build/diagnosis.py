@@ -100,6 +100,8 @@ def findings(
     shapes: Sequence[Sequence[Size]],
     dims: Mapping[str, Dim],
     project: Path,
+    *,
+    finished: bool = True,
 ) -> list[Finding]:
     """What the guards of a trace leave of the declared dimensions.
 
@@ -109,6 +111,8 @@ def findings(
         shapes: The declared shape of each tensor.
         dims: The declared dimensions.
         project: Directory of the project, whose lines are the ones to tell.
+        finished: Whether the trace came to its end. If not, and the last guard is that two sizes
+            differ, that is what it failed for: the model needs them to be equal.
     """
     if recorder.shape_env is None:
         return []
@@ -119,6 +123,9 @@ def findings(
     usable = [
         (e, frames) for e, frames in assumptions if e.free_symbols and e.free_symbols <= known
     ]
+    if not finished and usable and isinstance(usable[-1][0], sympy.Ne):
+        differ, frames = usable[-1]
+        usable[-1] = sympy.Eq(*differ.args), frames
     for assumption, frames in usable:
         state.narrow(assumption, frames)
     for assumption, frames in usable:
@@ -246,6 +253,8 @@ class _Findings:
         # The last size that was tried stands for the declared end.
         high = dim.max if sizes[-1] + step > declared[-1] else sizes[-1]
         low = dim.min if sizes[0] == declared[0] and step == dim.multiple_of else sizes[0]
+        if step > dim.multiple_of and sizes[0] == 2 * step and dim.min <= step:
+            low = step  # one step, which tracing supposes does not occur
         limit = "" if high is None else f", max = {high - high % step}"
         multiple = "" if step == 1 else f", multiple-of = {step}"
         told = f"{low} to {'any size' if high is None else high - high % step}"

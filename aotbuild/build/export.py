@@ -257,7 +257,14 @@ def _exported(
     except Exception as error:
         oblivious = _exported_oblivious(exported, error)
         if oblivious is None:
-            found = findings(recorder, example.labels, example.shapes, dims, project)
+            found = findings(
+                recorder,
+                example.labels,
+                example.shapes,
+                dims,
+                project,
+                finished="Constraints violated" in str(error),
+            )
             raise _narrower(found, path) or _export_error(error, located(path), project) from error
         program = oblivious
     _refuse_mutation(program, located(path), example.labels)

@@ -90,7 +90,8 @@ def holds(condition: str, sizes: Mapping[str, int]) -> bool:
 
 
 def _assumptions(shape_env: Any, symbols: Mapping[sympy.Symbol, Linear]) -> list[sympy.Basic]:
-    found = [guard.expr for guard in shape_env.guards]
+    # In a program that was just traced, the symbol of a multiple is replaced by what it is made of.
+    found = [sympy.sympify(shape_env.replace(guard.expr)) for guard in shape_env.guards]
     # Once two sizes are known to be equal, one symbol stands for both and guards no longer say so.
     found += [
         sympy.Eq(symbol, shape_env.replace(symbol))

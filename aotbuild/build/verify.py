@@ -33,7 +33,7 @@ from aotbuild.build.source import (
 )
 from aotbuild.build.spec import VerifySpec, read_spec
 from aotbuild.config.parse import located
-from aotbuild.config.resolve import call_path
+from aotbuild.config.resolve import call_path, is_library_file
 from aotbuild.config.schema import FORWARD, Verify
 from aotbuild.errors import VerifyError, warn
 from aotbuild.target import TARGETS
@@ -76,16 +76,19 @@ def run(spec_file: Path) -> None:
     tracker = FileTracker(project)
     worst, quantization = Worst(), Worst()
     with importing(spec.import_paths, spec.package), torch.no_grad():
-        load_op_libraries(call.op_libraries, project)
+        # The package loads its own copies of the shared libraries: registering the operators of
+        # one twice ends the process.
+        modules = [library for library in call.op_libraries if not is_library_file(library)]
+        load_op_libraries(modules, project)
         if spec.quantize:
             load_operators()
         samples = Samples.read(exported / "samples.pt")
-        cases = _cases(spec, call, record, samples, device)
         check = _accuracy_check(spec, project)
         with scratch(output.resolve()) as directory:
             part = Part(spec.model, spec.method, spec.source, exported, [(compiled, None)])
             write_package(directory / _PACKAGE, [part], project)
             model = _load(directory, spec, where)
+            cases = _cases(spec, call, record, samples, device)
             for case in cases:
                 tensors = samples.at(call.inputs, case.sizes, device)
                 args, kwargs = nested_call(call.in_spec, tensors)

@@ -69,7 +69,7 @@ def diagnose(
     return findings(recorder, list(shapes), told, dims, Path(__file__).parent)
 
 
-CASES = [
+CASES: list[tuple[nn.Module, dict[str, list[int | str]], dict[str, Dim], str, str, str, str]] = [
     (Reshapes(), {"x": ["batch", 4]}, {"batch": Dim(max=64)}, "batch", "batch = 4 only",
      "return x.reshape(4, 4) + 1", 'write 4 in place of "batch" (x, position 0)'),
     (Inner(), {"x": ["batch", 4]}, {"batch": Dim(max=64)}, "batch", "batch = 4 only",
@@ -109,5 +109,5 @@ def test_a_pinned_dimension_is_told_with_its_line_and_the_toml_that_would_do(
 
 
 def test_a_model_that_leaves_its_dimensions_alone_has_no_findings() -> None:
-    shapes = {"x": ["batch", 8], "y": ["batch", 8]}
+    shapes: dict[str, list[int | str]] = {"x": ["batch", 8], "y": ["batch", 8]}
     assert diagnose(Adds(), shapes, {"batch": Dim(max=64)}) == []

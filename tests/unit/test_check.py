@@ -54,7 +54,7 @@ def test_methods_constants_and_multiples_are_told() -> None:
     done = check(PACKAGES / "sources", "codec", "normalize")
     assert done.returncode == 0, done.stderr
     flat = " ".join(done.stdout.split())
-    assert "codec.encode x float32 [batch 1..32, 8] float32 [batch, 4] 36 144 B" in flat
+    assert "codec.encode x float32 [batch 1..32, 8] float32 [batch, 4] 32 128 B" in flat
     assert "codec.decode z float32 [batch 1..32, steps 1..10, 4]" in flat
     assert "eps = 0.1" in flat
     assert "variadic" not in flat

@@ -17,7 +17,7 @@ from aotbuild.errors import ConfigError, as_aotbuild_error, debugging, quieten
 from aotbuild.hook.requirement import check_build_torch, check_torch_requirement
 
 if TYPE_CHECKING:
-    from aotbuild.build.export import Traced
+    from aotbuild.build.traced import Traced
     from aotbuild.runtime.manifest import Dim, Size
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 
 from aotbuild.build.callspec import CallSpec
-from aotbuild.build.export import MODULE
 from aotbuild.build.files import plain_directory, replacing, scratch, write_depfile
+from aotbuild.build.flat import MODULE
 from aotbuild.build.inductor import Compiled, compile_library
 from aotbuild.build.quantize import load_operators
 from aotbuild.build.ranges import compiled_ranges

@@ -33,7 +33,7 @@ _EXPORT = f"{_TORCH}export{os.sep}"
 _SCANNED = 4096
 """How many sizes of a range are tried."""
 _SOURCE = re.compile(r"L\['tensors'\]\[(\d+)\]\.size\(\)\[(\d+)\]")
-"""How torch names a size of a tensor that ``export._Flat`` takes."""
+"""How torch names a size of a tensor that ``flat.Flat`` takes."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from torch import nn
 
 from aotbuild.build.arguments import Argument, Parameter
 from aotbuild.build.diagnosis import Finding, findings, recording
-from aotbuild.build.export import _Flat
+from aotbuild.build.flat import Flat
 from aotbuild.build.samples import concrete, example_sizes
 from aotbuild.build.shapes import declared_shape, torch_dims
 from aotbuild.config.schema import Dim
@@ -62,7 +62,7 @@ def diagnose(
         Argument(name, Parameter.POSITIONAL_OR_KEYWORD, tensor)
         for name, tensor in zip(shapes, tensors, strict=True)
     ]
-    flat = _Flat(module, "forward", arguments)
+    flat = Flat(module, "forward", arguments)
     specs = tuple(torch_dims(told, dims))
     with recording() as recorder, contextlib.suppress(Exception):
         torch.export.export(flat, (tuple(tensors),), dynamic_shapes=(specs,), strict=False)

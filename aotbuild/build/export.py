@@ -13,7 +13,7 @@ from torch.fx.experimental import _config as fx_config
 
 from aotbuild.build.arguments import as_call
 from aotbuild.build.callspec import CallSpec
-from aotbuild.build.diagnosis import Recorder, findings, recording
+from aotbuild.build.diagnosis import Finding, Recorder, findings, recording
 from aotbuild.build.example import Example, example_call
 from aotbuild.build.files import write_depfile, write_text
 from aotbuild.build.flat import Flat
@@ -184,31 +184,28 @@ def _exported(
             flat, (tuple(tensors),), dynamic_shapes=(tuple(specs),), strict=False
         )
 
+    def found(recorder: Recorder, *, finished: bool = True) -> list[Finding]:
+        return findings(recorder, example.labels, example.shapes, dims, project, finished=finished)
+
     recorder = Recorder()
     try:
         with without_dumps(), recording() as recorder:
             program = exported()
     except Exception as error:
-        oblivious = _exported_oblivious(exported, error)
+        oblivious = _exported_oblivious(exported, found, error)
         if oblivious is None:
-            found = findings(
-                recorder,
-                example.labels,
-                example.shapes,
-                dims,
-                project,
-                finished="Constraints violated" in str(error),
-            )
-            raise narrower_error(found, path) or export_error(
-                error, located(path), project
-            ) from error
+            finished = "Constraints violated" in str(error)
+            narrower = narrower_error(found(recorder, finished=finished), path)
+            raise narrower or export_error(error, located(path), project) from error
         program = oblivious
     refuse_mutation(program, located(path), example.labels)
     return program
 
 
 def _exported_oblivious(
-    exported: Callable[[], torch.export.ExportedProgram], error: Exception
+    exported: Callable[[], torch.export.ExportedProgram],
+    found: Callable[[Recorder], list[Finding]],
+    error: Exception,
 ) -> torch.export.ExportedProgram | None:
     """Trace again without asking whether sizes are 1; None when that does not help either.
 
@@ -222,10 +219,12 @@ def _exported_oblivious(
     ):
         return None
     try:
-        with without_dumps(), config.patch(backed_size_oblivious=True):
-            return exported()
+        with without_dumps(), recording() as recorder, config.patch(backed_size_oblivious=True):
+            program = exported()
     except Exception:  # noqa: BLE001  # the first error is the one to tell
         return None
+    # What is still assumed of the sizes is the model's own need, and has to be declared.
+    return None if found(recorder) else program
 
 
 def _warn_static(

@@ -65,7 +65,11 @@ DECLARATIONS = {
     ),
     "dimension that is static": (
         (SOURCE, 'source = "failing.modules:Static"'),
-        ("torch.export cannot trace the model", "batch"),
+        (
+            "does not work for every declared size of batch",
+            "return x.reshape(4, 4) + x",
+            'write 4 in place of "batch" (x, position 0)',
+        ),
     ),
     "buffer that changes": (
         (SOURCE, 'source = "failing.modules:Counting"'),

@@ -13,7 +13,7 @@ from sizes import modules
 from sizes.models import blocks, found, open as opened, pairs, shifted
 
 generator = torch.Generator().manual_seed(3)
-rand = lambda *shape: torch.randn(*shape, generator=generator)
+rand = lambda *shape: torch.randn(shape, generator=generator)
 
 def same(model, eager, *args):
     with torch.no_grad():

@@ -92,7 +92,8 @@ class Installed:
         data = self.files[name]
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         header.pop("__metadata__", None)
-        offsets = {tensor: entry["data_offsets"] for tensor, entry in header.items()}
+        named = {name: entry for name, entry in header.items() if not name.startswith("__pad__")}
+        offsets = {tensor: entry["data_offsets"] for tensor, entry in named.items()}
         return {tensor: end - start for tensor, (start, end) in offsets.items()}
 
     def refuses(self, setup: str, wrong: Sequence[tuple[str, str, str]]) -> None:

@@ -42,7 +42,7 @@ from aotbuild.build.traced import (
 )
 from aotbuild.build.tracing_errors import export_error, narrower_error, without_dumps
 from aotbuild.config.parse import located
-from aotbuild.config.resolve import call_path, calls, is_program
+from aotbuild.config.resolve import call_path, calls, is_program, named_files
 from aotbuild.config.schema import Call, Dim
 from aotbuild.errors import ExportError, warn
 from aotbuild.runtime import manifest
@@ -56,9 +56,8 @@ def run(spec_file: Path) -> None:
     tracker = FileTracker(project)
     for method in trace(spec):
         method.write(output / method.name)
-    read = tracker.files()
-    declared = [spec.declaration.weights, spec.declaration.source]
-    read += [project / name for name in declared if name and (project / name).is_file()]
+    # What is not opened by Python, as libraries of operators and safetensors, is not tracked.
+    read = tracker.files() + [project / name for name in named_files(spec.declaration)]
     write_depfile(output / "exported.json", read)
     write_text(output / "exported.json", "{}\n")
 

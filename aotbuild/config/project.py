@@ -11,14 +11,7 @@ from typing import Any
 from aotbuild.config.check import check_config
 from aotbuild.config.messages import located
 from aotbuild.config.parse import parse_table
-from aotbuild.config.resolve import (
-    calls,
-    is_example_file,
-    is_library_file,
-    is_program,
-    resolved,
-    wanted_profile,
-)
+from aotbuild.config.resolve import named_files, resolved, wanted_profile
 from aotbuild.config.schema import Config, Model
 from aotbuild.config.values import PACKAGE
 from aotbuild.errors import ConfigError
@@ -49,13 +42,7 @@ class Project:
     @property
     def files(self) -> list[str]:
         """The files that the declaration names, relative to the project."""
-        found: list[str] = []
-        for model in self.models.values():
-            found += [model.weights] if model.weights else []
-            found += [model.source] if is_program(model.source) else []
-            examples = (call.example for call in calls(model).values())
-            found += [name for name in examples if name and is_example_file(name)]
-            found += [name for name in model.op_libraries or [] if is_library_file(name)]
+        found = [name for model in self.models.values() for name in named_files(model)]
         return list(dict.fromkeys(found))
 
     @property

@@ -13,7 +13,6 @@ from aotbuild.config.schema import (
     FORWARD,
     Call,
     Config,
-    Method,
     Model,
     Settings,
     TargetSettings,
@@ -82,16 +81,15 @@ def calls(model: Model) -> dict[str, Call]:
     found: dict[str, Call] = {}
     if not model.methods or model.inputs or model.example or model.dynamic_shapes:
         fields = {f.name: getattr(model, f.name) for f in dataclasses.fields(Call)}
-        found[FORWARD] = Call(**fields)
         if model.methods:  # the other dimensions of the model are theirs
-            dims = {n: dim for n, dim in model.dims.items() if n in named_dims(found[FORWARD])}
-            found[FORWARD] = dataclasses.replace(found[FORWARD], dims=dims)
+            fields["dims"] = visible_dims(model, Call(inputs=model.inputs))
+        found[FORWARD] = Call(**fields)
     for name, method in model.methods.items():
         found[name] = dataclasses.replace(method, dims=visible_dims(model, method))
     return found
 
 
-def visible_dims(model: Model, method: Method) -> dict[str, Any]:
+def visible_dims(model: Model, method: Call) -> dict[str, Any]:
     """The dimensions that a method can name: its own, and those of the model that it names."""
     used = named_dims(method)
     inherited = {name: dim for name, dim in model.dims.items() if name in used}
@@ -117,6 +115,15 @@ def is_example_file(example: str) -> bool:
 def is_library_file(library: str) -> bool:
     """Whether a library of operators is a file, and not a module."""
     return library.endswith(LIBRARY_SUFFIXES)
+
+
+def named_files(model: Model) -> list[str]:
+    """The files that a model's declaration names, relative to the project."""
+    found = [model.weights] if model.weights else []
+    found += [model.source] if is_program(model.source) else []
+    examples = (call.example for call in calls(model).values())
+    found += [name for name in examples if name and is_example_file(name)]
+    return found + [name for name in model.op_libraries or [] if is_library_file(name)]
 
 
 def flat_options(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -25,8 +25,9 @@ import torch
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.utils._sympy.printers import PythonPrinter
 
+from aotbuild.build.shapes import parts
 from aotbuild.config.schema import Dim
-from aotbuild.runtime.manifest import Derived, Size
+from aotbuild.runtime.manifest import Size
 
 _TORCH = f"{Path(torch.__file__).parent}{os.sep}"
 _EXPORT = f"{_TORCH}export{os.sep}"
@@ -149,8 +150,7 @@ def _declared_names(
             size = shapes[tensor][axis]
             if isinstance(size, int):
                 continue
-            dim = size.dim if isinstance(size, Derived) else size
-            factor, offset = (size.factor, size.offset) if isinstance(size, Derived) else (1, 0)
+            dim, factor, offset = parts(size)
             names.setdefault(
                 symbol, factor * sympy.Symbol(dim, integer=True, positive=True) + offset
             )

@@ -18,8 +18,8 @@ from aotbuild.build.arguments import (
     tensors_of,
     with_tensors,
 )
-from aotbuild.build.samples import Leaf, Samples, concrete, example_sizes
-from aotbuild.build.shapes import declared_shape
+from aotbuild.build.samples import Leaf, Samples, concrete, dtype_name, example_sizes
+from aotbuild.build.shapes import declared_shape, parts
 from aotbuild.build.source import resolve, told, user_line
 from aotbuild.build.state_dict import read_tensors
 from aotbuild.config.inputs import map_tensors, tensor_leaves
@@ -27,7 +27,7 @@ from aotbuild.config.parse import did_you_mean, listed, located
 from aotbuild.config.resolve import is_example_file
 from aotbuild.config.schema import Call, Dim, TensorInput
 from aotbuild.errors import ConfigError, ExportError, SourceError
-from aotbuild.runtime.manifest import Derived, Size
+from aotbuild.runtime.manifest import Size
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def _of_values(
             where=located(f"{path}.example"),
             fix="return the tensors that the model takes",
         )
-    leaves = [Leaf(_name(tensor.dtype), tensor.detach().cpu()) for tensor in tensors]
+    leaves = [Leaf.of(tensor) for tensor in tensors]
     shapes: list[list[Size]] = [list(tensor.shape) for tensor in tensors]
     return Example(cast, in_spec, labels, shapes, {}, Samples(leaves))
 
@@ -157,9 +157,9 @@ def _from_declaration(
     given = _given(data, labels, call.example or "", f"{path}.example")
     leaves = [_leaf(specs[label], given.get(label), dtype) for label in labels]
     for label, leaf in zip(labels, leaves, strict=True):
-        if leaf.data is not None and _name(leaf.data.dtype) != leaf.dtype:
+        if leaf.data is not None and dtype_name(leaf.data.dtype) != leaf.dtype:
             raise ExportError(
-                f"{label} has dtype {_name(leaf.data.dtype)} in the example, "
+                f"{label} has dtype {dtype_name(leaf.data.dtype)} in the example, "
                 f"but is declared as {leaf.dtype}",
                 where=located(f"{path}.example"),
                 fix="correct the declaration, or store the data with that dtype",
@@ -224,12 +224,10 @@ def _data_sizes(
         found = tuple(given[label].shape)
         fits = len(found) == len(shape)
         for size, want in zip(found, shape, strict=False):
-            name, factor, offset = (
-                (want.dim, want.factor, want.offset) if isinstance(want, Derived) else (want, 1, 0)
-            )
-            if isinstance(name, int):
-                fits = fits and size == name
+            if isinstance(want, int):
+                fits = fits and size == want
                 continue
+            name, factor, offset = parts(want)
             solved, rest = divmod(size - offset, factor)
             fits = fits and not rest and sizes.setdefault(name, solved) == solved
         if not fits:
@@ -263,7 +261,3 @@ def _data_sizes(
                 fix=f"use data of at least size {2 * step} that is inside the range",
             )
     return sizes
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,6 +34,7 @@ from aotbuild.build.source import (
 from aotbuild.build.spec import ExportSpec, read_spec
 from aotbuild.build.traced import (
     Traced,
+    inputs_of,
     keep_computed_outputs,
     reference_outputs,
     refuse_mutation,
@@ -115,22 +115,17 @@ def _trace(
         shapes, dims = read_dims(program, example.shapes, call.dims)
         sizes = {dim: example.sizes[dim] for dim in dims}
         _warn_static(example.shapes, shapes, path)
-    inputs = [
-        Input(label, leaf.dtype, shape, list(range(len(shape))))
-        for label, leaf, shape in zip(example.labels, example.samples.leaves, shapes, strict=True)
-    ]
+    inputs = inputs_of(example.labels, example.samples.leaves, shapes)
     dims = _smallest_sizes(call, dims, sizes, inputs, example, flat, device)
     spec_of_call = CallSpec(
         inputs=inputs,
         in_spec=example.in_spec,
         outputs=output_tree(program, inputs, where),
         dims=dims,
-        conditions=[],
+        conditions=compiled_ranges(program.graph, inputs, dims, sizes).conditions,
         example=sizes,
         op_libraries=spec.declaration.op_libraries or [],
     )
-    assumed = compiled_ranges(program.graph, inputs, dims, sizes)
-    spec_of_call = dataclasses.replace(spec_of_call, conditions=assumed.conditions)
     keep_computed_outputs(program, where)
     eager: list[Callable[[Sequence[torch.Tensor]], Any]] = [flat]
     if original is not None:

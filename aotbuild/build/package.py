@@ -16,10 +16,11 @@ from packaging.version import Version
 from aotbuild.build import generate
 from aotbuild.build.callspec import CallSpec
 from aotbuild.build.record import BuildRecord
+from aotbuild.build.shapes import intersection
 from aotbuild.build.weights_file import identify, open_tensors, sha256, write_weights
 from aotbuild.config.resolve import is_library_file
 from aotbuild.config.schema import FORWARD
-from aotbuild.runtime.manifest import Constant, Dim, Manifest, Variant, Weights
+from aotbuild.runtime.manifest import Constant, Manifest, Variant, Weights
 from aotbuild.target import TARGETS
 from aotbuild.torch_version import runtime_range
 
@@ -122,7 +123,7 @@ def _manifest(
         record = records[path]
         conditions.update(record.conditions)
         for name, dim in record.dims.items():  # what is promised holds for every variant
-            dims[name] = _intersection(dims[name], dim)
+            dims[name] = intersection(dims[name], dim)
         library = f"{part.directory}/{record.target}.so"
         shutil.copyfile(path / "library.so", directory / library)
         if record.proxy_nodes:  # the runner looks for it under the library's name
@@ -177,11 +178,6 @@ def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
         and one.stride() == other.stride()
         and torch.equal(one.view(torch.uint8), other.view(torch.uint8))
     )
-
-
-def _intersection(one: Dim, other: Dim) -> Dim:
-    ends = [dim.max for dim in (one, other) if dim.max is not None]
-    return Dim(max(one.min, other.min), min(ends, default=None), one.multiple_of)
 
 
 def _copy_runtime(directory: Path) -> None:

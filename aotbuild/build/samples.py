@@ -80,6 +80,11 @@ def verification_sizes(
     return distinct
 
 
+def dtype_name(dtype: torch.dtype) -> str:
+    """The name of a dtype, without torch's."""
+    return str(dtype).removeprefix("torch.")
+
+
 @dataclass(frozen=True)
 class Leaf:
     """How the samples of one input are made."""
@@ -90,6 +95,11 @@ class Leaf:
     min: float | None = None
     max: float | None = None
     values: str | None = None
+
+    @classmethod
+    def of(cls, data: torch.Tensor) -> Leaf:
+        """The leaf whose samples are made of this tensor."""
+        return cls(dtype_name(data.dtype), data.detach().cpu())
 
     def sample(self, shape: Sequence[int], generator: torch.Generator) -> torch.Tensor:
         """A tensor of this shape."""

@@ -17,6 +17,7 @@ from aotbuild.build.source import told
 from aotbuild.build.spec import ExportSpec
 from aotbuild.build.traced import (
     Traced,
+    inputs_of,
     keep_computed_outputs,
     reference_outputs,
     refuse_mutation,
@@ -25,7 +26,7 @@ from aotbuild.build.traced import (
 from aotbuild.config.parse import located
 from aotbuild.config.schema import FORWARD
 from aotbuild.errors import SourceError
-from aotbuild.runtime.manifest import Input, Size
+from aotbuild.runtime.manifest import Size
 
 _SAVED_SIZE = re.compile(r"L\['(\w+)'\]((?:\[[^\]]+\])*)\.size\(\)\[(\d+)\]")
 
@@ -62,11 +63,8 @@ def load_program(spec: ExportSpec, project: Path) -> Traced:
     in_spec, labels = call_tree(arguments, where)
     tensors = [tensor for argument in arguments for tensor in tensors_of(argument.value)]
     shapes, dims = name_dims(program, labels, [{}] * len(labels))
-    leaves = [Leaf(str(t.dtype).removeprefix("torch."), t.detach().cpu()) for t in tensors]
-    inputs = [
-        Input(label, leaf.dtype, shape, list(range(len(shape))))
-        for label, leaf, shape in zip(labels, leaves, shapes, strict=True)
-    ]
+    leaves = [Leaf.of(tensor) for tensor in tensors]
+    inputs = inputs_of(labels, leaves, shapes)
     path = f"tool.aotbuild.models.{spec.name}"
     refuse_mutation(program, located(path), labels)
     module = program.module()

@@ -154,7 +154,7 @@ def dimension_symbols(
         inputs: The inputs, in the order of the placeholders.
     """
     sizes = [
-        (size.node, _parts(want))
+        (size.node, parts(want))
         for value, spec in zip(input_values(graph, len(inputs)), inputs, strict=True)
         for size, want in zip(value.shape, spec.shape, strict=True)
         if isinstance(size, torch.SymInt) and not isinstance(want, int)
@@ -220,13 +220,13 @@ def read_dims(
                 continue
             found = _range_of(program, size.node.expr, declared[name])
             known = dims.get(name)
-            dims[name] = found if known is None else _within(known, found)
+            dims[name] = found if known is None else intersection(known, found)
     tied = _tied(values, shapes, auto) if auto else {}
     for name, size in tied.items():
-        base, factor, offset = _parts(size)
+        base, factor, offset = parts(size)
         own = Dim(declared[name].min, declared[name].max)
         narrowed = Linear(base, 1, factor, offset).narrowed(dims[base], own)
-        dims[base] = _within(dims[base], narrowed)
+        dims[base] = intersection(dims[base], narrowed)
     solved: dict[str, Size] = {**tied, **static}
     for name in solved:
         dims.pop(name, None)
@@ -324,12 +324,14 @@ def _range_of(
     return Dim(low, high)
 
 
-def _within(one: Dim, other: Dim) -> Dim:
+def intersection(one: Dim, other: Dim) -> Dim:
+    """The sizes that two ranges of one dimension have in common."""
     ends = [dim.max for dim in (one, other) if dim.max is not None]
     return Dim(max(one.min, other.min), min(ends, default=None), one.multiple_of)
 
 
-def _parts(size: str | Derived) -> tuple[str, int, int]:
+def parts(size: str | Derived) -> tuple[str, int, int]:
+    """The dimension that a size tells, and factor and offset: a plain one is ``1 * dim + 0``."""
     if isinstance(size, Derived):
         return size.dim, size.factor, size.offset
     return size, 1, 0

@@ -16,12 +16,12 @@ from aotbuild.build.files import replacing
 from aotbuild.build.flat import MODULE
 from aotbuild.build.ranges import holds
 from aotbuild.build.reference import Case, Reference, flatten_result
-from aotbuild.build.samples import Samples, input_bytes, verification_sizes
+from aotbuild.build.samples import Leaf, Samples, input_bytes, verification_sizes
 from aotbuild.build.source import told, user_line
 from aotbuild.config.parse import listed, located
 from aotbuild.errors import ExportError, warn
 from aotbuild.runtime import manifest
-from aotbuild.runtime.manifest import Size
+from aotbuild.runtime.manifest import Input, Size
 
 _LARGEST_INPUTS = 1 << 30
 
@@ -47,6 +47,16 @@ class Traced:
             torch.export.save(self.program, archive)
             archive.replace(temporary)
         self.call.write(directory / "call.json")
+
+
+def inputs_of(
+    labels: Sequence[str], leaves: Sequence[Leaf], shapes: Sequence[list[Size]]
+) -> list[Input]:
+    """The inputs of a call spec, contiguous each."""
+    return [
+        Input(label, leaf.dtype, shape, list(range(len(shape))))
+        for label, leaf, shape in zip(labels, leaves, shapes, strict=True)
+    ]
 
 
 def sizes_of(shapes: Sequence[Sequence[Size]], tensors: Sequence[torch.Tensor]) -> dict[str, int]:

@@ -31,21 +31,20 @@ def tensor_leaves(tree: Input, label: str) -> Iterator[tuple[str, TensorInput]]:
             yield from tensor_leaves(item, f'{label}["{key}"]')
 
 
-def map_tensors(tree: Input, make: Callable[[TensorInput], Any], constant: Any = ...) -> Any:
+def map_tensors(tree: Input, make: Callable[[TensorInput], Any]) -> Any:
     """The Python value of an input, with ``make(spec)`` for each tensor.
 
     Args:
         tree: The declared input; arrays become tuples.
         make: Called for the tensors in their order.
-        constant: What stands for each constant; its own value when left out.
     """
     if isinstance(tree, TensorInput):
         return make(tree)
     if isinstance(tree, ConstantInput):
-        return constant_value(tree) if constant is ... else constant
+        return constant_value(tree)
     if isinstance(tree, list):
-        return tuple(map_tensors(item, make, constant) for item in tree)
-    return {key: map_tensors(item, make, constant) for key, item in tree.items()}
+        return tuple(map_tensors(item, make) for item in tree)
+    return {key: map_tensors(item, make) for key, item in tree.items()}
 
 
 def named_dims(call: Call) -> set[str]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import linecache
-import math
 import os
 import re
 import sys
@@ -25,7 +24,7 @@ import torch
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.utils._sympy.printers import PythonPrinter
 
-from aotbuild.build.shapes import parts
+from aotbuild.build.shapes import as_function, parts
 from aotbuild.config.schema import Dim
 from aotbuild.runtime.manifest import Size
 
@@ -176,12 +175,11 @@ class _Findings:
 
     def narrow(self, assumption: sympy.Basic, frames: list[tuple[str, int, str]]) -> None:
         """Take what is assumed of one dimension, or that one follows from others."""
-        for _ in range(len(self._equal) + 1):
-            assumption = sympy.sympify(assumption.xreplace(self._equal))
+        assumption = self._substituted(assumption)
         free = sorted(assumption.free_symbols, key=str)
         if len(free) == 1:
             name = str(free[0])
-            accepts = _function(assumption, free)
+            accepts = as_function(assumption, free)
             kept = [size for size in self._allowed[name] if accepts(size)]
             if kept and kept != self._allowed[name]:
                 self._allowed[name] = kept
@@ -209,12 +207,11 @@ class _Findings:
 
     def relate(self, assumption: sympy.Basic, frames: list[tuple[str, int, str]]) -> None:
         """Take what is assumed of several dimensions and makes none of them follow."""
-        for _ in range(len(self._equal) + 1):
-            assumption = sympy.sympify(assumption.xreplace(self._equal))
+        assumption = self._substituted(assumption)
         free = sorted(assumption.free_symbols, key=str)
         if len(free) < 2:
             return
-        accepts = _function(assumption, free)
+        accepts = as_function(assumption, free)
         sample = product(*(_spread(self._allowed[str(symbol)]) for symbol in free))
         if all(accepts(*point) for point in islice(sample, _SCANNED)):
             return
@@ -224,6 +221,12 @@ class _Findings:
             self._relations.append(
                 Finding(names, found, self._line(frames), "declare ranges in which that holds")
             )
+
+    def _substituted(self, assumption: sympy.Basic) -> sympy.Basic:
+        """An assumption without the dimensions that follow from others."""
+        for _ in range(len(self._equal) + 1):
+            assumption = sympy.sympify(assumption.xreplace(self._equal))
+        return assumption
 
     def told(self) -> list[Finding]:
         """All that was found."""
@@ -307,20 +310,6 @@ def _solved(
         if best is None or cost < best[0]:
             best = (cost, symbol, value)
     return best and best[1:]
-
-
-def _function(expression: sympy.Basic, free: Sequence[sympy.Symbol]) -> Callable[..., bool]:
-    # Python's own arithmetic is a hundred times faster than sympy's, for thousands of sizes.
-    code = compile(PythonPrinter().doprint(expression), "<guard>", "eval")
-    keys = [str(symbol) for symbol in free]
-
-    def accepts(*sizes: int) -> bool:
-        try:
-            return bool(eval(code, {"math": math, **dict(zip(keys, sizes, strict=True))}))  # noqa: S307
-        except ZeroDivisionError:
-            return False
-
-    return accepts
 
 
 def _spread(sizes: list[int]) -> list[int]:

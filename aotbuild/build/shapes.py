@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -188,6 +189,23 @@ def named(expression: sympy.Expr, symbols: Mapping[sympy.Symbol, Linear]) -> str
     """A symbolic size in the names of the declaration, such as ``2*batch``."""
     names = {symbol: linear.solved for symbol, linear in symbols.items()}
     return str(PythonPrinter().doprint(sympy.sympify(expression.xreplace(names))))
+
+
+def as_function(expression: sympy.Basic, symbols: Sequence[sympy.Symbol]) -> Callable[..., bool]:
+    """Whether a condition holds, as a function of the values of its symbols.
+
+    Python's own arithmetic is a hundred times faster than sympy's, for thousands of sizes.
+    """
+    code = compile(PythonPrinter().doprint(expression), "<guard>", "eval")
+    names = [str(symbol) for symbol in symbols]
+
+    def holds(*values: int) -> bool:
+        try:
+            return bool(eval(code, {"math": math, **dict(zip(names, values, strict=True))}))  # noqa: S307
+        except ZeroDivisionError:
+            return False
+
+    return holds
 
 
 def read_dims(

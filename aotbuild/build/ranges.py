@@ -16,6 +16,7 @@ import contextlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import sympy
@@ -28,6 +29,8 @@ from aotbuild.runtime.manifest import Dim, Input
 
 _SCANNED = 1 << 14
 _FAR = 1 << 40
+_COMBINATIONS = 1 << 16
+"""How many combinations of sizes are tried where bounds alone prove nothing."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,20 @@ def _always(assumption: sympy.Basic, sizes: dict[Any, ValueRanges[Any]]) -> bool
         # factors, ``4*new*(1 - batch) < 0``, is plain.
         with contextlib.suppress(sympy.PolynomialError):
             forms.append(assumption.func(sympy.factor(assumption.lhs - assumption.rhs), 0))
-    return any(bound_sympy(form, sizes) == ValueRanges.wrap(sympy.true) for form in forms)
+    if any(bound_sympy(form, sizes) == ValueRanges.wrap(sympy.true) for form in forms):
+        return True
+    return _holds_everywhere(assumption, sizes)
+
+
+def _holds_everywhere(assumption: sympy.Basic, sizes: dict[Any, ValueRanges[Any]]) -> bool:
+    """Whether an assumption holds for each combination of sizes; False when they are too many."""
+    if any(found.upper == int_oo for found in sizes.values()):
+        return False
+    each = [range(int(found.lower), int(found.upper) + 1) for found in sizes.values()]
+    if math.prod(map(len, each)) > _COMBINATIONS:
+        return False
+    accepts = as_function(assumption, list(sizes))
+    return all(accepts(*combination) for combination in product(*each))
 
 
 def _as_range(dim: Dim) -> ValueRanges[Any]:

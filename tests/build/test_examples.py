@@ -53,7 +53,7 @@ def test_data_of_an_npz_file_without_declared_inputs(examples: Installed) -> Non
 
 def test_declared_inputs_with_shapes_of_torch_export(examples: Installed) -> None:
     examples.run(
-        SETUP + "for rows in (0, 1, 2, 40, 63, 64):\n"
+        SETUP + "for rows in (1, 2, 17, 40, 63, 64):\n"
         "    same(collected, modules.Scaled(), rand(rows, 3), rand(3))\nprint(1)"
     )
 
@@ -63,9 +63,9 @@ def test_the_ranges_are_those_of_the_dims(examples: Installed) -> None:
         dims = examples.manifest(model)["dims"]
         return {name: [dim["min"], dim["max"]] for name, dim in dims.items()}
 
-    assert ends("from_function") == {"batch": [0, 8], "seq": [0, 32]}
+    assert ends("from_function") == {"batch": [1, 8], "seq": [1, 32]}
     assert ends("from_file") == {"batch": [1, 8], "seq": [1, 32]}
-    assert ends("collected") == {"rows": [0, 64]}
+    assert ends("collected") == {"rows": [1, 64]}
 
 
 WRONG = [
@@ -84,6 +84,7 @@ WRONG = [
     ("from_file(ids(9, 3), {'hidden': rand(9, 6)})", "ValueError", "batch is 9, the compiled"),
     ("from_file(ids(3, 3).int(), {'hidden': rand(3, 6)})", "TypeError", "must have dtype int64"),
     ("from_arrays(rand(5, 3), rand(3))", "ValueError", "dimension 0 must be 4, not 5"),
+    ("collected(rand(0, 3), rand(3))", "ValueError", "rows is 0, the compiled model takes 1 to 64"),
     ("collected(rand(65, 3), rand(3))", "ValueError", "rows is 65, the compiled model takes"),
     ("collected(rand(4, 3), rand(4))", "ValueError", "dimension 0 must be 3, not 4"),
 ]

@@ -124,6 +124,16 @@ def test_a_guard_that_the_declared_ranges_imply_is_dropped(guard: Guard) -> None
     assert ranges(guard) == Ranges(DECLARED, [])
 
 
+def test_a_guard_that_bounds_do_not_prove_is_tried_for_every_size_where_they_are_few() -> None:
+    def guard(rows: Any, cols: Any) -> Any:
+        return torch.sym_min(8 * rows + 8 * cols, 16 * rows + 16 * cols) == 8 * rows + 8 * cols
+
+    few = {"rows": Dim(1, 64), "cols": Dim(0, 96)}
+    assert ranges(guard, declared=few) == Ranges(few, [])
+    found = ranges(lambda rows, cols: rows * cols != 63 * 95, declared=few)
+    assert found.conditions != []  # one combination of 5,985 is enough to keep it
+
+
 def test_a_guard_that_an_earlier_one_implies_is_dropped() -> None:
     found = ranges(lambda rows, _: rows < 16, lambda rows, _: rows < 32)
     assert found == Ranges(DECLARED | {"rows": Dim(1, 15)}, [])

@@ -126,7 +126,8 @@ def test_a_guard_that_the_declared_ranges_imply_is_dropped(guard: Guard) -> None
 
 def test_a_guard_that_bounds_do_not_prove_is_tried_for_every_size_where_they_are_few() -> None:
     def guard(rows: Any, cols: Any) -> Any:
-        return torch.sym_min(8 * rows + 8 * cols, 16 * rows + 16 * cols) == 8 * rows + 8 * cols
+        smaller: Any = torch.sym_min
+        return smaller(8 * rows + 8 * cols, 16 * rows + 16 * cols) == 8 * rows + 8 * cols
 
     few = {"rows": Dim(1, 64), "cols": Dim(0, 96)}
     assert ranges(guard, declared=few) == Ranges(few, [])

@@ -5,5 +5,6 @@ aotbuild copies this directory into each package of compiled models, as ``_runti
 
 from .errors import ModelLoadError
 from .model import CompiledMethods, CompiledModel
+from .signature import MISSING, Refused
 
-__all__ = ["CompiledMethods", "CompiledModel", "ModelLoadError"]
+__all__ = ["MISSING", "CompiledMethods", "CompiledModel", "ModelLoadError", "Refused"]

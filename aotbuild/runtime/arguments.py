@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from .manifest import Derived, Dim, Input, Manifest, Size
+from .signature import MISSING
 
 
 def nest(manifest: Manifest, values: tuple[Any, ...]) -> list[Any]:
@@ -30,6 +31,7 @@ def nest(manifest: Manifest, values: tuple[Any, ...]) -> list[Any]:
         ValueError: A constant has another value than the compiled one.
     """
     names, trees = manifest.in_spec["keys"], manifest.in_spec["items"]
+    _check_given(manifest, values)
     return [
         _nested(manifest, name, tree, value)
         for name, tree, value in zip(names, trees, values, strict=True)
@@ -50,6 +52,7 @@ def admit(manifest: Manifest, values: tuple[Any, ...]) -> list[torch.Tensor]:
         TypeError: A value is no plain strided tensor, or has the wrong dtype.
         ValueError: A value is on the wrong device or has a shape that the model does not take.
     """
+    _check_given(manifest, values)
     pairs = list(zip(manifest.inputs, values, strict=True))
     for spec, value in pairs:
         _check_kind(_label(manifest, spec), spec, value)
@@ -66,6 +69,47 @@ def admit(manifest: Manifest, values: tuple[Any, ...]) -> list[torch.Tensor]:
     for spec, value in pairs:
         _check_shape(_label(manifest, spec), spec, value, manifest.dims, sizes)
     return [_laid_out(spec, value) for spec, value in pairs]
+
+
+def refuse_arguments(
+    manifest: Manifest, extra: tuple[Any, ...], unknown: dict[str, Any]
+) -> TypeError:
+    """The error for arguments that the model has no parameter for.
+
+    Args:
+        manifest: The model's manifest.
+        extra: Arguments by position beyond the last parameter.
+        unknown: Arguments by names that the model does not have, or takes by position only.
+    """
+    kinds = _parameters(manifest)
+    takes = _takes(manifest)
+    for name in unknown:
+        if kinds.get(name) == "positional-only":
+            return TypeError(f"{manifest.name}() takes argument {name!r} by position only")
+        return TypeError(f"{manifest.name}() has no argument {name!r}; {takes}")
+    positional = sum(kind in {"", "positional-only"} for kind in kinds.values())
+    return TypeError(
+        f"{manifest.name}() got {positional + len(extra)} positional arguments, {len(extra)} too "
+        f"many; {takes}"
+    )
+
+
+def _check_given(manifest: Manifest, values: tuple[Any, ...]) -> None:
+    for name, value in zip(_parameters(manifest), values, strict=False):
+        if value is MISSING:
+            raise TypeError(f"{manifest.name}() misses argument {name!r}; {_takes(manifest)}")
+
+
+def _parameters(manifest: Manifest) -> dict[str, str]:
+    """The kind of each parameter, empty for an ordinary one."""
+    names, trees = manifest.in_spec["keys"], manifest.in_spec["items"]
+    return {name: tree.get("kind", "") for name, tree in zip(names, trees, strict=True)}
+
+
+def _takes(manifest: Manifest) -> str:
+    stars = {"var-positional": "*", "var-keyword": "**"}
+    shown = [stars.get(kind, "") + name for name, kind in _parameters(manifest).items()]
+    return f"it takes {', '.join(shown)}"
 
 
 def check_device(manifest: Manifest, device: torch.device) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 import os
 import threading
 from pathlib import Path
@@ -11,18 +10,15 @@ from typing import Any, NoReturn
 
 import torch
 
-from .arguments import admit, check_device, nest, refuse_condition
+from .arguments import admit, check_device, nest, refuse_arguments, refuse_condition
 from .engine import ENGINES, Run
 from .errors import ModelLoadError
 from .manifest import Manifest, Variant
 from .operators import load_op_libraries
+from .signature import tell_signature
 from .weights import open_weights
 
 _DEVICE_VARIABLE = "AOTBUILD_DEVICE"
-_STARS: dict[Any, str] = {
-    inspect.Parameter.VAR_POSITIONAL: "*",
-    inspect.Parameter.VAR_KEYWORD: "**",
-}
 
 
 class CompiledModel:
@@ -45,22 +41,17 @@ class CompiledModel:
         self._runs = _Runs(self)
         self._classes: dict[str, Any] = {}
         self.__name__ = self._manifest.name
+        # What Python itself says of a wrong call, such as an argument given twice, begins with it.
+        type(self).__call__.__qualname__ = self._manifest.name
         load_op_libraries(package, self._manifest)
-        self.__signature__ = inspect.signature(self.forward)
-        self._runs[self._default_device()]
+        self._run = self._runs[self._default_device()]
 
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
+    def __init_subclass__(cls) -> None:
+        tell_signature(cls)
+
+    def __call__(self, *extra: Any, **unknown: Any) -> Any:
         """Run the model; the generated class of each model overrides this."""
         raise NotImplementedError
-
-    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return self.forward(*args, **kwargs)
-        except TypeError:
-            # Binding fails before forward() runs; Python's message counts self and can leave
-            # the argument unnamed.
-            self._explain_binding(args, kwargs)
-            raise
 
     def __repr__(self) -> str:
         inputs = ", ".join(
@@ -99,37 +90,8 @@ class CompiledModel:
     def _refuse(self, condition: str) -> NoReturn:
         raise refuse_condition(self._manifest, condition)
 
-    def _explain_binding(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        parameters = self.__signature__.parameters
-        name = self._manifest.name
-        shown = [_STARS.get(p.kind, "") + p.name for p in parameters.values()]
-        takes = f"it takes {', '.join(shown)}"
-        kinds = {parameter.kind for parameter in parameters.values()}
-        for given in kwargs if inspect.Parameter.VAR_KEYWORD not in kinds else ():
-            if given not in parameters or parameters[given].kind in _STARS:
-                raise TypeError(f"{name}() has no argument {given!r}; {takes}") from None
-            if parameters[given].kind is inspect.Parameter.POSITIONAL_ONLY:
-                raise TypeError(f"{name}() takes argument {given!r} by position only") from None
-        ordinary = {
-            inspect.Parameter.POSITIONAL_ONLY,
-            inspect.Parameter.POSITIONAL_OR_KEYWORD,
-        }
-        positional = [p.name for p in parameters.values() if p.kind in ordinary]
-        if len(args) > len(positional) and inspect.Parameter.VAR_POSITIONAL not in kinds:
-            raise TypeError(
-                f"{name}() got {len(args)} positional arguments, {len(args) - len(positional)} too "
-                f"many; {takes}"
-            ) from None
-        for twice in positional[: len(args)]:
-            by_name = parameters[twice].kind is not inspect.Parameter.POSITIONAL_ONLY
-            if twice in kwargs and by_name:
-                raise TypeError(f"{name}() got argument {twice!r} twice; {takes}") from None
-        for missing in parameters:
-            kind, default = parameters[missing].kind, parameters[missing].default
-            required = default is inspect.Parameter.empty and kind not in _STARS
-            named = missing in kwargs and kind is not inspect.Parameter.POSITIONAL_ONLY
-            if required and missing not in positional[: len(args)] and not named:
-                raise TypeError(f"{name}() misses argument {missing!r}; {takes}") from None
+    def _refuse_arguments(self, extra: tuple[Any, ...], unknown: dict[str, Any]) -> NoReturn:
+        raise refuse_arguments(self._manifest, extra, unknown)
 
     def _default_device(self) -> torch.device:
         built = [variant.device for variant in self._manifest.variants]

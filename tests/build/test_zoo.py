@@ -179,7 +179,7 @@ def test_a_silently_narrowed_range_is_reported_and_promised(zoo: Installed) -> N
 WRONG_CALLS = [
     ("conv()", "TypeError", "misses argument 'image'"),
     ("conv(x, x)", "TypeError", "1 too many"),
-    ("conv(x, image=x)", "TypeError", "argument 'image' twice"),
+    ("conv(x, image=x)", "TypeError", "multiple values for argument 'image'"),
     ("conv(imge=x)", "TypeError", "no argument 'imge'"),
     ("conv(None)", "TypeError", "argument 'image' must be a torch.Tensor, got NoneType"),
     ("conv(x.tolist())", "TypeError", "argument 'image' must be a torch.Tensor, got list"),

@@ -6,6 +6,7 @@ import ast
 import copy
 import inspect
 import pickle
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -144,18 +145,21 @@ def test_a_model_and_its_methods_are_pickled_by_import_path(
 
 
 @pytest.mark.parametrize("manifests", MODELS.values(), ids=MODELS)
-def test_the_module_and_the_stub_tell_the_same_signatures(manifests: Sequence[Manifest]) -> None:
-    def signatures(text: str, method: str) -> dict[str, str]:
-        classes = [node for node in ast.parse(text).body if isinstance(node, ast.ClassDef)]
-        return {
-            cls.name: ast.unparse(function.args) + ast.unparse(function.returns or ast.Name(""))
-            for cls in classes
-            for function in cls.body
-            if isinstance(function, ast.FunctionDef) and function.name == method
-        }
-
-    told = signatures(stub({"net": manifests}), "__call__")
-    assert told == signatures(model_module(manifests), "forward")
+def test_the_module_and_the_stub_tell_the_same_signatures(
+    load_package: LoadPackage, manifests: Sequence[Manifest]
+) -> None:
+    declared = {
+        cls.name: f"({ast.unparse(call.args)}) -> {ast.unparse(call.returns or ast.Name(''))}"
+        for cls in ast.parse(stub({"net": manifests})).body
+        if isinstance(cls, ast.ClassDef)
+        for call in cls.body
+        if isinstance(call, ast.FunctionDef)
+    }
+    package = load_package(*manifests).package
+    assert package.net
+    module = sys.modules[f"{package.__name__}._net"]
+    told = {name: str(inspect.signature(getattr(module, name).__call__)) for name in declared}
+    assert told == {name: text.replace("Tensor", "torch.Tensor") for name, text in declared.items()}
     assert len(told) == len(manifests)
 
 
@@ -205,7 +209,7 @@ def test_a_method_may_have_any_name(
 
 def test_the_names_of_one_method_do_not_change_those_of_the_next() -> None:
     text = model_module([sample_manifest(method=name) for name in ("a", "b", "c")])
-    assert text.count("        outputs = self._runs[image.device]([image])\n") == 3
+    assert text.count("        outputs = self._run([image])\n") == 3
 
 
 def test_a_method_with_a_derived_size_beside_one_with_the_size(load_package: LoadPackage) -> None:

@@ -1,0 +1,42 @@
+"""The text of a package's ``__init__.py``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from aotbuild.build.generate.names import HEADER, aliased
+
+_PACKAGE_BUILTINS = ("AttributeError", "getattr", "globals", "sorted")
+
+
+def package_module(models: Iterable[str]) -> str:
+    """The text of ``__init__.py``: each model is loaded when it is first asked for."""
+    names = sorted(models)
+    listing = "".join(f'    "{name}",\n' for name in names)
+    # A loaded model and its module become attributes of the package, `name` and `_name`, where
+    # they hide what has these names; no model's name begins with an underscore.
+    needed = {name: f"__{name}" if name in names else name for name in _PACKAGE_BUILTINS}
+    load = "__import_module" if "import_module" in names else "_import_module"
+    hidden = [aliased(builtin, alias) for builtin, alias in needed.items() if builtin != alias]
+    imports = f"from builtins import {', '.join(hidden)}\n" if hidden else ""
+    return f'''\
+{HEADER}
+"""Compiled models: {", ".join(names)}."""
+
+{imports}from importlib import import_module as {load}
+
+__all__ = [
+{listing}]
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise {needed["AttributeError"]}(f"module {{__name__!r}} has no attribute {{name!r}}")
+    model = {needed["getattr"]}({load}(f"{{__name__}}._{{name}}"), name)
+    {needed["globals"]}()[name] = model
+    return model
+
+
+def __dir__() -> list[str]:
+    return {needed["sorted"]}({{*{needed["globals"]}(), *__all__}})
+'''

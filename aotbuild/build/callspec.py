@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,3 +58,8 @@ class CallSpec:
             example=table["example"],
             op_libraries=table["op_libraries"],
         )
+
+
+def holds(condition: str, sizes: Mapping[str, int]) -> bool:
+    """Whether a condition of the compiled code holds at these sizes."""
+    return bool(eval(condition, {"math": math, **sizes}))  # noqa: S307  # the build wrote it

@@ -16,7 +16,6 @@ from packaging.version import Version
 from aotbuild.build import generate
 from aotbuild.build.callspec import CallSpec
 from aotbuild.build.record import BuildRecord
-from aotbuild.build.shapes import intersection
 from aotbuild.build.weights_file import identify, open_tensors, sha256, write_weights
 from aotbuild.config.resolve import is_library_file
 from aotbuild.config.schema import FORWARD
@@ -123,7 +122,7 @@ def _manifest(
         record = records[path]
         conditions.update(record.conditions)
         for name, dim in record.dims.items():  # what is promised holds for every variant
-            dims[name] = intersection(dims[name], dim)
+            dims[name] = dims[name].intersection(dim)
         library = f"{part.directory}/{record.target}.so"
         shutil.copyfile(path / "library.so", directory / library)
         if record.proxy_nodes:  # the runner looks for it under the library's name

@@ -86,11 +86,6 @@ def compiled_ranges(
     return Ranges(dims, sorted(set(conditions)))
 
 
-def holds(condition: str, sizes: Mapping[str, int]) -> bool:
-    """Whether a condition of ``Ranges`` holds at these sizes."""
-    return bool(eval(condition, {"math": math, **sizes}))  # noqa: S307
-
-
 def _assumptions(shape_env: Any, symbols: Mapping[sympy.Symbol, Linear]) -> list[sympy.Basic]:
     # In a program that was just traced, the symbol of a multiple is replaced by what it is made of.
     found = [sympy.sympify(shape_env.replace(guard.expr)) for guard in shape_env.guards]

@@ -238,13 +238,13 @@ def read_dims(
                 continue
             found = _range_of(program, size.node.expr, declared[name])
             known = dims.get(name)
-            dims[name] = found if known is None else intersection(known, found)
+            dims[name] = found if known is None else known.intersection(found)
     tied = _tied(values, shapes, auto) if auto else {}
     for name, size in tied.items():
         base, factor, offset = parts(size)
         own = Dim(declared[name].min, declared[name].max)
         narrowed = Linear(base, 1, factor, offset).narrowed(dims[base], own)
-        dims[base] = intersection(dims[base], narrowed)
+        dims[base] = dims[base].intersection(narrowed)
     solved: dict[str, Size] = {**tied, **static}
     for name in solved:
         dims.pop(name, None)
@@ -340,12 +340,6 @@ def _range_of(
         if found.upper != int_oo and found.upper < sympy.oo:
             high = int(found.upper) if high is None else min(high, int(found.upper))
     return Dim(low, high)
-
-
-def intersection(one: Dim, other: Dim) -> Dim:
-    """The sizes that two ranges of one dimension have in common."""
-    ends = [dim.max for dim in (one, other) if dim.max is not None]
-    return Dim(max(one.min, other.min), min(ends, default=None), one.multiple_of)
 
 
 def parts(size: str | Derived) -> tuple[str, int, int]:

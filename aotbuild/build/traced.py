@@ -11,10 +11,9 @@ import torch
 from torch.export.graph_signature import ConstantArgument, InputKind, TensorArgument
 from torch.utils import _pytree as pytree
 
-from aotbuild.build.callspec import CallSpec
+from aotbuild.build.callspec import CallSpec, holds
 from aotbuild.build.files import replacing
 from aotbuild.build.flat import MODULE
-from aotbuild.build.ranges import holds
 from aotbuild.build.reference import Case, Reference, flatten_result
 from aotbuild.build.samples import Leaf, Samples, input_bytes, verification_sizes
 from aotbuild.build.source import told, user_line

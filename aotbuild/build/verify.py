@@ -15,11 +15,10 @@ import torch
 from torch.utils import _pytree as pytree
 
 from aotbuild.build.arguments import call_program, nested_call
-from aotbuild.build.callspec import CallSpec
+from aotbuild.build.callspec import CallSpec, holds
 from aotbuild.build.files import scratch, write_depfile, write_text
 from aotbuild.build.package import Part, write_package
 from aotbuild.build.quantize import load_operators
-from aotbuild.build.ranges import holds
 from aotbuild.build.record import BuildRecord
 from aotbuild.build.reference import Case, Reference, flatten_result
 from aotbuild.build.samples import Samples, verification_sizes

@@ -27,6 +27,11 @@ class Dim:
     multiple_of: int = 1
     """Every size is a multiple of this number."""
 
+    def intersection(self, other: Dim) -> Dim:
+        """The sizes that two ranges of one dimension have in common."""
+        ends = [dim.max for dim in (self, other) if dim.max is not None]
+        return Dim(max(self.min, other.min), min(ends, default=None), self.multiple_of)
+
 
 @dataclass(frozen=True)
 class Derived:

@@ -18,7 +18,7 @@ from aotbuild.build.quantize import load_operators
 from aotbuild.build.ranges import compiled_ranges
 from aotbuild.build.record import BuildRecord
 from aotbuild.build.source import importing, load_op_libraries
-from aotbuild.build.spec import CompileSpec, read_spec
+from aotbuild.build.spec import SHARED, CompileSpec, read_spec
 from aotbuild.build.weights_file import describe, write_weights
 from aotbuild.config.parse import located
 from aotbuild.config.resolve import call_path
@@ -49,7 +49,13 @@ def run(spec_file: Path) -> None:
             raise CompileError("the exported program has no example inputs", where=where)
         try:
             compiled = compile_library(
-                graph, program.example_inputs, target, find_cxx(), directory, spec.options
+                graph,
+                program.example_inputs,
+                target,
+                find_cxx(),
+                directory,
+                spec.options,
+                _shared(),
             )
         except AotBuildError as error:
             error.where = error.where or where
@@ -78,6 +84,17 @@ def run(spec_file: Path) -> None:
         proxy_nodes=proxy.exists(),
         compiled={"torch": torch.__version__, "march": target.march, "options": compiled.options},
     ).write(output / "compiled.json")
+
+
+def _shared() -> Path | None:
+    """Where what all compiles have in common is kept.
+
+    It is outside of the specification, so that one more model compiles no other one again.
+    """
+    cache = os.environ.get("AOTBUILD_CACHE_DIR")
+    if cache:
+        return Path(cache).expanduser() / "headers"
+    return SHARED.resolve() if SHARED.is_dir() else None
 
 
 def _graph(program: torch.export.ExportedProgram) -> torch.fx.GraphModule:

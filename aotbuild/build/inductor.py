@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shlex
-import sysconfig
+import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +19,11 @@ import torch
 import torch._inductor.cpu_vec_isa
 from torch._inductor import config as inductor_config
 
+from aotbuild.build.compiler import Command, share, write_compiler
 from aotbuild.build.recurrent import dynamic_steps
 from aotbuild.config.parse import did_you_mean, located
 from aotbuild.errors import CompileError, ConfigError, DiskError
 from aotbuild.target import Target
-from aotbuild.toolchain import compiler_name
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ def compile_library(
     cxx: Sequence[str],
     scratch: Path,
     extra: Mapping[str, Any],
+    shared: Path | None,
 ) -> Compiled:
     """Compile a traced graph into a shared library without weights.
 
@@ -57,6 +58,7 @@ def compile_library(
         cxx: Command of the C++ compiler.
         scratch: Directory for all files.
         extra: Options of the project.
+        shared: Where precompiled headers are kept for all compiles; None to do without.
 
     Raises:
         CompileError: Inductor or the compiler failed.
@@ -64,11 +66,14 @@ def compile_library(
     """
     output = scratch / "output"
     output.mkdir()
-    own = _options(output, _compiler_wrapper(cxx, target, scratch))
+    compiler = write_compiler(cxx, target, scratch)
+    own = _options(output, compiler.script)
     options = _known(
         {**own, **_PLAIN_WEIGHTS, **extra} if extra.get("freezing") else {**own, **extra}
     )
     try:
+        with inductor_config.patch(options), _vector_isa(target.isa):
+            share(compiler, *_commands(target), shared, _identity(cxx))
         with (
             torch.no_grad(),  # freezing, among others, is silently ignored outside of it
             _vector_isa(target.isa),
@@ -91,7 +96,7 @@ def _options(output: Path, compiler: Path) -> dict[str, Any]:
         # Names and paths of the build machine stay out of the library.
         "aot_inductor.model_name_for_generated_files": "model",
         "aot_inductor.enable_line_tables": False,
-        # Precompiling them takes longer than the one compile that would use them.
+        # aotbuild shares its own between the compiles.
         "aot_inductor.precompile_headers": False,
         "cpp.cxx": (None, str(compiler)),
         # The ISA is given; probing it would run the compiler several times.
@@ -109,27 +114,40 @@ def _known(options: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in options.items() if key in present}
 
 
-def _compiler_wrapper(cxx: Sequence[str], target: Target, scratch: Path) -> Path:
-    """A script in place of the compiler, which adds the flags that Inductor has no option for."""
-    flags = [f"-march={target.march}", "-s"]  # the last -march wins, and -s strips when linking
-    paths = sysconfig.get_paths()
-    mapped = {
-        "/": "",
-        paths["include"]: "python",
-        paths["platinclude"]: "python",
-        str(Path(torch.__file__).parent): "torch",
-        str(scratch): "build",
-    }
-    # g++ takes the last map that fits: the general one goes first.
-    flags += [f"-ffile-prefix-map={old}={new}" for old, new in mapped.items()]
-    directory = scratch / "compiler"
-    directory.mkdir()
-    script = directory / compiler_name(cxx)  # Inductor tells compilers apart by their names
-    script.write_text(
-        f'#!/bin/sh\nexec {shlex.join(cxx)} "$@" {shlex.join(flags)}\n', encoding="utf-8"
-    )
-    script.chmod(0o755)
-    return script
+def _commands(target: Target) -> tuple[Command, Command]:
+    """How Inductor compiles the code around the kernels, and the kernels.
+
+    The options of the compile must be in effect.
+    """
+    from torch._inductor.cpp_builder import CppBuilder, CppTorchDeviceOptions
+
+    isa = getattr(torch._inductor.cpu_vec_isa, target.isa)()
+
+    def command(*, wrapper: bool) -> Command:
+        options = CppTorchDeviceOptions(
+            vec_isa=isa,
+            aot_mode=True,
+            device_type=target.device,
+            compile_only=True,
+            min_optimize=wrapper,
+        )
+        line = CppBuilder("object", "source.cpp", options).get_command_line()
+        words = shlex.split(line)
+
+        def told(source: str, output: str) -> list[str]:
+            named = {"source.cpp": source, "object.o": output}
+            return [named.get(word, word) for word in words]
+
+        return told
+
+    return command(wrapper=True), command(wrapper=False)
+
+
+def _identity(cxx: Sequence[str]) -> str:
+    """What precompiled headers depend on besides the command."""
+    header = Path(torch.__file__).with_name("version.py")
+    version = subprocess.run([*cxx, "--version"], capture_output=True, text=True, check=False)
+    return f"{shlex.join(cxx)} {version.stdout} {header} {header.stat().st_mtime_ns}"
 
 
 @contextlib.contextmanager

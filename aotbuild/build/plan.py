@@ -16,6 +16,7 @@ from typing import Any
 
 from aotbuild.build.files import write_if_changed
 from aotbuild.build.spec import (
+    SHARED,
     BundleSpec,
     CompileSpec,
     ExportSpec,
@@ -33,6 +34,9 @@ from aotbuild.target import default_target
 from aotbuild.torch_version import installed_torch
 
 ALL = "--all"
+
+_SHARING_PAYS = 3
+"""From how many compiles on it pays to precompile headers."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,8 @@ def plan(project_directory: Path, requested: Iterable[str], build: Path) -> None
     commands = _commands(project, names)
     for command in commands:
         write_if_changed(build / command.spec, command.text)
+    if sum(command.step == "compile" for command in commands) >= _SHARING_PAYS:
+        (build / SHARED).mkdir(exist_ok=True)
     table = {
         "commands": [
             {

@@ -16,6 +16,9 @@ from aotbuild.config.schema import Model, Verify
 
 T = TypeVar("T")
 
+SHARED = Path("headers")
+"""Directory of what all compiles share; the plan makes it where that pays."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Tools:

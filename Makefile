@@ -30,7 +30,7 @@ demo:
 	cd $(DEMO)/run && ../env/bin/python -P predict.py --reference reference --expect-clean
 
 test: venv lint
-	$(VENV)/bin/pytest tests/unit
+	$(VENV)/bin/pytest tests/unit -n 2
 	$(VENV)/bin/pytest tests/build -n 2 --dist loadfile
 
 bench: venv

@@ -56,6 +56,8 @@ _REGEX_TEXT = f"#include <regex>\n#include <string>\n{_REGEX.replace('{linkage}'
 class Compiler:
     """A script in place of the compiler."""
 
+    cxx: Sequence[str]
+    """The command that the script stands for."""
     script: Path
     """It adds the flags that Inductor has no option for."""
     include: Path
@@ -95,12 +97,10 @@ def write_compiler(cxx: Sequence[str], target: Target, scratch: Path) -> Compile
         encoding="utf-8",
     )
     script.chmod(0o755)
-    return Compiler(script, include, regex)
+    return Compiler(cxx, script, include, regex)
 
 
-def share(
-    compiler: Compiler, wrapper: Command, kernel: Command, cache: Path | None, identity: str
-) -> None:
+def share(compiler: Compiler, wrapper: Command, kernel: Command, cache: Path | None) -> None:
     """Provide what all models have in common.
 
     Args:
@@ -109,16 +109,21 @@ def share(
         kernel: Compiles kernels.
         cache: Directory in which it is kept for other compiles, with precompiled headers, which
             pay from the third compile; None for this compile alone, without them.
-        identity: What the parts depend on besides the commands.
     """
-    if not compiler.script.name.endswith("g++"):
+    name = compiler.script.name
+    if not name.endswith("g++") or "clang" in name:
         return  # others look for precompiled headers in other ways
     common = compiler.include.parent
     if cache is None:
         common.mkdir()
         _compile(common, wrapper, kernel, precompile=False)
         return
-    told = [*wrapper("source", "object"), *kernel("source", "object"), identity, _WRAPPER_TEXT]
+    told = [
+        *wrapper("source", "object"),
+        *kernel("source", "object"),
+        _identity(compiler.cxx),
+        _WRAPPER_TEXT,
+    ]
     text = "\n".join(told).replace(str(common.parent), "")
     kept = cache / hashlib.sha256(text.encode()).hexdigest()[:32]
     cache.mkdir(parents=True, exist_ok=True)
@@ -127,6 +132,13 @@ def share(
             with replacing_directory(kept) as directory:
                 _compile(directory, wrapper, kernel, precompile=True)
     common.symlink_to(kept)
+
+
+def _identity(cxx: Sequence[str]) -> str:
+    """What precompiled headers depend on besides the command."""
+    header = Path(torch.__file__).with_name("version.py")
+    version = subprocess.run([*cxx, "--version"], capture_output=True, text=True, check=False)
+    return f"{shlex.join(cxx)} {version.stdout} {header} {header.stat().st_mtime_ns}"
 
 
 def _compile(directory: Path, wrapper: Command, kernel: Command, *, precompile: bool) -> None:

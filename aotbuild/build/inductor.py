@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import shlex
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,7 +72,7 @@ def compile_library(
     )
     try:
         with inductor_config.patch(options), _vector_isa(target.isa):
-            share(compiler, *_commands(target), shared, _identity(cxx))
+            share(compiler, *_commands(target), shared)
         with (
             torch.no_grad(),  # freezing, among others, is silently ignored outside of it
             _vector_isa(target.isa),
@@ -141,13 +140,6 @@ def _commands(target: Target) -> tuple[Command, Command]:
         return told
 
     return command(wrapper=True), command(wrapper=False)
-
-
-def _identity(cxx: Sequence[str]) -> str:
-    """What precompiled headers depend on besides the command."""
-    header = Path(torch.__file__).with_name("version.py")
-    version = subprocess.run([*cxx, "--version"], capture_output=True, text=True, check=False)
-    return f"{shlex.join(cxx)} {version.stdout} {header} {header.stat().st_mtime_ns}"
 
 
 @contextlib.contextmanager

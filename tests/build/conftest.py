@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,9 @@ from wheels import (
     write_lstm_weights,
     write_speech_weights,
 )
+
+# All builds share their precompiled headers, unless a test says otherwise.
+os.environ["AOTBUILD_CACHE_DIR"] = str(REPOSITORY / "build" / "cache")
 
 PREPARE: dict[str, Callable[[Path], None]] = {
     "srcdir": write_speech_weights,

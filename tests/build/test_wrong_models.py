@@ -310,7 +310,6 @@ def blocks(build: Build) -> list[str]:
 
 @pytest.mark.parametrize("case", MODELS)
 def test_a_wrong_model_is_told_in_one_block(blocks: list[str], case: str) -> None:
-    told = [block for block in blocks if f"models.{_slug(case)}" in block.split("fix:")[0]]
-    assert len(told) == 1, (told, blocks)
-    for text in MODELS[case][1]:
-        assert _named(text, case) in told[0], (text, told[0])
+    texts = [_named(text, case) for text in MODELS[case][1]]
+    told = [block for block in blocks if all(text in block for text in texts)]
+    assert len(told) == 1, (texts, blocks)

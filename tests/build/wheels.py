@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -74,10 +75,17 @@ class Installed:
             return {name: archive.read(name) for name in archive.namelist()}
 
     def run(self, code: str, env: dict[str, str] | None = None) -> Any:
-        """Run code where there is only torch and this wheel; it prints a JSON value last."""
-        done = self.attempt(code, env)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return json.loads(done.stdout.splitlines()[-1])
+        """Run code where there is only torch and this wheel; it prints a JSON value last.
+
+        With an environment, even an empty one, torch is not imported before the code runs.
+        """
+        if env is None:
+            status, output = forked(self.python, self.directory, code)
+        else:
+            done = self.attempt(code, env)
+            status, output = done.returncode, done.stdout or done.stderr
+        assert status == 0, output
+        return json.loads(output.splitlines()[-1])
 
     def manifest(self, model: str) -> dict[str, Any]:
         """The manifest of a model, or of a method as ``model/method``."""
@@ -113,7 +121,7 @@ class Installed:
     def attempt(
         self, code: str, env: dict[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """Run code that may fail."""
+        """Run code in a process of its own, which may fail."""
         return subprocess.run(
             [str(self.python), "-P", "-W", "ignore", "-c", code],
             capture_output=True,
@@ -122,6 +130,61 @@ class Installed:
             env={**os.environ, "PYTHONPATH": str(self.directory), **(env or {})},
             cwd=self.directory.parent,
         )
+
+
+_FORKING = """
+import json, os, sys, traceback, warnings
+import torch
+warnings.simplefilter("ignore")
+for line in sys.stdin:
+    code, directory = json.loads(line)
+    read, write = os.pipe()
+    child = os.fork()
+    if not child:
+        os.dup2(write, 1)
+        os.dup2(write, 2)
+        os.chdir(os.path.dirname(directory))
+        sys.path.insert(0, directory)
+        status = 1
+        try:
+            exec(code, {"__name__": "__main__"})
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    os.close(write)
+    with os.fdopen(read, errors="replace") as pipe:
+        output = pipe.read()
+    print(json.dumps([os.waitpid(child, 0)[1], output]), flush=True)
+"""
+
+
+@functools.cache
+def _forking(python: Path) -> subprocess.Popen[str]:
+    """A process that has imported torch, and forks for each piece of code."""
+    return subprocess.Popen(
+        [str(python), "-P", "-c", _FORKING],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def forked(python: Path, directory: Path, code: str) -> tuple[int, str]:
+    """Run code with ``directory`` on its path, as a process of its own that need not import torch.
+
+    Returns:
+        How it ended, and all that it printed.
+    """
+    server = _forking(python)
+    assert server.stdin is not None
+    assert server.stdout is not None
+    server.stdin.write(json.dumps([code, str(directory)]) + "\n")
+    server.stdin.flush()
+    status, output = json.loads(server.stdout.readline())
+    return status, output
 
 
 def copy_package(directory: Path, name: str) -> Path:

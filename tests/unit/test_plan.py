@@ -12,6 +12,7 @@ from samples import PYPROJECT, edited, write_project
 
 from aotbuild.build.plan import ALL, plan
 from aotbuild.build.spec import (
+    SHARED,
     BundleSpec,
     CompileSpec,
     ExportSpec,
@@ -103,6 +104,14 @@ def test_two_models_are_made_independently(tmp_path: Path) -> None:
         *model_commands("second"),
         bundle_command("net", "second"),
     ]
+
+
+@pytest.mark.parametrize("models", [1, 2, 3, 4])
+def test_headers_are_shared_where_that_pays(tmp_path: Path, models: int) -> None:
+    others = [MODEL.replace("models.net", f"models.net{i}") for i in range(1, models)]
+    root = write_project(tmp_path / "project", "\n".join([PYPROJECT, *others]))
+    planned(root, tmp_path / "build")
+    assert (tmp_path / "build" / SHARED).is_dir() == (models >= 3)
 
 
 def test_only_the_requested_models_are_made(tmp_path: Path) -> None:

@@ -158,7 +158,7 @@ def print_models() -> None:
         for variant in manifest["variants"]:
             # A tensor that several constants share is stored once.
             sizes = {entry["tensor"]: entry["size"] for entry in variant["constants"]}
-            library = len(package.joinpath(variant["library"]).read_bytes())
+            library = len(package.joinpath(variant["library"]["file"]).read_bytes())
             rows.append(
                 (
                     manifest["model"],

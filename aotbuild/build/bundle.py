@@ -42,7 +42,7 @@ def _summary(manifest: Manifest) -> str:
         {c.tensor: c.size for variant in manifest.variants for c in variant.constants}.values()
     )
     variants = ", ".join(
-        f"{variant.target} ({variant.size / 1000:.0f} kB, largest error "
+        f"{variant.target} ({variant.library.size / 1000:.0f} kB, largest error "
         f"{variant.verified.get('largest-error', 0.0):.2g})"
         for variant in manifest.variants
     )

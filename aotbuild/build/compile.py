@@ -19,6 +19,7 @@ from aotbuild.build.ranges import compiled_ranges
 from aotbuild.build.record import BuildRecord
 from aotbuild.build.source import importing, load_op_libraries
 from aotbuild.build.spec import SHARED, CompileSpec, read_spec
+from aotbuild.build.symbols import torch_symbols
 from aotbuild.build.weights_file import describe, write_weights
 from aotbuild.config.parse import located
 from aotbuild.config.resolve import call_path
@@ -81,6 +82,7 @@ def run(spec_file: Path) -> None:
         dims=ranges.dims,
         conditions=conditions,
         constants=record,
+        symbols=torch_symbols(library),
         proxy_nodes=proxy.exists(),
         compiled={"torch": torch.__version__, "march": target.march, "options": compiled.options},
     ).write(output / "compiled.json")

@@ -16,10 +16,12 @@ from packaging.version import Version
 from aotbuild.build import generate
 from aotbuild.build.callspec import CallSpec
 from aotbuild.build.record import BuildRecord
-from aotbuild.build.weights_file import identify, open_tensors, sha256, write_weights
+from aotbuild.build.weights_file import open_tensors, write_weights
 from aotbuild.config.resolve import is_library_file
 from aotbuild.config.schema import FORWARD
-from aotbuild.runtime.manifest import Constant, Manifest, Variant, Weights
+from aotbuild.runtime.integrity import identify
+from aotbuild.runtime.machine import this_platform
+from aotbuild.runtime.manifest import Constant, File, Manifest, Variant
 from aotbuild.target import TARGETS
 from aotbuild.torch_version import runtime_range
 
@@ -65,8 +67,6 @@ def write_package(directory: Path, parts: Sequence[Part], project: Path) -> list
     for part in parts:
         (directory / part.directory).mkdir(parents=True, exist_ok=True)
         manifest = _manifest(directory, part, records, constants, weights, project)
-        file = directory / part.directory / "model.json"
-        file.write_text(manifest.to_json(), encoding="utf-8")
         models.setdefault(part.model, []).append(manifest)
     for model, manifests in models.items():
         module = generate.model_module(manifests)
@@ -75,12 +75,27 @@ def write_package(directory: Path, parts: Sequence[Part], project: Path) -> list
     (directory / "__init__.pyi").write_text(generate.stub(models), encoding="utf-8")
     (directory / "py.typed").touch()
     _copy_runtime(directory / "_runtime")
-    return [manifest for manifests in models.values() for manifest in manifests]
+    return [_write_manifest(directory, m) for manifests in models.values() for m in manifests]
+
+
+def _write_manifest(directory: Path, manifest: Manifest) -> Manifest:
+    """Write ``model.json`` when all other files are there, whose digests it tells."""
+    names = ["__init__.py", f"_{manifest.model}.py"]
+    names += [f"_runtime/{path.name}" for path in sorted((directory / "_runtime").glob("*.py"))]
+    names += [library for library in manifest.op_libraries if is_library_file(library)]
+    proxies = [Path(variant.library.file).with_suffix(".json") for variant in manifest.variants]
+    names += [proxy.as_posix() for proxy in proxies if (directory / proxy).exists()]
+    complete = dataclasses.replace(
+        manifest, files=[identify(directory / name, name) for name in names]
+    )
+    own = manifest.model if manifest.method == FORWARD else f"{manifest.model}/{manifest.method}"
+    (directory / own / "model.json").write_text(complete.to_json(), encoding="utf-8")
+    return complete
 
 
 def _write_pool(
     directory: Path, parts: Sequence[Part], records: Mapping[Path, BuildRecord]
-) -> tuple[dict[tuple[Path, str], Constant], Weights]:
+) -> tuple[dict[tuple[Path, str], Constant], File]:
     """Write the weights of all variants into one file, each distinct tensor once."""
     tensors: dict[str, torch.Tensor] = {}
     origins: list[tuple[Path, Constant, str]] = []
@@ -111,7 +126,7 @@ def _manifest(
     part: Part,
     records: Mapping[Path, BuildRecord],
     constants: Mapping[tuple[Path, str], Constant],
-    weights: Weights,
+    weights: File,
     project: Path,
 ) -> Manifest:
     call = CallSpec.read(part.exported / "call.json")
@@ -132,10 +147,10 @@ def _manifest(
             Variant(
                 target=target.name,
                 device=target.device,
-                library=library,
-                size=(directory / library).stat().st_size,
-                sha256=sha256(directory / library),
+                library=identify(directory / library, library),
+                platform=this_platform(),
                 requires=list(target.requires),
+                symbols=record.symbols,
                 constants=[constants[path, constant.name] for constant in record.constants],
                 compiled=record.compiled,
                 verified=dict(verified or {}),

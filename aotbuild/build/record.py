@@ -22,6 +22,8 @@ class BuildRecord:
     conditions: list[str]
     constants: list[Constant]
     """Offsets are those in this variant's own weights file."""
+    symbols: list[str]
+    """What the library needs of torch."""
     proxy_nodes: bool
     """Whether the runner needs ``library.json``."""
     compiled: dict[str, Any]

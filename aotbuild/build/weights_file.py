@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from aotbuild.build.files import replacing
-from aotbuild.runtime.manifest import Constant, Weights
+from aotbuild.runtime.manifest import Constant
 from aotbuild.runtime.weights import WeightsFile
 
 ALIGNMENT = 64
@@ -108,17 +108,6 @@ def describe(name: str, fqn: str, tensor: torch.Tensor, entry: Entry) -> Constan
     )
 
 
-def identify(path: Path, name: str) -> Weights:
-    """Size and digest of a weights file."""
-    return Weights(file=name, size=path.stat().st_size, sha256=sha256(path))
-
-
-def sha256(path: Path) -> str:
-    """Digest of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _header_entry(dtype: str, shape: list[int], offset: int, size: int) -> dict[str, object]:
     return {"dtype": dtype, "shape": shape, "data_offsets": [offset, offset + size]}
 
@@ -152,6 +141,6 @@ def open_tensors(
     path: Path, constants: Iterable[Constant]
 ) -> Iterator[tuple[Constant, torch.Tensor]]:
     """The tensors of ``constants`` in a weights file, mapped as the runtime maps them."""
-    mapped = WeightsFile(path, path.stat().st_size)
+    mapped = WeightsFile(path)
     for constant in constants:
         yield constant, mapped.tensor(constant)

@@ -6,6 +6,7 @@ Readable without torch. The build writes it with the same classes that read it h
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any, TypeAlias
 
 from .errors import ModelLoadError
 
+_DIGEST = "digest"
 FORMAT = 1
 """Version of the manifest; one with another number is refused."""
 
@@ -89,31 +91,36 @@ class Constant:
 
 
 @dataclass(frozen=True)
+class File:
+    """A file of the package."""
+
+    file: str
+    """Path relative to the package."""
+    size: int
+    quick: str
+    """Digest that is checked at every load; that of parts where the file is large."""
+    sha256: str
+
+
+@dataclass(frozen=True)
 class Variant:
     """The model compiled for one target."""
 
     target: str
     device: str
-    library: str
-    """Shared library, relative to the package."""
-    size: int
-    sha256: str
+    library: File
+    """The shared library."""
+    platform: str
+    """Operating system and architecture, such as ``linux-x86_64``."""
     requires: list[str]
     """CPU features that the library uses, by the names of ``torch.cpu.get_capabilities``."""
+    symbols: list[str]
+    """What the library needs of torch, by the names of functions."""
     constants: list[Constant]
     compiled: dict[str, Any] = field(default_factory=dict)
     """How it was compiled: versions, options, the ranges it was found to accept."""
     verified: dict[str, Any] = field(default_factory=dict)
     """What the comparison with the eager model gave."""
-
-
-@dataclass(frozen=True)
-class Weights:
-    """The weights file, shared by all models of the package."""
-
-    file: str
-    size: int
-    sha256: str
 
 
 @dataclass(frozen=True)
@@ -138,7 +145,10 @@ class Manifest:
     conditions: list[str]
     """What else must hold between sizes, as Python expressions; the generated module checks it."""
     variants: list[Variant]
-    weights: Weights
+    weights: File
+    """The weights file, shared by all models of the package."""
+    files: list[File] = field(default_factory=list)
+    """What else of the package is checked before the model is loaded."""
     op_libraries: list[str] = field(default_factory=list)
     """Libraries of operators to load first: modules, or files relative to the package."""
     format: int = FORMAT
@@ -151,7 +161,8 @@ class Manifest:
     def to_json(self) -> str:
         """The text of ``model.json``."""
         fields = dataclasses.asdict(self)
-        return json.dumps({"format": fields.pop("format"), **fields}, indent=1) + "\n"
+        table = {"format": fields.pop("format"), **fields}
+        return json.dumps({**table, _DIGEST: _digest(table)}, indent=1) + "\n"
 
     @classmethod
     def read(cls, path: Path) -> Manifest:
@@ -172,23 +183,50 @@ class Manifest:
                 f"{path}: manifest format {found!r}, this runtime reads {FORMAT}; "
                 "install the package again"
             )
+        if table.pop(_DIGEST, None) != _digest(table):
+            raise ModelLoadError(
+                f"{path}: the manifest was changed after the build; install the package again"
+            )
         try:
-            return cls(
+            manifest = cls(
                 **{
                     **table,
                     "inputs": [Input.from_table(entry) for entry in table["inputs"]],
                     "dims": {name: Dim(**entry) for name, entry in table["dims"].items()},
                     "declared": {name: Dim(**entry) for name, entry in table["declared"].items()},
                     "variants": [_variant(entry) for entry in table["variants"]],
-                    "weights": Weights(**table["weights"]),
+                    "weights": File(**table["weights"]),
+                    "files": [File(**entry) for entry in table["files"]],
                 }
             )
+            outside = [name for name in manifest.paths() if _leaves(name)]
         except (KeyError, TypeError, AttributeError) as error:
             raise ModelLoadError(
                 f"{path}: the manifest is damaged ({error}); install the package again"
             ) from error
+        if outside:
+            raise ModelLoadError(f"{path}: the manifest names {outside[0]!r}, outside the package")
+        return manifest
+
+    def paths(self) -> list[str]:
+        """The files of the package that the manifest names."""
+        libraries = [library for library in self.op_libraries if "/" in library]
+        named = [self.weights, *self.files, *(variant.library for variant in self.variants)]
+        return [file.file for file in named] + libraries
+
+
+def _digest(table: dict[str, Any]) -> str:
+    text = json.dumps(table, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _leaves(name: str) -> bool:
+    """Whether a path leads out of the package that it should be relative to."""
+    parts = name.replace("\\", "/").split("/")
+    return ".." in parts or parts[0] == "" or ":" in parts[0]
 
 
 def _variant(entry: dict[str, Any]) -> Variant:
     constants = [Constant(**constant) for constant in entry["constants"]]
-    return Variant(**{**entry, "constants": constants})
+    library = File(**entry["library"])
+    return Variant(**{**entry, "constants": constants, "library": library})

@@ -13,6 +13,8 @@ import torch
 from .arguments import admit, check_device, nest, refuse_arguments, refuse_condition
 from .engine import ENGINES, Run
 from .errors import ModelLoadError
+from .integrity import check_file
+from .machine import missing_symbols, this_platform
 from .manifest import Manifest, Variant
 from .operators import load_op_libraries
 from .signature import tell_signature
@@ -43,7 +45,8 @@ class CompiledModel:
         self.__name__ = self._manifest.name
         # What Python itself says of a wrong call, such as an argument given twice, begins with it.
         type(self).__call__.__qualname__ = self._manifest.name
-        load_op_libraries(package, self._manifest)
+        for file in self._manifest.files:
+            check_file(package, file)
         self._run = self._runs[self._default_device()]
 
     def __init_subclass__(cls) -> None:
@@ -120,11 +123,9 @@ class CompiledModel:
         raise self._no_variant(device)
 
     def _load_variant(self, variant: Variant, device: torch.device) -> Run:
-        library = self._package / variant.library
-        size = library.stat().st_size if library.is_file() else -1
-        if size != variant.size:
-            state = "is missing" if size < 0 else f"has {size} bytes instead of {variant.size}"
-            raise ModelLoadError(f"{library} {state}; install the package again")
+        load_op_libraries(self._package, self._manifest)
+        check_file(self._package, variant.library)
+        library = self._package / variant.library.file
         engine = ENGINES[variant.device](library, device)
         constants = {constant.name: constant for constant in variant.constants}
         if engine.constant_names() != set(constants):  # a missing one would crash in the first run
@@ -139,12 +140,17 @@ class CompiledModel:
         """Why ``variant`` cannot run here, or None."""
         if not _in_range(torch.__version__, self._manifest.torch):
             return f"it needs torch{self._manifest.torch}, this is torch {torch.__version__}"
+        if variant.platform != this_platform():
+            return f"it was built for {variant.platform}, this is {this_platform()}"
         engine = ENGINES[variant.device]
         if not engine.present():
             return f"there is no {variant.device} device, or this torch does not support it"
         missing = engine.missing(variant.requires)
         if missing:
             return f"this {variant.device.upper()} lacks {', '.join(missing)}"
+        absent = missing_symbols(variant.symbols)
+        if absent:
+            return f"this torch {torch.__version__} lacks {', '.join(absent[:3])}"
         return None
 
     def _no_variant(self, device: torch.device | None) -> ModelLoadError:

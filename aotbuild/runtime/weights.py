@@ -9,13 +9,14 @@ from pathlib import Path
 import torch
 
 from .errors import ModelLoadError
-from .manifest import Constant, Weights
+from .integrity import check_file
+from .manifest import Constant, File
 
 
 class WeightsFile:
     """A mapped weights file."""
 
-    def __init__(self, path: Path, size: int) -> None:
+    def __init__(self, path: Path) -> None:
         try:
             with path.open("rb") as file:
                 # A private mapping: torch has no read-only tensors, and should anything write to
@@ -25,11 +26,6 @@ class WeightsFile:
             raise ModelLoadError(
                 f"{path}: the weights cannot be mapped ({error}); install the package again"
             ) from error
-        if len(self._map) != size:
-            raise ModelLoadError(
-                f"{path}: the weights have {len(self._map)} bytes, the manifest says {size}; "
-                "install the package again"
-            )
 
     def tensor(self, constant: Constant) -> torch.Tensor:
         """The tensor of ``constant``, over the mapped bytes."""
@@ -42,10 +38,7 @@ class WeightsFile:
 
 
 @functools.cache
-def _open(path: Path, size: int) -> WeightsFile:
-    return WeightsFile(path, size)
-
-
-def open_weights(package: Path, weights: Weights) -> WeightsFile:
-    """The weights file of a package, mapped once for all its models."""
-    return _open(package / weights.file, weights.size)
+def open_weights(package: Path, weights: File) -> WeightsFile:
+    """The weights file of a package, checked and mapped once for all its models."""
+    check_file(package, weights)
+    return WeightsFile(package / weights.file)

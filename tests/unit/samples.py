@@ -18,9 +18,11 @@ import torch
 
 from aotbuild.build import generate
 from aotbuild.build.arguments import Argument, call_tree
-from aotbuild.build.weights_file import describe, identify, write_weights
+from aotbuild.build.weights_file import describe, write_weights
 from aotbuild.config.schema import FORWARD
-from aotbuild.runtime.manifest import Dim, Input, Manifest, Variant, Weights
+from aotbuild.runtime.integrity import identify
+from aotbuild.runtime.machine import this_platform
+from aotbuild.runtime.manifest import Dim, File, Input, Manifest, Variant
 
 PYPROJECT = """\
 [build-system]
@@ -94,14 +96,16 @@ TENSOR: dict[str, Any] = {
 FEATURES = ("avx", "avx2", "fma3")
 
 
-def sample_variant(directory: str = "net", device: str = "cpu", **changes: Any) -> Variant:
+def sample_variant(
+    directory: str = "net", device: str = "cpu", library: str = "", **changes: Any
+) -> Variant:
     """A variant whose library is the file that ``write_package`` writes."""
     variant = Variant(
         target=f"{device}-sample",
         device=device,
-        library=f"{directory}/{device}-sample.so",
-        size=len(_LIBRARY),
-        sha256="0" * 64,
+        library=File(library or f"{directory}/{device}-sample.so", len(_LIBRARY), "", ""),
+        platform=this_platform(),
+        symbols=[],
         requires=list(FEATURES) if device == "cpu" else [],
         constants=[],
     )
@@ -141,7 +145,7 @@ def sample_manifest(
         declared={"batch": Dim(1, 64)},
         conditions=[],
         variants=[sample_variant(directory_of(model, method))],
-        weights=Weights("weights.safetensors", 0, ""),
+        weights=File("weights.safetensors", 0, "", ""),
     )
     return dataclasses.replace(manifest, **changes)
 
@@ -198,27 +202,37 @@ def write_package(
         describe(name, name, tensor, entry)
         for (name, tensor), entry in zip(weights.items(), entries, strict=True)
     ]
-    written = [
-        dataclasses.replace(
-            given,
-            weights=identify(directory / "weights.safetensors", "weights.safetensors"),
-            variants=[dataclasses.replace(v, constants=constants) for v in given.variants],
-        )
-        for given in manifests
-    ]
-    for manifest in written:
+    for manifest in manifests:
         own = directory / directory_of(manifest.model, manifest.method)
         own.mkdir(parents=True, exist_ok=True)
         for variant in manifest.variants:
-            (directory / variant.library).write_bytes(_LIBRARY)
-        (own / "model.json").write_text(manifest.to_json(), "utf-8")
-    models = by_model(written)
+            (directory / variant.library.file).write_bytes(_LIBRARY)
+    models = by_model(manifests)
     for model, methods in models.items():
         (directory / f"_{model}.py").write_text(generate.model_module(methods), "utf-8")
     (directory / "__init__.py").write_text(generate.package_module(models), "utf-8")
     with as_file(files("aotbuild.runtime")) as runtime:
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(runtime, directory / "_runtime", ignore=ignored)
+    written = [
+        dataclasses.replace(
+            given,
+            weights=identify(directory / "weights.safetensors", "weights.safetensors"),
+            files=[identify(directory / name, name) for name in (f"_{given.model}.py",)],
+            variants=[
+                dataclasses.replace(
+                    variant,
+                    constants=constants,
+                    library=identify(directory / variant.library.file, variant.library.file),
+                )
+                for variant in given.variants
+            ],
+        )
+        for given in manifests
+    ]
+    for manifest in written:
+        own = directory / directory_of(manifest.model, manifest.method)
+        (own / "model.json").write_text(manifest.to_json(), "utf-8")
     return written
 
 

@@ -61,7 +61,7 @@ def test_methods_are_beside_forward(beside: Loaded) -> None:
 
 def test_each_method_has_its_own_library(beside: Loaded) -> None:
     models = [beside.net, beside.net.encode, beside.net.decode]
-    assert [model._manifest.variants[0].library for model in models] == [
+    assert [model._manifest.variants[0].library.file for model in models] == [
         "net/cpu-sample.so",
         "net/encode/cpu-sample.so",
         "net/decode/cpu-sample.so",

@@ -7,6 +7,7 @@ import dataclasses
 import inspect
 import json
 import pickle
+import re
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +21,8 @@ from samples import FEATURES, IMAGE, Loaded, sample_manifest, sample_variant
 
 from aotbuild.runtime.engine import ENGINES, CpuEngine, cpu_features
 from aotbuild.runtime.errors import ModelLoadError
-from aotbuild.runtime.manifest import Dim, Input, Manifest
+from aotbuild.runtime.integrity import check_file, identify
+from aotbuild.runtime.manifest import Dim, Input, Manifest, _digest
 from aotbuild.runtime.model import _in_range
 
 Break = Callable[[Path, Sequence[Manifest]], None]
@@ -36,13 +38,16 @@ def refused(loaded: Loaded) -> str:
     return str(caught.value)
 
 
-def rewriting(change: Callable[[dict[str, Any]], object]) -> Break:
-    """Changes the table in model.json."""
+def rewriting(change: Callable[[dict[str, Any]], object], *, signed: bool = True) -> Break:
+    """Changes the table in model.json, with the digest that belongs to it or the one before."""
 
     def rewrite(directory: Path, _: Sequence[Manifest]) -> None:
         path = directory / "net" / "model.json"
         table = json.loads(path.read_text())
         change(table)
+        if signed:
+            table.pop("digest")
+            table["digest"] = _digest(table)
         path.write_text(json.dumps(table))
 
     return rewrite
@@ -99,6 +104,14 @@ BROKEN: dict[str, tuple[Break, list[str]]] = {
         rewriting(lambda table: table.update(dims=[])),
         ["the manifest is damaged"],
     ),
+    "manifest that was edited": (
+        rewriting(lambda table: table["dims"]["batch"].update(max=65), signed=False),
+        ["the manifest was changed after the build"],
+    ),
+    "manifest without its digest": (
+        rewriting(lambda table: table.pop("digest"), signed=False),
+        ["the manifest was changed after the build"],
+    ),
     "no library": (replacing("net/cpu-sample.so", None), ["cpu-sample.so is missing"]),
     "library of another size": (
         replacing("net/cpu-sample.so", b"short"),
@@ -106,15 +119,15 @@ BROKEN: dict[str, tuple[Break, list[str]]] = {
     ),
     "no weights": (
         replacing("weights.safetensors", None),
-        ["weights.safetensors: the weights cannot be mapped"],
+        ["weights.safetensors is missing"],
     ),
     "empty weights": (
         replacing("weights.safetensors", b""),
-        ["weights.safetensors: the weights cannot be mapped"],
+        ["weights.safetensors has 0 bytes instead of "],
     ),
     "weights of another size": (
         replacing("weights.safetensors", bytes(100)),
-        ["weights.safetensors: the weights have 100 bytes, the manifest says "],
+        ["weights.safetensors has 100 bytes instead of "],
     ),
 }
 
@@ -127,6 +140,84 @@ def test_a_broken_package_is_told(load_package: LoadPackage, case: tuple[Break, 
         _ = loaded.net
     for text in [*told, "install the package again"]:
         assert text in str(caught.value)
+
+
+def _editing(old: bytes, new: bytes) -> Break:
+    def edit(directory: Path, _: Sequence[Manifest]) -> None:
+        path = directory / "_net.py"
+        content = path.read_bytes()
+        assert old in content
+        path.write_bytes(content.replace(old, new, 1))
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("before", "told"),
+    [
+        (replacing("_net.py", None), "No module named 'sample_models._net'"),
+        (replacing("_net.py", b""), "has no attribute 'net'"),
+        (replacing("_net.py", b"class Net(:"), "invalid syntax"),
+        (_editing(b"(CompiledModel)", b"(CompiledMobel)"), "name 'CompiledMobel' is not defined"),
+        (_editing(b"64", b"65"), "_net.py is not the file that was built"),
+    ],
+)
+def test_a_broken_module_is_told(load_package: LoadPackage, before: Break, told: str) -> None:
+    with pytest.raises(ImportError, match=re.escape(told)) as caught:
+        _ = load_package(before=before).net
+    assert "install the package again" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["../other.so", "/tmp/other.so", "net/../../x.so", "C:\\x.so"])
+def test_a_manifest_names_no_file_outside_its_package(load_package: LoadPackage, name: str) -> None:
+    outside = rewriting(lambda table: table["variants"][0]["library"].update(file=name))
+    message = refused(load_package(before=outside))
+    assert f"the manifest names {name!r}, outside the package" in message
+
+
+@pytest.mark.parametrize(("size", "at"), [(1000, 500), (5 << 20, 0), (5 << 20, (5 << 20) - 1)])
+def test_a_flipped_bit_is_found(tmp_path: Path, size: int, at: int) -> None:
+    path = tmp_path / "file"
+    content = bytearray(size)
+    path.write_bytes(content)
+    known = identify(path, "file")
+    check_file(tmp_path, known)
+    content[at] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ModelLoadError, match="file is not the file that was built; install"):
+        check_file(tmp_path, known)
+
+
+def test_all_of_a_large_file_is_read_when_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    content = bytearray(32 << 20)
+    path.write_bytes(content)
+    known = identify(path, "file")
+    content[300_000] = 1  # between the blocks of the quick digest
+    path.write_bytes(content)
+    check_file(tmp_path, known)
+    monkeypatch.setenv("AOTBUILD_VERIFY", "full")
+    with pytest.raises(ModelLoadError, match="file is not the file that was built"):
+        check_file(tmp_path, known)
+    monkeypatch.setenv("AOTBUILD_VERIFY", "ful")
+    with pytest.raises(ModelLoadError, match=r"AOTBUILD_VERIFY=ful: it is quick .* or full"):
+        check_file(tmp_path, known)
+
+
+def test_a_torch_without_a_symbol_is_told_before_the_library_is_opened(
+    load_package: LoadPackage,
+) -> None:
+    variant = sample_variant(symbols=["aoti_torch_get_size", "aoti_torch_not_yet"])
+    message = refused(load_package(sample_manifest(variants=[variant])))
+    assert f"cpu-sample: this torch {torch.__version__} lacks aoti_torch_not_yet\n" in message
+
+
+def test_a_library_for_another_platform_is_told(load_package: LoadPackage) -> None:
+    variant = sample_variant(platform="linux-riscv64")
+    message = refused(load_package(sample_manifest(variants=[variant])))
+    assert "cpu-sample: it was built for linux-riscv64, this is " in message
 
 
 @pytest.mark.parametrize("names", [{"weight"}, {"weight", "bias", "more"}, {"weight", "other"}])

@@ -6,7 +6,15 @@ from collections.abc import Iterable
 
 from aotbuild.build.generate.names import HEADER, aliased
 
-_PACKAGE_BUILTINS = ("AttributeError", "getattr", "globals", "sorted")
+_PACKAGE_BUILTINS = (
+    "AttributeError",
+    "Exception",
+    "ImportError",
+    "getattr",
+    "globals",
+    "isinstance",
+    "sorted",
+)
 
 
 def package_module(models: Iterable[str]) -> str:
@@ -32,7 +40,15 @@ __all__ = [
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise {needed["AttributeError"]}(f"module {{__name__!r}} has no attribute {{name!r}}")
-    model = {needed["getattr"]}({load}(f"{{__name__}}._{{name}}"), name)
+    try:
+        model = {needed["getattr"]}({load}(f"{{__name__}}._{{name}}"), name)
+    except {needed["Exception"]} as error:
+        own = {needed["isinstance"]}(error, {needed["ImportError"]})
+        if own and not (error.name or "").startswith(__name__):
+            raise  # it tells what is wrong
+        raise {needed["ImportError"]}(
+            f"{{__name__}}.{{name}} cannot be loaded ({{error}}); install the package again"
+        ) from error
     {needed["globals"]}()[name] = model
     return model
 

@@ -1,0 +1,79 @@
+"""Whether the files of a package are those that the build wrote.
+
+Digests find damage: a broken download or disk, a file cut short, files of two versions mixed. They
+are no protection against someone who may write to the package, as nothing in it is signed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from .errors import ModelLoadError
+from .manifest import File
+
+VARIABLE = "AOTBUILD_VERIFY"
+_WHOLE = 4 << 20
+"""Up to this many bytes, the quick digest is that of the whole file."""
+_BLOCK = 64 << 10
+_BLOCKS = 64
+
+
+def identify(path: Path, name: str) -> File:
+    """Size and digests of a file.
+
+    Args:
+        path: The file.
+        name: Where it is in the package.
+    """
+    with path.open("rb") as file:
+        full = hashlib.file_digest(file, "sha256").hexdigest()
+    return File(name, path.stat().st_size, _quick(path), full)
+
+
+def check_file(package: Path, expected: File) -> None:
+    """Make sure that a file of a package is as the build wrote it.
+
+    A large file's quick digest is that of blocks all over it; ``AOTBUILD_VERIFY=full`` reads it
+    whole.
+
+    Raises:
+        ModelLoadError: It is missing, or another one.
+    """
+    path = package / expected.file
+    wanted = os.environ.get(VARIABLE) or "quick"
+    if wanted not in {"quick", "full"}:
+        raise ModelLoadError(f"{VARIABLE}={wanted}: it is quick (the default) or full")
+    try:
+        size = path.stat().st_size
+        if size != expected.size:
+            raise _damaged(path, f"has {size} bytes instead of {expected.size}")
+        if _quick(path) != expected.quick:
+            raise _damaged(path, "is not the file that was built")
+        if wanted == "full":
+            with path.open("rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() != expected.sha256:
+                    raise _damaged(path, "is not the file that was built")
+    except FileNotFoundError:
+        raise _damaged(path, "is missing") from None
+    except OSError as error:
+        raise _damaged(path, f"cannot be read ({error.strerror})") from error
+
+
+def _quick(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        digest.update(size.to_bytes(8, "little"))
+        if size <= _WHOLE:
+            digest.update(file.read())
+        else:
+            for i in range(_BLOCKS):
+                file.seek((size - _BLOCK) * i // (_BLOCKS - 1))
+                digest.update(file.read(_BLOCK))
+    return digest.hexdigest()
+
+
+def _damaged(path: Path, why: str) -> ModelLoadError:
+    return ModelLoadError(f"{path} {why}; install the package again")

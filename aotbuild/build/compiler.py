@@ -42,12 +42,17 @@ namespace std { namespace __detail {
 """
 """What takes long to compile, of the C++ library that g++ comes with."""
 
-_WRAPPER_TEXT = f"""\
+_HEADERS = {
+    _WRAPPER: f"""\
 #pragma GCC system_header
 #include_next <{_WRAPPER}>
 #include <regex>
 #include <string>
-{_REGEX.replace("{linkage}", "extern")}"""
+{_REGEX.replace("{linkage}", "extern")}""",
+    # Files of several kernels include it again, where g++ cannot use the precompiled one.
+    _KERNEL: f"#pragma GCC system_header\n#include_next <{_KERNEL}>\n",
+}
+"""What is found in place of torch's headers, and includes them."""
 
 _REGEX_TEXT = f"#include <regex>\n#include <string>\n{_REGEX.replace('{linkage}', '')}"
 
@@ -122,7 +127,7 @@ def share(compiler: Compiler, wrapper: Command, kernel: Command, cache: Path | N
         *wrapper("source", "object"),
         *kernel("source", "object"),
         _identity(compiler.cxx),
-        _WRAPPER_TEXT,
+        *_HEADERS.values(),
     ]
     text = "\n".join(told).replace(str(common.parent), "")
     kept = cache / hashlib.sha256(text.encode()).hexdigest()[:32]
@@ -143,9 +148,9 @@ def _identity(cxx: Sequence[str]) -> str:
 
 def _compile(directory: Path, wrapper: Command, kernel: Command, *, precompile: bool) -> None:
     include = directory / "include"
-    for header in (_WRAPPER, _KERNEL):
+    for header, text in _HEADERS.items():
         (include / header).parent.mkdir(parents=True, exist_ok=True)
-    (include / _WRAPPER).write_text(_WRAPPER_TEXT, encoding="utf-8")
+        (include / header).write_text(text, encoding="utf-8")
     regex = directory / "regex.cpp"
     regex.write_text(_REGEX_TEXT, encoding="utf-8")
     commands = [wrapper(str(regex), str(directory / "regex.o"))]
@@ -163,7 +168,8 @@ def _compile(directory: Path, wrapper: Command, kernel: Command, *, precompile: 
     ended = [process.wait() for process in running]
     if any(ended):
         # Another C++ library has other regular expressions inside. Nothing is shared then.
-        (include / _WRAPPER).unlink()
+        for header in _HEADERS:
+            (include / header).unlink()
         (directory / "regex.o").unlink(missing_ok=True)
         return
     for header in precompiled:

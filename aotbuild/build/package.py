@@ -21,7 +21,14 @@ from aotbuild.config.resolve import is_library_file
 from aotbuild.config.schema import FORWARD
 from aotbuild.runtime.integrity import identify
 from aotbuild.runtime.machine import this_platform
-from aotbuild.runtime.manifest import Constant, File, Manifest, Variant
+from aotbuild.runtime.manifest import (
+    Constant,
+    File,
+    Manifest,
+    SelfTest,
+    Variant,
+    read_selftest,
+)
 from aotbuild.target import TARGETS
 from aotbuild.torch_version import runtime_range
 
@@ -72,6 +79,7 @@ def write_package(directory: Path, parts: Sequence[Part], project: Path) -> list
         module = generate.model_module(manifests)
         (directory / f"_{model}.py").write_text(module, encoding="utf-8")
     (directory / "__init__.py").write_text(generate.package_module(models), encoding="utf-8")
+    (directory / "__main__.py").write_text(generate.main_module(), encoding="utf-8")
     (directory / "__init__.pyi").write_text(generate.stub(models), encoding="utf-8")
     (directory / "py.typed").touch()
     _copy_runtime(directory / "_runtime")
@@ -153,7 +161,7 @@ def _manifest(
                 symbols=record.symbols,
                 constants=[constants[path, constant.name] for constant in record.constants],
                 compiled=record.compiled,
-                verified=dict(verified or {}),
+                verified={k: v for k, v in (verified or {}).items() if k != "selftest"},
             )
         )
     built = Version(records[part.variants[0][0]].compiled["torch"])
@@ -170,8 +178,20 @@ def _manifest(
         conditions=sorted(conditions),
         variants=variants,
         weights=weights,
+        selftest=_selftest(directory, part),
         op_libraries=[_packaged(library, directory, project) for library in call.op_libraries],
     )
+
+
+def _selftest(directory: Path, part: Part) -> SelfTest | None:
+    """Copy the recorded call of the first variant."""
+    path, verified = part.variants[0]
+    recorded = read_selftest((verified or {}).get("selftest"))
+    if recorded is None:
+        return None
+    name = f"{part.directory}/selftest.safetensors"
+    shutil.copyfile(path / "selftest.safetensors", directory / name)
+    return dataclasses.replace(recorded, file=identify(directory / name, name))
 
 
 def _packaged(library: str, directory: Path, project: Path) -> str:

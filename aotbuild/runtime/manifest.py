@@ -124,6 +124,27 @@ class Variant:
 
 
 @dataclass(frozen=True)
+class Expected:
+    """An output that the eager model gave for the recorded inputs."""
+
+    index: int
+    """Position among the outputs of the library."""
+    tensor: Constant
+    rtol: float
+    atol: float
+    """How far the compiled model may be from it, relatively and absolutely."""
+
+
+@dataclass(frozen=True)
+class SelfTest:
+    """A call that ``python -m <package>`` repeats."""
+
+    file: File
+    inputs: list[Constant]
+    outputs: list[Expected]
+
+
+@dataclass(frozen=True)
 class Manifest:
     """A compiled model, or a compiled method of one."""
 
@@ -149,6 +170,8 @@ class Manifest:
     """The weights file, shared by all models of the package."""
     files: list[File] = field(default_factory=list)
     """What else of the package is checked before the model is loaded."""
+    selftest: SelfTest | None = None
+    """None where even the smallest example is too large to be shipped."""
     op_libraries: list[str] = field(default_factory=list)
     """Libraries of operators to load first: modules, or files relative to the package."""
     format: int = FORMAT
@@ -197,6 +220,7 @@ class Manifest:
                     "variants": [_variant(entry) for entry in table["variants"]],
                     "weights": File(**table["weights"]),
                     "files": [File(**entry) for entry in table["files"]],
+                    "selftest": read_selftest(table["selftest"]),
                 }
             )
             outside = [name for name in manifest.paths() if _leaves(name)]
@@ -212,7 +236,22 @@ class Manifest:
         """The files of the package that the manifest names."""
         libraries = [library for library in self.op_libraries if "/" in library]
         named = [self.weights, *self.files, *(variant.library for variant in self.variants)]
+        named += [self.selftest.file] if self.selftest else []
         return [file.file for file in named] + libraries
+
+
+def read_selftest(table: dict[str, Any] | None) -> SelfTest | None:
+    """Read what ``dataclasses.asdict`` made of a self-test."""
+    if table is None:
+        return None
+    return SelfTest(
+        File(**table["file"]),
+        [Constant(**entry) for entry in table["inputs"]],
+        [
+            Expected(**{**entry, "tensor": Constant(**entry["tensor"])})
+            for entry in table["outputs"]
+        ],
+    )
 
 
 def _digest(table: dict[str, Any]) -> str:

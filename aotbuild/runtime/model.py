@@ -14,11 +14,9 @@ from .arguments import admit, check_device, nest, refuse_arguments, refuse_condi
 from .engine import ENGINES, Run
 from .errors import ModelLoadError
 from .integrity import check_file
-from .machine import missing_symbols, this_platform
-from .manifest import Manifest, Variant
-from .operators import load_op_libraries
+from .loader import load, no_variant
+from .manifest import Manifest
 from .signature import tell_signature
-from .weights import open_weights
 
 _DEVICE_VARIABLE = "AOTBUILD_DEVICE"
 
@@ -113,57 +111,7 @@ class CompiledModel:
         for kind, engine in ENGINES.items():
             if kind in built and engine.present():
                 return _indexed(torch.device(kind))
-        raise self._no_variant(None)
-
-    def _load(self, device: torch.device) -> Run:
-        """Load the variant for ``device``."""
-        for variant in self._manifest.variants:
-            if variant.device == device.type and self._unfit(variant) is None:
-                return self._load_variant(variant, device)
-        raise self._no_variant(device)
-
-    def _load_variant(self, variant: Variant, device: torch.device) -> Run:
-        load_op_libraries(self._package, self._manifest)
-        check_file(self._package, variant.library)
-        library = self._package / variant.library.file
-        engine = ENGINES[variant.device](library, device)
-        constants = {constant.name: constant for constant in variant.constants}
-        if engine.constant_names() != set(constants):  # a missing one would crash in the first run
-            raise ModelLoadError(
-                f"{library}: its constants are not those of the manifest; install the package again"
-            )
-        weights = open_weights(self._package, self._manifest.weights)
-        engine.set_constants({name: weights.tensor(c).to(device) for name, c in constants.items()})
-        return engine.run
-
-    def _unfit(self, variant: Variant) -> str | None:
-        """Why ``variant`` cannot run here, or None."""
-        if not _in_range(torch.__version__, self._manifest.torch):
-            return f"it needs torch{self._manifest.torch}, this is torch {torch.__version__}"
-        if variant.platform != this_platform():
-            return f"it was built for {variant.platform}, this is {this_platform()}"
-        engine = ENGINES[variant.device]
-        if not engine.present():
-            return f"there is no {variant.device} device, or this torch does not support it"
-        missing = engine.missing(variant.requires)
-        if missing:
-            return f"this {variant.device.upper()} lacks {', '.join(missing)}"
-        absent = missing_symbols(variant.symbols)
-        if absent:
-            return f"this torch {torch.__version__} lacks {', '.join(absent[:3])}"
-        return None
-
-    def _no_variant(self, device: torch.device | None) -> ModelLoadError:
-        lines = [
-            f"  {variant.target}: {self._unfit(variant) or f'is for {variant.device}'}"
-            for variant in self._manifest.variants
-        ]
-        where = f"on {device}" if device else "here"
-        return ModelLoadError(
-            f"no variant of {self._manifest.name} can run {where}:\n"
-            + "\n".join(lines)
-            + "\nInstall the matching torch, use another machine, or build the package for this one"
-        )
+        raise no_variant(self._manifest, None)
 
 
 class CompiledMethods:
@@ -204,30 +152,10 @@ class _Runs(dict[torch.device, Run]):
         check_device(self._model._manifest, device)
         with self._model._lock:
             if device not in self:
-                self[device] = self._model._load(device)
+                self[device] = load(self._model._package, self._model._manifest, device)
             return self[device]
 
 
 def _indexed(device: torch.device) -> torch.device:
     """The device as tensors on it name it: ``cuda`` becomes ``cuda:0``."""
     return torch.empty(0, device=device).device
-
-
-def _in_range(version: str, allowed: str) -> bool:
-    """Whether a torch version lies in a range such as ``>=2.13,<2.14``, which the build wrote."""
-    found = _release(version)
-    for part in allowed.split(","):
-        bound = _release(part.lstrip("<>="))
-        if not (found >= bound if part.startswith(">=") else found < bound):
-            return False
-    return True
-
-
-def _release(version: str) -> tuple[int, ...]:
-    numbers = []
-    for part in version.split("+", maxsplit=1)[0].split("."):
-        digits = part[: len(part) - len(part.lstrip("0123456789"))]
-        if not digits:
-            break
-        numbers.append(int(digits))
-    return tuple(numbers[:2])

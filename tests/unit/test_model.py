@@ -22,8 +22,8 @@ from samples import FEATURES, IMAGE, Loaded, sample_manifest, sample_variant
 from aotbuild.runtime.engine import ENGINES, CpuEngine, cpu_features
 from aotbuild.runtime.errors import ModelLoadError
 from aotbuild.runtime.integrity import check_file, identify
+from aotbuild.runtime.loader import in_range
 from aotbuild.runtime.manifest import Dim, Input, Manifest, _digest
-from aotbuild.runtime.model import _in_range
 
 Break = Callable[[Path, Sequence[Manifest]], None]
 IMAGES = torch.zeros(2, 1, 8)
@@ -274,8 +274,8 @@ def test_another_torch_is_refused_before_the_library_is_opened(
     ],
 )
 def test_versions_of_torch_are_compared_as_numbers(*, version: str, inside: bool) -> None:
-    assert _in_range(version, ">=2.13,<2.14") is inside
-    assert _in_range(version, ">=2.13.0.dev0,<2.14") is inside
+    assert in_range(version, ">=2.13,<2.14") is inside
+    assert in_range(version, ">=2.13.0.dev0,<2.14") is inside
 
 
 def test_a_cpu_that_lacks_a_feature_is_told_before_the_library_is_opened(

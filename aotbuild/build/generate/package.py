@@ -56,3 +56,17 @@ def __getattr__(name: str) -> object:
 def __dir__() -> list[str]:
     return {needed["sorted"]}({{*{needed["globals"]}(), *__all__}})
 '''
+
+
+def main_module() -> str:
+    """The text of ``__main__.py``: the test that a package carries."""
+    return f'''\
+{HEADER}
+"""Run the recorded example of each compiled model, and compare: ``python -m <package>``."""
+
+from pathlib import Path
+
+from ._runtime.selftest import main
+
+main(Path(__file__).parent, __spec__.parent)
+'''

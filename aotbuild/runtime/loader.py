@@ -1,0 +1,99 @@
+"""Which variant of a model this machine can run, and what is checked before it is opened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from .engine import ENGINES, Run
+from .errors import ModelLoadError
+from .integrity import check_file
+from .machine import missing_symbols, this_platform
+from .manifest import Manifest, Variant
+from .operators import load_op_libraries
+from .weights import open_weights
+
+
+def load(package: Path, manifest: Manifest, device: torch.device) -> Run:
+    """Load the first variant for a device that can run here.
+
+    Raises:
+        ModelLoadError: There is none, or a file of the package is damaged.
+    """
+    for variant in manifest.variants:
+        if variant.device == device.type and unfit(manifest, variant) is None:
+            return load_variant(package, manifest, variant, device)
+    raise no_variant(manifest, device)
+
+
+def load_variant(package: Path, manifest: Manifest, variant: Variant, device: torch.device) -> Run:
+    """Load a variant that fits.
+
+    Raises:
+        ModelLoadError: A file of the package is damaged.
+    """
+    load_op_libraries(package, manifest)
+    check_file(package, variant.library)
+    library = package / variant.library.file
+    engine = ENGINES[variant.device](library, device)
+    constants = {constant.name: constant for constant in variant.constants}
+    if engine.constant_names() != set(constants):  # a missing one would crash in the first run
+        raise ModelLoadError(
+            f"{library}: its constants are not those of the manifest; install the package again"
+        )
+    weights = open_weights(package, manifest.weights)
+    engine.set_constants({name: weights.tensor(c).to(device) for name, c in constants.items()})
+    return engine.run
+
+
+def unfit(manifest: Manifest, variant: Variant) -> str | None:
+    """Why a variant cannot run here, or None."""
+    if not in_range(torch.__version__, manifest.torch):
+        return f"it needs torch{manifest.torch}, this is torch {torch.__version__}"
+    if variant.platform != this_platform():
+        return f"it was built for {variant.platform}, this is {this_platform()}"
+    engine = ENGINES[variant.device]
+    if not engine.present():
+        return f"there is no {variant.device} device, or this torch does not support it"
+    missing = engine.missing(variant.requires)
+    if missing:
+        return f"this {variant.device.upper()} lacks {', '.join(missing)}"
+    absent = missing_symbols(variant.symbols)
+    if absent:
+        return f"this torch {torch.__version__} lacks {', '.join(absent[:3])}"
+    return None
+
+
+def no_variant(manifest: Manifest, device: torch.device | None) -> ModelLoadError:
+    """The error where no variant can run, with the reason against each."""
+    lines = [
+        f"  {variant.target}: {unfit(manifest, variant) or f'is for {variant.device}'}"
+        for variant in manifest.variants
+    ]
+    where = f"on {device}" if device else "here"
+    return ModelLoadError(
+        f"no variant of {manifest.name} can run {where}:\n"
+        + "\n".join(lines)
+        + "\nInstall the matching torch, use another machine, or build the package for this one"
+    )
+
+
+def in_range(version: str, allowed: str) -> bool:
+    """Whether a torch version lies in a range such as ``>=2.13,<2.14``, which the build wrote."""
+    found = _release(version)
+    for part in allowed.split(","):
+        bound = _release(part.lstrip("<>="))
+        if not (found >= bound if part.startswith(">=") else found < bound):
+            return False
+    return True
+
+
+def _release(version: str) -> tuple[int, ...]:
+    numbers = []
+    for part in version.split("+", maxsplit=1)[0].split("."):
+        digits = part[: len(part) - len(part.lstrip("0123456789"))]
+        if not digits:
+            break
+        numbers.append(int(digits))
+    return tuple(numbers[:2])

@@ -1,0 +1,150 @@
+"""``python -m <package>``: run what the build recorded, on this machine, and compare."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import torch
+
+from .engine import Run
+from .errors import ModelLoadError
+from .integrity import check_file
+from .loader import load_variant, unfit
+from .manifest import Manifest, SelfTest, Variant
+from .weights import WeightsFile
+
+_CALLS = 5
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the test of one variant gave."""
+
+    model: str
+    variant: str
+    passed: bool | None
+    """None where it cannot run here, or there is nothing to compare with."""
+    loaded: bool
+    reason: str
+    """Why it did not pass, or was not run."""
+    error: float | None = None
+    """The largest difference from the eager model."""
+    milliseconds: float | None = None
+    """Median time of a call, with torch's own number of threads."""
+
+
+def test_variant(package: Path, manifest: Manifest, variant: Variant) -> Outcome:
+    """Run one variant on the recorded inputs.
+
+    Args:
+        package: Directory of the package.
+        manifest: The model.
+        variant: One of its variants.
+    """
+    name, target = manifest.name, variant.target
+    reason = unfit(manifest, variant)
+    if reason:
+        return Outcome(name, target, passed=None, loaded=False, reason=reason)
+    try:
+        for file in manifest.files:
+            check_file(package, file)
+        run = load_variant(package, manifest, variant, torch.device(variant.device))
+        if manifest.selftest is None:
+            reason = "its smallest example is too large to be shipped"
+            return Outcome(name, target, passed=None, loaded=True, reason=reason)
+        check_file(package, manifest.selftest.file)
+        return _compared(package, manifest, manifest.selftest, variant, run)
+    except (ModelLoadError, RuntimeError) as error:
+        return Outcome(name, target, passed=False, loaded=False, reason=str(error))
+
+
+def _compared(
+    package: Path, manifest: Manifest, recorded: SelfTest, variant: Variant, run: Run
+) -> Outcome:
+    stored = WeightsFile(package / recorded.file.file)
+    inputs = [stored.tensor(entry).to(variant.device) for entry in recorded.inputs]
+    times = []
+    with torch.no_grad():
+        outputs = run(inputs)
+        for _ in range(_CALLS):
+            start = time.perf_counter()
+            run(inputs)
+            times.append((time.perf_counter() - start) * 1e3)
+    worst, reason = 0.0, ""
+    for entry in recorded.outputs:
+        expected = stored.tensor(entry.tensor)
+        actual = outputs[entry.index].cpu()
+        if actual.shape != expected.shape or actual.dtype != expected.dtype:
+            reason = f"output {entry.index} has another shape or dtype"
+            continue
+        wide = torch.complex128 if expected.is_complex() else torch.float64
+        same = torch.isnan(expected) | (actual == expected)
+        difference = (actual.to(wide) - expected.to(wide)).abs()
+        difference = torch.where(same, 0.0, difference).nan_to_num(nan=float("inf"))
+        allowed = entry.atol + entry.rtol * expected.to(wide).abs().nan_to_num(posinf=0.0)
+        worst = max([worst, *difference.flatten().tolist()])
+        if bool((difference > allowed).any()):
+            reason = f"output {entry.index} differs from the eager model's by {worst:.3g}"
+    return Outcome(
+        manifest.name,
+        variant.target,
+        passed=not reason,
+        loaded=True,
+        reason=reason,
+        error=worst,
+        milliseconds=statistics.median(times),
+    )
+
+
+def main(package: Path, name: str) -> NoReturn:
+    """Test every variant of every model, print a table and exit: 1 where something is wrong.
+
+    Args:
+        package: Directory of the package.
+        name: Its import name.
+    """
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {name}", description="Run the recorded example of each compiled model."
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON in place of the table")
+    asked = parser.parse_args()
+    outcomes: list[Outcome] = []
+    broken = []
+    for path in sorted(package.glob("**/model.json")):
+        try:
+            manifest = Manifest.read(path)
+        except ModelLoadError as error:
+            broken.append(str(error))
+            continue
+        outcomes += [test_variant(package, manifest, variant) for variant in manifest.variants]
+    failed = any(outcome.passed is False for outcome in outcomes)
+    unusable = {o.model for o in outcomes} - {o.model for o in outcomes if o.loaded}
+    if asked.json:
+        table = {"torch": torch.__version__, "variants": [asdict(o) for o in outcomes]}
+        sys.stdout.write(json.dumps({**table, "errors": broken}, indent=1) + "\n")
+    else:
+        sys.stdout.write(_table(outcomes) + "".join(f"{line}\n" for line in broken))
+    sys.exit(1 if failed or broken or unusable else 0)
+
+
+def _table(outcomes: list[Outcome]) -> str:
+    rows = [("model", "variant", "result", "largest error", "time")]
+    for outcome in outcomes:
+        kinds = {True: "ok", False: f"FAILED: {outcome.reason}", None: f"not run: {outcome.reason}"}
+        result = kinds[outcome.passed]
+        error = "" if outcome.error is None else f"{outcome.error:.2g}"
+        spent = "" if outcome.milliseconds is None else f"{outcome.milliseconds:.3g} ms"
+        rows.append((outcome.model, outcome.variant, result, error, spent))
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+    return "\n".join(lines) + "\n"

@@ -16,6 +16,7 @@ from .errors import ModelLoadError
 from .integrity import check_file
 from .loader import load, no_variant
 from .manifest import Manifest
+from .processes import note_use
 from .signature import tell_signature
 
 _DEVICE_VARIABLE = "AOTBUILD_DEVICE"
@@ -45,7 +46,7 @@ class CompiledModel:
         type(self).__call__.__qualname__ = self._manifest.name
         for file in self._manifest.files:
             check_file(package, file)
-        self._run = self._runs[self._default_device()]
+        self._run: Run = self._runs[self._default_device()]
 
     def __init_subclass__(cls) -> None:
         tell_signature(cls)
@@ -152,8 +153,21 @@ class _Runs(dict[torch.device, Run]):
         check_device(self._model._manifest, device)
         with self._model._lock:
             if device not in self:
-                self[device] = load(self._model._package, self._model._manifest, device)
+                run = load(self._model._package, self._model._manifest, device)
+                self[device] = self._first(device, run)
             return self[device]
+
+    def _first(self, device: torch.device, run: Run) -> Run:
+        """What notes the first call, and gives way to ``run``."""
+
+        def first(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+            note_use()
+            self[device] = run
+            if self._model._run is first:
+                self._model._run = run
+            return run(tensors)
+
+        return first
 
 
 def _indexed(device: torch.device) -> torch.device:

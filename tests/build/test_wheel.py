@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from wheels import REPOSITORY, Installed
 
-RUNTIME = {"__init__", "arguments", "engine", "errors", "manifest", "model", "operators", "weights"}
+RUNTIME = [path.stem for path in (REPOSITORY / "aotbuild" / "runtime").glob("*.py")]
 
 
 @pytest.fixture(scope="module")
@@ -26,10 +26,12 @@ def test_the_layout_is_that_of_the_documentation(example: Installed) -> None:
     assert models == {
         "digits/models/__init__.py",
         "digits/models/__init__.pyi",
+        "digits/models/__main__.py",
         "digits/models/py.typed",
         "digits/models/weights.safetensors",
         *(f"digits/models/_{model}.py" for model in ("net", "denoiser")),
         *(f"digits/models/{model}/model.json" for model in ("net", "denoiser")),
+        *(f"digits/models/{model}/selftest.safetensors" for model in ("net", "denoiser")),
         *(f"digits/models/{model}/cpu-x86-64-v3.so" for model in ("net", "denoiser")),
         *(f"digits/models/_runtime/{module}.py" for module in RUNTIME),
     }

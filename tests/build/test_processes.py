@@ -1,0 +1,174 @@
+"""Threads, forks, leaks and the end of the process: what a server does to a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from wheels import Installed
+
+
+@pytest.fixture(scope="module")
+def example(installed: Callable[[str], Installed]) -> Installed:
+    return installed("example_project")
+
+
+HEAD = """
+import json, os, threading, time, torch
+from digits.models import denoiser, net
+torch.manual_seed(0)
+images = torch.rand(64, 1, 8, 8)
+"""
+
+IN_CHILD = """
+torch.set_num_threads(2)
+{before}
+read, write = os.pipe()
+child = os.fork()
+if not child:
+    os.write(write, json.dumps(net(images).flatten().tolist()[:8]).encode())
+    os._exit(0)
+deadline, ended = time.monotonic() + 60, 0
+while not ended and time.monotonic() < deadline:
+    ended, status = os.waitpid(child, os.WNOHANG)
+    time.sleep(0.01)
+if not ended:
+    os.kill(child, 9)
+os.close(write)
+given = os.read(read, 65536).decode()
+close = bool(given) and torch.allclose(torch.tensor(json.loads(given)), net(images).flatten()[:8])
+print(json.dumps([bool(ended), close, torch.get_num_threads()]))
+"""
+
+
+@pytest.mark.parametrize("before", ["", "net(images)", "net(images), denoiser(images)"])
+def test_a_forked_child_gives_the_right_result(example: Installed, before: str) -> None:
+    assert example.run(HEAD + IN_CHILD.replace("{before}", before)) == [True, True, 2]
+
+
+def test_calls_from_many_threads_are_right(example: Installed) -> None:
+    wrong = example.run(
+        HEAD
+        + """
+batches = [torch.rand(1 + i, 1, 8, 8) for i in range(16)]
+expected = [net(batch) for batch in batches]
+wrong = []
+
+def work(turn):
+    for i in range(200):
+        k = (i * 7 + turn) % 16
+        if not torch.allclose(net(batches[k]), expected[k], atol=1e-6):
+            wrong.append(k)
+
+threads = [threading.Thread(target=work, args=(i,)) for i in range(8)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+print(json.dumps(wrong))
+"""
+    )
+    assert wrong == []
+
+
+def test_many_threads_load_a_model_once(example: Installed) -> None:
+    found = example.run(
+        """
+import json, threading, torch
+from digits.models._runtime import engine
+loads, made = [], engine.CpuEngine.__init__
+
+def counted(self, *args):
+    loads.append(1)
+    made(self, *args)
+
+engine.CpuEngine.__init__ = counted
+models, start = [], threading.Barrier(16)
+
+def load():
+    start.wait()
+    import digits.models
+    models.append(digits.models.net)
+
+threads = [threading.Thread(target=load) for _ in range(16)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+print(json.dumps([len(loads), len({id(model) for model in models})]))
+"""
+    )
+    assert found == [1, 1]
+
+
+LEAK = """
+torch.set_num_threads(1)
+images = images[:2]
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+def call():
+    {call}
+
+for _ in range(2000):
+    call()
+before = resident()
+for _ in range(10_000):
+    call()
+print(json.dumps(resident() - before))
+"""
+
+CALLS = {
+    "right": "net(images)",
+    "nested": "denoiser(images)",
+    "copied": "net(images.transpose(2, 3))",
+    "refused": """
+    try:
+        net(images[:, :, :7])
+    except ValueError:
+        pass""",
+    "unknown": """
+    try:
+        net(images, images, size=images)
+    except TypeError:
+        pass""",
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_ten_thousand_calls_leave_the_memory_as_it_was(example: Installed, call: str) -> None:
+    grown = example.run(HEAD + LEAK.replace("{call}", call))
+    assert grown < 2 << 20, grown
+
+
+def test_the_process_ends_while_calls_are_running(example: Installed) -> None:
+    done = example.attempt(
+        HEAD
+        + """
+def work():
+    while True:
+        net(images)
+
+for _ in range(4):
+    threading.Thread(target=work, daemon=True).start()
+time.sleep(0.5)
+print("ending")
+"""
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "ending\n"
+    assert done.stderr == ""
+
+
+def test_a_model_goes_to_other_processes_by_its_import_path(example: Installed) -> None:
+    found, difference = example.run(
+        HEAD
+        + """
+import multiprocessing, pickle
+assert pickle.loads(pickle.dumps(net)) is net
+context = multiprocessing.get_context("fork")
+with context.Pool(2) as pool:
+    found = torch.cat(pool.map(net, [images[:4], images[4:8]]))
+print(json.dumps([list(found.shape), float((found - net(images[:8])).abs().max())]))
+"""
+    )
+    assert found == [8, 10]
+    assert difference < 1e-5

@@ -96,8 +96,7 @@ def _write_manifest(directory: Path, manifest: Manifest) -> Manifest:
     complete = dataclasses.replace(
         manifest, files=[identify(directory / name, name) for name in names]
     )
-    own = manifest.model if manifest.method == FORWARD else f"{manifest.model}/{manifest.method}"
-    (directory / own / "model.json").write_text(complete.to_json(), encoding="utf-8")
+    (directory / manifest.directory / "model.json").write_text(complete.to_json(), encoding="utf-8")
     return complete
 
 

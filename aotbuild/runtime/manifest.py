@@ -181,6 +181,11 @@ class Manifest:
         """How a caller writes the model, such as ``net`` or ``net.encode``."""
         return self.model if self.method == "forward" else f"{self.model}.{self.method}"
 
+    @property
+    def directory(self) -> str:
+        """Where its files are in the package."""
+        return self.model if self.method == "forward" else f"{self.model}/{self.method}"
+
     def to_json(self) -> str:
         """The text of ``model.json``."""
         fields = dataclasses.asdict(self)

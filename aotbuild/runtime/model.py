@@ -38,6 +38,11 @@ class CompiledModel:
     def __init__(self, package: Path, directory: str) -> None:
         self._package = package
         self._manifest = Manifest.read(package / directory / "model.json")
+        if self._manifest.directory != directory:
+            raise ModelLoadError(
+                f"{package / directory / 'model.json'} is the manifest of {self._manifest.name}; "
+                "install the package again"
+            )
         self._lock = threading.Lock()
         self._runs = _Runs(self)
         self._classes: dict[str, Any] = {}

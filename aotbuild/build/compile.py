@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import os
 import re
 import shutil
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
 
+from aotbuild.build.attempts import Attempt, Lower, best_attempt
 from aotbuild.build.callspec import CallSpec
 from aotbuild.build.files import plain_directory, replacing, scratch, write_depfile
 from aotbuild.build.flat import MODULE
-from aotbuild.build.inductor import Compiled, compile_library
+from aotbuild.build.hints import hinted, hints_at
+from aotbuild.build.inductor import Compiled, Setup, compile_library, set_up
 from aotbuild.build.quantize import load_operators
-from aotbuild.build.ranges import compiled_ranges
+from aotbuild.build.ranges import Ranges, compiled_ranges
 from aotbuild.build.record import BuildRecord
+from aotbuild.build.shapes import Linear, dimension_symbols
 from aotbuild.build.source import importing, load_op_libraries
 from aotbuild.build.spec import SHARED, CompileSpec, read_spec
 from aotbuild.build.symbols import torch_symbols
@@ -33,59 +38,92 @@ def run(spec_file: Path) -> None:
     """Run the step; the specification is a ``CompileSpec``."""
     spec = read_spec(CompileSpec, spec_file)
     exported, output = Path(spec.exported), Path(spec.output)
-    path = call_path(spec.model, spec.method)
-    where = located(path)
+    where = located(call_path(spec.model, spec.method))
     target = TARGETS[spec.target]
     call = CallSpec.read(exported / "call.json")
     with importing(spec.import_paths, spec.package):
         load_op_libraries(call.op_libraries, Path(spec.project))
         if spec.quantize:
             load_operators()
-        program = torch.export.load(exported / "program.pt2")
     with scratch(plain_directory(output.resolve())) as directory:
         # Inductor's own cache would outlive the build, and hold paths of it.
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(directory / "cache")
-        graph = _graph(program)
-        if program.example_inputs is None:
-            raise CompileError("the exported program has no example inputs", where=where)
         try:
-            compiled = compile_library(
-                graph,
-                program.example_inputs,
-                target,
-                find_cxx(),
-                directory,
-                spec.options,
-                _shared(),
+            setup = set_up(target, find_cxx(), directory, spec.options, _shared())
+            best = best_attempt(
+                call, _lowering(spec, call, setup), _kept(spec, call), strict=spec.strict_dims
             )
         except AotBuildError as error:
             error.where = error.where or where
             raise
-        ranges = compiled_ranges(graph.graph, call.inputs, call.dims, call.example)
-        record = _record_constants(compiled, output, where)
+        conditions = sorted({*call.conditions, *best.ranges.conditions})
+        narrowed = _narrowed(spec, call, best.ranges.dims, conditions)
+        if best.compiled is None or (narrowed and spec.strict_dims):
+            raise _too_narrow(narrowed)
+        record = _record_constants(best.compiled, output, where)
         library = output / "library.so"
         with replacing(library) as temporary:
-            shutil.copyfile(compiled.library, temporary)
+            shutil.copyfile(best.compiled.library, temporary)
         proxy = output / "library.json"
         proxy.unlink(missing_ok=True)
-        if compiled.proxy_nodes:
-            shutil.copyfile(compiled.proxy_nodes, proxy)
-    for name, dim in ranges.dims.items():
-        if dim != call.dims[name]:
-            _warn_narrowed(spec, name, call.dims[name], dim)
-    conditions = sorted({*call.conditions, *ranges.conditions})
-    if conditions:
-        _warn_conditions(spec, conditions)
+        if best.compiled.proxy_nodes:
+            shutil.copyfile(best.compiled.proxy_nodes, proxy)
+    for each in narrowed:
+        warn(each.what, where=each.where, why=each.why, fix=each.fix)
     write_depfile(output / "compiled.json", [])
     BuildRecord(
         target=target.name,
-        dims=ranges.dims,
+        dims=best.ranges.dims,
         conditions=conditions,
+        example=best.sizes,
         constants=record,
         symbols=torch_symbols(library),
         proxy_nodes=proxy.exists(),
-        compiled={"torch": torch.__version__, "march": target.march, "options": compiled.options},
+        compiled={
+            "torch": torch.__version__,
+            "march": target.march,
+            "options": best.compiled.options,
+        },
     ).write(output / "compiled.json")
+
+
+def _kept(spec: CompileSpec, call: CallSpec) -> list[str]:
+    """The dimensions that keep the size of the example, whatever that narrows."""
+    # Only for declared sizes does the export know what the model gave before it was quantised.
+    return list(call.dims) if spec.quantize else spec.chosen
+
+
+def _lowering(spec: CompileSpec, call: CallSpec, setup: Setup) -> Lower:
+    """What lowers the exported program of a step for an example of any size."""
+    symbols: dict[str, Linear] = {}
+
+    def lower(sizes: dict[str, int], wanted: Callable[[Ranges], bool]) -> Attempt:
+        others = sizes != call.example
+        # Compiling changes a program, and what is asked about its sizes stays with it.
+        with (
+            importing(spec.import_paths, spec.package),
+            hinted(hints_at(symbols, sizes)) if others else contextlib.nullcontext(),
+        ):
+            program = torch.export.load(Path(spec.exported) / "program.pt2")
+        if program.example_inputs is None:
+            raise CompileError("the exported program has no example inputs")
+        graph = _graph(program)
+        found, _ = dimension_symbols(graph.graph, call.inputs)
+        symbols.update({str(symbol): linear for symbol, linear in found.items()})
+
+        def ranges() -> Ranges:
+            return compiled_ranges(graph.graph, call.inputs, call.dims, sizes)
+
+        seen: list[Ranges] = []
+
+        def ask() -> bool:
+            seen.append(ranges())
+            return wanted(seen[0])
+
+        compiled = compile_library(graph, program.example_inputs, setup, ask)
+        return Attempt(sizes, ranges() if compiled else seen[0], compiled)
+
+    return lower
 
 
 def _shared() -> Path | None:
@@ -155,29 +193,49 @@ def _numbers(text: str) -> list[int]:
     return [int(number.strip().removesuffix("L")) for number in text.split(",") if number.strip()]
 
 
-def _warn_narrowed(spec: CompileSpec, name: str, declared: Dim, found: Dim) -> None:
+def _narrowed(
+    spec: CompileSpec, call: CallSpec, dims: Mapping[str, Dim], conditions: Sequence[str]
+) -> list[CompileError]:
+    """What is to be told where the compiled code accepts less than declared."""
+    path = call_path(spec.model, spec.method)
+    name = path.removeprefix("tool.aotbuild.models.")
+
     def told(dim: Dim) -> str:
         return f"{dim.min} to {'any size' if dim.max is None else dim.max}"
 
-    path = call_path(spec.model, spec.method)
-    warn(
-        f"{path.removeprefix('tool.aotbuild.models.')} will accept {name} from {told(found)}, "
-        f"not {told(declared)}",
-        where=located(f"{path}.dims.{name}"),
-        why="Inductor specialised the code for this part of the range",
-        fix=f"declare min = {found.min}"
-        + (f", max = {found.max}" if found.max is not None else "")
-        + f", or give another example size ({path}.dims.{name}.example)",
-    )
+    found = [
+        CompileError(
+            f"{name} will accept {dim} from {told(own)}, not {told(call.dims[dim])}",
+            where=located(f"{path}.dims.{dim}"),
+            why="Inductor specialised the code for this part of the range",
+            fix=f"declare min = {own.min}"
+            + (f", max = {own.max}" if own.max is not None else "")
+            + f", or give another example size ({path}.dims.{dim}.example)",
+        )
+        for dim, own in dims.items()
+        if own != call.dims[dim]
+    ]
+    if conditions:
+        found.append(
+            CompileError(
+                f"{name} will accept only sizes for which {' and '.join(conditions)}",
+                where=located(f"{path}.dims"),
+                why="torch specialised the code for these sizes",
+                fix="give another example size (dims.<name>.example), or declare sizes that "
+                "depend on one another by the same name",
+            )
+        )
+    return found
 
 
-def _warn_conditions(spec: CompileSpec, conditions: list[str]) -> None:
-    path = call_path(spec.model, spec.method)
-    warn(
-        f"{path.removeprefix('tool.aotbuild.models.')} will accept only sizes for which "
-        f"{' and '.join(conditions)}",
-        where=located(f"{path}.dims"),
-        why="torch specialised the code for these sizes",
-        fix="give another example size (dims.<name>.example), or declare sizes that depend on one "
-        "another by the same name",
+def _too_narrow(narrowed: Sequence[CompileError]) -> CompileError:
+    """The error that all of these are together."""
+    why = dict.fromkeys(each.why for each in narrowed)
+    return CompileError(
+        "\n".join(each.what for each in narrowed),
+        where="\n".join(each.where for each in narrowed),
+        why="\n".join([*why, "strict-dims = true makes this an error"]),
+        fix="\n".join(
+            [each.fix for each in narrowed] + ["or be content with it: strict-dims = false"]
+        ),
     )

@@ -9,12 +9,13 @@ from __future__ import annotations
 import contextlib
 import json
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch._inductor.codecache
 import torch._inductor.cpu_vec_isa
 from torch._inductor import config as inductor_config
 
@@ -39,20 +40,20 @@ class Compiled:
     options: dict[str, Any]
 
 
-def compile_library(
-    graph: torch.fx.GraphModule,
-    example: tuple[tuple[Any, ...], dict[str, Any]],
-    target: Target,
-    cxx: Sequence[str],
-    scratch: Path,
-    extra: Mapping[str, Any],
-    shared: Path | None,
-) -> Compiled:
-    """Compile a traced graph into a shared library without weights.
+@dataclass(frozen=True)
+class Setup:
+    """What all attempts at a library have in common."""
+
+    target: Target
+    options: dict[str, Any]
+
+
+def set_up(
+    target: Target, cxx: Sequence[str], scratch: Path, extra: Mapping[str, Any], shared: Path | None
+) -> Setup:
+    """Provide the compiler and the options.
 
     Args:
-        graph: ``ExportedProgram.module()``; Inductor changes it.
-        example: Example arguments.
         target: What to compile for.
         cxx: Command of the C++ compiler.
         scratch: Directory for all files.
@@ -60,7 +61,6 @@ def compile_library(
         shared: Where precompiled headers are kept for all compiles; None to do without.
 
     Raises:
-        CompileError: Inductor or the compiler failed.
         DiskError: The disk is full.
     """
     output = scratch / "output"
@@ -73,16 +73,47 @@ def compile_library(
     try:
         with inductor_config.patch(options), _vector_isa(target.isa):
             share(compiler, *_commands(target), shared)
-        with (
-            torch.no_grad(),  # freezing, among others, is silently ignored outside of it
-            _vector_isa(target.isa),
-            _unguarded_conv_backend(),
-            dynamic_steps(),
-        ):
-            files = torch._inductor.aot_compile(graph, *example, options=options)
     except Exception as error:
         raise _compile_error(error) from error
-    return _collect(files, options)
+    return Setup(target, options)
+
+
+def compile_library(
+    graph: torch.fx.GraphModule,
+    example: tuple[tuple[Any, ...], dict[str, Any]],
+    setup: Setup,
+    wanted: Callable[[], bool],
+) -> Compiled | None:
+    """Compile a traced graph into a shared library without weights.
+
+    Args:
+        graph: ``ExportedProgram.module()``; Inductor changes it.
+        example: Example arguments.
+        setup: What to compile for, and with what.
+        wanted: Asked once the graph is lowered, which sets all guards: whether to go on.
+
+    Returns:
+        The library, or None if it is not wanted.
+
+    Raises:
+        CompileError: Inductor or the compiler failed.
+        DiskError: The disk is full.
+    """
+    torch._dynamo.reset()  # loops of an earlier attempt would be mistaken for those of this one
+    try:
+        with (
+            torch.no_grad(),  # freezing, among others, is silently ignored outside of it
+            _vector_isa(setup.target.isa),
+            _unguarded_conv_backend(),
+            dynamic_steps(),
+            _asked(wanted),
+        ):
+            files = torch._inductor.aot_compile(graph, *example, options=setup.options)
+    except _UnwantedError:
+        return None
+    except Exception as error:
+        raise _compile_error(error) from error
+    return _collect(files, setup.options)
 
 
 def _options(output: Path, compiler: Path) -> dict[str, Any]:
@@ -156,6 +187,29 @@ def _vector_isa(name: str) -> Iterator[None]:
         yield
     finally:
         module.valid_vec_isa_list = original
+
+
+class _UnwantedError(BaseException):
+    """The code is not wanted; no ``Exception``, which Inductor would wrap in one of its own."""
+
+
+@contextlib.contextmanager
+def _asked(wanted: Callable[[], bool]) -> Iterator[None]:
+    """Ask between lowering, which takes a second, and the C++ compiler, which takes many."""
+    compiler: Any = torch._inductor.codecache.AotCodeCompiler
+    original = vars(compiler)["compile"]
+    compiling = compiler.compile
+
+    def ask(*args: Any, **kwargs: Any) -> Any:
+        if not wanted():
+            raise _UnwantedError
+        return compiling(*args, **kwargs)
+
+    compiler.compile = staticmethod(ask)
+    try:
+        yield
+    finally:
+        compiler.compile = original
 
 
 @contextlib.contextmanager

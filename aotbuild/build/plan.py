@@ -169,7 +169,9 @@ def _tools() -> Tools:
 
 def export_spec(project: Project, name: str, device: str, output: str) -> ExportSpec:
     """What the export of a model is told: nothing that only later steps use."""
-    declaration = dataclasses.replace(project.models[name], verify=None, inductor={}, targets={})
+    declaration = dataclasses.replace(
+        project.models[name], verify=None, inductor={}, targets={}, strict_dims=None
+    )
     return ExportSpec(
         name=name,
         device=device,
@@ -231,7 +233,12 @@ def _variant_commands(
         "output": variant,
         "tools": _tools(),
     }
-    compile_spec = CompileSpec(**common, options=settings.inductor)
+    compile_spec = CompileSpec(
+        **common,
+        options=settings.inductor,
+        strict_dims=bool(model.strict_dims),
+        chosen=[dim for dim, own in calls(model)[method].dims.items() if own.example is not None],
+    )
     verify_spec = VerifySpec(
         **common,
         source=model.source,

@@ -20,6 +20,8 @@ class BuildRecord:
     dims: dict[str, Dim]
     """The ranges that the compiled code accepts."""
     conditions: list[str]
+    example: dict[str, int]
+    """The sizes that it was lowered for; the code accepts them."""
     constants: list[Constant]
     """Offsets are those in this variant's own weights file."""
     symbols: list[str]

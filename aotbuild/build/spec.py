@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -58,6 +58,10 @@ class CompileSpec:
     package: str
     options: dict[str, Any]
     """Options of Inductor."""
+    strict_dims: bool = False
+    """Whether fewer sizes than declared are an error."""
+    chosen: list[str] = field(default_factory=list)
+    """Dimensions whose example size is declared: no other one is tried."""
     quantize: str | None = None
     exported: str
     """The export's directory of this method."""

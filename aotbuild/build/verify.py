@@ -207,23 +207,19 @@ def _cases(
     device: torch.device,
 ) -> list[Case]:
     """The reference cases inside the compiled ranges, and the ends of the narrowed ones."""
-    cases = [
-        case
-        for case in Reference.read(Path(spec.exported) / "reference.pt").cases
-        if _inside(record, case.sizes)
-    ]
-    if record.dims != call.dims:
+    known = Reference.read(Path(spec.exported) / "reference.pt").cases
+    cases = [case for case in known if _inside(record, case.sizes)]
+    if record.dims != call.dims or record.example != call.example:
         # The eager module is not here; the exported program, run by eager torch, stands for it.
         program = torch.export.load(Path(spec.exported) / "program.pt2")
         assert program.example_inputs is not None  # noqa: S101
         module = program.module()
-        paths = cases[0].paths  # that of the example, which is inside every range
-        known = [case.sizes for case in cases]
-        for label, sizes in verification_sizes(record.dims, call.example).items():
-            if sizes not in known and _inside(record, sizes):
+        done = [case.sizes for case in cases]
+        for label, sizes in verification_sizes(record.dims, record.example).items():
+            if sizes not in done and _inside(record, sizes):
                 tensors = samples.at(call.inputs, sizes, device)
                 leaves = list(call_program(module, program.example_inputs, tensors))
-                cases.append(Case(label, sizes, leaves, paths))
+                cases.append(Case(label, sizes, leaves, known[0].paths))
     return cases
 
 

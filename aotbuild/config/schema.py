@@ -180,6 +180,10 @@ class Settings:
     targets: dict[TargetName, TargetSettings] = field(default_factory=dict)
     """Settings for a device (``cpu``) or a target (``cpu-x86-64-v3``) over those above."""
 
+    strict_dims: bool | None = None
+    """Whether the build fails where the compiled code would accept fewer sizes than declared; false
+    when left out: the build warns, and the smaller range is what is promised and checked."""
+
     op_libraries: (
         Annotated[list[OpLibrary], Unique(what="a library is listed twice", fix="remove one")]
         | None

@@ -117,6 +117,17 @@ class Pooled(Seeded):
         return self.pool(torch.relu(self.conv(audio)))
 
 
+class Crossed(Seeded):
+    """A column times a row: Inductor has other code for small ones, and for large ones only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.row = nn.Parameter(torch.randn(1, 4))
+
+    def forward(self, column):
+        return column @ self.row
+
+
 def perceptron(inputs: int, outputs: int = 2) -> nn.Module:
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(inputs, 32), nn.GELU(), nn.Linear(32, outputs))

@@ -7,10 +7,11 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
-from wheels import Installed
+from wheels import Installed, assert_refused, edited, keep_models, pip_wheel
 
 # Runs in the clean environment; the wheel holds the modules' source beside the compiled models.
 COMPARE = """
@@ -174,6 +175,39 @@ def test_a_silently_narrowed_range_is_reported_and_promised(zoo: Installed) -> N
     assert "samples is 35, the compiled model takes 33 to 34" in told
     stub = zoo.files["zoo/models/__init__.pyi"].decode()
     assert "samples: 33 to 34" in stub
+
+
+def test_the_widest_of_the_examples_that_were_tried_is_compiled(zoo: Installed) -> None:
+    # With the example that aotbuild chooses it would be 1 to 28.
+    assert "warning: crossed will accept rows from 29 to 1000, not 1 to 1000" in zoo.output
+    assert zoo.manifest("crossed")["dims"]["rows"]["min"] == 29
+    told = compare(
+        zoo,
+        "modules.Crossed()",
+        "for rows in (29, 30, 514, 1000):\n    same('crossed', rand(rows, 1))\n"
+        "try:\n    models.crossed(rand(28, 1))\n"
+        "except ValueError as error:\n    print(json.dumps(str(error)))",
+    )
+    assert "rows is 28, the compiled model takes 29 to 1000" in told
+
+
+def test_strict_dims_make_a_narrowed_range_an_error(project: Callable[[str], Path]) -> None:
+    source = keep_models(project("zoo"), "crossed")
+    edited(
+        source,
+        (
+            'source = "zoo.modules:Crossed"\n',
+            'source = "zoo.modules:Crossed"\nstrict-dims = true\n',
+        ),
+    )
+    assert_refused(
+        pip_wheel(source),
+        "crossed will accept rows from 29 to 1000, not 1 to 1000",
+        "where: pyproject.toml: tool.aotbuild.models.crossed.dims.rows",
+        "strict-dims = true makes this an error",
+        "declare min = 29, max = 1000",
+        "strict-dims = false",
+    )
 
 
 WRONG_CALLS = [

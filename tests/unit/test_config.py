@@ -239,6 +239,29 @@ def test_a_profile_is_set_before_all(rich: Path, monkeypatch: pytest.MonkeyPatch
     assert net.inductor == {"freezing": False, "cpp.threads": 2}
 
 
+@pytest.mark.parametrize(
+    ("everywhere", "model", "profile", "strict"),
+    [
+        ("", "", "", False),
+        ("strict-dims = true", "", "", True),
+        ("strict-dims = true", "strict-dims = false", "", False),
+        ("", "strict-dims = true", "", True),
+        ("", "strict-dims = true", "strict-dims = false", False),
+        ("", "", "strict-dims = true", True),
+    ],
+)
+def test_strict_dims_is_set_like_the_others(
+    tmp_path: Path, everywhere: str, model: str, profile: str, *, strict: bool
+) -> None:
+    root = write_project(
+        tmp_path,
+        f'project.name = "demo"\n[tool.aotbuild]\n{everywhere}\n[tool.aotbuild.models.net]\n'
+        f'source = "demo.network:Net"\ninputs.x = {{ shape = [3] }}\n{model}\n'
+        f"[tool.aotbuild.profiles.release]\n{profile}\n",
+    )
+    assert bool(loaded(root).models["net"].strict_dims) is strict
+
+
 def test_the_profile_debug_is_there_undeclared(rich: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AOTBUILD_PROFILE", "debug")
     net = loaded(rich).models["net"]

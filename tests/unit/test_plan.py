@@ -135,6 +135,7 @@ def test_every_specification_can_be_read(project: Path, tmp_path: Path) -> None:
     assert (compile_spec.model, compile_spec.method) == ("net", "forward")
     assert (compile_spec.exported, compile_spec.output) == ("models/net/cpu/forward", variant)
     assert compile_spec.target == TARGET
+    assert (compile_spec.strict_dims, compile_spec.chosen) == (False, [])
     verify = read_spec(VerifySpec, build / f"{variant}/verify.json")
     assert (verify.model, verify.method) == ("net", "forward")
     assert (verify.source, verify.verify) == ("demo.network:Net", Verify(rtol=0.001))
@@ -187,6 +188,18 @@ def test_a_change_of_one_model_touches_its_steps_alone(tmp_path: Path) -> None:
     changed = PYPROJECT + "\n" + MODEL.replace("models.net", "models.second").replace("64", "65")
     touched = replanned(tmp_path, TWO, changed)
     assert touched == {"models/second/cpu/export.json"}
+
+
+def test_strict_dims_touch_the_compile_alone(tmp_path: Path) -> None:
+    changed = edited('devices = ["cpu"]', "strict-dims = true", PYPROJECT)
+    assert replanned(tmp_path, PYPROJECT, changed) == {f"models/net/{TARGET}/forward/compile.json"}
+
+
+def test_a_declared_example_is_told_to_the_compile(tmp_path: Path) -> None:
+    root = write_project(tmp_path / "project", edited("max = 64", "max = 64, example = 9"))
+    planned(root, tmp_path / "build")
+    written = tmp_path / "build" / f"models/net/{TARGET}/forward/compile.json"
+    assert read_spec(CompileSpec, written).chosen == ["batch"]
 
 
 def test_a_model_more_touches_only_the_bundle(tmp_path: Path) -> None:
@@ -265,6 +278,7 @@ STEP: dict[str, Any] = {
         ),
         CompileSpec(**STEP, options={"cpp.threads": 1, "max_autotune": True, "x": [1]}),
         CompileSpec(**STEP, options={}, quantize="int8-weight-only"),
+        CompileSpec(**STEP, options={}, strict_dims=True, chosen=["batch"]),
         VerifySpec(**STEP, source="s", verify=Verify(rtol=0.0), compiled="b"),
         VerifySpec(**STEP, source="s", verify="demo.checks:near", quantize="x", compiled="b"),
         VerifySpec(**STEP, source="s", compiled="b"),

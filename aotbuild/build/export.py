@@ -13,6 +13,7 @@ from torch.fx.experimental import _config as fx_config
 from aotbuild.build.arguments import as_call
 from aotbuild.build.callspec import CallSpec
 from aotbuild.build.diagnosis import Finding, Recorder, findings, recording
+from aotbuild.build.eager import RECORD, write_eager
 from aotbuild.build.example import Example, example_call
 from aotbuild.build.files import write_depfile, write_text
 from aotbuild.build.flat import Flat
@@ -56,6 +57,9 @@ def run(spec_file: Path) -> None:
     tracker = FileTracker(project)
     for method in trace(spec):
         method.write(output / method.name)
+        (output / method.name / RECORD).unlink(missing_ok=True)
+        if spec.declaration.fallback:
+            write_eager(method.program, output / method.name, spec.declaration.source)
     # What is not opened by Python, as libraries of operators and safetensors, is not tracked.
     read = tracker.files() + [project / name for name in named_files(spec.declaration)]
     write_depfile(output / "exported.json", read)

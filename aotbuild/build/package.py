@@ -15,6 +15,7 @@ from packaging.version import Version
 
 from aotbuild.build import generate
 from aotbuild.build.callspec import CallSpec
+from aotbuild.build.eager import Eager
 from aotbuild.build.record import BuildRecord
 from aotbuild.build.weights_file import open_tensors, write_weights
 from aotbuild.config.resolve import is_library_file
@@ -23,6 +24,7 @@ from aotbuild.runtime.integrity import identify
 from aotbuild.runtime.machine import this_platform
 from aotbuild.runtime.manifest import (
     Constant,
+    Fallback,
     File,
     Manifest,
     SelfTest,
@@ -69,11 +71,14 @@ def write_package(directory: Path, parts: Sequence[Part], project: Path) -> list
         for part in parts
         for path, _ in part.variants
     }
-    constants, weights = _write_pool(directory, parts, records)
+    eager = {part.exported: Eager.read(part.exported) for part in parts}
+    constants, weights = _write_pool(directory, parts, records, eager)
     models: dict[str, list[Manifest]] = {}
     for part in parts:
         (directory / part.directory).mkdir(parents=True, exist_ok=True)
         manifest = _manifest(directory, part, records, constants, weights, project)
+        fallback = _fallback(directory, part, eager[part.exported], constants)
+        manifest = dataclasses.replace(manifest, fallback=fallback)
         models.setdefault(part.model, []).append(manifest)
     for model, manifests in models.items():
         module = generate.model_module(manifests)
@@ -101,20 +106,31 @@ def _write_manifest(directory: Path, manifest: Manifest) -> Manifest:
 
 
 def _write_pool(
-    directory: Path, parts: Sequence[Part], records: Mapping[Path, BuildRecord]
+    directory: Path,
+    parts: Sequence[Part],
+    records: Mapping[Path, BuildRecord],
+    eager: Mapping[Path, Eager | None],
 ) -> tuple[dict[tuple[Path, str], Constant], File]:
     """Write the weights of all variants into one file, each distinct tensor once."""
     tensors: dict[str, torch.Tensor] = {}
     origins: list[tuple[Path, Constant, str]] = []
     for part in parts:
-        for path, _ in part.variants:
-            opened = open_tensors(path / WEIGHTS, records[path].constants)
-            for constant, tensor in opened:
+        files = [
+            (path, path / WEIGHTS, records[path].constants, records[path].target)
+            for path, _ in part.variants
+        ]
+        program = eager[part.exported]
+        if program is not None:
+            files.append((part.exported, program.weights, program.constants, "uncompiled"))
+        for path, file, stored, target in files:
+            for constant, tensor in open_tensors(file, stored):
                 key = f"{part.model}.{constant.fqn}"
                 if len(part.variants) > 1:
-                    key = f"{part.model}.{records[path].target}.{constant.fqn}"
+                    key = f"{part.model}.{target}.{constant.fqn}"
                 if key in tensors and not _same(tensors[key], tensor):
                     key = f"{part.model}.{part.method}.{constant.fqn}"
+                if key in tensors and not _same(tensors[key], tensor):
+                    key = f"{part.model}.{part.method}.{target}.{constant.fqn}"
                 tensors[key] = tensor
                 origins.append((path, constant, key))
     written = write_weights(directory / WEIGHTS, tensors)
@@ -180,6 +196,21 @@ def _manifest(
         selftest=_selftest(directory, part),
         op_libraries=[_packaged(library, directory, project) for library in call.op_libraries],
     )
+
+
+def _fallback(
+    directory: Path,
+    part: Part,
+    eager: Eager | None,
+    constants: Mapping[tuple[Path, str], Constant],
+) -> Fallback | None:
+    """Copy the eager program."""
+    if eager is None:
+        return None
+    name = f"{part.directory}/eager.py"
+    shutil.copyfile(eager.source, directory / name)
+    placed = [constants[part.exported, constant.name] for constant in eager.constants]
+    return Fallback(identify(directory / name, name), placed)
 
 
 def _selftest(directory: Path, part: Part) -> SelfTest | None:

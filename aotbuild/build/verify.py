@@ -37,6 +37,7 @@ from aotbuild.config.parse import located
 from aotbuild.config.resolve import call_path, is_library_file
 from aotbuild.config.schema import FORWARD, Verify
 from aotbuild.errors import VerifyError, warn
+from aotbuild.runtime.manifest import Manifest
 from aotbuild.target import TARGETS
 
 _TOLERANCES = {
@@ -90,7 +91,7 @@ def run(spec_file: Path) -> None:
         check = _accuracy_check(spec, project)
         with scratch(output.resolve()) as directory:
             part = Part(spec.model, spec.method, spec.source, exported, [(compiled, None)])
-            write_package(directory / _PACKAGE, [part], project)
+            (manifest,) = write_package(directory / _PACKAGE, [part], project)
             model = _load(directory, spec, where)
             cases = _cases(spec, call, record, samples, device)
             smallest, recorded = LARGEST + 1, None
@@ -107,6 +108,8 @@ def run(spec_file: Path) -> None:
                 size = size_of([*tensors, *case.leaves])
                 if all(tensor.numel() for tensor in tensors) and size < smallest:
                     smallest, recorded = size, (tensors, case.leaves)
+            if manifest.fallback is not None:
+                _verify_fallback(model, directory / _PACKAGE, manifest, samples, cases, spec, where)
     report: dict[str, Any] = {
         "cases": [case.label for case in cases],
         "largest-error": worst.error,
@@ -126,6 +129,41 @@ def run(spec_file: Path) -> None:
         report["selftest"] = dataclasses.asdict(selftest)
     write_depfile(output / "verified.json", tracker.files())
     write_text(output / "verified.json", json.dumps(report, indent=1) + "\n")
+
+
+def _verify_fallback(
+    model: Any,
+    package: Path,
+    manifest: Manifest,
+    samples: Samples,
+    cases: Sequence[Case],
+    spec: VerifySpec,
+    where: str,
+) -> None:
+    """Run the program that stands in for the compiled code, on the CPU."""
+    runtime = importlib.import_module(f"{_PACKAGE}._runtime.fallback")
+    cpu = torch.device("cpu")
+    try:
+        run = runtime.load_eager(package, manifest, manifest.fallback, cpu)
+        model._run = run  # noqa: SLF001  # in place of the compiled code, behind the same checks
+        for case in cases:
+            args, kwargs = nested_call(
+                manifest.in_spec, samples.at(manifest.inputs, case.sizes, cpu)
+            )
+            result = model(*args, **kwargs)
+            decided = isinstance(spec.verify, str) and not spec.quantize
+            _compare(
+                case, case.leaves, result, _ANY if decided else _accepted(spec), where, Worst()
+            )
+    except VerifyError:
+        raise
+    except Exception as error:
+        raise VerifyError(
+            "the traced program cannot stand in for the compiled code",
+            where=f"{where}.fallback",
+            why=told(error),
+            fix="remove fallback",
+        ) from error
 
 
 def _verify(

@@ -184,6 +184,10 @@ class Settings:
     """Whether the build fails where the compiled code would accept fewer sizes than declared; false
     when left out: the build warns, and the smaller range is what is promised and checked."""
 
+    fallback: Literal["eager"] | None = None
+    """``"eager"``: the package also carries the traced program, which torch runs uncompiled where
+    no compiled variant fits."""
+
     op_libraries: (
         Annotated[list[OpLibrary], Unique(what="a library is listed twice", fix="remove one")]
         | None

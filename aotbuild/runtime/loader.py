@@ -8,6 +8,7 @@ import torch
 
 from .engine import ENGINES, Run
 from .errors import ModelLoadError
+from .fallback import fall_back
 from .integrity import check_file
 from .machine import missing_symbols, this_platform
 from .manifest import Manifest, Variant
@@ -16,7 +17,7 @@ from .weights import open_weights
 
 
 def load(package: Path, manifest: Manifest, device: torch.device) -> Run:
-    """Load the first variant for a device that can run here.
+    """Load the first variant for a device that can run here, or what the package has in its place.
 
     Raises:
         ModelLoadError: There is none, or a file of the package is damaged.
@@ -24,7 +25,7 @@ def load(package: Path, manifest: Manifest, device: torch.device) -> Run:
     for variant in manifest.variants:
         if variant.device == device.type and unfit(manifest, variant) is None:
             return load_variant(package, manifest, variant, device)
-    raise no_variant(manifest, device)
+    return fall_back(package, manifest, device, no_variant(manifest, device))
 
 
 def load_variant(package: Path, manifest: Manifest, variant: Variant, device: torch.device) -> Run:

@@ -124,6 +124,16 @@ class Variant:
 
 
 @dataclass(frozen=True)
+class Fallback:
+    """The program that eager torch runs where no variant fits."""
+
+    file: File
+    """Its Python source."""
+    constants: list[Constant]
+    """What it takes before the inputs."""
+
+
+@dataclass(frozen=True)
 class Expected:
     """An output that the eager model gave for the recorded inputs."""
 
@@ -172,6 +182,7 @@ class Manifest:
     """What else of the package is checked before the model is loaded."""
     selftest: SelfTest | None = None
     """None where even the smallest example is too large to be shipped."""
+    fallback: Fallback | None = None
     op_libraries: list[str] = field(default_factory=list)
     """Libraries of operators to load first: modules, or files relative to the package."""
     format: int = FORMAT
@@ -225,6 +236,7 @@ class Manifest:
                     "variants": [_variant(entry) for entry in table["variants"]],
                     "weights": File(**table["weights"]),
                     "files": [File(**entry) for entry in table["files"]],
+                    "fallback": _fallback(table["fallback"]),
                     "selftest": read_selftest(table["selftest"]),
                 }
             )
@@ -241,8 +253,15 @@ class Manifest:
         """The files of the package that the manifest names."""
         libraries = [library for library in self.op_libraries if "/" in library]
         named = [self.weights, *self.files, *(variant.library for variant in self.variants)]
-        named += [self.selftest.file] if self.selftest else []
+        named += [part.file for part in (self.selftest, self.fallback) if part]
         return [file.file for file in named] + libraries
+
+
+def _fallback(table: dict[str, Any] | None) -> Fallback | None:
+    if table is None:
+        return None
+    constants = [Constant(**entry) for entry in table["constants"]]
+    return Fallback(File(**table["file"]), constants)
 
 
 def read_selftest(table: dict[str, Any] | None) -> SelfTest | None:

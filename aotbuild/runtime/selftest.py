@@ -7,6 +7,7 @@ import json
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -15,9 +16,10 @@ import torch
 
 from .engine import Run
 from .errors import ModelLoadError
+from .fallback import load_eager
 from .integrity import check_file
 from .loader import load_variant, unfit
-from .manifest import Manifest, SelfTest, Variant
+from .manifest import Manifest, Variant
 from .weights import WeightsFile
 
 _CALLS = 5
@@ -40,47 +42,61 @@ class Outcome:
     """Median time of a call, with torch's own number of threads."""
 
 
-def test_variant(package: Path, manifest: Manifest, variant: Variant) -> Outcome:
-    """Run one variant on the recorded inputs.
+def test_model(package: Path, manifest: Manifest) -> list[Outcome]:
+    """Run every variant of a model on the recorded inputs, and the eager program if there is one.
 
     Args:
         package: Directory of the package.
         manifest: The model.
-        variant: One of its variants.
     """
-    name, target = manifest.name, variant.target
+    outcomes = [_variant(package, manifest, variant) for variant in manifest.variants]
+    fallback = manifest.fallback
+    if fallback is not None:
+        cpu = torch.device("cpu")
+        outcomes.append(
+            _tested(
+                package,
+                manifest,
+                "uncompiled",
+                cpu,
+                lambda: load_eager(package, manifest, fallback, cpu),
+            )
+        )
+    return outcomes
+
+
+def _variant(package: Path, manifest: Manifest, variant: Variant) -> Outcome:
     reason = unfit(manifest, variant)
     if reason:
-        return Outcome(name, target, passed=None, loaded=False, reason=reason)
+        return Outcome(manifest.name, variant.target, passed=None, loaded=False, reason=reason)
+    device = torch.device(variant.device)
+
+    def load() -> Run:
+        return load_variant(package, manifest, variant, device)
+
+    return _tested(package, manifest, variant.target, device, load)
+
+
+def _tested(
+    package: Path, manifest: Manifest, target: str, device: torch.device, load: Callable[[], Run]
+) -> Outcome:
+    name, recorded = manifest.name, manifest.selftest
     try:
         for file in manifest.files:
             check_file(package, file)
-        run = load_variant(package, manifest, variant, torch.device(variant.device))
-        if manifest.selftest is None:
+        run = load()
+        if recorded is None:
             reason = "its smallest example is too large to be shipped"
             return Outcome(name, target, passed=None, loaded=True, reason=reason)
-        check_file(package, manifest.selftest.file)
-        return _compared(package, manifest, manifest.selftest, variant, run)
+        check_file(package, recorded.file)
+        stored = WeightsFile(package / recorded.file.file)
+        inputs = [stored.tensor(entry).to(device) for entry in recorded.inputs]
+        outputs, milliseconds = _timed(run, inputs)
     except (ModelLoadError, RuntimeError) as error:
         return Outcome(name, target, passed=False, loaded=False, reason=str(error))
-
-
-def _compared(
-    package: Path, manifest: Manifest, recorded: SelfTest, variant: Variant, run: Run
-) -> Outcome:
-    stored = WeightsFile(package / recorded.file.file)
-    inputs = [stored.tensor(entry).to(variant.device) for entry in recorded.inputs]
-    times = []
-    with torch.no_grad():
-        outputs = run(inputs)
-        for _ in range(_CALLS):
-            start = time.perf_counter()
-            run(inputs)
-            times.append((time.perf_counter() - start) * 1e3)
     worst, reason = 0.0, ""
     for entry in recorded.outputs:
-        expected = stored.tensor(entry.tensor)
-        actual = outputs[entry.index].cpu()
+        expected, actual = stored.tensor(entry.tensor), outputs[entry.index].cpu()
         if actual.shape != expected.shape or actual.dtype != expected.dtype:
             reason = f"output {entry.index} has another shape or dtype"
             continue
@@ -93,14 +109,26 @@ def _compared(
         if bool((difference > allowed).any()):
             reason = f"output {entry.index} differs from the eager model's by {worst:.3g}"
     return Outcome(
-        manifest.name,
-        variant.target,
+        name,
+        target,
         passed=not reason,
         loaded=True,
         reason=reason,
         error=worst,
-        milliseconds=statistics.median(times),
+        milliseconds=milliseconds,
     )
+
+
+def _timed(run: Run, inputs: list[torch.Tensor]) -> tuple[list[torch.Tensor], float]:
+    """The outputs, and the median time of a call in milliseconds."""
+    with torch.no_grad():
+        outputs = run(inputs)
+        times = []
+        for _ in range(_CALLS):
+            start = time.perf_counter()
+            run(inputs)
+            times.append((time.perf_counter() - start) * 1e3)
+    return outputs, statistics.median(times)
 
 
 def main(package: Path, name: str) -> NoReturn:
@@ -123,7 +151,7 @@ def main(package: Path, name: str) -> NoReturn:
         except ModelLoadError as error:
             broken.append(str(error))
             continue
-        outcomes += [test_variant(package, manifest, variant) for variant in manifest.variants]
+        outcomes += test_model(package, manifest)
     failed = any(outcome.passed is False for outcome in outcomes)
     unusable = {o.model for o in outcomes} - {o.model for o in outcomes if o.loaded}
     if asked.json:

@@ -1,0 +1,78 @@
+"""What runs where no compiled variant fits: the traced program, by eager torch."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .engine import Run
+from .errors import ModelLoadError
+from .integrity import check_file
+from .manifest import Fallback, Manifest
+from .operators import load_op_libraries
+from .weights import open_weights
+
+VARIABLE = "AOTBUILD_FALLBACK"
+_POLICIES = ("warn", "silent", "error")
+
+
+def fall_back(
+    package: Path, manifest: Manifest, device: torch.device, reason: ModelLoadError
+) -> Run:
+    """Load the eager program if there is one and it may be used.
+
+    Args:
+        package: Directory of the package.
+        manifest: The model.
+        device: Where it shall run.
+        reason: Why no compiled variant fits.
+
+    Raises:
+        ModelLoadError: ``reason``, where there is no eager program or it is not wanted.
+    """
+    if manifest.fallback is None:
+        raise reason
+    policy = os.environ.get(VARIABLE) or "warn"
+    if policy not in _POLICIES:
+        raise ModelLoadError(f"{VARIABLE}={policy}: it is {', '.join(_POLICIES[:-1])} or error")
+    if policy == "error":
+        raise reason
+    if policy == "warn":
+        warnings.warn(f"{manifest.name} runs uncompiled: {reason}", RuntimeWarning, stacklevel=2)
+    return load_eager(package, manifest, manifest.fallback, device)
+
+
+def load_eager(package: Path, manifest: Manifest, fallback: Fallback, device: torch.device) -> Run:
+    """Load the eager program.
+
+    Raises:
+        ModelLoadError: A file of the package is damaged.
+    """
+    load_op_libraries(package, manifest)
+    check_file(package, fallback.file)
+    name = f"{__name__}.{manifest.name.replace('.', '_')}"
+    spec = importlib.util.spec_from_file_location(name, package / fallback.file.file)
+    assert spec is not None  # noqa: S101  # its name ends in .py
+    assert spec.loader is not None  # noqa: S101
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise ModelLoadError(
+            f"{manifest.name}: this torch {torch.__version__} cannot run the uncompiled program "
+            f"({error})"
+        ) from error
+    stored = open_weights(package, manifest.weights)
+    weights = [stored.tensor(constant).to(device) for constant in fallback.constants]
+    program: Any = module.program
+
+    @torch.no_grad()
+    def run(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+        return [torch.as_tensor(output) for output in program(*weights, *tensors)]
+
+    return run

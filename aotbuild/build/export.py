@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,6 +34,7 @@ from aotbuild.build.source import (
 from aotbuild.build.spec import ExportSpec, read_spec
 from aotbuild.build.traced import (
     Traced,
+    dense,
     inputs_of,
     keep_computed_outputs,
     reference_outputs,
@@ -108,7 +108,7 @@ def _trace(
     device = torch.device(spec.device)
     method = method_of(module, name, path)
     example = example_call(method, call, path, project, spec.declaration.dtype, device)
-    given = copy.deepcopy(example.tensors)
+    given = [dense(tensor) for tensor in example.tensors]
     specs = _dynamic_dims(call, example, path, project, module)
     flat = Flat(module, name, example.arguments)
     program = _exported(flat, given, specs, path, example, call.dims, project)
@@ -119,7 +119,7 @@ def _trace(
         shapes, dims = read_dims(program, example.shapes, call.dims)
         sizes = {dim: example.sizes[dim] for dim in dims}
         _warn_static(example.shapes, shapes, path)
-    inputs = inputs_of(example.labels, example.samples.leaves, shapes)
+    inputs = inputs_of(example.labels, example.samples.leaves, shapes, given)
     dims = _smallest_sizes(call, dims, sizes, inputs, example, flat, device)
     spec_of_call = CallSpec(
         inputs=inputs,

@@ -64,7 +64,7 @@ def load_program(spec: ExportSpec, project: Path) -> Traced:
     tensors = [tensor for argument in arguments for tensor in tensors_of(argument.value)]
     shapes, dims = name_dims(program, labels, [{}] * len(labels))
     leaves = [Leaf.of(tensor) for tensor in tensors]
-    inputs = inputs_of(labels, leaves, shapes)
+    inputs = inputs_of(labels, leaves, shapes, tensors)
     path = f"tool.aotbuild.models.{spec.name}"
     refuse_mutation(program, located(path), labels)
     module = program.module()

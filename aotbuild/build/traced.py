@@ -49,13 +49,32 @@ class Traced:
 
 
 def inputs_of(
-    labels: Sequence[str], leaves: Sequence[Leaf], shapes: Sequence[list[Size]]
+    labels: Sequence[str],
+    leaves: Sequence[Leaf],
+    shapes: Sequence[list[Size]],
+    tensors: Sequence[torch.Tensor],
 ) -> list[Input]:
-    """The inputs of a call spec, contiguous each."""
+    """The inputs of a call spec, in the layouts of the tensors that the program was traced with."""
     return [
-        Input(label, leaf.dtype, shape, list(range(len(shape))))
-        for label, leaf, shape in zip(labels, leaves, shapes, strict=True)
+        Input(label, leaf.dtype, shape, stride_order(tensor))
+        for label, leaf, shape, tensor in zip(labels, leaves, shapes, tensors, strict=True)
     ]
+
+
+def stride_order(tensor: torch.Tensor) -> list[int]:
+    """The dimensions from the outermost to the innermost in memory."""
+    order = list(range(tensor.dim()))
+    if tensor.is_contiguous():  # where a size is 1, strides do not tell
+        return order
+    strides = tensor.stride()
+    return sorted(order, key=lambda dim: -strides[dim])
+
+
+def dense(tensor: torch.Tensor) -> torch.Tensor:
+    """A copy without gaps in the same order, as the compiled code shall read every argument."""
+    order = stride_order(tensor)
+    inverse = [order.index(dim) for dim in range(len(order))]
+    return tensor.permute(order).clone(memory_format=torch.contiguous_format).permute(inverse)
 
 
 def sizes_of(shapes: Sequence[Sequence[Size]], tensors: Sequence[torch.Tensor]) -> dict[str, int]:

@@ -6,6 +6,7 @@ asked; it either returns tensors that pass, or raises an error that names the ar
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -38,22 +39,29 @@ def nest(manifest: Manifest, values: tuple[Any, ...]) -> list[Any]:
     ]
 
 
-def admit(manifest: Manifest, values: tuple[Any, ...]) -> list[torch.Tensor]:
+def admit(manifest: Manifest, values: tuple[Any, ...], device: torch.device) -> list[torch.Tensor]:
     """Check ``values`` against the inputs of ``manifest``.
 
     Args:
         manifest: The model's manifest.
         values: One value for each of ``manifest.inputs``.
+        device: Where to put numbers when no value is a tensor.
 
     Returns:
         Plain tensors in the layout that the compiled code reads; copies where they had to be.
 
     Raises:
         TypeError: A value is no plain strided tensor, or has the wrong dtype.
-        ValueError: A value is on the wrong device or has a shape that the model does not take.
+        ValueError: A value is on the wrong device, has a shape that the model does not take, or
+            is a number that its dtype does not hold.
     """
     _check_given(manifest, values)
-    pairs = list(zip(manifest.inputs, values, strict=True))
+    tensors = (value for value in values if isinstance(value, torch.Tensor))
+    where = next((tensor.device for tensor in tensors), device)
+    pairs = [
+        (spec, _of_number(_label(manifest, spec), spec, value, where))
+        for spec, value in zip(manifest.inputs, values, strict=True)
+    ]
     for spec, value in pairs:
         _check_kind(_label(manifest, spec), spec, value)
     first, first_value = pairs[0]
@@ -176,10 +184,44 @@ def _label(manifest: Manifest, spec: Input) -> str:
     return f"{manifest.name}(): argument {spec.name!r}"
 
 
+def _numbers(spec: Input) -> tuple[type[Any], ...]:
+    """The types of numbers that stand for a tensor of this input, the usual one first."""
+    dtype: torch.dtype = getattr(torch, spec.dtype)
+    if spec.shape or dtype.is_complex:
+        return ()
+    if dtype is torch.bool:
+        return (bool,)
+    return (float, int) if dtype.is_floating_point else (int,)
+
+
+def _of_number(label: str, spec: Input, value: Any, device: torch.device) -> Any:
+    """A number as the 0-dim tensor that it stands for; anything else as it is."""
+    if type(value) not in _numbers(spec):
+        return value
+    dtype: torch.dtype = getattr(torch, spec.dtype)
+    if type(value) is not bool and (type(value) is int or math.isfinite(value)):
+        limits = torch.finfo(dtype) if dtype.is_floating_point else torch.iinfo(dtype)
+        if not limits.min <= value <= limits.max:
+            raise ValueError(
+                f"{label} has dtype {spec.dtype}, which holds {limits.min} to {limits.max}, "
+                f"got {value if type(value) is float else _digits(value)}"
+            )
+    return torch.tensor(value, dtype=dtype, device=device)
+
+
+def _digits(value: int) -> str:
+    """An integer in digits, if it has not too many of them."""
+    return str(value) if value.bit_length() <= 128 else f"a number of {value.bit_length()} bits"
+
+
 def _check_kind(label: str, spec: Input, value: Any) -> None:
     if type(value) is not torch.Tensor and type(value) is not torch.nn.Parameter:
+        numbers = _numbers(spec)
+        also = ""
+        if numbers:
+            also = f" or {'an' if numbers[0] is int else 'a'} {numbers[0].__name__}"
         raise TypeError(
-            f"{label} must be a torch.Tensor, got {_kind(value)}. {_convert(spec, value)}"
+            f"{label} must be a torch.Tensor{also}, got {_kind(value)}. {_convert(spec, value)}"
         )
     if value.layout is not torch.strided:
         raise TypeError(

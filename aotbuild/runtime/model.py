@@ -92,7 +92,7 @@ class CompiledModel:
         return nest(self._manifest, values)
 
     def _admit(self, *values: Any) -> list[torch.Tensor]:
-        return admit(self._manifest, values)
+        return admit(self._manifest, values, self.device)
 
     def _refuse(self, condition: str) -> NoReturn:
         raise refuse_condition(self._manifest, condition)

@@ -120,7 +120,11 @@ print(1)
 
 
 def test_an_instance_and_a_scalar_input(zoo: Installed) -> None:
-    compare(zoo, "modules.scalar", "same('scaled', rand(3), torch.tensor(2.0))\nprint(1)")
+    compare(
+        zoo,
+        "modules.scalar",
+        "same('scaled', rand(3), torch.tensor(2.0))\nsame('scaled', rand(3), 2.0)\nprint(1)",
+    )
 
 
 def test_conv_keeps_its_range(zoo: Installed) -> None:
@@ -229,7 +233,7 @@ WRONG_CALLS = [
     ("mixed(rand(3, 8))", "TypeError", "misses argument 'mask'"),
     ("mixed(rand(3, 8), mask=rand(3, 8), bias=None)", "TypeError", "no argument 'bias'"),
     ("scaled(rand(3), rand(1))", "ValueError", "argument 't' must have 0 dimensions"),
-    ("scaled(rand(3), 2.0)", "TypeError", "argument 't' must be a torch.Tensor, got float"),
+    ("scaled(rand(3), 2j)", "TypeError", "'t' must be a torch.Tensor or a float, got complex"),
     ("recurrent(rand(2, 10))", "TypeError", "argument 'ids' must have dtype int64, got float32"),
 ]
 

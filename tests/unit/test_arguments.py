@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import LoadPackage
-from samples import Loaded, sample_manifest
+from samples import IMAGE, Loaded, sample_manifest, sample_variant
 
 from aotbuild.runtime import arguments
 from aotbuild.runtime.manifest import Dim, Input
@@ -349,7 +349,7 @@ ORDERS = [[0, 1, 2, 3], [0, 2, 3, 1], [3, 2, 1, 0], [1, 0, 3, 2], [2, 0, 3, 1]]
 def test_a_tensor_is_laid_out_in_the_order_that_the_code_reads(order: list[int]) -> None:
     spec = Input("image", "float32", ["batch", 3, 4, 5], order)
     value = torch.randn(2, 3, 4, 5)
-    (found,) = arguments.admit(sample_manifest(inputs=[spec]), (value,))
+    (found,) = arguments.admit(sample_manifest(inputs=[spec]), (value,), torch.device("cpu"))
     assert torch.equal(found, value)
     strides = [found.stride(dim) for dim in order]
     sizes = [found.size(dim) for dim in order]
@@ -366,3 +366,66 @@ def test_a_contiguous_tensor_is_laid_out_anew_when_the_code_reads_another_order(
     loaded.net(value)
     assert torch.equal(loaded.received[0], value)
     assert loaded.received[0].permute(order).is_contiguous()
+
+
+NUMBERS: dict[str, list[Any]] = {
+    "float64": [1.5, 3, -0.0, 1e308, float("inf"), float("-inf"), float("nan"), 10**300],
+    "float32": [1.5, 3, 0.1, 3e38, float("inf"), 2**100],
+    "float16": [1.5, 65504],
+    "bfloat16": [1.5, 2**100],
+    "int64": [0, 2**63 - 1, -(2**63)],
+    "int8": [127, -128],
+    "uint8": [0, 255],
+    "bool": [True, False],
+}
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value"), [(dtype, value) for dtype, values in NUMBERS.items() for value in values]
+)
+def test_a_number_stands_for_a_tensor_without_dimensions(
+    load_package: LoadPackage, dtype: str, value: Any
+) -> None:
+    loaded = load_package(sample_manifest(inputs=[Input("t", dtype, [], [])]))
+    with torch.device("meta"):
+        loaded.net(value)
+    (received,) = loaded.received
+    expected = torch.tensor(value, dtype=getattr(torch, dtype))
+    torch.testing.assert_close(received, expected, rtol=0, atol=0, equal_nan=True)
+
+
+UNFIT: list[tuple[str, Any, type[Exception], str]] = [
+    ("int8", 128, ValueError, "'t' has dtype int8, which holds -128 to 127, got 128"),
+    ("int8", -129, ValueError, "'t' has dtype int8, which holds -128 to 127, got -129"),
+    ("uint8", -1, ValueError, "'t' has dtype uint8, which holds 0 to 255, got -1"),
+    ("int64", 2**63, ValueError, f"'t' has dtype int64, which holds -{2**63} to {2**63 - 1}"),
+    ("int64", 1 << 9999, ValueError, "got a number of 10000 bits"),
+    ("float16", 70000, ValueError, "'t' has dtype float16, which holds -65504.0 to 65504.0"),
+    ("float32", 1e39, ValueError, "'t' has dtype float32, which holds -3.4"),
+    ("float64", -(10**400), ValueError, "'t' has dtype float64, which holds -1.7"),
+    ("float32", True, TypeError, "'t' must be a torch.Tensor or a float, got bool"),
+    ("float32", 1j, TypeError, "'t' must be a torch.Tensor or a float, got complex"),
+    ("float32", np.float64(1), TypeError, "or a float, got numpy.float64"),
+    ("int64", 1.0, TypeError, "'t' must be a torch.Tensor or an int, got float"),
+    ("int64", True, TypeError, "'t' must be a torch.Tensor or an int, got bool"),
+    ("bool", 1, TypeError, "'t' must be a torch.Tensor or a bool, got int"),
+    ("complex64", 1.0, TypeError, "'t' must be a torch.Tensor, got float"),
+]
+
+
+@pytest.mark.parametrize(("dtype", "value", "kind", "message"), UNFIT)
+def test_a_number_that_does_not_fit_is_told(
+    load_package: LoadPackage, dtype: str, value: Any, kind: type[Exception], message: str
+) -> None:
+    loaded = load_package(sample_manifest(inputs=[Input("t", dtype, [], [])]))
+    with pytest.raises(kind) as caught:
+        loaded.net(value)
+    assert message in str(caught.value)
+    assert loaded.received == []
+
+
+def test_a_number_is_put_where_the_tensors_are() -> None:
+    inputs = [Input("t", "float32", [], []), IMAGE]
+    manifest = sample_manifest(inputs=inputs, variants=[sample_variant(device="meta")])
+    found = arguments.admit(manifest, (1.5, meta(4, 1, 8)), torch.device("cpu"))
+    assert [tensor.device.type for tensor in found] == ["meta", "meta"]

@@ -52,8 +52,8 @@ def admit(manifest: Manifest, values: tuple[Any, ...], device: torch.device) -> 
 
     Raises:
         TypeError: A value is no plain strided tensor, or has the wrong dtype.
-        ValueError: A value is on the wrong device, has a shape that the model does not take, or
-            is a number that its dtype does not hold.
+        ValueError: A value is on the wrong device, has a shape that the model does not take or no
+            memory, or is a number that its dtype does not hold.
     """
     _check_given(manifest, values)
     tensors = (value for value in values if isinstance(value, torch.Tensor))
@@ -75,7 +75,9 @@ def admit(manifest: Manifest, values: tuple[Any, ...], device: torch.device) -> 
             )
     sizes: dict[str, tuple[int, str]] = {}
     for spec, value in pairs:
-        _check_shape(_label(manifest, spec), spec, value, manifest.dims, sizes)
+        label = _label(manifest, spec)
+        _check_shape(label, spec, value, manifest.dims, sizes)
+        _check_memory(label, value)
     return [_laid_out(spec, value) for spec, value in pairs]
 
 
@@ -223,10 +225,21 @@ def _check_kind(label: str, spec: Input, value: Any) -> None:
         raise TypeError(
             f"{label} must be a torch.Tensor{also}, got {_kind(value)}. {_convert(spec, value)}"
         )
+    if value.is_nested:
+        raise TypeError(
+            f"{label} must be a dense tensor, got a nested one. "
+            f"Convert it: {spec.name}.to_padded_tensor(0)"
+        )
     if value.layout is not torch.strided:
         raise TypeError(
             f"{label} must be a dense tensor, got layout {value.layout}. "
             f"Convert it: {spec.name}.to_dense()"
+        )
+    wrapped = torch._C._functorch.is_functorch_wrapped_tensor(value)
+    if wrapped or torch._is_functional_tensor(value):
+        raise TypeError(
+            f"{label} is inside a transform of torch.func, such as vmap or grad, in which a "
+            f"compiled model has no part. Call the model outside of it"
         )
     dtype = getattr(torch, spec.dtype)
     if value.dtype is not dtype:
@@ -292,6 +305,12 @@ def _check_shape(
             raise ValueError(f"{told}, but {seen} in {owner!r}")
 
 
+def _check_memory(label: str, value: torch.Tensor) -> None:
+    """Refuse a tensor whose storage has been emptied; one of zeros alone never had any."""
+    if value.numel() and not value._is_zerotensor() and not value.untyped_storage().nbytes():
+        raise ValueError(f"{label} has no memory: its storage was resized to 0. Pass its values")
+
+
 def _solved(want: Size, size: int) -> tuple[str, int | None]:
     """The dimension that a size tells, and how large it is; None when the size fits none."""
     if isinstance(want, Derived):
@@ -306,6 +325,8 @@ def _range(dim: Dim) -> str:
 
 def _laid_out(spec: Input, value: torch.Tensor) -> torch.Tensor:
     value = value.detach().resolve_conj().resolve_neg()
+    if value._is_zerotensor():
+        value = value.clone()  # its zeros in memory
     order = spec.order
     if order == sorted(order):
         return value.contiguous()

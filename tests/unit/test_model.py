@@ -373,8 +373,8 @@ def test_the_choice_of_device_beats_the_preference(
 
 def test_a_model_follows_its_first_tensor(two_devices: Loaded) -> None:
     for device in ("cpu", "meta", "cpu"):
-        images = IMAGES.to(device)
-        assert two_devices.net(images) is images
+        # A meta tensor has no memory, and takes the slow path.
+        assert two_devices.net(IMAGES.to(device)).device.type == device
     assert len(two_devices.loads) == 2
 
 

@@ -18,6 +18,25 @@ def unless(checks: Sequence[str]) -> list[str]:
     return ["        if not (", *rows, "        ):"]
 
 
+def fitting(checks: Sequence[str], fits: str) -> list[str]:
+    """The head of a block that runs when a check does not hold, or cannot be asked.
+
+    Args:
+        checks: The checks.
+        fits: A variable to hold what they gave.
+    """
+    rows = [f"                {'and ' * (i > 0)}{check}" for i, check in enumerate(checks)]
+    return [
+        "        try:",
+        f"            {fits} = (",
+        *rows,
+        "            )",
+        "        except RuntimeError:  # of a tensor without memory or sizes of its own",
+        f"            {fits} = False",
+        f"        if not {fits}:",
+    ]
+
+
 def nesting_lines(manifest: Manifest, local: Locals) -> list[str]:
     """Checks of tuples, dicts and constants, and the tensors picked out of them."""
     parameters = dict(zip(manifest.in_spec["keys"], manifest.in_spec["items"], strict=True))
@@ -80,7 +99,7 @@ def checks_of(manifest: Manifest, local: Locals) -> list[str]:
         checks += [
             f"{local.shared.builtins['type']}({value}) is {names['Tensor']}",
             f"{value}.dtype is {names[spec.dtype]}",
-            f"{value}.layout is {names['strided']}",
+            f"{value}.data_ptr()",  # not of sparse, functorch's, functional and emptied ones
         ]
         if on_cpu_only(manifest):
             checks.append(f"{value}.is_cpu")

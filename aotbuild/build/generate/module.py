@@ -9,9 +9,9 @@ from aotbuild.build.generate.checks import (
     assigned,
     checks_of,
     condition_lines,
+    fitting,
     nesting_lines,
     on_cpu_only,
-    unless,
 )
 from aotbuild.build.generate.layout import Brackets, statement
 from aotbuild.build.generate.literals import literal
@@ -47,7 +47,7 @@ def model_module(manifests: Sequence[Manifest]) -> str:
     shared = Shared(
         {
             name: names.take("torch_bool" if name == "bool" else name)
-            for name in ("Tensor", "strided", *sorted(dtypes))
+            for name in ("Tensor", *sorted(dtypes))
         },
         {name: names.take(name) for name in _BUILTINS},
         {name: names.take(name) for name in ("OrderedDict", "namedtuple")},
@@ -66,7 +66,7 @@ def model_module(manifests: Sequence[Manifest]) -> str:
             for spec in manifest.inputs
         ]
         shapes = [own.take(f"{value}_shape") for value in values]
-        local = Locals(shared, values, shapes, own.take("outputs"))
+        local = Locals(shared, values, shapes, own.take("fits"), own.take("outputs"))
         catching = Catching(
             runtime["MISSING"], runtime["Refused"], own.take("extra"), own.take("unknown")
         )
@@ -190,7 +190,7 @@ def _body(manifest: Manifest, local: Locals) -> list[str]:
     used = local.outputs in re.findall(r"\w+", result)
     return [
         *nesting_lines(manifest, local),
-        *unless(checks_of(manifest, local)),
+        *fitting(checks_of(manifest, local), local.fits),
         assigned(values, "self._admit(", 12),
         *condition_lines(manifest, local),
         statement(

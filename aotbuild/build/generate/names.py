@@ -51,6 +51,8 @@ class Locals:
     """A variable for each of the manifest's inputs."""
     shapes: Sequence[str]
     """A variable for the shape of each."""
+    fits: str
+    """A variable for whether all checks hold."""
     outputs: str
 
 

@@ -21,6 +21,27 @@ def value_error(said: str) -> tuple[str, str]:
     return "ValueError", said
 
 
+SAME = """
+def same(actual, expected):
+    if isinstance(expected, torch.Tensor):
+        assert type(actual) is torch.Tensor or type(actual) is type(expected), type(actual)
+        torch.testing.assert_close(
+            actual.detach(), expected.detach(), rtol=1e-4, atol=1e-5, equal_nan=True
+        )
+        return
+    assert type(actual) is type(expected), (actual, expected)
+    if isinstance(expected, dict):
+        assert list(actual) == list(expected)
+        actual, expected = list(actual.values()), list(expected.values())
+    if isinstance(expected, (tuple, list)):
+        assert len(actual) == len(expected)
+        for pair in zip(actual, expected):
+            same(*pair)
+    else:
+        assert actual == expected, (actual, expected)
+"""
+"""A function that compares results: values to tolerance, types, dtypes and shapes exactly."""
+
 # The cases run in a fork of a process that holds both models. A crash is told as that of the case
 # it happened in, and another fork goes on with the next. An expression is evaluated with the
 # compiled model as ``net``, and anew with the eager one; then ``inside`` leaves the context away,
@@ -86,23 +107,7 @@ def names(net):
     exec({setup!r}, found)
     return found
 
-def same(actual, expected):
-    if isinstance(expected, torch.Tensor):
-        assert type(actual) is torch.Tensor or type(actual) is type(expected), type(actual)
-        torch.testing.assert_close(
-            actual.detach(), expected.detach(), rtol=1e-4, atol=1e-5, equal_nan=True
-        )
-        return
-    assert type(actual) is type(expected), (actual, expected)
-    if isinstance(expected, dict):
-        assert list(actual) == list(expected)
-        actual, expected = list(actual.values()), list(expected.values())
-    if isinstance(expected, (tuple, list)):
-        assert len(actual) == len(expected)
-        for pair in zip(actual, expected):
-            same(*pair)
-    else:
-        assert actual == expected, (actual, expected)
+{same}
 
 def outcome(call, eager):
     try:
@@ -580,6 +585,7 @@ def outcomes(calls: Installed, model: str) -> list[list[str]]:
         model=model,
         source=SOURCES.get(model, model.capitalize()),
         setup=SETUP[model],
+        same=SAME,
         cases=cases,
     )
     # NumPy is not in the clean environment.

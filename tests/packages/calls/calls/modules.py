@@ -84,7 +84,7 @@ class Aliases(Seeded):
     """Returns its input, and views of it."""
 
     def forward(self, x):
-        return x, x.view(-1), x.t(), x + 1
+        return x, x.reshape(-1), x.t(), x + 1
 
 
 class Counted(Seeded):

@@ -3,8 +3,16 @@
 aotbuild copies this directory into each package of compiled models, as ``_runtime``.
 """
 
+from .arguments import dispatch_modes
 from .errors import ModelLoadError
 from .model import CompiledMethods, CompiledModel
 from .signature import MISSING, Refused
 
-__all__ = ["MISSING", "CompiledMethods", "CompiledModel", "ModelLoadError", "Refused"]
+__all__ = [
+    "MISSING",
+    "CompiledMethods",
+    "CompiledModel",
+    "ModelLoadError",
+    "Refused",
+    "dispatch_modes",
+]

@@ -7,13 +7,17 @@ asked; it either returns tensors that pass, or raises an error that names the ar
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from torch.utils import _python_dispatch
 
 from .manifest import Derived, Dim, Input, Manifest, Size
 from .signature import MISSING
+
+dispatch_modes: Callable[[], int] = torch._C._len_torch_dispatch_stack
+"""How many modes are active that take part in each operation, such as FakeTensorMode."""
 
 
 def nest(manifest: Manifest, values: tuple[Any, ...]) -> list[Any]:
@@ -56,6 +60,7 @@ def admit(manifest: Manifest, values: tuple[Any, ...], device: torch.device) -> 
             memory, or is a number that its dtype does not hold.
     """
     _check_given(manifest, values)
+    _check_modes(_label(manifest, manifest.inputs[0]))
     tensors = (value for value in values if isinstance(value, torch.Tensor))
     where = next((tensor.device for tensor in tensors), device)
     pairs = [
@@ -184,6 +189,19 @@ def _nested(manifest: Manifest, name: str, tree: dict[str, Any], value: Any) -> 
 
 def _label(manifest: Manifest, spec: Input) -> str:
     return f"{manifest.name}(): argument {spec.name!r}"
+
+
+def _check_modes(label: str) -> None:
+    """Refuse a call under a mode for tensors without values, which would get between the code's.
+
+    Others, such as one that counts operations, let the compiled code do as it does.
+    """
+    for mode in _python_dispatch._get_current_dispatch_mode_stack():
+        if getattr(mode, "_mode_key", None) is not None:
+            raise TypeError(
+                f"{label} is passed under {type(mode).__name__}, in which a compiled model has no "
+                "part. Call the model outside of it"
+            )
 
 
 def _numbers(spec: Input) -> tuple[type[Any], ...]:

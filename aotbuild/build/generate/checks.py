@@ -94,7 +94,7 @@ def checks_of(manifest: Manifest, local: Locals) -> list[str]:
     """What must hold for the values to be used as they are, cheapest and most telling first."""
     pairs = list(zip(manifest.inputs, local.values, local.shapes, strict=True))
     names = local.shared.torch
-    checks = []
+    checks = [f"not {local.modes}()"]
     for spec, value, shape in pairs:
         checks += [
             f"{local.shared.builtins['type']}({value}) is {names['Tensor']}",

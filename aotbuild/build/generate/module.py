@@ -30,7 +30,7 @@ from aotbuild.config.schema import FORWARD
 from aotbuild.runtime.manifest import Manifest
 
 _BUILTINS = ("dict", "float", "int", "len", "list", "str", "tuple", "type")
-_RUNTIME = ("CompiledMethods", "CompiledModel", "MISSING", "Refused")
+_RUNTIME = ("CompiledMethods", "CompiledModel", "MISSING", "Refused", "dispatch_modes")
 
 
 def model_module(manifests: Sequence[Manifest]) -> str:
@@ -66,7 +66,9 @@ def model_module(manifests: Sequence[Manifest]) -> str:
             for spec in manifest.inputs
         ]
         shapes = [own.take(f"{value}_shape") for value in values]
-        local = Locals(shared, values, shapes, own.take("fits"), own.take("outputs"))
+        local = Locals(
+            shared, values, shapes, own.take("fits"), own.take("outputs"), runtime["dispatch_modes"]
+        )
         catching = Catching(
             runtime["MISSING"], runtime["Refused"], own.take("extra"), own.take("unknown")
         )

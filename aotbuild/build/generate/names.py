@@ -54,6 +54,8 @@ class Locals:
     fits: str
     """A variable for whether all checks hold."""
     outputs: str
+    modes: str
+    """A function that tells whether a mode is active that the compiled code would run into."""
 
 
 def aliased(name: str, alias: str) -> str:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from conftest import LoadPackage
 from samples import IMAGE, Loaded, sample_manifest, sample_variant
+from torch.utils.flop_counter import FlopCounterMode
 
 from aotbuild.runtime import arguments
 from aotbuild.runtime.manifest import Dim, Input
@@ -38,6 +39,9 @@ def right(**changes: Any) -> dict[str, Any]:
         "scale": torch.randn(3, dtype=torch.complex64, generator=generator),
         **changes,
     }
+
+
+GIVEN = right()
 
 
 @pytest.fixture
@@ -270,6 +274,69 @@ def test_a_fake_tensor_is_refused(net: Callable[..., Any]) -> None:
         net(**right(image=fake))
 
 
+def emptied(tensor: torch.Tensor) -> torch.Tensor:
+    tensor.untyped_storage().resize_(0)
+    return tensor
+
+
+TELLS_LITTLE = {
+    "nested": (
+        lambda: torch.nested.nested_tensor([torch.zeros(2, 6)] * 4),
+        TypeError,
+        "must be a dense tensor, got a nested one",
+    ),
+    "functional": (
+        lambda: torch._to_functional_tensor(torch.zeros(4, 2, 6)),
+        TypeError,
+        "is inside a transform of torch.func",
+    ),
+    "emptied": (lambda: emptied(torch.zeros(4, 2, 6)), ValueError, "has no memory"),
+    "emptied and transposed": (
+        lambda: emptied(torch.zeros(6, 2, 4).permute(2, 1, 0)),
+        ValueError,
+        "has no memory",
+    ),
+}
+"""Tensors whose type, dtype, device and sizes are right, or raise an error when asked for."""
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+@pytest.mark.parametrize("case", TELLS_LITTLE.values(), ids=TELLS_LITTLE)
+def test_a_tensor_without_memory_of_its_own_is_told(
+    loaded: Loaded, case: tuple[Callable[[], torch.Tensor], type[Exception], str]
+) -> None:
+    make, kind, message = case
+    image = make()
+    with pytest.raises(kind) as caught:
+        loaded.net(**right(image=image))
+    assert str(caught.value).startswith(f"net(): argument 'image' {message}")
+    assert loaded.received == []
+
+
+def test_a_call_inside_a_transform_is_told(loaded: Loaded) -> None:
+    images = torch.zeros(3, 4, 2, 6)
+
+    def call(image: torch.Tensor) -> Any:
+        return loaded.net(**{**GIVEN, "image": image})
+
+    for transformed in (torch.vmap(call), torch.func.grad(call)):
+        with pytest.raises(TypeError, match="'image' is inside a transform"):
+            transformed(images)
+    assert loaded.received == []
+
+
+def test_a_mode_without_values_is_told_and_others_are_not(loaded: Loaded) -> None:
+    with (
+        torch._subclasses.FakeTensorMode(),
+        pytest.raises(TypeError, match="'image' is passed under FakeTensorMode"),
+    ):
+        loaded.net(**GIVEN)
+    assert loaded.received == []
+    with FlopCounterMode(display=False):
+        loaded.net(**GIVEN)
+    assert torch.equal(loaded.received[0], GIVEN["image"])
+
+
 WIDE = torch.randn(4, 2, 12, generator=torch.Generator().manual_seed(1))
 COMPLEX = torch.randn(4, 2, 6, dtype=torch.complex64, generator=torch.Generator().manual_seed(2))
 ODD = {
@@ -284,6 +351,7 @@ ODD = {
     "conjugate": {"scale": COMPLEX.conj()[0, 0, :3]},
     "negative complex": {"scale": torch._neg_view(COMPLEX[0, 0, :3])},
     "expanded mask": {"mask": torch.tensor(data=True).expand(4)},
+    "zeros": {"image": torch._efficientzerotensor(4, 2, 6)},
     "inference tensor": {"image": torch.inference_mode()(torch.ones)(4, 2, 6)},
 }
 

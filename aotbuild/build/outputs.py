@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch.export.graph_signature import (
     ConstantArgument,
+    InputKind,
     OutputKind,
     SymIntArgument,
     TensorArgument,
@@ -39,6 +40,11 @@ def _output_leaves(
     index = 0
     symbols, _ = dimension_symbols(program.graph, inputs)
     names = {node.name: node.meta.get("val") for node in program.graph.nodes if "val" in node.meta}
+    given = [
+        spec.arg.name
+        for spec in program.graph_signature.input_specs
+        if spec.kind is InputKind.USER_INPUT and isinstance(spec.arg, TensorArgument)
+    ]
     for spec in program.graph_signature.output_specs:
         if spec.kind is not OutputKind.USER_OUTPUT:
             continue
@@ -56,7 +62,7 @@ def _output_leaves(
             yield {"type": "int", "index": index}
         elif isinstance(argument, TensorArgument):
             value = names[argument.name]
-            yield {
+            leaf = {
                 "type": "tensor",
                 "index": index,
                 "dtype": str(value.dtype).removeprefix("torch."),
@@ -65,6 +71,9 @@ def _output_leaves(
                     for size in value.shape
                 ],
             }
+            if argument.name in given:
+                leaf["input"] = given.index(argument.name)
+            yield leaf
         else:
             raise ExportError(
                 f"an output is computed from sizes and is no integer ({type(argument).__name__})",

@@ -524,6 +524,7 @@ CASES: dict[str, list[tuple[str, tuple[str, str]]]] = {
     "aliases": [
         ("net(x)", EAGER),
         ("net(x)[0] is x", EAGER),
+        ("(lambda y: net(y)[0] is y)(rand(4, 3).t())", EAGER),
         ("net(x)[1].data_ptr() == x.data_ptr()", EAGER),
         ("net(rand(9, 4)[3:6])", EAGER),
         ("net(rand(13)[1:].view(3, 4))", EAGER),

@@ -457,3 +457,15 @@ def test_a_dimension_may_be_named_like_an_input_or_anything_else(
     assert loaded.net(value) is value
     with pytest.raises(ValueError, match=r"% 2\) == 0"):
         loaded.net(torch.zeros(3, 3))
+
+
+def test_an_input_that_is_returned_is_the_one_that_was_given(load_package: LoadPackage) -> None:
+    outputs = {"type": "tuple", "items": [TENSOR, {**TENSOR, "input": 0}]}
+    loaded = load_package(sample_manifest(outputs=outputs))
+    for image in (
+        torch.zeros(2, 1, 8),
+        torch.zeros(2, 1, 16)[..., ::2],
+        torch.nn.Parameter(torch.zeros(2, 1, 8)),
+    ):
+        _, returned = loaded.net(image)
+        assert returned is image

@@ -24,7 +24,7 @@ from aotbuild.build.generate.names import (
     class_name,
     last_part,
 )
-from aotbuild.build.generate.results import namedtuples_of, rebuilt
+from aotbuild.build.generate.results import namedtuples_of, rebuilt, returned_inputs
 from aotbuild.build.generate.signature import Catching, catches, docstring, signature
 from aotbuild.config.schema import FORWARD
 from aotbuild.runtime.manifest import Manifest
@@ -67,7 +67,13 @@ def model_module(manifests: Sequence[Manifest]) -> str:
         ]
         shapes = [own.take(f"{value}_shape") for value in values]
         local = Locals(
-            shared, values, shapes, own.take("fits"), own.take("outputs"), runtime["dispatch_modes"]
+            shared,
+            values,
+            shapes,
+            [own.take(f"{value}_given") for value in values],
+            own.take("fits"),
+            own.take("outputs"),
+            runtime["dispatch_modes"],
         )
         catching = Catching(
             runtime["MISSING"], runtime["Refused"], own.take("extra"), own.take("unknown")
@@ -192,6 +198,11 @@ def _body(manifest: Manifest, local: Locals) -> list[str]:
     used = local.outputs in re.findall(r"\w+", result)
     return [
         *nesting_lines(manifest, local),
+        # The result holds what was given, also where the compiled code reads a copy.
+        *(
+            f"        {local.given[i]} = {values[i]}"
+            for i in sorted(returned_inputs(manifest.outputs))
+        ),
         *fitting(checks_of(manifest, local), local.fits),
         assigned(values, "self._admit(", 12),
         *condition_lines(manifest, local),

@@ -51,6 +51,8 @@ class Locals:
     """A variable for each of the manifest's inputs."""
     shapes: Sequence[str]
     """A variable for the shape of each."""
+    given: Sequence[str]
+    """A variable for each value as it was given, where the result holds it."""
     fits: str
     """A variable for whether all checks hold."""
     outputs: str

@@ -13,6 +13,9 @@ def rebuilt(tree: dict[str, Any], local: Locals) -> Source:
     """The Python expression that rebuilds a result from the list of flat outputs."""
     kind = tree["type"]
     if kind == "tensor":
+        if "input" in tree:
+            position: int = tree["input"]
+            return local.given[position]
         return f"{local.outputs}[{tree['index']}]"
     if kind == "int":
         return f"{local.outputs}[{tree['index']}].item()"
@@ -31,6 +34,12 @@ def rebuilt(tree: dict[str, Any], local: Locals) -> Source:
         fields = Brackets("{", [Pair(*pair) for pair in zip(keys, items, strict=True)], "}")
         return Brackets("self._construct(", [literal(tree["class"]), fields], ")")
     return Brackets("[", items, "]") if kind == "list" else Brackets("(", items, ")")
+
+
+def returned_inputs(tree: dict[str, Any]) -> set[int]:
+    """The inputs that a result holds as they were given."""
+    own = {tree["input"]} if "input" in tree else set()
+    return own.union(*(returned_inputs(item) for item in tree.get("items", [])))
 
 
 def namedtuples_of(tree: dict[str, Any]) -> list[tuple[str, tuple[str, ...]]]:

@@ -20,6 +20,7 @@ import torch._inductor.cpu_vec_isa
 from torch._inductor import config as inductor_config
 
 from aotbuild.build.compiler import Command, share, write_compiler
+from aotbuild.build.kernels import with_caught_errors
 from aotbuild.build.recurrent import dynamic_steps
 from aotbuild.config.parse import did_you_mean, located
 from aotbuild.errors import CompileError, ConfigError, DiskError
@@ -195,15 +196,18 @@ class _UnwantedError(BaseException):
 
 @contextlib.contextmanager
 def _asked(wanted: Callable[[], bool]) -> Iterator[None]:
-    """Ask between lowering, which takes a second, and the C++ compiler, which takes many."""
+    """Ask between lowering, which takes a second, and the C++ compiler, which takes many.
+
+    There, too, the kernels are made safe.
+    """
     compiler: Any = torch._inductor.codecache.AotCodeCompiler
     original = vars(compiler)["compile"]
     compiling = compiler.compile
 
-    def ask(*args: Any, **kwargs: Any) -> Any:
+    def ask(graph: Any, wrapper: str, kernels: str, *args: Any, **kwargs: Any) -> Any:
         if not wanted():
             raise _UnwantedError
-        return compiling(*args, **kwargs)
+        return compiling(graph, wrapper, with_caught_errors(kernels), *args, **kwargs)
 
     compiler.compile = staticmethod(ask)
     try:

@@ -151,6 +151,21 @@ def refuse_condition(manifest: Manifest, condition: str) -> ValueError:
     )
 
 
+def failure(manifest: Manifest, error: RuntimeError) -> Exception:
+    """The error for a call that the compiled code did not finish.
+
+    An IndexError, as in eager torch, where an index was out of bounds.
+    """
+    if type(error) is not RuntimeError:
+        return error  # such as torch.OutOfMemoryError
+    told = str(error).partition("\n")[0]
+    if "index out of bounds" not in told:
+        return RuntimeError(f"{manifest.name}(): the compiled code failed: {told}")
+    names = [repr(i.name) for i in manifest.inputs if i.dtype.startswith(("int", "uint"))]
+    where = f" Look at argument {' or '.join(names)}" if names else ""
+    return IndexError(f"{manifest.name}(): an index is outside of what it picks from.{where}")
+
+
 def _nested(manifest: Manifest, name: str, tree: dict[str, Any], value: Any) -> Any:
     label = f"{manifest.name}(): argument {name!r}"
     kind = tree["type"]

@@ -10,7 +10,14 @@ from typing import Any, NoReturn
 
 import torch
 
-from .arguments import admit, check_device, nest, refuse_arguments, refuse_condition
+from .arguments import (
+    admit,
+    check_device,
+    failure,
+    nest,
+    refuse_arguments,
+    refuse_condition,
+)
 from .engine import ENGINES, Run
 from .errors import ModelLoadError
 from .integrity import check_file
@@ -96,6 +103,9 @@ class CompiledModel:
 
     def _refuse(self, condition: str) -> NoReturn:
         raise refuse_condition(self._manifest, condition)
+
+    def _failure(self, error: RuntimeError) -> Exception:
+        return failure(self._manifest, error)
 
     def _refuse_arguments(self, extra: tuple[Any, ...], unknown: dict[str, Any]) -> NoReturn:
         raise refuse_arguments(self._manifest, extra, unknown)

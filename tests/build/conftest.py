@@ -61,15 +61,26 @@ def project(tmp_path: Path) -> Callable[[str], Path]:
 def installed(
     tmp_path_factory: pytest.TempPathFactory, clean_python: Path
 ) -> Callable[[str], Installed]:
-    """Builds and installs a sample package once for all tests."""
+    """Builds and installs a sample package once for the tests of all workers."""
+    own = tmp_path_factory.getbasetemp()
+    common = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
     @functools.cache
     def build_and_install(name: str) -> Installed:
-        directory = tmp_path_factory.mktemp(name)
-        copy = copy_package(directory, name)
-        if name in PREPARE:
-            PREPARE[name](copy)
-        return install(pip_wheel(copy), directory / "installed", clean_python)
+        directory = common / f"package-{name}"
+        log = directory / "pip.log"
+        with FileLock(f"{directory}.lock"):
+            if log.exists():
+                (wheel,) = (directory / f"{name}-wheels").glob("*.whl")
+                return Installed(wheel, directory / "installed", log.read_text(), clean_python)
+            shutil.rmtree(directory, ignore_errors=True)
+            directory.mkdir()
+            copy = copy_package(directory, name)
+            if name in PREPARE:
+                PREPARE[name](copy)
+            found = install(pip_wheel(copy), directory / "installed", clean_python)
+            log.write_text(found.output)
+            return found
 
     return build_and_install
 

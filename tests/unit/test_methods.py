@@ -209,7 +209,7 @@ def test_a_method_may_have_any_name(
 
 def test_the_names_of_one_method_do_not_change_those_of_the_next() -> None:
     text = model_module([sample_manifest(method=name) for name in ("a", "b", "c")])
-    assert text.count("        outputs = self._run([image])\n") == 3
+    assert text.count("            outputs = self._run([image])\n") == 3
 
 
 def test_a_method_with_a_derived_size_beside_one_with_the_size(load_package: LoadPackage) -> None:

@@ -93,7 +93,10 @@ import vendored
 print(json.dumps([vendored.__all__, vendored.CompiledModel.__module__]))
 """
     assert run_python(code, cwd=tmp_path) == [
-        ["MISSING", "CompiledMethods", "CompiledModel", "ModelLoadError", "Refused"],
+        [
+            *("MISSING", "CompiledMethods", "CompiledModel", "ModelLoadError", "Refused"),
+            "dispatch_modes",
+        ],
         "vendored.model",
     ]
 

@@ -73,6 +73,7 @@ def model_module(manifests: Sequence[Manifest]) -> str:
             [own.take(f"{value}_given") for value in values],
             own.take("fits"),
             own.take("outputs"),
+            own.take("error"),
             runtime["dispatch_modes"],
         )
         catching = Catching(
@@ -206,10 +207,13 @@ def _body(manifest: Manifest, local: Locals) -> list[str]:
         *fitting(checks_of(manifest, local), local.fits),
         assigned(values, "self._admit(", 12),
         *condition_lines(manifest, local),
+        "        try:",
         statement(
             f"{local.outputs} = " if used else "",
             Brackets(run, [Brackets("[", values, "]")], ")"),
-            8,
+            12,
         ),
+        f"        except RuntimeError as {local.error}:",
+        f"            raise self._failure({local.error}) from {local.error}",
         result,
     ]

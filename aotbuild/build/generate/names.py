@@ -56,6 +56,7 @@ class Locals:
     fits: str
     """A variable for whether all checks hold."""
     outputs: str
+    error: str
     modes: str
     """A function that tells whether a mode is active that the compiled code would run into."""
 

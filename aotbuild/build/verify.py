@@ -329,7 +329,7 @@ def _compare_values(
     if expected.numel() == 0:
         return
     rtol, atol = _tolerance(expected, verify)
-    wide = torch.complex128 if expected.is_complex() else torch.float64
+    wide = _wide(expected)
     exact = expected.to(wide)
     undefined = torch.isnan(expected)
     if undefined.sum() * 2 > undefined.numel():
@@ -360,10 +360,15 @@ def _compare_values(
         )
 
 
+def _wide(tensor: torch.Tensor) -> torch.dtype:
+    """The dtype to compute differences in."""
+    return torch.complex128 if tensor.is_complex() else torch.float64
+
+
 def _tolerance(expected: torch.Tensor, verify: Verify) -> tuple[float, float]:
     """Relative and absolute tolerance of an output; the absolute one follows its magnitude."""
     rtol, atol = _TOLERANCES.get(expected.dtype, (0.0, 0.0))
-    finite = expected[torch.isfinite(expected)].abs()
+    finite = expected[torch.isfinite(expected)].to(_wide(expected)).abs()
     atol *= float(finite.max()) if finite.numel() else 1.0
     rtol = rtol if verify.rtol is None else verify.rtol
     return rtol, atol if verify.atol is None else verify.atol

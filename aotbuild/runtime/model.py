@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -23,7 +24,7 @@ from .errors import ModelLoadError
 from .integrity import check_file
 from .loader import load, no_variant
 from .manifest import Manifest
-from .processes import note_use
+from .processes import note_use, remember
 from .signature import tell_signature
 
 _DEVICE_VARIABLE = "AOTBUILD_DEVICE"
@@ -58,7 +59,14 @@ class CompiledModel:
         type(self).__call__.__qualname__ = self._manifest.name
         for file in self._manifest.files:
             check_file(package, file)
+        remember(self)
         self._run: Run = self._runs[self._default_device()]
+
+    def _hold(self, wrap: Callable[[Run], Run]) -> None:
+        """Put what runs the model behind something else, as at the end of the interpreter."""
+        for device, run in self._runs.items():
+            self._runs[device] = wrap(run)
+        self._run = wrap(self._run)
 
     def __init_subclass__(cls) -> None:
         tell_signature(cls)

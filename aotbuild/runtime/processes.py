@@ -1,14 +1,27 @@
-"""Processes: what becomes of a loaded model in a forked child.
+"""Processes: what becomes of a loaded model in a forked child, and when the interpreter ends.
 
 Compiled code runs on OpenMP's threads, as torch's own does. They do not survive a fork, and the
 first parallel loop in the child would wait for them for ever.
+
+A daemon thread that is in a function of torch when the interpreter ends is ended there, which C++
+answers by aborting the process (before Python 3.14). Such threads are held before they call it.
 """
 
 from __future__ import annotations
 
+import atexit
 import os
+import threading
+import time
+import weakref
+from typing import Any
 
 import torch
+
+from .engine import Run
+
+_MOMENT = 0.02
+"""Seconds in which threads come to where they are held: a call's checks take microseconds."""
 
 _used = False
 
@@ -17,6 +30,33 @@ def note_use() -> None:
     """Note that compiled code runs in this process, so that a child of it takes care."""
     global _used  # noqa: PLW0603  # a fact about the process
     _used = True
+
+
+_models: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def remember(model: Any) -> None:
+    """Let a model end with the interpreter."""
+    _models.add(model)
+
+
+def _held(run: Run) -> Run:
+    def held(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+        if threading.current_thread().daemon:
+            threading.Event().wait()  # for ever; the process ends without it
+        return run(tensors)
+
+    return held
+
+
+def _at_exit() -> None:
+    for model in _models:
+        model._hold(_held)
+    if any(thread.daemon for thread in threading.enumerate()):
+        time.sleep(_MOMENT)
+
+
+atexit.register(_at_exit)
 
 
 def _after_fork() -> None:

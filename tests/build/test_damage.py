@@ -73,6 +73,7 @@ FILES = {
     "_runtime/arguments.py": False,
     "_runtime/engine.py": False,
     "_runtime/errors.py": False,
+    "_runtime/fallback.py": False,
     "_runtime/integrity.py": False,
     "_runtime/loader.py": False,
     "_runtime/machine.py": False,

@@ -69,7 +69,7 @@ def test_a_missing_library_is_told_with_the_way_out(operators: Installed, tmp_pa
     (copy.directory / "operators" / "models" / "_operators" / "libclip.so").unlink()
     kind, said = copy.run(IMPORT.format(before="", model="clipped"))
     assert kind == "ModelLoadError"
-    assert "clipped calls custom operators of '_operators/libclip.so'" in said
+    assert "_operators/libclip.so is missing" in said
     assert "install the package again" in said
 
 

@@ -151,10 +151,7 @@ def _verify_fallback(
                 manifest.in_spec, samples.at(manifest.inputs, case.sizes, cpu)
             )
             result = model(*args, **kwargs)
-            decided = isinstance(spec.verify, str) and not spec.quantize
-            _compare(
-                case, case.leaves, result, _ANY if decided else _accepted(spec), where, Worst()
-            )
+            _compare(case, case.leaves, result, _compared(spec), where, Worst())
     except VerifyError:
         raise
     except Exception as error:
@@ -177,8 +174,7 @@ def _verify(
 ) -> None:
     """Compare the result of one case with all that it has to agree with."""
     declared = spec.verify if isinstance(spec.verify, Verify) else Verify()
-    decided = check is not None and not spec.quantize
-    _compare(case, case.leaves, result, _ANY if decided else _accepted(spec), where, worst)
+    _compare(case, case.leaves, result, _compared(spec), where, worst)
     if case.original is not None:
         accepted = declared if declared != Verify() else _ANY
         _compare(case, case.original, result, accepted, where, quantization)
@@ -191,6 +187,12 @@ def _accepted(spec: VerifySpec) -> Verify:
     if spec.quantize:  # what quantisation changes is another matter
         return _QUANTIZED.get(spec.quantize, Verify())
     return spec.verify if isinstance(spec.verify, Verify) else Verify()
+
+
+def _compared(spec: VerifySpec) -> Verify:
+    """The tolerances of the comparison: any difference where the project's own check decides."""
+    decided = isinstance(spec.verify, str) and not spec.quantize
+    return _ANY if decided else _accepted(spec)
 
 
 Check = Callable[[Case, Any], None]

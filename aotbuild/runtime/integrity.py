@@ -6,12 +6,13 @@ are no protection against someone who may write to the package, as nothing in it
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 from pathlib import Path
 
 from .errors import ModelLoadError
-from .manifest import File
+from .manifest import File, Manifest
 
 VARIABLE = "AOTBUILD_VERIFY"
 _WHOLE = 4 << 20
@@ -59,6 +60,23 @@ def check_file(package: Path, expected: File) -> None:
         raise _damaged(path, "is missing") from None
     except OSError as error:
         raise _damaged(path, f"cannot be read ({error.strerror})") from error
+
+
+def check_files(package: Path, manifest: Manifest) -> None:
+    """Make sure of the files that a model needs besides its library and weights.
+
+    Most of them are those of every model of the package, and looked at once.
+
+    Raises:
+        ModelLoadError: One is missing, or another one.
+    """
+    for file in manifest.files:
+        _check_once(package, file)
+
+
+@functools.cache
+def _check_once(package: Path, file: File) -> None:
+    check_file(package, file)
 
 
 def _quick(path: Path) -> str:

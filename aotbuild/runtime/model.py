@@ -21,7 +21,7 @@ from .arguments import (
 )
 from .engine import ENGINES, Run
 from .errors import ModelLoadError
-from .integrity import check_file
+from .integrity import check_files
 from .loader import load, no_variant
 from .manifest import Manifest
 from .processes import note_use, remember
@@ -57,8 +57,7 @@ class CompiledModel:
         self.__name__ = self._manifest.name
         # What Python itself says of a wrong call, such as an argument given twice, begins with it.
         type(self).__call__.__qualname__ = self._manifest.name
-        for file in self._manifest.files:
-            check_file(package, file)
+        check_files(package, self._manifest)
         remember(self)
         self._run: Run = self._runs[self._default_device()]
 

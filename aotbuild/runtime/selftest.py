@@ -17,7 +17,7 @@ import torch
 from .engine import Run
 from .errors import ModelLoadError
 from .fallback import load_eager
-from .integrity import check_file
+from .integrity import check_file, check_files
 from .loader import load_variant, unfit
 from .manifest import Manifest, Variant
 from .weights import WeightsFile
@@ -82,8 +82,7 @@ def _tested(
 ) -> Outcome:
     name, recorded = manifest.name, manifest.selftest
     try:
-        for file in manifest.files:
-            check_file(package, file)
+        check_files(package, manifest)
         run = load()
         if recorded is None:
             reason = "its smallest example is too large to be shipped"

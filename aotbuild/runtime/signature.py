@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 from enum import Enum
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 
 class _Default(Enum):
@@ -19,8 +19,6 @@ class _Default(Enum):
 
 MISSING: Final = _Default.MISSING
 """Default of a parameter that a call must give."""
-
-Missing = Literal[_Default.MISSING]
 
 
 class Refused:

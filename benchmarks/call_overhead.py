@@ -1,9 +1,14 @@
-"""Time of a checked call beyond that of the bare runner's ``run``, on one thread.
+"""What a checked call costs beyond the model, on one thread, in one process for each model.
 
-Two models: ``net`` of the example (one tensor in, one out), and ``mixed`` of the test package zoo
-(two inputs that share a dimension, one of them keyword-only; a nested dict out). In one process,
-blocks of calls of both kinds take turns; the table shows the median difference of two neighbours.
-A second bare arm shows what the machine alone makes of such a difference.
+Models that do next to nothing: ``one`` (``x + 1`` on 8 floats), ``two`` (two inputs that share a
+dynamic dimension, a dict out), ``six`` (a nested dict of six inputs); and ``net`` of the example.
+Blocks of calls of all arms take turns; every arm gives the right result before it is timed.
+
+The arms: the call as a user writes it, with the native engine and with torch's own runner; that
+runner's ``run``, unchecked, on a list of tensors; and, for models without weights, the package of
+``torch._inductor.aoti_compile_and_package``, loaded by ``aoti_load_package``. The table shows
+medians, and the median difference of two neighbours. A second bare arm shows what the machine
+alone makes of such a difference.
 """
 
 from __future__ import annotations
@@ -12,101 +17,134 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from common import (
-    REPOSITORY,
-    Row,
-    copy_project,
-    example_wheel,
-    install,
-    pip_wheel,
-    python_json,
-    show,
-)
+from common import Row, copy_project, example_wheel, install, pip_wheel, python_json, show
 
-BOUND = 8
+HERE = Path(__file__).resolve().parent
+BOUNDS = {"one": 1.5, "two": 1.5, "six": 5, "net": 1.5}
+"""Microseconds above torch's unchecked runner."""
+
+SETUP = {
+    "one": "args = (torch.rand(8),)",
+    "two": "args = (torch.rand(4, 4), torch.rand(4, 4))",
+    "six": "args = ({g: {k: torch.rand(4, 4) for k in 'abc'} for g in ('first', 'second')},)",
+    "net": "args = (torch.rand(1, 1, 8, 8),)",
+}
 
 CALLS = """
-import importlib, json, statistics, sys, time
+import importlib, json, os, statistics, sys, tempfile, time
 import torch
+from torch.utils import _pytree as pytree
 
-module, name, blocks, calls, *inputs = sys.argv[1:]
+package, name, setup, blocks, calls = sys.argv[1:]
 blocks, calls = int(blocks), int(calls)
 torch.set_num_threads(1)
 torch.manual_seed(0)
-model = getattr(importlib.import_module(module), name)
-arguments = {key: torch.rand(*map(int, shape.split("x"))) for key, _, shape in
-             (text.partition("=") for text in inputs)}
-run = model._runs[model.device]  # the runner's own method, without a check
-tensors = [arguments[spec.name] for spec in model._manifest.inputs]
-first = next(iter(arguments.values()))
+exec(setup)
+tensors = pytree.tree_leaves(args)
+compiled = importlib.import_module(package + ".models")
+native = getattr(compiled, name)
+root, manifest = native._package, native._manifest
+os.environ["AOTBUILD_ENGINE"] = "torch"
+plain = type(native)(root, name)
+library = root / manifest.variants[0].library.file
+runner = torch._C._aoti.AOTIModelContainerRunnerCpu(str(library), 1)
+weights = importlib.import_module(package + ".models._runtime.weights")
+stored = weights.open_weights(root, manifest.weights)
+constants = {c.name: stored.tensor(c) for c in manifest.variants[0].constants}
+runner.update_constant_buffer(constants, False, True, True)
+run = runner.run
 
-if len(arguments) == 1:
-    def checked():
-        for _ in range(calls):
-            model(first)
+arms = {
+    "native": lambda: native(*args),
+    "runner": lambda: plain(*args),
+    "bare": lambda: run(tensors),
+    "again": lambda: run(tensors),
+}
+if package == "overhead":
+    modules = importlib.import_module("overhead.modules")
+    module = getattr(modules, name.capitalize())()
+    with tempfile.TemporaryDirectory() as directory, torch.no_grad():
+        batch = torch.export.Dim("batch", max=64)
+        dynamic = None if name == "one" else pytree.tree_map(lambda _: {0: batch}, args)
+        exported = torch.export.export(module, args, dynamic_shapes=dynamic)
+        path = torch._inductor.aoti_compile_and_package(
+            exported, package_path=directory + "/model.pt2"
+        )
+        loaded = torch._inductor.aoti_load_package(path)
+    arms["package"] = lambda: loaded(*args)
+    arms["eager"] = lambda: module(*args)
+    with torch.no_grad():
+        expected = pytree.tree_leaves(module(*args))
 else:
-    def checked():
-        for _ in range(calls):
-            model(**arguments)
+    expected = pytree.tree_leaves(plain(*args))
+for name, arm in arms.items():
+    torch.testing.assert_close(pytree.tree_leaves(arm()), expected, msg=name)
 
-def bare():
-    for _ in range(calls):
-        run(tensors)
-
-def microseconds(block):
+def microseconds(arm):
     start = time.perf_counter()
-    block()
+    for _ in range(calls):
+        arm()
     return (time.perf_counter() - start) / calls * 1e6
 
-arms = {"checked": checked, "bare": bare, "again": bare}
 names = list(arms)
 times = {name: [] for name in names}
-for i in range(-1, blocks):
-    for name in names[i % 3:] + names[:i % 3]:
-        spent = microseconds(arms[name])
-        if i >= 0:  # the first round warms up
-            times[name].append(spent)
+with torch.no_grad():
+    for i in range(-1, blocks):
+        for name in names[i % len(names):] + names[:i % len(names)]:
+            spent = microseconds(arms[name])
+            if i >= 0:  # the first round warms up
+                times[name].append(spent)
 
 def above(name):
     return statistics.median(t - b for t, b in zip(times[name], times["bare"], strict=True))
 
-print(json.dumps([*(statistics.median(times[name]) for name in ("checked", "bare")),
-                  above("checked"), above("again")]))
+print(json.dumps({
+    "medians": {name: statistics.median(found) for name, found in times.items()},
+    "above": {name: above(name) for name in names},
+}))
 """
+
+LABELS = {
+    "native": "",
+    "runner": "by torch's runner",
+    "bare": "that runner's run, unchecked",
+    "package": "aoti_load_package",
+    "eager": "eager",
+}
 
 
 def main() -> None:
-    """Build both models, measure them and print the table."""
+    """Build the models, measure them and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--blocks", type=int, default=200)
     parser.add_argument("--calls", type=int, default=200, help="calls in a block")
     parser.add_argument("--wheel", type=Path, help="wheel of the example; built when left out")
     options = parser.parse_args()
-    repeats = [str(options.blocks), str(options.calls)]
     rows = []
-    with tempfile.TemporaryDirectory() as name:
-        directory = Path(name)
+    with tempfile.TemporaryDirectory() as temporary:
+        directory = Path(temporary)
         wheel = options.wheel or example_wheel(directory)
-        zoo = copy_project(REPOSITORY / "tests" / "packages" / "zoo", directory / "zoo")
-        # Of the zoo's models, only the one that is measured.
-        (zoo / "CMakeLists.txt").write_text(
-            "cmake_minimum_required(VERSION 3.20)\nproject(zoo LANGUAGES NONE)\n"
-            "find_package(AotBuild REQUIRED)\naotbuild_add_model(mixed)\n",
-            encoding="utf-8",
-        )
-        for built in (wheel, pip_wheel(zoo, directory / "zoo-dist")):
+        overhead = copy_project(HERE / "overhead", directory / "overhead")
+        for built in (wheel, pip_wheel(overhead, directory / "overhead-dist")):
             install(built, directory / "site")
         env = {"PYTHONPATH": str(directory / "site"), "OMP_NUM_THREADS": "1"}
-        for label, *call in (
-            ("net(image)", "digits.models", "net", *repeats, "image=1x1x8x8"),
-            ("mixed(x=x, mask=mask)", "zoo.models", "mixed", *repeats, "x=4x8", "mask=4x8"),
-        ):
-            checked, bare, above, noise = python_json("-W", "ignore", "-c", CALLS, *call, env=env)
+        for name, bound in BOUNDS.items():
+            package = "digits" if name == "net" else "overhead"
+            found = python_json(
+                *("-W", "ignore", "-c", CALLS, package, name, SETUP[name]),
+                *(str(options.blocks), str(options.calls)),
+                env=env,
+            )
             rows += [
-                Row(label, checked, "us"),
-                Row("  the bare runner", bare, "us"),
-                Row("  above it", above, "us", BOUND),
-                Row("  bare above bare (noise)", noise, "us"),
+                Row(f"{name} {LABELS[arm]}".rstrip(), median, "us")
+                for arm, median in found["medians"].items()
+                if arm in LABELS
+            ]
+            above = found["above"]
+            rows += [
+                Row("  above bare", above["native"], "us", bound),
+                Row("  by torch's runner", above["runner"], "us"),
+                Row("  bare above bare (noise)", above["again"], "us"),
             ]
     show(rows)
 

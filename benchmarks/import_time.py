@@ -1,8 +1,8 @@
 """Time of ``from digits.models import net`` in fresh processes that have imported torch already.
 
 Two kinds of process take turns. One times the whole import. The other counts only the load, which
-is the runner's construction (``dlopen`` among it) and handing over the constants; it wraps these
-methods, so it is not used for the whole.
+is opening the library (``dlopen`` among it) and handing over the constants; it wraps what does
+these, so it is not used for the whole.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ print(json.dumps((time.perf_counter() - start) * 1e3))
 LOAD = """
 import json, time
 import torch
-from digits.models._runtime.engine import Engine
+from digits.models._runtime import loader, native
 
 spent = 0.0
 
@@ -42,8 +42,8 @@ def timed(method):
             spent += time.perf_counter() - start
     return call
 
-for name in ("__init__", "set_constants"):
-    setattr(Engine, name, timed(getattr(Engine, name)))
+loader.open_engine = timed(loader.open_engine)
+native.NativeEngine.set_constants = timed(native.NativeEngine.set_constants)
 from digits.models import net
 print(json.dumps(spent * 1e3))
 """

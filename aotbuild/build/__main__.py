@@ -8,7 +8,7 @@ from pathlib import Path
 
 from aotbuild.errors import quieten, reported
 
-STEPS = ("export", "compile", "verify", "bundle")
+STEPS = ("native", "export", "compile", "verify", "bundle")
 
 
 def main(arguments: list[str]) -> None:

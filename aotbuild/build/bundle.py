@@ -29,7 +29,7 @@ def run(spec_file: Path) -> None:
         for part in spec.parts
     ]
     with replacing_directory(Path(spec.output)) as directory:
-        manifests = write_package(directory, parts, Path(spec.project))
+        manifests = write_package(directory, parts, Path(spec.project), Path(spec.native))
     summary = [_summary(manifest) for manifest in manifests]
     sys.stdout.write("\n".join(summary) + "\n")
     write_depfile(Path("bundled.json"), [])

@@ -16,6 +16,7 @@ from packaging.version import Version
 from aotbuild.build import generate
 from aotbuild.build.callspec import CallSpec
 from aotbuild.build.eager import Eager
+from aotbuild.build.native import MODULE
 from aotbuild.build.record import BuildRecord
 from aotbuild.build.weights_file import open_tensors, write_weights
 from aotbuild.config.resolve import is_library_file
@@ -54,13 +55,16 @@ class Part:
         return self.model if self.method == FORWARD else f"{self.model}/{self.method}"
 
 
-def write_package(directory: Path, parts: Sequence[Part], project: Path) -> list[Manifest]:
+def write_package(
+    directory: Path, parts: Sequence[Part], project: Path, native: Path
+) -> list[Manifest]:
     """Write a package into a new directory.
 
     Args:
         directory: The package's directory; it is made.
         parts: The methods of the models.
         project: Directory of the project, which holds the libraries of operators.
+        native: Directory of the native engine, if there is one.
 
     Returns:
         The manifests of the methods.
@@ -87,14 +91,14 @@ def write_package(directory: Path, parts: Sequence[Part], project: Path) -> list
     (directory / "__main__.py").write_text(generate.main_module(), encoding="utf-8")
     (directory / "__init__.pyi").write_text(generate.stub(models), encoding="utf-8")
     (directory / "py.typed").touch()
-    _copy_runtime(directory / "_runtime")
+    _copy_runtime(directory / "_runtime", native / MODULE)
     return [_write_manifest(directory, m) for manifests in models.values() for m in manifests]
 
 
 def _write_manifest(directory: Path, manifest: Manifest) -> Manifest:
     """Write ``model.json`` when all other files are there, whose digests it tells."""
     names = ["__init__.py", f"_{manifest.model}.py"]
-    names += [f"_runtime/{path.name}" for path in sorted((directory / "_runtime").glob("*.py"))]
+    names += [f"_runtime/{path.name}" for path in sorted((directory / "_runtime").iterdir())]
     names += [library for library in manifest.op_libraries if is_library_file(library)]
     proxies = [Path(variant.library.file).with_suffix(".json") for variant in manifest.variants]
     names += [proxy.as_posix() for proxy in proxies if (directory / proxy).exists()]
@@ -244,6 +248,8 @@ def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
     )
 
 
-def _copy_runtime(directory: Path) -> None:
+def _copy_runtime(directory: Path, engine: Path) -> None:
     with as_file(files("aotbuild.runtime")) as runtime:
         shutil.copytree(runtime, directory, ignore=shutil.ignore_patterns("__pycache__"))
+    if engine.is_file():
+        shutil.copyfile(engine, directory / engine.name)

@@ -21,6 +21,7 @@ from aotbuild.build.spec import (
     CompileSpec,
     ExportSpec,
     MethodParts,
+    NativeSpec,
     Tools,
     VerifySpec,
     spec_text,
@@ -35,6 +36,8 @@ from aotbuild.torch_version import installed_torch
 
 ALL = "--all"
 
+_NATIVE = "native"
+_ENGINE = f"{_NATIVE}/native.json"
 _SHARING_PAYS = 3
 """From how many compiles on it pays to precompile headers."""
 
@@ -150,11 +153,14 @@ def declared_models(project: Project, names: Sequence[str], where: str) -> list[
 
 def _commands(project: Project, names: list[str]) -> list[Command]:
     planned = [_model_commands(project, name) for name in names]
-    commands = [command for own, _ in planned for command in own]
+    native = NativeSpec(output=_NATIVE, tools=_tools())
+    commands = [_command("native", "Building the engine", "native", native, _ENGINE, [])]
+    commands += [command for own, _ in planned for command in own]
     bundle = BundleSpec(
         package=project.package,
         project=str(project.root),
         parts=[part for _, parts in planned for part in parts],
+        native=_NATIVE,
         output="package",
         tools=_tools(),
     )
@@ -244,6 +250,7 @@ def _variant_commands(
         source=model.source,
         verify=settings.verify,
         compiled=variant,
+        native=_NATIVE,
     )
     compiled, verified = f"{variant}/compiled.json", f"{variant}/verified.json"
     told = f"{name if method == FORWARD else f'{name}.{method}'} for {target}"
@@ -257,7 +264,7 @@ def _variant_commands(
             f"{variant}/verify",
             verify_spec,
             verified,
-            [exported, compiled],
+            [exported, compiled, _ENGINE],
         ),
     ], variant
 

@@ -71,6 +71,15 @@ class CompileSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NativeSpec:
+    """Compile the engine that runs the models of the package on the CPU."""
+
+    output: str
+    """Directory for the extension module and ``native.json``."""
+    tools: Tools
+
+
+@dataclass(frozen=True, kw_only=True)
 class VerifySpec:
     """Compare a compiled library with the eager model."""
 
@@ -86,6 +95,8 @@ class VerifySpec:
     """With it, the eager model is also compared as it was before it was quantised."""
     exported: str
     compiled: str
+    native: str
+    """Directory of the engine."""
     output: str
     """Directory for ``verified.json``."""
     tools: Tools
@@ -109,6 +120,8 @@ class BundleSpec:
     package: str
     project: str
     parts: list[MethodParts]
+    native: str
+    """Directory of the engine."""
     output: str
     """Directory of the package."""
     tools: Tools

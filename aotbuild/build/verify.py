@@ -91,7 +91,8 @@ def run(spec_file: Path) -> None:
         check = _accuracy_check(spec, project)
         with scratch(output.resolve()) as directory:
             part = Part(spec.model, spec.method, spec.source, exported, [(compiled, None)])
-            (manifest,) = write_package(directory / _PACKAGE, [part], project)
+            package = directory / _PACKAGE
+            (manifest,) = write_package(package, [part], project, Path(spec.native))
             model = _load(directory, spec, where)
             cases = _cases(spec, call, record, samples, device)
             smallest, recorded = LARGEST + 1, None
@@ -109,7 +110,7 @@ def run(spec_file: Path) -> None:
                 if all(tensor.numel() for tensor in tensors) and size < smallest:
                     smallest, recorded = size, (tensors, case.leaves)
             if manifest.fallback is not None:
-                _verify_fallback(model, directory / _PACKAGE, manifest, samples, cases, spec, where)
+                _verify_fallback(model, package, manifest, samples, cases, spec, where)
     report: dict[str, Any] = {
         "cases": [case.label for case in cases],
         "largest-error": worst.error,
@@ -144,8 +145,8 @@ def _verify_fallback(
     runtime = importlib.import_module(f"{_PACKAGE}._runtime.fallback")
     cpu = torch.device("cpu")
     try:
-        run = runtime.load_eager(package, manifest, manifest.fallback, cpu)
-        model._run = run  # noqa: SLF001  # in place of the compiled code, behind the same checks
+        uncompiled = runtime.load_eager(package, manifest, manifest.fallback, cpu)
+        model._serve(uncompiled)  # noqa: SLF001
         for case in cases:
             args, kwargs = nested_call(
                 manifest.in_spec, samples.at(manifest.inputs, case.sizes, cpu)

@@ -64,8 +64,8 @@ def _settings(project: Project) -> dict[str, Any]:
     if not has_own_cmake(project):
         table["cmake"]["source-dir"] = str(resource_files("aotbuild.cmake"))
         table["cmake"]["version"] = f">={MINIMUM_CMAKE}"
-        # Compiled models are no extension modules: one wheel serves every Python.
-        table["wheel"]["py-api"] = "py3"
+        # The one extension module, the engine, is for the stable ABI: one wheel for every Python.
+        table["wheel"]["py-api"] = "cp311"
     return table
 
 

@@ -2,11 +2,14 @@
 
 All that is specific to AOTInductor's runners is here: load, constants in, run. An engine lives as
 long as the process, because torch's runners leak their handles when they go.
+
+On the CPU, ``native.py`` has another engine, which takes the runner's place where it can.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,24 @@ import torch
 from .errors import ModelLoadError
 
 Run = Callable[[list[torch.Tensor]], list[torch.Tensor]]
+"""Runs the model on tensors that are as the compiled code reads them."""
+
+Call = Callable[..., "list[torch.Tensor] | None"]
+"""Runs the model on the values of its inputs if they are as the compiled code reads them; answers
+None, and does nothing, if they are not, or if the engine cannot tell."""
+
+
+def unusual(*values: Any) -> None:
+    """What answers every call where none can be told to be usual."""
+    del values
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What runs a model on one device."""
+
+    run: Run
+    call: Call = unusual
 
 
 class Engine:
@@ -24,6 +45,7 @@ class Engine:
     """Name of the class in ``torch._C._aoti``."""
     numbered = True
     """Whether a machine can have several such devices, and the runner takes which one."""
+    call: Call = staticmethod(unusual)
 
     def __init__(self, library: Path, device: torch.device) -> None:
         where = (str(device),) if self.numbered else ()

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from .engine import Run
+from .engine import Loaded
 from .errors import ModelLoadError
 from .integrity import check_file
 from .manifest import Fallback, Manifest
@@ -23,7 +23,7 @@ _POLICIES = ("warn", "silent", "error")
 
 def fall_back(
     package: Path, manifest: Manifest, device: torch.device, reason: ModelLoadError
-) -> Run:
+) -> Loaded:
     """Load the eager program if there is one and it may be used.
 
     Args:
@@ -47,7 +47,9 @@ def fall_back(
     return load_eager(package, manifest, manifest.fallback, device)
 
 
-def load_eager(package: Path, manifest: Manifest, fallback: Fallback, device: torch.device) -> Run:
+def load_eager(
+    package: Path, manifest: Manifest, fallback: Fallback, device: torch.device
+) -> Loaded:
     """Load the eager program.
 
     Raises:
@@ -75,4 +77,4 @@ def load_eager(package: Path, manifest: Manifest, fallback: Fallback, device: to
     def run(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
         return [torch.as_tensor(output) for output in program(*weights, *tensors)]
 
-    return run
+    return Loaded(run)

@@ -6,17 +6,18 @@ from pathlib import Path
 
 import torch
 
-from .engine import ENGINES, Run
+from .engine import ENGINES, Loaded
 from .errors import ModelLoadError
 from .fallback import fall_back
 from .integrity import check_file
 from .machine import missing_symbols, this_platform
 from .manifest import Manifest, Variant
+from .native import open_engine
 from .operators import load_op_libraries
 from .weights import open_weights
 
 
-def load(package: Path, manifest: Manifest, device: torch.device) -> Run:
+def load(package: Path, manifest: Manifest, device: torch.device) -> Loaded:
     """Load the first variant for a device that can run here, or what the package has in its place.
 
     Raises:
@@ -28,7 +29,9 @@ def load(package: Path, manifest: Manifest, device: torch.device) -> Run:
     return fall_back(package, manifest, device, no_variant(manifest, device))
 
 
-def load_variant(package: Path, manifest: Manifest, variant: Variant, device: torch.device) -> Run:
+def load_variant(
+    package: Path, manifest: Manifest, variant: Variant, device: torch.device
+) -> Loaded:
     """Load a variant that fits.
 
     Raises:
@@ -37,7 +40,7 @@ def load_variant(package: Path, manifest: Manifest, variant: Variant, device: to
     load_op_libraries(package, manifest)
     check_file(package, variant.library)
     library = package / variant.library.file
-    engine = ENGINES[variant.device](library, device)
+    engine = open_engine(manifest, variant, library, device)
     constants = {constant.name: constant for constant in variant.constants}
     if engine.constant_names() != set(constants):  # a missing one would crash in the first run
         raise ModelLoadError(
@@ -45,7 +48,7 @@ def load_variant(package: Path, manifest: Manifest, variant: Variant, device: to
         )
     weights = open_weights(package, manifest.weights)
     engine.set_constants({name: weights.tensor(c).to(device) for name, c in constants.items()})
-    return engine.run
+    return Loaded(engine.run, engine.call)
 
 
 def unfit(manifest: Manifest, variant: Variant) -> str | None:

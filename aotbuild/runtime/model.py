@@ -19,7 +19,7 @@ from .arguments import (
     refuse_arguments,
     refuse_condition,
 )
-from .engine import ENGINES, Run
+from .engine import ENGINES, Call, Loaded, Run, unusual
 from .errors import ModelLoadError
 from .integrity import check_files
 from .loader import load, no_variant
@@ -59,13 +59,18 @@ class CompiledModel:
         type(self).__call__.__qualname__ = self._manifest.name
         check_files(package, self._manifest)
         remember(self)
+        self._call: Call = unusual
         self._run: Run = self._runs[self._default_device()]
+
+    def _serve(self, loaded: Loaded) -> None:
+        """Run the model by something else, behind the same checks."""
+        self._call, self._run = loaded.call, loaded.run
 
     def _hold(self, wrap: Callable[[Run], Run]) -> None:
         """Put what runs the model behind something else, as at the end of the interpreter."""
         for device, run in self._runs.items():
             self._runs[device] = wrap(run)
-        self._run = wrap(self._run)
+        self._serve(Loaded(wrap(self._run)))
 
     def __init_subclass__(cls) -> None:
         tell_signature(cls)
@@ -175,21 +180,33 @@ class _Runs(dict[torch.device, Run]):
         check_device(self._model._manifest, device)
         with self._model._lock:
             if device not in self:
-                run = load(self._model._package, self._model._manifest, device)
-                self[device] = self._first(device, run)
+                loaded = load(self._model._package, self._model._manifest, device)
+                self[device] = self._first(device, loaded)
             return self[device]
 
-    def _first(self, device: torch.device, run: Run) -> Run:
-        """What notes the first call, and gives way to ``run``."""
+    def _first(self, device: torch.device, loaded: Loaded) -> Run:
+        """What notes the first call, and gives way to what is loaded."""
+        model = self._model
 
-        def first(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+        def settle() -> None:
             note_use()
-            self[device] = run
-            if self._model._run is first:
-                self._model._run = run
-            return run(tensors)
+            self[device] = loaded.run
+            if model._run is run:
+                model._run = loaded.run
+            if model._call is call:
+                model._call = loaded.call
 
-        return first
+        def run(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+            settle()
+            return loaded.run(tensors)
+
+        def call(*values: Any) -> list[torch.Tensor] | None:
+            settle()
+            return loaded.call(*values)
+
+        if loaded.call is not unusual:
+            model._call = call
+        return run
 
 
 def _indexed(device: torch.device) -> torch.device:

@@ -14,7 +14,7 @@ from typing import NoReturn
 
 import torch
 
-from .engine import Run
+from .engine import Loaded, Run
 from .errors import ModelLoadError
 from .fallback import load_eager
 from .integrity import check_file, check_files
@@ -71,19 +71,19 @@ def _variant(package: Path, manifest: Manifest, variant: Variant) -> Outcome:
         return Outcome(manifest.name, variant.target, passed=None, loaded=False, reason=reason)
     device = torch.device(variant.device)
 
-    def load() -> Run:
+    def load() -> Loaded:
         return load_variant(package, manifest, variant, device)
 
     return _tested(package, manifest, variant.target, device, load)
 
 
 def _tested(
-    package: Path, manifest: Manifest, target: str, device: torch.device, load: Callable[[], Run]
+    package: Path, manifest: Manifest, target: str, device: torch.device, load: Callable[[], Loaded]
 ) -> Outcome:
     name, recorded = manifest.name, manifest.selftest
     try:
         check_files(package, manifest)
-        run = load()
+        run = load().run
         if recorded is None:
             reason = "its smallest example is too large to be shipped"
             return Outcome(name, target, passed=None, loaded=True, reason=reason)

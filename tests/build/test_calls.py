@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from wheels import Installed, forked
+from wheels import ENGINES, Installed, forked
 
 EAGER = ("eager", "")
 
@@ -584,9 +585,9 @@ CASES: dict[str, list[tuple[str, tuple[str, str]]]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def calls(installed: Callable[[str], Installed]) -> Installed:
-    return installed("calls")
+@pytest.fixture(scope="module", params=ENGINES)
+def calls(installed: Callable[[str], Installed], request: pytest.FixtureRequest) -> Installed:
+    return dataclasses.replace(installed("calls"), engine=request.param)
 
 
 def outcomes(calls: Installed, model: str) -> list[list[str]]:
@@ -600,7 +601,7 @@ def outcomes(calls: Installed, model: str) -> list[list[str]]:
         cases=cases,
     )
     # NumPy is not in the clean environment.
-    status, output = forked(Path(sys.executable), calls.directory, code)
+    status, output = forked(Path(sys.executable), calls.directory, code, calls.engine)
     assert status == 0, output
     found: list[list[str]] = json.loads(output.splitlines()[-1])
     return found

@@ -5,6 +5,7 @@ Whether a call is right is decided by the declaration alone: the model has to ac
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from test_calls import SAME, SOURCES
-from wheels import Installed, forked
+from wheels import ENGINES, Installed, forked
 
 EXAMPLES = 50
 
@@ -172,9 +173,9 @@ MODELS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def calls(installed: Callable[[str], Installed]) -> Installed:
-    return installed("calls")
+@pytest.fixture(scope="module", params=ENGINES)
+def calls(installed: Callable[[str], Installed], request: pytest.FixtureRequest) -> Installed:
+    return dataclasses.replace(installed("calls"), engine=request.param)
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -186,7 +187,7 @@ def test_a_random_call_is_right_or_told(calls: Installed, model: str) -> None:
         examples=EXAMPLES,
     )
     # Hypothesis is not in the clean environment.
-    status, output = forked(Path(sys.executable), calls.directory, code)
+    status, output = forked(Path(sys.executable), calls.directory, code, calls.engine)
     assert status == 0, output[-5000:]
     counts = json.loads(output.splitlines()[-1])
     assert counts["accepted"] >= EXAMPLES // 6

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import pytest
-from wheels import Installed
+from wheels import ENGINES, Installed
 
 
-@pytest.fixture(scope="module")
-def example(installed: Callable[[str], Installed]) -> Installed:
-    return installed("example_project")
+@pytest.fixture(scope="module", params=ENGINES)
+def example(installed: Callable[[str], Installed], request: pytest.FixtureRequest) -> Installed:
+    return dataclasses.replace(installed("example_project"), engine=request.param)
 
 
 HEAD = """
@@ -73,14 +74,15 @@ def test_many_threads_load_a_model_once(example: Installed) -> None:
     found = example.run(
         """
 import json, threading, torch
-from digits.models._runtime import engine
-loads, made = [], engine.CpuEngine.__init__
+from digits.models._runtime import engine, native
+kind = {"native": native.NativeEngine, "torch": engine.CpuEngine}["{engine}"]
+loads, made = [], kind.__init__
 
 def counted(self, *args):
     loads.append(1)
     made(self, *args)
 
-engine.CpuEngine.__init__ = counted
+kind.__init__ = counted
 models, start = [], threading.Barrier(16)
 
 def load():
@@ -92,7 +94,7 @@ threads = [threading.Thread(target=load) for _ in range(16)]
 [thread.start() for thread in threads]
 [thread.join() for thread in threads]
 print(json.dumps([len(loads), len({id(model) for model in models})]))
-"""
+""".replace("{engine}", example.engine)
     )
     assert found == [1, 1]
 

@@ -38,7 +38,7 @@ def test_the_layout_is_that_of_the_documentation(example: Installed) -> None:
 
 
 def test_one_wheel_serves_every_python(example: Installed) -> None:
-    assert re.fullmatch(r"digits-0\.1\.0-py3-none-linux_x86_64\.whl", example.wheel.name)
+    assert re.fullmatch(r"digits-0\.1\.0-cp311-abi3-linux_x86_64\.whl", example.wheel.name)
 
 
 def test_the_wheel_requires_the_torch_of_the_build(example: Installed) -> None:

@@ -67,6 +67,8 @@ class Installed:
     directory: Path
     output: str
     python: Path
+    engine: str = ""
+    """The engine that runs the models; empty for the best one."""
 
     @property
     def files(self) -> dict[str, bytes]:
@@ -80,7 +82,7 @@ class Installed:
         With an environment, even an empty one, torch is not imported before the code runs.
         """
         if env is None:
-            status, output = forked(self.python, self.directory, code)
+            status, output = forked(self.python, self.directory, code, self.engine)
         else:
             done = self.attempt(code, env)
             status, output = done.returncode, done.stdout or done.stderr
@@ -127,9 +129,17 @@ class Installed:
             capture_output=True,
             text=True,
             check=False,
-            env={**os.environ, "PYTHONPATH": str(self.directory), **(env or {})},
+            env={
+                **os.environ,
+                "PYTHONPATH": str(self.directory),
+                "AOTBUILD_ENGINE": self.engine,
+                **(env or {}),
+            },
             cwd=self.directory.parent,
         )
+
+
+ENGINES = ("native", "torch")
 
 
 _FORKING = """
@@ -137,7 +147,7 @@ import json, os, sys, traceback, warnings
 import torch
 warnings.simplefilter("ignore")
 for line in sys.stdin:
-    code, directory = json.loads(line)
+    code, directory, os.environ["AOTBUILD_ENGINE"] = json.loads(line)
     read, write = os.pipe()
     child = os.fork()
     if not child:
@@ -172,8 +182,14 @@ def _forking(python: Path) -> subprocess.Popen[str]:
     )
 
 
-def forked(python: Path, directory: Path, code: str) -> tuple[int, str]:
+def forked(python: Path, directory: Path, code: str, engine: str = "") -> tuple[int, str]:
     """Run code with ``directory`` on its path, as a process of its own that need not import torch.
+
+    Args:
+        python: The interpreter.
+        directory: Where the wheel was installed to.
+        code: The code.
+        engine: What runs the models; empty for the best one.
 
     Returns:
         How it ended, and all that it printed.
@@ -181,7 +197,7 @@ def forked(python: Path, directory: Path, code: str) -> tuple[int, str]:
     server = _forking(python)
     assert server.stdin is not None
     assert server.stdout is not None
-    server.stdin.write(json.dumps([code, str(directory)]) + "\n")
+    server.stdin.write(json.dumps([code, str(directory), engine]) + "\n")
     server.stdin.flush()
     status, output = json.loads(server.stdout.readline())
     return status, output

@@ -107,7 +107,7 @@ def test_a_project_without_cmake_gets_ours(enter: Enter, state: str) -> None:
     assert table["cmake"]["define"] == {"AOTBUILD_PROJECT_DIR": str(root.resolve())}
     assert (Path(table["cmake"]["source-dir"]) / "CMakeLists.txt").is_file()
     assert table["cmake"]["version"] == ">=3.20"
-    assert table["wheel"] == {"reproducible": True, "py-api": "py3"}
+    assert table["wheel"] == {"reproducible": True, "py-api": "cp311"}
     assert table["ninja"] == {"make-fallback": False}
     assert table["sdist"] == {
         "force-include": {"weights/net.safetensors": "weights/net.safetensors"}

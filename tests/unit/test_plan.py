@@ -17,6 +17,7 @@ from aotbuild.build.spec import (
     CompileSpec,
     ExportSpec,
     MethodParts,
+    NativeSpec,
     Tools,
     VerifySpec,
     read_spec,
@@ -46,6 +47,15 @@ def planned(root: Path, build: Path, *requested: str) -> dict[str, Any]:
     return table
 
 
+ENGINE = {
+    "step": "native",
+    "comment": "Building the engine",
+    "spec": "native.json",
+    "output": "native/native.json",
+    "depends": [],
+}
+
+
 def model_commands(name: str, *methods: str) -> list[dict[str, Any]]:
     exported = f"models/{name}/cpu/exported.json"
     commands: list[dict[str, Any]] = [
@@ -73,7 +83,7 @@ def model_commands(name: str, *methods: str) -> list[dict[str, Any]]:
                 "comment": f"Verifying {shown} for {TARGET}",
                 "spec": f"{variant}/verify.json",
                 "output": f"{variant}/verified.json",
-                "depends": [exported, f"{variant}/compiled.json"],
+                "depends": [exported, f"{variant}/compiled.json", "native/native.json"],
             },
         ]
     return commands
@@ -85,13 +95,16 @@ def bundle_command(*names: str) -> dict[str, Any]:
         "comment": "Bundling demo.models",
         "spec": "bundle.json",
         "output": "bundled.json",
-        "depends": [command["output"] for name in names for command in model_commands(name)],
+        "depends": [
+            "native/native.json",
+            *(command["output"] for name in names for command in model_commands(name)),
+        ],
     }
 
 
 def test_one_model(project: Path, tmp_path: Path) -> None:
     assert planned(project, tmp_path / "build") == {
-        "commands": [*model_commands("net"), bundle_command("net")],
+        "commands": [ENGINE, *model_commands("net"), bundle_command("net")],
         "package-dir": "package",
         "destination": "demo/models",
     }
@@ -100,6 +113,7 @@ def test_one_model(project: Path, tmp_path: Path) -> None:
 def test_two_models_are_made_independently(tmp_path: Path) -> None:
     root = write_project(tmp_path / "project", TWO)
     assert planned(root, tmp_path / "build")["commands"] == [
+        ENGINE,
         *model_commands("net"),
         *model_commands("second"),
         bundle_command("net", "second"),
@@ -117,7 +131,7 @@ def test_headers_are_shared_where_that_pays(tmp_path: Path, models: int) -> None
 def test_only_the_requested_models_are_made(tmp_path: Path) -> None:
     root = write_project(tmp_path / "project", TWO)
     commands = planned(root, tmp_path / "build", "second")["commands"]
-    assert commands == [*model_commands("second"), bundle_command("second")]
+    assert commands == [ENGINE, *model_commands("second"), bundle_command("second")]
     assert not (tmp_path / "build" / "net").exists()
 
 
@@ -279,9 +293,16 @@ STEP: dict[str, Any] = {
         CompileSpec(**STEP, options={"cpp.threads": 1, "max_autotune": True, "x": [1]}),
         CompileSpec(**STEP, options={}, quantize="int8-weight-only"),
         CompileSpec(**STEP, options={}, strict_dims=True, chosen=["batch"]),
-        VerifySpec(**STEP, source="s", verify=Verify(rtol=0.0), compiled="b"),
-        VerifySpec(**STEP, source="s", verify="demo.checks:near", quantize="x", compiled="b"),
-        VerifySpec(**STEP, source="s", compiled="b"),
+        VerifySpec(**STEP, source="s", verify=Verify(rtol=0.0), compiled="b", native="native"),
+        VerifySpec(
+            **STEP,
+            source="s",
+            verify="demo.checks:near",
+            quantize="x",
+            compiled="b",
+            native="native",
+        ),
+        VerifySpec(**STEP, source="s", compiled="b", native="native"),
         BundleSpec(
             package="demo.models",
             project="/somewhere",
@@ -290,9 +311,11 @@ STEP: dict[str, Any] = {
                     model="net", method="encode", source="s", exported="e", variants=["a", "b"]
                 )
             ],
+            native="native",
             output="package",
             tools=TOOLS,
         ),
+        NativeSpec(output="native", tools=TOOLS),
     ],
     ids=lambda spec: type(spec).__name__,
 )

@@ -25,15 +25,15 @@ def fitting(checks: Sequence[str], fits: str) -> list[str]:
         checks: The checks.
         fits: A variable to hold what they gave.
     """
-    rows = [f"                {'and ' * (i > 0)}{check}" for i, check in enumerate(checks)]
+    rows = [f"                    {'and ' * (i > 0)}{check}" for i, check in enumerate(checks)]
     return [
-        "        try:",
-        f"            {fits} = (",
+        "            try:",
+        f"                {fits} = (",
         *rows,
-        "            )",
-        "        except RuntimeError:  # of a tensor without memory or sizes of its own",
-        f"            {fits} = False",
-        f"        if not {fits}:",
+        "                )",
+        "            except RuntimeError:  # of a tensor without memory or sizes of its own",
+        f"                {fits} = False",
+        f"            if not {fits}:",
     ]
 
 
@@ -217,5 +217,5 @@ def condition_lines(manifest: Manifest, local: Locals) -> list[str]:
     for condition in manifest.conditions:
         code = re.sub(r"[^\W\d]\w*", lambda word: sizes.get(word[0], word[0]), condition)
         refuse = Brackets("self._refuse(", [literal(condition)], ")")
-        lines += [f"        if not ({code}):", statement("", refuse, 12)]
+        lines += [f"            if not ({code}):", statement("", refuse, 16)]
     return lines

@@ -196,7 +196,7 @@ def _body(manifest: Manifest, local: Locals) -> list[str]:
     values = local.values
     run = "self._run(" if on_cpu_only(manifest) else f"self._runs[{values[0]}.device]("
     result = statement("return ", rebuilt(manifest.outputs, local), 8)
-    used = local.outputs in re.findall(r"\w+", result)
+    outputs = local.outputs
     return [
         *nesting_lines(manifest, local),
         # The result holds what was given, also where the compiled code reads a copy.
@@ -204,16 +204,17 @@ def _body(manifest: Manifest, local: Locals) -> list[str]:
             f"        {local.given[i]} = {values[i]}"
             for i in sorted(returned_inputs(manifest.outputs))
         ),
-        *fitting(checks_of(manifest, local), local.fits),
-        assigned(values, "self._admit(", 12),
-        *condition_lines(manifest, local),
         "        try:",
-        statement(
-            f"{local.outputs} = " if used else "",
-            Brackets(run, [Brackets("[", values, "]")], ")"),
-            12,
-        ),
+        statement(f"{outputs} = ", Brackets("self._call(", values, ")"), 12),
         f"        except RuntimeError as {local.error}:",
         f"            raise self._failure({local.error}) from {local.error}",
+        f"        if {outputs} is None:  # it is not known to be what the compiled code takes",
+        *fitting(checks_of(manifest, local), local.fits),
+        assigned(values, "self._admit(", 16),
+        *condition_lines(manifest, local),
+        "            try:",
+        statement(f"{outputs} = ", Brackets(run, [Brackets("[", values, "]")], ")"), 16),
+        f"            except RuntimeError as {local.error}:",
+        f"                raise self._failure({local.error}) from {local.error}",
         result,
     ]

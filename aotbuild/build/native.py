@@ -1,0 +1,93 @@
+"""Step native: the extension module that checks and runs the models of a package on the CPU.
+
+It is compiled for each package, so that a wheel needs nothing but torch, and for Python's stable
+ABI, so that it serves every Python from the oldest one on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+from importlib.resources import as_file, files
+from pathlib import Path
+
+from aotbuild.build.files import replacing, scratch, write_depfile, write_text
+from aotbuild.build.spec import NativeSpec, read_spec
+from aotbuild.errors import CompileError, warn
+from aotbuild.toolchain import find_cxx
+
+MODULE = "_engine.abi3.so"
+"""Name of the extension module in the directory of the runtime."""
+
+_FLAGS = ["-std=c11", "-O2", "-fPIC", "-fvisibility=hidden"]
+
+
+def run(spec_file: Path) -> None:
+    """Run the step; the specification is a ``NativeSpec``."""
+    spec = read_spec(NativeSpec, spec_file)
+    output = Path(spec.output)
+    output.mkdir(parents=True, exist_ok=True)
+    (output / MODULE).unlink(missing_ok=True)
+    reason = _unsupported()
+    if reason:
+        warn(
+            "the package is built without its native engine",
+            where="environment",
+            why=reason,
+            fix="it works all the same, by torch's own runner: calls take some microseconds more "
+            "and hold the interpreter's lock",
+        )
+    else:
+        _compile(output / MODULE)
+    write_depfile(output / "native.json", [])
+    write_text(output / "native.json", json.dumps({"without": reason}) + "\n")
+
+
+def _unsupported() -> str:
+    """Why there can be no engine, or nothing."""
+    if os.name != "posix":
+        return f"there is none for {sys.platform} yet"
+    header = Path(sysconfig.get_path("include")) / "Python.h"
+    if not header.is_file():
+        return (
+            "Python's headers are not installed (Debian: apt-get install python3-dev; "
+            "Fedora: dnf install python3-devel)"
+        )
+    return ""
+
+
+def _compile(module: Path) -> None:
+    """Compile the engine.
+
+    Raises:
+        CompileError: The compiler refuses it.
+    """
+    linking = ["-shared", "-s", "-ldl"]
+    if sys.platform == "darwin":
+        linking = ["-shared", "-undefined", "dynamic_lookup"]
+    with (
+        as_file(files("aotbuild") / "native" / "engine.c") as source,
+        replacing(module) as temporary,
+        scratch(module.parent) as directory,
+    ):
+        # By a name of its own: the compiler notes it.
+        (directory / source.name).write_bytes(source.read_bytes())
+        headers = f"-I{sysconfig.get_path('include')}"
+        command = [*find_cxx(), "-x", "c", source.name, "-x", "none", headers]
+        done = subprocess.run(
+            [*command, *_FLAGS, *linking, "-o", str(temporary.absolute())],
+            cwd=directory,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise CompileError(
+                "the native engine could not be compiled",
+                where="aotbuild/native/engine.c",
+                why=done.stderr.strip(),
+                fix="set CXX to another compiler; g++ 9 or newer is known to work",
+            )

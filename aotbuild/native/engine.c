@@ -1,0 +1,690 @@
+/* Runs a library compiled by AOTInductor on the CPU, and checks what it is called with.
+ *
+ * Python's limited API on one side, AOTInductor's C ABI on the other, DLPack between them; nothing
+ * of torch is linked. Functions of torch are looked up in its loaded library, those of the model
+ * in the model's own.
+ *
+ * A call that is not the usual one is not for this file: it answers None, and the Python side says
+ * what is wrong or makes it fit.
+ */
+#define PY_SSIZE_T_CLEAN
+#define Py_LIMITED_API 0x030B0000
+#include <Python.h>
+
+#include <dlfcn.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- DLPack 1, https://dmlc.github.io/dlpack/latest/c_api.html ---- */
+
+typedef struct {
+  uint32_t major, minor;
+} DLPackVersion;
+
+typedef struct {
+  int32_t type, id;
+} DLDevice;
+
+typedef struct {
+  uint8_t code, bits;
+  uint16_t lanes;
+} DLDataType;
+
+typedef struct {
+  void *data;
+  DLDevice device;
+  int32_t ndim;
+  DLDataType dtype;
+  int64_t *shape;
+  int64_t *strides; /* in elements */
+  uint64_t byte_offset;
+} DLTensor;
+
+typedef struct DLManagedTensorVersioned {
+  DLPackVersion version;
+  void *manager_ctx;
+  void (*deleter)(struct DLManagedTensorVersioned *);
+  uint64_t flags;
+  DLTensor dl_tensor;
+} DLManagedTensorVersioned;
+
+typedef struct {
+  DLPackVersion version;
+  void *previous;
+  int (*allocate)(DLTensor *, DLManagedTensorVersioned **, void *,
+                  void (*)(void *, const char *, const char *));
+  int (*managed_from_object)(void *, DLManagedTensorVersioned **);
+  int (*managed_to_object)(DLManagedTensorVersioned *, void **);
+  int (*tensor_from_object)(void *, DLTensor *);
+  int (*current_stream)(int32_t, int32_t, void **);
+} DLPackExchangeAPI;
+
+enum { CPU = 1 }; /* kDLCPU */
+
+/* ---- torch's and the library's C ABI: 0 is success ---- */
+
+typedef void *Handle; /* AtenTensorHandle */
+
+typedef struct {
+  const char *name;
+  Handle handle;
+} Constant; /* AOTInductorConstantMapEntry */
+
+typedef struct {
+  int (*from_blob)(void *, int64_t, const int64_t *, const int64_t *, int64_t, int32_t, int32_t,
+                   int32_t, Handle *);
+  int (*release)(Handle);
+  int (*data)(Handle, void **);
+  int (*ndim)(Handle, int64_t *);
+  int (*sizes)(Handle, int64_t **);
+  int (*strides)(Handle, int64_t **);
+  int (*dtype)(Handle, int32_t *);
+} Torch;
+
+typedef struct {
+  int (*create)(void **, size_t, const char *, const char *);
+  int (*run)(void *, Handle *, size_t, Handle *, size_t, void *, void *);
+  int (*inputs)(void *, size_t *);
+  int (*outputs)(void *, size_t *);
+  int (*constants)(void *, size_t *);
+  int (*constant_name)(void *, size_t, const char **);
+  int (*set_constants)(void *, const Constant *, size_t, bool, bool);
+  int (*last_error)(const char **); /* may be NULL: newer than the rest */
+} Library;
+
+typedef struct {
+  const char *torch; /* the function that gives torch's number of the dtype */
+  uint8_t code, bits;
+} Dtype;
+
+static const Dtype DTYPES[] = {
+    {"aoti_torch_dtype_float32", 2, 32},   {"aoti_torch_dtype_int64", 0, 64},
+    {"aoti_torch_dtype_bool", 6, 8},       {"aoti_torch_dtype_uint8", 1, 8},
+    {"aoti_torch_dtype_int32", 0, 32},     {"aoti_torch_dtype_bfloat16", 4, 16},
+    {"aoti_torch_dtype_float16", 2, 16},   {"aoti_torch_dtype_float64", 2, 64},
+    {"aoti_torch_dtype_int8", 0, 8},       {"aoti_torch_dtype_int16", 0, 16},
+    {"aoti_torch_dtype_uint16", 1, 16},    {"aoti_torch_dtype_uint32", 1, 32},
+    {"aoti_torch_dtype_uint64", 1, 64},    {"aoti_torch_dtype_complex64", 5, 64},
+    {"aoti_torch_dtype_complex128", 5, 128},
+};
+enum { DTYPE_COUNT = sizeof DTYPES / sizeof *DTYPES };
+
+/* ---- What a call must be, read from a table that Python wrote ---- */
+
+typedef struct {
+  int64_t min, max, multiple; /* max < 0: none */
+} Dim;
+
+typedef struct {
+  int64_t dim;    /* index of a Dim; -1: the size is always `offset` */
+  int64_t factor; /* the size is factor * dim + offset */
+  int64_t offset;
+} Size;
+
+typedef struct {
+  int64_t code, bits; /* DLPack's dtype */
+  int64_t ndim;
+  const Size *sizes;
+  const int64_t *order; /* dimensions as they lie in memory, the widest stride first */
+} Input;
+
+typedef struct {
+  int64_t dim_count, input_count;
+  const Dim *dims;
+  Input *inputs;
+  int64_t *words; /* owns what the others point to */
+} Rules;
+
+enum { MOST_DIMS = 64 };
+
+typedef struct {
+  PyObject_HEAD
+  void *container;
+  size_t input_count, output_count;
+  /* One call at a time: when a call fails, AOTInductor's own queue forgets to wake who waits. */
+  PyThread_type_lock lock;
+  Torch torch;
+  Library library;
+  int32_t dtypes[DTYPE_COUNT];
+  const DLPackExchangeAPI *exchange;
+  PyObject *tensor_type, *modes, *is_neg, *is_conj;
+  Rules rules;
+  bool checks;
+} Engine;
+
+/* ---- Tensors in ---- */
+
+static int find_dtype(DLDataType dtype) {
+  for (int i = 0; i < DTYPE_COUNT && dtype.lanes == 1; i++)
+    if (DTYPES[i].code == dtype.code && DTYPES[i].bits == dtype.bits) return i;
+  return -1;
+}
+
+/* A handle over the memory of a tensor; it holds no reference to it. */
+static int borrow(Engine *self, const DLTensor *tensor, Handle *handle) {
+  int dtype = find_dtype(tensor->dtype);
+  if (dtype < 0 || self->dtypes[dtype] < 0 || tensor->device.type != CPU) return -1;
+  void *data = (char *)tensor->data + tensor->byte_offset;
+  return self->torch.from_blob(data, tensor->ndim, tensor->shape, tensor->strides, 0,
+                               self->dtypes[dtype], 0, 0, handle);
+}
+
+static bool as_usual(const DLTensor *tensor, const Input *input, const Dim *dims, int64_t *known) {
+  if (tensor->device.type != CPU || tensor->dtype.code != input->code ||
+      tensor->dtype.bits != input->bits || tensor->dtype.lanes != 1 || tensor->ndim != input->ndim)
+    return false;
+  int64_t count = 1;
+  for (int64_t i = 0; i < input->ndim; i++) {
+    const Size *size = &input->sizes[i];
+    int64_t got = tensor->shape[i];
+    count *= got;
+    if (size->dim < 0) {
+      if (got != size->offset) return false;
+      continue;
+    }
+    int64_t solved = got - size->offset;
+    if (solved % size->factor) return false;
+    solved /= size->factor;
+    const Dim *dim = &dims[size->dim];
+    if (known[size->dim] == INT64_MIN) {
+      if (solved < dim->min || (dim->max >= 0 && solved > dim->max) || solved % dim->multiple)
+        return false;
+      known[size->dim] = solved;
+    } else if (known[size->dim] != solved) {
+      return false;
+    }
+  }
+  if (!count) return true; /* no memory is read */
+  if (!tensor->data) return false;
+  int64_t stride = 1;
+  for (int64_t i = input->ndim - 1; i >= 0; i--) {
+    int64_t dim = input->order[i];
+    if (tensor->shape[dim] != 1 && tensor->strides[dim] != stride) return false;
+    stride *= tensor->shape[dim];
+  }
+  return true;
+}
+
+/* Whether a method of a tensor answers False; -1 with an error set. */
+static int denies(PyObject *method, PyObject *tensor) {
+  PyObject *answer = PyObject_CallFunctionObjArgs(method, tensor, NULL);
+  if (!answer) return -1;
+  int denied = answer == Py_False;
+  Py_DECREF(answer);
+  return denied;
+}
+
+/* Whether a call is the usual one, whose tensors need no change. 0 for any other. */
+static int fits(Engine *self, PyObject *const *values, DLTensor *tensors) {
+  int64_t known[MOST_DIMS];
+  for (int64_t i = 0; i < self->rules.dim_count; i++) known[i] = INT64_MIN;
+  PyObject *modes = PyObject_CallNoArgs(self->modes);
+  if (!modes) return 0;
+  long active = PyLong_AsLong(modes);
+  Py_DECREF(modes);
+  if (active) return 0;
+  for (size_t i = 0; i < self->input_count; i++) {
+    const Input *input = &self->rules.inputs[i];
+    if ((PyObject *)Py_TYPE(values[i]) != self->tensor_type ||
+        self->exchange->tensor_from_object(values[i], &tensors[i]) ||
+        !as_usual(&tensors[i], input, self->rules.dims, known))
+      return 0;
+    bool complex = input->code == 5, number = complex || input->code == 2 || input->code == 4;
+    if ((number && denies(self->is_neg, values[i]) != 1) ||
+        (complex && denies(self->is_conj, values[i]) != 1))
+      return 0;
+  }
+  return 1;
+}
+
+/* ---- Tensors out ---- */
+
+typedef struct {
+  DLManagedTensorVersioned managed;
+  int (*release)(Handle);
+  Handle handle;
+  DLManagedTensorVersioned *owner; /* whose memory this is a view of, or NULL */
+} Output;
+
+static void release_output(DLManagedTensorVersioned *managed) {
+  Output *output = managed->manager_ctx;
+  output->release(output->handle);
+  if (output->owner) output->owner->deleter(output->owner);
+  free(output);
+}
+
+/* The input that an output is a view of, kept alive by it; NULL where there is none. */
+static int find_owner(Engine *self, PyObject *const *values, const DLTensor *tensors, char *data,
+                      DLManagedTensorVersioned **owner) {
+  *owner = NULL;
+  for (size_t i = 0; data && i < self->input_count; i++) {
+    const DLTensor *tensor = &tensors[i];
+    int64_t last = 0;
+    for (int32_t k = 0; k < tensor->ndim; k++) last += (tensor->shape[k] - 1) * tensor->strides[k];
+    char *start = (char *)tensor->data + tensor->byte_offset;
+    if (data >= start && data < start + (last + 1) * ((tensor->dtype.bits + 7) / 8))
+      return self->exchange->managed_from_object(values[i], owner);
+  }
+  return 0;
+}
+
+/* A tensor that owns the handle, which is released if there is an error. */
+static PyObject *give(Engine *self, Handle handle, PyObject *const *values,
+                      const DLTensor *tensors) {
+  const Torch *torch = &self->torch;
+  Output *output = calloc(1, sizeof *output);
+  int64_t ndim;
+  int32_t number;
+  DLTensor *view = output ? &output->managed.dl_tensor : NULL;
+  if (!output || torch->data(handle, &view->data) || torch->ndim(handle, &ndim) ||
+      torch->sizes(handle, &view->shape) || torch->strides(handle, &view->strides) ||
+      torch->dtype(handle, &number)) {
+    free(output);
+    torch->release(handle);
+    return output ? NULL : PyErr_NoMemory();
+  }
+  int dtype = 0;
+  while (dtype < DTYPE_COUNT && self->dtypes[dtype] != number) dtype++;
+  if (dtype == DTYPE_COUNT || find_owner(self, values, tensors, view->data, &output->owner)) {
+    free(output);
+    torch->release(handle);
+    return NULL;
+  }
+  view->device.type = CPU;
+  view->ndim = (int32_t)ndim;
+  view->dtype = (DLDataType){DTYPES[dtype].code, DTYPES[dtype].bits, 1};
+  output->managed.version.major = 1;
+  output->managed.manager_ctx = output;
+  output->managed.deleter = release_output;
+  output->release = torch->release;
+  output->handle = handle;
+  void *object = NULL;
+  if (self->exchange->managed_to_object(&output->managed, &object)) {
+    release_output(&output->managed);
+    return NULL;
+  }
+  return object;
+}
+
+/* ---- The call ---- */
+
+static PyObject *fail(Engine *self) {
+  const char *told = NULL;
+  if (self->library.last_error) self->library.last_error(&told);
+  PyErr_SetString(PyExc_RuntimeError, told && *told ? told : "the compiled code failed");
+  return NULL;
+}
+
+static PyObject *run(Engine *self, PyObject *const *values, const DLTensor *tensors,
+                     Handle *handles) {
+  size_t input_count = self->input_count, output_count = self->output_count;
+  Handle *outputs = handles + input_count;
+  for (size_t i = 0; i < input_count; i++) {
+    if (borrow(self, &tensors[i], &handles[i])) {
+      while (i--) self->torch.release(handles[i]);
+      PyErr_SetString(PyExc_RuntimeError, "a tensor of this kind cannot be handed over");
+      return NULL;
+    }
+  }
+  PyThreadState *state = PyEval_SaveThread();
+  PyThread_acquire_lock(self->lock, WAIT_LOCK);
+  /* The handles of the inputs are its own from here on. */
+  int failed = self->library.run(self->container, handles, input_count, outputs, output_count,
+                                 NULL, NULL);
+  PyThread_release_lock(self->lock);
+  PyEval_RestoreThread(state);
+  if (failed) return fail(self);
+  PyObject *results = PyList_New((Py_ssize_t)output_count);
+  size_t i = 0;
+  for (; results && i < output_count; i++) {
+    PyObject *result = give(self, outputs[i], values, tensors);
+    if (!result) {
+      if (!PyErr_Occurred())
+        PyErr_SetString(PyExc_RuntimeError, "an output is of a kind that cannot be handed over");
+      Py_CLEAR(results);
+    } else {
+      PyList_SetItem(results, (Py_ssize_t)i, result);
+    }
+  }
+  for (; i < output_count; i++) self->torch.release(outputs[i]);
+  return results;
+}
+
+/* Space for a call on the stack, or for a large one elsewhere. */
+enum { FEW = 16 };
+#define SPACE(self, tensors, handles)                                                    \
+  DLTensor few_tensors[FEW], *tensors = few_tensors;                                     \
+  Handle few_handles[2 * FEW], *handles = few_handles;                                   \
+  bool large = (self)->input_count > FEW || (self)->output_count > FEW;                  \
+  if (large) {                                                                           \
+    tensors = malloc((self)->input_count * sizeof *tensors + 1);                         \
+    handles = malloc(((self)->input_count + (self)->output_count) * sizeof *handles + 1); \
+  }
+#define FREE(tensors, handles) \
+  if (large) {                 \
+    free(tensors);             \
+    free(handles);             \
+  }
+
+static PyObject *engine_call(Engine *self, PyObject *const *values, Py_ssize_t count) {
+  if (!self->checks || (size_t)count != self->input_count) Py_RETURN_NONE;
+  SPACE(self, tensors, handles)
+  PyObject *results = NULL;
+  if (!tensors || !handles) {
+    PyErr_NoMemory();
+  } else if (fits(self, values, tensors)) {
+    results = run(self, values, tensors, handles);
+  } else {
+    PyErr_Clear(); /* such as of a tensor that DLPack has no word for */
+    results = Py_None;
+    Py_INCREF(results);
+  }
+  FREE(tensors, handles)
+  return results;
+}
+
+static PyObject *engine_run(Engine *self, PyObject *given) {
+  Py_ssize_t count = PyList_Check(given) ? PyList_Size(given) : -1;
+  if (count < 0 || (size_t)count != self->input_count) {
+    PyErr_SetString(PyExc_TypeError, "expected a list with a tensor for each input");
+    return NULL;
+  }
+  PyObject *held = PyList_AsTuple(given); /* the list may change while the model runs */
+  if (!held) return NULL;
+  SPACE(self, tensors, handles)
+  PyObject **values = malloc((size_t)count * sizeof *values + 1), *results = NULL;
+  if (!tensors || !handles || !values) {
+    PyErr_NoMemory();
+  } else {
+    Py_ssize_t i = 0;
+    for (; i < count; i++) {
+      values[i] = PyTuple_GetItem(held, i);
+      if (self->exchange->tensor_from_object(values[i], &tensors[i])) break;
+    }
+    if (i == count) results = run(self, values, tensors, handles);
+  }
+  free(values);
+  FREE(tensors, handles)
+  Py_DECREF(held);
+  return results;
+}
+
+/* ---- Loading ---- */
+
+static PyObject *refuse(const char *what) {
+  PyErr_Format(PyExc_OSError, "%s", what);
+  return NULL;
+}
+
+static int find_torch(Engine *self, void *torch) {
+  struct {
+    const char *name;
+    void *place;
+  } functions[] = {
+      {"aoti_torch_create_tensor_from_blob", &self->torch.from_blob},
+      {"aoti_torch_delete_tensor_object", &self->torch.release},
+      {"aoti_torch_get_data_ptr", &self->torch.data},
+      {"aoti_torch_get_dim", &self->torch.ndim},
+      {"aoti_torch_get_sizes", &self->torch.sizes},
+      {"aoti_torch_get_strides", &self->torch.strides},
+      {"aoti_torch_get_dtype", &self->torch.dtype},
+  };
+  for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
+    void *found = dlsym(torch, functions[i].name);
+    if (!found) return refuse(functions[i].name), -1;
+    memcpy(functions[i].place, &found, sizeof found);
+  }
+  for (int i = 0; i < DTYPE_COUNT; i++) {
+    int32_t (*number)(void);
+    void *found = dlsym(torch, DTYPES[i].torch);
+    memcpy(&number, &found, sizeof found);
+    self->dtypes[i] = found ? number() : -1;
+  }
+  return 0;
+}
+
+static int find_library(Engine *self, void *library) {
+  struct {
+    const char *name;
+    void *place;
+    bool needed;
+  } functions[] = {
+      {"AOTInductorModelContainerCreateWithDevice", &self->library.create, true},
+      /* Takes no lock of its own. */
+      {"AOTInductorModelContainerRunSingleThreaded", &self->library.run, true},
+      {"AOTInductorModelContainerGetNumInputs", &self->library.inputs, true},
+      {"AOTInductorModelContainerGetNumOutputs", &self->library.outputs, true},
+      {"AOTInductorModelContainerGetNumConstants", &self->library.constants, true},
+      {"AOTInductorModelContainerGetConstantName", &self->library.constant_name, true},
+      {"AOTInductorModelContainerUpdateUserManagedConstantBufferPairs",
+       &self->library.set_constants, true},
+      {"AOTInductorGetLastError", &self->library.last_error, false},
+  };
+  for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
+    void *found = dlsym(library, functions[i].name);
+    if (!found && functions[i].needed) return refuse(functions[i].name), -1;
+    memcpy(functions[i].place, &found, sizeof found);
+  }
+  return 0;
+}
+
+/* Engine(library, torch, exchange, tensor_type, modes): open a library.
+ *
+ * library: path of the compiled library. torch: path of torch's library, which is loaded.
+ * exchange: capsule with the DLPack exchange functions. tensor_type: the one type of tensors whose
+ * calls are usual. modes: tells how many modes of dispatch are active.
+ */
+static PyObject *engine_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
+  const char *library_path, *torch_path;
+  PyObject *exchange, *tensor_type, *modes;
+  if (kwargs && PyDict_Size(kwargs)) {
+    PyErr_SetString(PyExc_TypeError, "Engine() takes no keyword arguments");
+    return NULL;
+  }
+  if (!PyArg_ParseTuple(args, "ssOOO", &library_path, &torch_path, &exchange, &tensor_type, &modes))
+    return NULL;
+  const DLPackExchangeAPI *api = PyCapsule_GetPointer(exchange, "dlpack_exchange_api");
+  if (!api) return NULL;
+  if (api->version.major != 1 || !api->tensor_from_object)
+    return refuse("this torch exchanges tensors in another way");
+  void *torch = dlopen(torch_path, RTLD_NOLOAD | RTLD_LAZY);
+  if (!torch) return refuse("torch is not loaded");
+  void *library = dlopen(library_path, RTLD_LAZY | RTLD_LOCAL);
+  if (!library) return refuse(dlerror());
+  allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
+  Engine *self = (Engine *)allocate(type, 0);
+  if (!self) return NULL;
+  self->exchange = api;
+  self->tensor_type = Py_NewRef(tensor_type);
+  self->modes = Py_NewRef(modes);
+  self->is_neg = PyObject_GetAttrString(tensor_type, "is_neg");
+  self->is_conj = PyObject_GetAttrString(tensor_type, "is_conj");
+  self->lock = PyThread_allocate_lock();
+  if (!self->is_neg || !self->is_conj || !self->lock || find_torch(self, torch) ||
+      find_library(self, library)) {
+    Py_DECREF(self);
+    return PyErr_Occurred() ? NULL : PyErr_NoMemory();
+  }
+  if (self->library.create(&self->container, 1, "cpu", NULL) ||
+      self->library.inputs(self->container, &self->input_count) ||
+      self->library.outputs(self->container, &self->output_count)) {
+    fail(self);
+    Py_DECREF(self);
+    return NULL;
+  }
+  return (PyObject *)self;
+}
+
+static PyObject *engine_constant_names(Engine *self, PyObject *none) {
+  (void)none;
+  size_t count;
+  if (self->library.constants(self->container, &count)) return fail(self);
+  PyObject *names = PyList_New(0);
+  for (size_t i = 0; names && i < count; i++) {
+    const char *text;
+    if (self->library.constant_name(self->container, i, &text)) {
+      Py_DECREF(names);
+      return fail(self);
+    }
+    PyObject *name = PyUnicode_FromString(text);
+    if (!name || PyList_Append(names, name)) Py_CLEAR(names);
+    Py_XDECREF(name);
+  }
+  return names;
+}
+
+static PyObject *engine_set_constants(Engine *self, PyObject *tensors) {
+  if (!PyDict_Check(tensors)) {
+    PyErr_SetString(PyExc_TypeError, "expected a dict of tensors");
+    return NULL;
+  }
+  /* Names and tensors stay for good, as the library does, which goes on using their memory. */
+  PyObject *items = PyDict_Items(tensors);
+  if (!items) return NULL;
+  Py_ssize_t count = PyList_Size(items);
+  Constant *pairs = malloc((size_t)count * sizeof *pairs + 1);
+  if (!pairs) return PyErr_NoMemory();
+  for (Py_ssize_t i = 0; i < count; i++) {
+    PyObject *item = PyList_GetItem(items, i);
+    DLTensor tensor;
+    pairs[i].name = PyUnicode_AsUTF8AndSize(PyTuple_GetItem(item, 0), NULL);
+    if (!pairs[i].name || self->exchange->tensor_from_object(PyTuple_GetItem(item, 1), &tensor) ||
+        borrow(self, &tensor, &pairs[i].handle)) {
+      free(pairs);
+      return PyErr_Occurred() ? NULL : refuse("a constant of this kind cannot be handed over");
+    }
+  }
+  int failed = self->library.set_constants(self->container, pairs, (size_t)count, false, true);
+  free(pairs);
+  if (failed) return fail(self);
+  Py_RETURN_NONE;
+}
+
+/* expect(table): what the tensors of a usual call are, as 64-bit numbers: the count of dims, the
+ * count of inputs; min, max, multiple of each dim; and for each input the code and bits of its
+ * dtype, its rank, for each size dim, factor, offset, and the order of the dimensions in memory.
+ */
+static PyObject *engine_expect(Engine *self, PyObject *table) {
+  char *bytes;
+  Py_ssize_t length;
+  if (PyBytes_AsStringAndSize(table, &bytes, &length)) return NULL;
+  Py_ssize_t count = length / 8, at = 2;
+  Rules rules = {0};
+  rules.words = malloc((size_t)length + 8);
+  if (!rules.words) return PyErr_NoMemory();
+  memcpy(rules.words, bytes, (size_t)length);
+  bool good = count >= 2 && rules.words[0] >= 0 && rules.words[0] <= MOST_DIMS &&
+              (size_t)rules.words[1] == self->input_count;
+  if (good) {
+    rules.dim_count = rules.words[0];
+    rules.input_count = rules.words[1];
+    rules.dims = (const Dim *)(rules.words + at);
+    at += rules.dim_count * 3;
+    rules.inputs = calloc((size_t)rules.input_count + 1, sizeof *rules.inputs);
+    good = rules.inputs != NULL;
+  }
+  for (int64_t i = 0; good && i < rules.input_count; i++) {
+    Input *input = &rules.inputs[i];
+    good = at + 3 <= count;
+    if (!good) break;
+    input->code = rules.words[at];
+    input->bits = rules.words[at + 1];
+    input->ndim = rules.words[at + 2];
+    at += 3;
+    good = input->ndim >= 0 && at + 4 * input->ndim <= count;
+    input->sizes = (const Size *)(rules.words + at);
+    input->order = rules.words + at + 3 * input->ndim;
+    at += 4 * input->ndim;
+    for (int64_t k = 0; good && k < input->ndim; k++)
+      good = input->sizes[k].dim < rules.dim_count && input->sizes[k].factor != 0 &&
+             input->order[k] >= 0 && input->order[k] < input->ndim;
+  }
+  for (int64_t i = 0; good && i < rules.dim_count; i++) good = rules.dims[i].multiple > 0;
+  if (!good || at != count) {
+    free(rules.inputs);
+    free(rules.words);
+    PyErr_SetString(PyExc_ValueError, "the table is not one of this library's calls");
+    return NULL;
+  }
+  free(self->rules.inputs);
+  free(self->rules.words);
+  self->rules = rules;
+  self->checks = true;
+  Py_RETURN_NONE;
+}
+
+/* In a forked child: another thread of the parent may have held the lock. */
+static PyObject *engine_unlock(Engine *self, PyObject *none) {
+  (void)none;
+  PyThread_type_lock lock = PyThread_allocate_lock();
+  if (!lock) return PyErr_NoMemory();
+  self->lock = lock; /* the old one cannot be freed: it may be locked */
+  Py_RETURN_NONE;
+}
+
+/* The library and what it uses stay: outputs may point into the constants. */
+static void engine_dealloc(Engine *self) {
+  PyTypeObject *type = Py_TYPE((PyObject *)self);
+  Py_XDECREF(self->tensor_type);
+  Py_XDECREF(self->modes);
+  Py_XDECREF(self->is_neg);
+  Py_XDECREF(self->is_conj);
+  if (self->lock) PyThread_free_lock(self->lock);
+  free(self->rules.inputs);
+  free(self->rules.words);
+  freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
+  release(self);
+  Py_DECREF(type);
+}
+
+static PyMethodDef engine_methods[] = {
+    {"call", (PyCFunction)(void (*)(void))engine_call, METH_FASTCALL,
+     "Check tensors and run the model on them: a list of its outputs, or None for an unusual call."},
+    {"run", (PyCFunction)engine_run, METH_O, "Run the model on a list of tensors, unchecked."},
+    {"expect", (PyCFunction)engine_expect, METH_O, "Tell what the tensors of a usual call are."},
+    {"constant_names", (PyCFunction)engine_constant_names, METH_NOARGS,
+     "Names of the constants that the library expects."},
+    {"set_constants", (PyCFunction)engine_set_constants, METH_O,
+     "Hand over the constants, which are used in place."},
+    {"unlock", (PyCFunction)engine_unlock, METH_NOARGS, "Forget calls of a parent process."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot engine_slots[] = {
+    {Py_tp_doc, "A library compiled by AOTInductor, on the CPU."},
+    {Py_tp_new, engine_new},
+    {Py_tp_dealloc, engine_dealloc},
+    {Py_tp_methods, engine_methods},
+    {0, NULL},
+};
+
+static PyType_Spec engine_spec = {
+    .name = "_engine.Engine",
+    .basicsize = sizeof(Engine),
+    .flags = Py_TPFLAGS_DEFAULT,
+    .slots = engine_slots,
+};
+
+static int fill(PyObject *module) {
+  PyObject *type = PyType_FromSpec(&engine_spec);
+  if (!type) return -1;
+  int failed = PyModule_AddObjectRef(module, "Engine", type);
+  Py_DECREF(type);
+  return failed;
+}
+
+static PyModuleDef_Slot module_slots[] = {
+    {Py_mod_exec, fill},
+    {0, NULL},
+};
+
+static PyModuleDef module = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "_engine",
+    .m_doc = "Runs compiled models without holding the interpreter's lock.",
+    .m_slots = module_slots,
+};
+
+PyMODINIT_FUNC PyInit__engine(void) { return PyModuleDef_Init(&module); }

@@ -1,0 +1,151 @@
+"""The native engine: checks and runs a library on the CPU, without holding the interpreter's lock.
+
+It is an extension module in C that lies beside this file. Where it is not there or cannot be
+loaded, and for the few models that it cannot run, torch's own runner takes its place, with the
+same results and messages.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import struct
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .engine import ENGINES, Call, Engine, Run
+from .errors import ModelLoadError
+from .manifest import Derived, Manifest, Size, Variant
+
+VARIABLE = "AOTBUILD_ENGINE"
+
+_CODES = {
+    **{f"int{bits}": (0, bits) for bits in (8, 16, 32, 64)},
+    **{f"uint{bits}": (1, bits) for bits in (8, 16, 32, 64)},
+    **{f"float{bits}": (2, bits) for bits in (16, 32, 64)},
+    "bfloat16": (4, 16),
+    "complex64": (5, 64),
+    "complex128": (5, 128),
+    "bool": (6, 8),
+}
+"""DLPack's code and bits of each dtype that can be handed over."""
+_MOST_DIMS = 64
+
+
+class NativeEngine(Engine):
+    """A library on the CPU, through AOTInductor's C ABI."""
+
+    def __init__(self, library: Path, manifest: Manifest) -> None:
+        exchange = torch.Tensor.__dlpack_c_exchange_api__
+        modes = torch._C._len_torch_dispatch_stack
+        try:
+            self._runner = _module().Engine(
+                str(library), torch._C.__file__, exchange, torch.Tensor, modes
+            )
+        except (OSError, RuntimeError) as error:
+            raise ModelLoadError(f"{library}: cannot be loaded: {error}") from error
+        if not manifest.conditions:  # those are Python expressions
+            self._runner.expect(_table(manifest))
+        self.run: Run = self._runner.run
+        self.call: Call = self._runner.call
+        _engines.append(self)
+
+    def constant_names(self) -> set[str]:
+        return set(self._runner.constant_names())
+
+    def set_constants(self, constants: dict[str, torch.Tensor]) -> None:
+        self._runner.set_constants(constants)
+
+    def unlock(self) -> None:
+        """Forget calls of other threads, which a forked child does not have."""
+        self._runner.unlock()
+
+
+_engines: list[NativeEngine] = []
+
+
+def open_engine(
+    manifest: Manifest, variant: Variant, library: Path, device: torch.device
+) -> Engine:
+    """Open a library with the best engine for it, or on the CPU that of ``AOTBUILD_ENGINE``.
+
+    Raises:
+        ModelLoadError: It cannot be opened, or not with that engine.
+    """
+    wanted = os.environ.get(VARIABLE)
+    if wanted not in {None, "", "native", "torch"}:
+        raise ModelLoadError(f"{VARIABLE}={wanted}: it is native or torch; the default is the best")
+    if variant.device == "cpu" and wanted != "torch":
+        reason = _unable(manifest, variant, library)
+        if not reason:
+            return NativeEngine(library, manifest)
+        if wanted:
+            raise ModelLoadError(f"{VARIABLE}={wanted}: {manifest.name} cannot use it: {reason}")
+    return ENGINES[variant.device](library, device)
+
+
+def _unable(manifest: Manifest, variant: Variant, library: Path) -> str:
+    """Why the native engine cannot run a library; empty where it can."""
+    if library.with_suffix(".json").exists():
+        return "it has operators that only torch's own runner finds"
+    dtypes = {spec.dtype for spec in manifest.inputs} | _dtypes(manifest.outputs)
+    dtypes |= {constant.dtype for constant in variant.constants}
+    if dtypes - _CODES.keys():
+        return f"it has tensors of dtype {min(dtypes - _CODES.keys())}"
+    if len(manifest.dims) > _MOST_DIMS:
+        return f"it has more than {_MOST_DIMS} dynamic dimensions"
+    if not hasattr(torch.Tensor, "__dlpack_c_exchange_api__"):
+        return f"torch {torch.__version__} does not exchange tensors in C"
+    try:
+        _module()
+    except ImportError as error:
+        return f"this Python has none ({error})"
+    return ""
+
+
+def _module() -> Any:
+    return importlib.import_module(f"{__package__}._engine")
+
+
+def _dtypes(outputs: Any) -> set[str]:
+    """The dtypes in a tree of outputs."""
+    if isinstance(outputs, list):
+        return {dtype for item in outputs for dtype in _dtypes(item)}
+    if not isinstance(outputs, dict):
+        return set()
+    own = {outputs["dtype"]} if outputs.get("type") == "tensor" else set()
+    return own | {dtype for item in outputs.values() for dtype in _dtypes(item)}
+
+
+def _table(manifest: Manifest) -> bytes:
+    """What the tensors of a usual call are; ``engine_expect`` in engine.c reads it."""
+    dims = list(manifest.dims)
+    words = [len(dims), len(manifest.inputs)]
+    for dim in manifest.dims.values():
+        words += [dim.min, -1 if dim.max is None else dim.max, dim.multiple_of]
+    for spec in manifest.inputs:
+        words += [*_CODES[spec.dtype], len(spec.shape)]
+        for size in spec.shape:
+            words += _size(size, dims)
+        words += spec.order
+    return struct.pack(f"={len(words)}q", *words)
+
+
+def _size(size: Size, dims: list[str]) -> tuple[int, int, int]:
+    """Position of the dimension, factor and offset; -1, 1 and the size where it is static."""
+    if isinstance(size, int):
+        return (-1, 1, size)
+    if isinstance(size, Derived):
+        return (dims.index(size.dim), size.factor, size.offset)
+    return (dims.index(size), 1, 0)
+
+
+def _after_fork() -> None:
+    for engine in _engines:
+        engine.unlock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,231 @@
+"""Which engine runs a model, and what the native one is told; the engine itself needs a build."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import re
+import struct
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import LoadPackage
+from samples import IMAGE, TENSOR, Loaded, sample_manifest, sample_variant
+
+from aotbuild.runtime.manifest import Derived, Dim, Input, Manifest
+
+IMAGES = torch.rand(2, 1, 8)
+
+# In place of the extension module: calls with two images are the usual ones.
+ENGINE = """
+class Engine:
+    made = []
+
+    def __init__(self, library, torch, exchange, tensor_type, modes):
+        self.library, self.table, self.unlocked, self.calls = library, None, 0, 0
+        Engine.made.append(self)
+
+    def expect(self, table):
+        self.table = table
+
+    def constant_names(self):
+        return []
+
+    def set_constants(self, constants):
+        pass
+
+    def unlock(self):
+        self.unlocked += 1
+
+    def run(self, tensors):
+        return ["run", *tensors]
+
+    def call(self, *values):
+        self.calls += 1
+        if len(values[0]) == 3:
+            raise RuntimeError("index out of bounds: 7")
+        return ["call", *values] if len(values[0]) == 2 else None
+"""
+FIRST: dict[str, Any] = {"type": "list", "items": [{**TENSOR, "index": i} for i in (0, 1)]}
+
+
+def with_engine(directory: Path, _manifests: Sequence[Manifest]) -> None:
+    (directory / "_runtime" / "_engine.py").write_text(ENGINE, "utf-8")
+
+
+@pytest.fixture
+def load(load_package: LoadPackage) -> Callable[..., Loaded]:
+    def loading(**changes: Any) -> Loaded:
+        return load_package(sample_manifest(outputs=FIRST, **changes), before=with_engine)
+
+    return loading
+
+
+def made(loaded: Loaded) -> list[Any]:
+    found: list[Any] = importlib.import_module(f"{loaded.package.__name__}._runtime._engine").Engine
+    return list(found.made)  # type: ignore[attr-defined]
+
+
+def test_the_native_engine_runs_a_usual_call(load: Callable[..., Loaded]) -> None:
+    loaded = load()
+    for _ in range(3):
+        kind, tensor = loaded.net(IMAGES)
+        assert kind == "call"
+        assert tensor is IMAGES
+    assert loaded.loads == []
+    (engine,) = made(loaded)
+    assert engine.calls == 3
+    assert Path(engine.library).name == "cpu-sample.so"
+
+
+def test_any_other_call_is_checked_in_python(load: Callable[..., Loaded]) -> None:
+    loaded = load()
+    kind, tensor = loaded.net(torch.rand(8, 1, 4).transpose(0, 2)[:4, :, :])
+    assert kind == "run"
+    assert tensor.is_contiguous()
+    with pytest.raises(ValueError, match=r"'image'.*batch is 65"):
+        loaded.net(torch.rand(65, 1, 8))
+
+
+def test_a_call_that_fails_is_told_as_that_of_the_model(load: Callable[..., Loaded]) -> None:
+    with pytest.raises(IndexError, match=r"net\(\): an index is outside"):
+        load().net(torch.rand(3, 1, 8))
+
+
+def test_what_holds_threads_at_the_end_also_holds_these(load: Callable[..., Loaded]) -> None:
+    loaded = load()
+    loaded.net._hold(lambda _: lambda tensors: ["held", *tensors])
+    assert loaded.net(IMAGES)[0] == "held"
+
+
+def test_a_forked_child_forgets_the_calls_of_its_parent(load: Callable[..., Loaded]) -> None:
+    loaded = load()
+    loaded.net(IMAGES)
+    importlib.import_module(f"{loaded.package.__name__}._runtime.native")._after_fork()
+    assert [engine.unlocked for engine in made(loaded)] == [1]
+
+
+def test_the_environment_chooses_the_engine(
+    load_package: LoadPackage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AOTBUILD_ENGINE", "torch")
+    loaded = load_package(before=with_engine)
+    assert loaded.net(IMAGES) is IMAGES
+    assert loaded.loads == ["cpu-sample.so on cpu"]
+
+
+@pytest.mark.parametrize("engine", ["", "native", "torch"])
+def test_an_accelerator_has_torchs_own_runner(
+    load_package: LoadPackage, monkeypatch: pytest.MonkeyPatch, engine: str
+) -> None:
+    monkeypatch.setenv("AOTBUILD_ENGINE", engine)
+    manifest = sample_manifest(variants=[sample_variant(device="mps")])
+    loaded = load_package(manifest, before=with_engine)
+    loaded.use("mps")
+    monkeypatch.setattr(f"{loaded.package.__name__}._runtime.model._indexed", lambda device: device)
+    assert "mps-sample" in repr(loaded.net)
+    assert loaded.loads == ["mps-sample.so on mps"]
+
+
+def test_an_engine_that_does_not_exist(
+    load: Callable[..., Loaded], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AOTBUILD_ENGINE", "fast")
+    loaded = load()
+    with pytest.raises(loaded.error, match="AOTBUILD_ENGINE=fast: it is native or torch"):
+        _ = loaded.net
+
+
+def test_a_package_without_the_engine(
+    load_package: LoadPackage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = load_package()
+    assert loaded.net(IMAGES) is IMAGES
+    assert loaded.loads == ["cpu-sample.so on cpu"]
+    monkeypatch.setenv("AOTBUILD_ENGINE", "native")
+    with pytest.raises(
+        loaded.error, match=r"native: net cannot use it: this Python has none \(No module"
+    ):
+        loaded.package._net.Net(Path(loaded.package.__file__).parent, "net")
+
+
+def _proxy(directory: Path, manifests: Sequence[Manifest]) -> None:
+    with_engine(directory, manifests)
+    (directory / "net" / "cpu-sample.json").write_text("{}", "utf-8")
+
+
+@pytest.mark.parametrize(
+    ("changes", "before", "reason"),
+    [
+        (
+            {"inputs": [dataclasses.replace(IMAGE, dtype="float8_e5m2")]},
+            with_engine,
+            "it has tensors of dtype float8_e5m2",
+        ),
+        (
+            {"outputs": {"type": "tuple", "items": [{**TENSOR, "dtype": "complex32"}]}},
+            with_engine,
+            "it has tensors of dtype complex32",
+        ),
+        (
+            {"dims": {f"d{i}": Dim(1, 2) for i in range(64)} | {"batch": Dim(1, 64)}},
+            with_engine,
+            "it has more than 64 dynamic dimensions",
+        ),
+        ({}, _proxy, "it has operators that only torch's own runner finds"),
+    ],
+)
+def test_what_the_native_engine_does_not_run(
+    load_package: LoadPackage,
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, Any],
+    before: Callable[[Path, Sequence[Manifest]], None],
+    reason: str,
+) -> None:
+    manifest = sample_manifest(**changes)
+    loaded = load_package(manifest, before=before)
+    _ = loaded.net
+    assert len(loaded.loads) == 1
+    monkeypatch.setenv("AOTBUILD_ENGINE", "native")
+    with pytest.raises(loaded.error, match=re.escape(f"net cannot use it: {reason}")):
+        loaded.package._net.Net(Path(loaded.package.__file__).parent, "net")
+
+
+def test_a_torch_that_does_not_exchange_tensors_in_c(
+    load_package: LoadPackage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(torch.Tensor, "__dlpack_c_exchange_api__")
+    loaded = load_package(before=with_engine)
+    assert loaded.net(IMAGES) is IMAGES
+    assert loaded.loads == ["cpu-sample.so on cpu"]
+
+
+def test_the_table_of_a_usual_call(load: Callable[..., Loaded]) -> None:
+    inputs = [
+        Input("x", "float32", ["batch", 3, "side", "side"], [0, 2, 3, 1]),
+        Input("ids", "int64", [Derived("batch", 2, -1)], [0]),
+        Input("flag", "bool", [], []),
+    ]
+    dims = {"side": Dim(8, None, 4), "batch": Dim(1, 64)}
+    loaded = load(inputs=inputs, dims=dims)
+    _ = loaded.net
+    (engine,) = made(loaded)
+    words = struct.unpack(f"={len(engine.table) // 8}q", engine.table)
+    assert words == (
+        *(2, 3),
+        *(8, -1, 4),
+        *(1, 64, 1),
+        *(2, 32, 4, 1, 1, 0, -1, 1, 3, 0, 1, 0, 0, 1, 0, 0, 2, 3, 1),
+        *(0, 64, 1, 1, 2, -1, 0),
+        *(6, 8, 0),
+    )
+
+
+def test_conditions_are_for_python(load: Callable[..., Loaded]) -> None:
+    loaded = load(conditions=["batch % 2 == 0"])
+    _ = loaded.net
+    (engine,) = made(loaded)
+    assert engine.table is None

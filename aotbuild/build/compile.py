@@ -17,13 +17,13 @@ from aotbuild.build.callspec import CallSpec
 from aotbuild.build.files import plain_directory, replacing, scratch, write_depfile
 from aotbuild.build.flat import MODULE
 from aotbuild.build.hints import hinted, hints_at
-from aotbuild.build.inductor import Compiled, Setup, compile_library, set_up
+from aotbuild.build.inductor import Compiled, Setup, Shared, compile_library, set_up
 from aotbuild.build.quantize import load_operators
 from aotbuild.build.ranges import Ranges, compiled_ranges
 from aotbuild.build.record import BuildRecord
 from aotbuild.build.shapes import Linear, dimension_symbols
 from aotbuild.build.source import importing, load_op_libraries
-from aotbuild.build.spec import SHARED, CompileSpec, read_spec
+from aotbuild.build.spec import PRECOMPILE, SHARED, CompileSpec, read_spec
 from aotbuild.build.symbols import torch_symbols
 from aotbuild.build.weights_file import describe, write_weights
 from aotbuild.config.parse import located
@@ -49,10 +49,10 @@ def run(spec_file: Path) -> None:
         # Inductor's own cache would outlive the build, and hold paths of it.
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(directory / "cache")
         try:
-            setup = set_up(target, find_cxx(), directory, spec.options, _shared())
-            best = best_attempt(
-                call, _lowering(spec, call, setup), _kept(spec, call), strict=spec.strict_dims
-            )
+            with set_up(target, find_cxx(), directory, spec.options, _shared()) as setup:
+                best = best_attempt(
+                    call, _lowering(spec, call, setup), _kept(spec, call), strict=spec.strict_dims
+                )
         except AotBuildError as error:
             error.where = error.where or where
             raise
@@ -126,15 +126,17 @@ def _lowering(spec: CompileSpec, call: CallSpec, setup: Setup) -> Lower:
     return lower
 
 
-def _shared() -> Path | None:
+def _shared() -> Shared:
     """Where what all compiles have in common is kept.
 
     It is outside of the specification, so that one more model compiles no other one again.
     """
     cache = os.environ.get("AOTBUILD_CACHE_DIR")
     if cache:
-        return Path(cache).expanduser() / "headers"
-    return SHARED.resolve() if SHARED.is_dir() else None
+        return Shared(Path(cache).expanduser() / "headers", precompile=True)
+    if SHARED.is_dir():
+        return Shared(SHARED.resolve(), precompile=(SHARED / PRECOMPILE).exists())
+    return Shared(None, precompile=False)
 
 
 def _graph(program: torch.export.ExportedProgram) -> torch.fx.GraphModule:

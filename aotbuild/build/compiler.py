@@ -1,25 +1,29 @@
 """The C++ compiler as Inductor calls it, and what the compiles of all models have in common.
 
-Most of the compile of a small model is spent on two things that are the same for every model:
-torch's headers, and the code of ``std::regex``, which each library uses for one line. Where
-several models are compiled, the headers are precompiled once; the regular expressions are always
-an object file of their own, so that a library has the same bytes either way.
+Most of the compile of a small model is spent on what is the same for every model: torch's headers,
+the interface of a library (the container of models behind its C functions), and the code of
+``std::regex``, which each library uses for one line. Where several models are compiled, the headers
+are precompiled once; interface and regular expressions are always an object file of their own, so
+that a library has the same bytes either way.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import hashlib
 import shlex
+import shutil
 import subprocess
 import sysconfig
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
-from aotbuild.build.files import replacing_directory
 from aotbuild.target import Target
 from aotbuild.toolchain import compiler_name
 
@@ -54,7 +58,10 @@ _HEADERS = {
 }
 """What is found in place of torch's headers, and includes them."""
 
-_REGEX_TEXT = f"#include <regex>\n#include <string>\n{_REGEX.replace('{linkage}', '')}"
+_INTERFACE = Path("_inductor/codegen/aoti_runtime/interface.cpp")
+"""What Inductor writes into the code around the kernels of each model, in torch's package."""
+_MODEL = "#include <torch/csrc/inductor/aoti_runtime/model.h>\n"
+"""What the rest of that code needs of it."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +74,17 @@ class Compiler:
     """It adds the flags that Inductor has no option for."""
     include: Path
     """Directory in which it looks for headers first, if it is there."""
-    regex: Path
+    common: Path
     """Object file that it links to every library, if it is there."""
+
+    def split(self, wrapper: str) -> str:
+        """The code around the kernels, without what is in the common object file."""
+        interface = _interface()
+        if self.common.exists() and interface in wrapper:
+            return wrapper.replace(interface, _MODEL, 1)
+        # Another torch, or another compiler: the whole is compiled for each model.
+        self.common.parent.unlink(missing_ok=True)
+        return wrapper
 
 
 def write_compiler(cxx: Sequence[str], target: Target, scratch: Path) -> Compiler:
@@ -94,49 +110,75 @@ def write_compiler(cxx: Sequence[str], target: Target, scratch: Path) -> Compile
     directory.mkdir()
     script = directory / compiler_name(cxx)  # Inductor tells compilers apart by their names
     common = scratch / "common"
-    include, regex = common / "include", common / "regex.o"
+    include, shared = common / "include", common / "common.o"
     script.write_text(
         "#!/bin/sh\n"
-        f'case " $* " in *" -shared "*) [ -e {regex} ] && set -- "$@" {regex} ;; esac\n'
+        f'case " $* " in *" -shared "*) [ -e {shared} ] && set -- "$@" {shared} ;; esac\n'
         f'exec {shlex.join(cxx)} -I{include} "$@" {shlex.join(flags)}\n',
         encoding="utf-8",
     )
     script.chmod(0o755)
-    return Compiler(cxx, script, include, regex)
+    return Compiler(cxx, script, include, shared)
 
 
-def share(compiler: Compiler, wrapper: Command, kernel: Command, cache: Path | None) -> None:
-    """Provide what all models have in common.
+@contextlib.contextmanager
+def sharing(
+    compiler: Compiler, wrapper: Command, kernel: Command, kept: Path | None, *, precompile: bool
+) -> Iterator[Callable[[], None]]:
+    """Compile what all models have in common in the background, unless another compile does.
 
     Args:
         compiler: The compiler.
         wrapper: Compiles the code around the kernels.
         kernel: Compiles kernels.
-        cache: Directory in which it is kept for other compiles, with precompiled headers, which
-            pay from the third compile; None for this compile alone, without them.
+        kept: Directory in which it is kept for other compiles; None for this compile alone.
+        precompile: Whether headers are precompiled too, which pays from the third compile.
+
+    Yields:
+        What waits until it is there.
     """
     name = compiler.script.name
-    if not name.endswith("g++") or "clang" in name:
-        return  # others look for precompiled headers in other ways
     common = compiler.include.parent
-    if cache is None:
-        common.mkdir()
-        _compile(common, wrapper, kernel, precompile=False)
+    if not name.endswith("g++") or "clang" in name:
+        yield lambda: None  # others look for precompiled headers in other ways
         return
-    told = [
-        *wrapper("source", "object"),
-        *kernel("source", "object"),
-        _identity(compiler.cxx),
-        *_HEADERS.values(),
-    ]
-    text = "\n".join(told).replace(str(common.parent), "")
-    kept = cache / hashlib.sha256(text.encode()).hexdigest()[:32]
-    cache.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{kept}.lock"):
-        if not kept.is_dir():
-            with replacing_directory(kept) as directory:
-                _compile(directory, wrapper, kernel, precompile=True)
-    common.symlink_to(kept)
+    text = "\n".join(
+        [
+            *wrapper("source", "object"),
+            *kernel("source", "object"),
+            _identity(compiler.cxx),
+            *_HEADERS.values(),
+            _common_text(),
+            str(precompile),
+        ]
+    ).replace(str(common.parent), "")
+    directory = kept or common.parent / "kept"
+    directory.mkdir(parents=True, exist_ok=True)
+    place = directory / hashlib.sha256(text.encode()).hexdigest()[:32]
+    lock = FileLock(f"{place}.lock")
+    build: _Common | None = None
+    with contextlib.suppress(Timeout):
+        lock.acquire(blocking=False)
+        if place.is_dir():
+            lock.release()
+        else:
+            build = _Common(place, wrapper, kernel, precompile=precompile)
+
+    @functools.cache
+    def ready() -> None:
+        if build is not None:
+            build.finish()
+            lock.release()
+        with lock:  # another compile may be at it
+            if place.is_dir():  # or have failed, in its own words
+                common.symlink_to(place)
+
+    try:
+        yield ready
+    finally:
+        if build is not None:
+            build.cancel()
+        lock.release(force=True)
 
 
 def _identity(cxx: Sequence[str]) -> str:
@@ -146,31 +188,58 @@ def _identity(cxx: Sequence[str]) -> str:
     return f"{shlex.join(cxx)} {version.stdout} {header} {header.stat().st_mtime_ns}"
 
 
-def _compile(directory: Path, wrapper: Command, kernel: Command, *, precompile: bool) -> None:
-    include = directory / "include"
-    for header, text in _HEADERS.items():
-        (include / header).parent.mkdir(parents=True, exist_ok=True)
-        (include / header).write_text(text, encoding="utf-8")
-    regex = directory / "regex.cpp"
-    regex.write_text(_REGEX_TEXT, encoding="utf-8")
-    commands = [wrapper(str(regex), str(directory / "regex.o"))]
-    precompiled = {_WRAPPER: wrapper, _KERNEL: kernel} if precompile else {}
-    for header, command in precompiled.items():
-        source = directory / f"{header.stem}.h"
-        source.write_text(f"#include <{header}>\n", encoding="utf-8")
-        told = command(str(source), str(source.with_suffix(".gch")))
-        position = told.index(str(source))
-        commands.append([*told[:position], f"-I{include}", "-x", "c++-header", *told[position:]])
-    running = [
-        subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        for command in commands
-    ]
-    ended = [process.wait() for process in running]
-    if any(ended):
-        # Another C++ library has other regular expressions inside. Nothing is shared then.
-        for header in _HEADERS:
-            (include / header).unlink()
-        (directory / "regex.o").unlink(missing_ok=True)
-        return
-    for header in precompiled:
-        (directory / f"{header.stem}.gch").rename(include / f"{header}.gch")
+def _interface() -> str:
+    file = Path(torch.__file__).parent / _INTERFACE
+    # A torch that has it elsewhere gets what is in no code.
+    return file.read_text("utf-8").strip() if file.is_file() else "#error"
+
+
+def _common_text() -> str:
+    """The source of the common object file."""
+    regex = _REGEX.replace("{linkage}", "")
+    return f"#include <{_WRAPPER}>\n#include <regex>\n{regex}\n{_interface()}\n"
+
+
+class _Common:
+    """What is shared, while it is compiled."""
+
+    def __init__(self, place: Path, wrapper: Command, kernel: Command, *, precompile: bool) -> None:
+        self._place = place
+        self._directory = place.with_name(f".{place.name}.part")
+        shutil.rmtree(self._directory, ignore_errors=True)
+        include = self._directory / "include"
+        for header, text in _HEADERS.items():
+            (include / header).parent.mkdir(parents=True, exist_ok=True)
+            (include / header).write_text(text, encoding="utf-8")
+        common = self._directory / "common.cpp"
+        common.write_text(_common_text(), encoding="utf-8")
+        commands = [[*wrapper(str(common), str(common.with_suffix(".o"))), f"-I{include}"]]
+        self._precompiled = {_WRAPPER: wrapper, _KERNEL: kernel} if precompile else {}
+        for header, command in self._precompiled.items():
+            source = self._directory / f"{header.stem}.h"
+            source.write_text(f"#include <{header}>\n", encoding="utf-8")
+            told = command(str(source), str(source.with_suffix(".gch")))
+            at = told.index(str(source))
+            commands.append([*told[:at], f"-I{include}", "-x", "c++-header", *told[at:]])
+        quiet: Any = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        self._running = [subprocess.Popen(command, **quiet) for command in commands]
+
+    def finish(self) -> None:
+        """Wait for the end, and put it in its place."""
+        ended = [process.wait() for process in self._running]
+        include = self._directory / "include"
+        if any(ended):
+            # Another C++ library has other regular expressions inside. Nothing is shared then.
+            shutil.rmtree(include)
+            self._directory.joinpath("common.o").unlink(missing_ok=True)
+        else:
+            for header in self._precompiled:
+                (self._directory / f"{header.stem}.gch").rename(include / f"{header}.gch")
+        self._directory.rename(self._place)
+
+    def cancel(self) -> None:
+        """Stop it, if it was not waited for."""
+        for process in self._running:
+            process.kill()
+            process.wait()
+        shutil.rmtree(self._directory, ignore_errors=True)

@@ -7,6 +7,7 @@ torch that moved one fails with that name instead of compiling something else.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,10 +17,11 @@ from typing import Any
 
 import torch
 import torch._inductor.codecache
+import torch._inductor.codegen.common
 import torch._inductor.cpu_vec_isa
 from torch._inductor import config as inductor_config
 
-from aotbuild.build.compiler import Command, share, write_compiler
+from aotbuild.build.compiler import Command, Compiler, sharing, write_compiler
 from aotbuild.build.kernels import with_caught_errors
 from aotbuild.build.recurrent import dynamic_steps
 from aotbuild.config.parse import did_you_mean, located
@@ -42,16 +44,30 @@ class Compiled:
 
 
 @dataclass(frozen=True)
+class Shared:
+    """What the compiles of several models share."""
+
+    directory: Path | None
+    """Where it is kept; None where there is only one."""
+    precompile: bool
+    """Whether there are so many that precompiled headers pay."""
+
+
+@dataclass(frozen=True)
 class Setup:
     """What all attempts at a library have in common."""
 
     target: Target
     options: dict[str, Any]
+    compiler: Compiler
+    ready: Callable[[], None]
+    """Waits for what the compiler shares between models."""
 
 
+@contextlib.contextmanager
 def set_up(
-    target: Target, cxx: Sequence[str], scratch: Path, extra: Mapping[str, Any], shared: Path | None
-) -> Setup:
+    target: Target, cxx: Sequence[str], scratch: Path, extra: Mapping[str, Any], shared: Shared
+) -> Iterator[Setup]:
     """Provide the compiler and the options.
 
     Args:
@@ -59,7 +75,7 @@ def set_up(
         cxx: Command of the C++ compiler.
         scratch: Directory for all files.
         extra: Options of the project.
-        shared: Where precompiled headers are kept for all compiles; None to do without.
+        shared: Where what all compiles have in common is kept.
 
     Raises:
         DiskError: The disk is full.
@@ -71,12 +87,16 @@ def set_up(
     options = _known(
         {**own, **_PLAIN_WEIGHTS, **extra} if extra.get("freezing") else {**own, **extra}
     )
-    try:
-        with inductor_config.patch(options), _vector_isa(target.isa):
-            share(compiler, *_commands(target), shared)
-    except Exception as error:
-        raise _compile_error(error) from error
-    return Setup(target, options)
+    with contextlib.ExitStack() as stack:
+        try:
+            with inductor_config.patch(options), _vector_isa(target.isa):
+                commands = _commands(target)
+            ready = stack.enter_context(
+                sharing(compiler, *commands, shared.directory, precompile=shared.precompile)
+            )
+        except Exception as error:
+            raise _compile_error(error) from error
+        yield Setup(target, options, compiler, ready)
 
 
 def compile_library(
@@ -107,7 +127,7 @@ def compile_library(
             _vector_isa(setup.target.isa),
             _unguarded_conv_backend(),
             dynamic_steps(),
-            _asked(wanted),
+            _asked(wanted, setup),
         ):
             files = torch._inductor.aot_compile(graph, *example, options=setup.options)
     except _UnwantedError:
@@ -190,15 +210,41 @@ def _vector_isa(name: str) -> Iterator[None]:
         module.valid_vec_isa_list = original
 
 
+class _Template:
+    """A template that is read when it is used."""
+
+    def __init__(self, read: Callable[[], Any]) -> None:
+        self._read = functools.cache(read)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._read(), name)
+
+
+def _read_templates_late() -> None:
+    """Spare reading the templates of all kernels when Inductor is imported, which takes a second.
+
+    Those of GPUs are never used for a CPU, and the others only with ``max_autotune``.
+    """
+    environment: Any = torch._inductor.codegen.common.jinja2_env()
+    if environment is not None and not isinstance(environment.from_string, functools.partial):
+        read = environment.from_string
+        environment.from_string = functools.partial(
+            lambda source: _Template(functools.partial(read, source))
+        )
+
+
+_read_templates_late()
+
+
 class _UnwantedError(BaseException):
     """The code is not wanted; no ``Exception``, which Inductor would wrap in one of its own."""
 
 
 @contextlib.contextmanager
-def _asked(wanted: Callable[[], bool]) -> Iterator[None]:
+def _asked(wanted: Callable[[], bool], setup: Setup) -> Iterator[None]:
     """Ask between lowering, which takes a second, and the C++ compiler, which takes many.
 
-    There, too, the kernels are made safe.
+    There, too, the kernels are made safe, and what the code around them shares is taken out.
     """
     compiler: Any = torch._inductor.codecache.AotCodeCompiler
     original = vars(compiler)["compile"]
@@ -207,7 +253,9 @@ def _asked(wanted: Callable[[], bool]) -> Iterator[None]:
     def ask(graph: Any, wrapper: str, kernels: str, *args: Any, **kwargs: Any) -> Any:
         if not wanted():
             raise _UnwantedError
-        return compiling(graph, wrapper, with_caught_errors(kernels), *args, **kwargs)
+        setup.ready()
+        own = setup.compiler.split(wrapper)
+        return compiling(graph, own, with_caught_errors(kernels), *args, **kwargs)
 
     compiler.compile = staticmethod(ask)
     try:

@@ -16,6 +16,7 @@ from typing import Any
 
 from aotbuild.build.files import write_if_changed
 from aotbuild.build.spec import (
+    PRECOMPILE,
     SHARED,
     BundleSpec,
     CompileSpec,
@@ -38,7 +39,7 @@ ALL = "--all"
 
 _NATIVE = "native"
 _ENGINE = f"{_NATIVE}/native.json"
-_SHARING_PAYS = 3
+_PRECOMPILING_PAYS = 3
 """From how many compiles on it pays to precompile headers."""
 
 
@@ -81,8 +82,11 @@ def plan(project_directory: Path, requested: Iterable[str], build: Path) -> None
     commands = _commands(project, names)
     for command in commands:
         write_if_changed(build / command.spec, command.text)
-    if sum(command.step == "compile" for command in commands) >= _SHARING_PAYS:
+    compiles = sum(command.step == "compile" for command in commands)
+    if compiles > 1:
         (build / SHARED).mkdir(exist_ok=True)
+    if compiles >= _PRECOMPILING_PAYS:
+        (build / SHARED / PRECOMPILE).touch()
     table = {
         "commands": [
             {

@@ -28,12 +28,26 @@ from wheels import (
 # All builds share their precompiled headers, unless a test says otherwise.
 os.environ["AOTBUILD_CACHE_DIR"] = str(REPOSITORY / "build" / "cache")
 
+# Each worker of pytest has one core, more or less.
+os.environ.setdefault("CMAKE_BUILD_PARALLEL_LEVEL", "2")
+
+LONGEST = ("architectures", "calls", "zoo", "rebuild", "wrong_models", "projects", "precision")
+"""The files that take longest, which go first, so that all workers end at about the same time."""
+
 PREPARE: dict[str, Callable[[Path], None]] = {
     "srcdir": write_speech_weights,
     "architectures": write_lstm_weights,
     "operators": compile_clip,
 }
 """What makes files of a sample package that are not in git."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def place(item: pytest.Item) -> int:
+        name = item.path.stem.removeprefix("test_")
+        return LONGEST.index(name) if name in LONGEST else len(LONGEST)
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 from wheels import Installed, assert_refused, edited, install, keep_models, pip_wheel
 
+from aotbuild.build.plan import plan
+from aotbuild.errors import AotBuildError
+
 COMPARE = """
 import torch
 from options import models, modules
@@ -79,7 +82,8 @@ def test_the_profile_debug_builds_and_goes_over_the_model(
     release = "[tool.aotbuild.profiles.release]"
     debug = "profiles.debug.inductor.max_autotune = false"
     edited(source, (release, f"{debug}\n\n{release}"))
-    build = pip_wheel(source, env={"AOTBUILD_PROFILE": "debug"})
+    # Without what other builds share: these flags are no other's.
+    build = pip_wheel(source, env={"AOTBUILD_PROFILE": "debug", "AOTBUILD_CACHE_DIR": ""})
     built = install(build, tmp_path / "installed", clean_python)
     tuned = options_of(built, "tuned")
     assert tuned["aot_inductor.debug_compile"] is True
@@ -141,8 +145,19 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_a_wrong_option_stops_the_build(project: Callable[[str], Path], case: str) -> None:
+def test_a_wrong_option_stops_the_plan(
+    project: Callable[[str], Path], tmp_path: Path, case: str
+) -> None:
     change, said = WRONG[case]
+    with pytest.raises(AotBuildError) as caught:
+        plan(edited(project("options"), change), ["--all"], tmp_path / "build")
+    block = " ".join(caught.value.block().split())
+    for text in said:
+        assert text in block
+
+
+def test_a_wrong_option_stops_the_build(project: Callable[[str], Path]) -> None:
+    change, said = WRONG["unknown option"]
     assert_refused(pip_wheel(edited(project("options"), change)), *said)
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import subprocess
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import torch
 
-from aotbuild.build.compiler import Command, Compiler, share, write_compiler
+from aotbuild.build.compiler import Command, Compiler, sharing, write_compiler
 from aotbuild.target import TARGETS
 
 TARGET = TARGETS["cpu-x86-64-v3"]
+INTERFACE = "_inductor/codegen/aoti_runtime/interface.cpp"
 HEADERS = [
     "torch/csrc/inductor/aoti_include/cpu.h.gch",
     "torch/csrc/inductor/cpp_prefix.h.gch",
@@ -48,10 +52,19 @@ def commands(compiler: Compiler) -> tuple[Command, Command]:
     return command("-O1"), command("-O3")
 
 
-def test_one_compile_does_without_precompiled_headers(make: Callable[..., Compiler]) -> None:
+def shared(compiler: Compiler, kept: Path | None, *, precompile: bool = True) -> None:
+    with sharing(compiler, *commands(compiler), kept, precompile=precompile) as ready:
+        ready()
+        ready()
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_few_compiles_do_without_precompiled_headers(
+    make: Callable[..., Compiler], tmp_path: Path, *, kept: bool
+) -> None:
     compiler = make("one")
-    share(compiler, *commands(compiler), None)
-    assert compiler.regex.exists()
+    shared(compiler, tmp_path / "cache" if kept else None, precompile=False)
+    assert compiler.common.exists()
     assert not any((compiler.include / header).exists() for header in HEADERS)
 
 
@@ -59,36 +72,72 @@ def test_several_compiles_share_them(make: Callable[..., Compiler], tmp_path: Pa
     cache = tmp_path / "with a blank"
     for scratch in ("one", "two"):
         compiler = make(scratch)
-        share(compiler, *commands(compiler), cache)
-        assert compiler.regex.exists()
+        shared(compiler, cache)
+        assert compiler.common.exists()
         assert all((compiler.include / header).exists() for header in HEADERS)
     assert len((tmp_path / "calls").read_text().splitlines()) == 3
+
+
+def test_compiles_at_the_same_time_do_it_once(
+    make: Callable[..., Compiler], tmp_path: Path
+) -> None:
+    one, two = make("one"), make("two")
+    kept, told = tmp_path / "cache", threading.Event()
+
+    def second() -> None:
+        with sharing(two, *commands(two), kept, precompile=True) as ready:
+            told.set()
+            ready()
+            assert two.common.exists()
+
+    with ThreadPoolExecutor(1) as pool:
+        with sharing(one, *commands(one), kept, precompile=True) as ready:
+            other = pool.submit(second)
+            assert told.wait(60)
+            assert not other.done()
+            ready()
+        other.result(60)
+    assert len((tmp_path / "calls").read_text().splitlines()) == 3
+
+
+def test_a_compile_that_ends_early_leaves_it_to_the_next(
+    make: Callable[..., Compiler], tmp_path: Path
+) -> None:
+    with pytest.raises(ZeroDivisionError):
+        fail(make("one"), tmp_path / "cache")
+    assert [path for path in (tmp_path / "cache").iterdir() if path.is_dir()] == []
+    compiler = make("two")
+    shared(compiler, tmp_path / "cache")
+    assert compiler.common.exists()
+
+
+def fail(compiler: Compiler, kept: Path) -> None:
+    with sharing(compiler, *commands(compiler), kept, precompile=True):
+        raise ZeroDivisionError
 
 
 def test_another_version_of_the_compiler_gets_its_own(
     make: Callable[..., Compiler], tmp_path: Path
 ) -> None:
     for scratch, told in (("one", "12.2"), ("two", "13.1")):
-        compiler = make(scratch, version=told)
-        share(compiler, *commands(compiler), tmp_path / "cache")
+        shared(make(scratch, version=told), tmp_path / "cache")
     assert len([path for path in (tmp_path / "cache").iterdir() if path.is_dir()]) == 2
 
 
-@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("kept", [True, False])
 def test_a_library_that_differs_is_used_as_it_is(
-    make: Callable[..., Compiler], tmp_path: Path, *, shared: bool
+    make: Callable[..., Compiler], tmp_path: Path, *, kept: bool
 ) -> None:
-    compiler = make("one", failing="regex.cpp")
-    share(compiler, *commands(compiler), tmp_path / "cache" if shared else None)
-    assert not compiler.regex.exists()
-    assert [path for path in compiler.include.rglob("*") if path.is_file()] == []
+    compiler = make("one", failing="common.cpp")
+    shared(compiler, tmp_path / "cache" if kept else None)
+    assert not compiler.common.exists()
+    assert not compiler.include.exists()
 
 
 def test_a_compiler_of_another_kind_shares_nothing(
     make: Callable[..., Compiler], tmp_path: Path
 ) -> None:
-    compiler = make("one", name="clang++")
-    share(compiler, *commands(compiler), tmp_path / "cache")
+    shared(make("one", name="clang++"), tmp_path / "cache")
     assert not (tmp_path / "calls").exists()
 
 
@@ -96,11 +145,39 @@ def test_the_object_file_is_linked_to_libraries_alone(
     make: Callable[..., Compiler], tmp_path: Path
 ) -> None:
     compiler = make("one")
-    share(compiler, *commands(compiler), None)
+    shared(compiler, None)
     (tmp_path / "calls").unlink()
     subprocess.run([compiler.script, "a.cpp", "-c"], check=True)
     subprocess.run([compiler.script, "a.o", "-shared"], check=True)
     compiled, linked = (tmp_path / "calls").read_text().splitlines()
     assert f"-I{compiler.include}" in compiled.split()
-    assert str(compiler.regex) not in compiled
-    assert str(compiler.regex) in linked.split()
+    assert str(compiler.common) not in compiled
+    assert str(compiler.common) in linked.split()
+
+
+def test_the_interface_of_a_library_is_taken_out_of_its_own_code(
+    make: Callable[..., Compiler],
+) -> None:
+    interface = (Path(torch.__file__).parent / INTERFACE).read_text("utf-8")
+    wrapper = f"#include <first.h>\n{interface}\nint own;\n"
+    compiler = make("one")
+    shared(compiler, None)
+    assert interface.strip() in (compiler.common.with_suffix(".cpp")).read_text("utf-8")
+    own = compiler.split(wrapper)
+    assert "AOTInductorModelContainerRun" not in own
+    assert own.startswith("#include <first.h>\n#include <torch/")
+    assert own.endswith("int own;\n")
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_code_with_another_interface_is_compiled_as_it_is(
+    make: Callable[..., Compiler], tmp_path: Path, *, kept: bool
+) -> None:
+    compiler = make("one")
+    shared(compiler, tmp_path / "cache" if kept else None)
+    assert compiler.split("int other;\n") == "int other;\n"
+    assert not compiler.common.exists()
+    assert not compiler.include.exists()
+    (tmp_path / "calls").unlink()
+    subprocess.run([compiler.script, "a.o", "-shared"], check=True)
+    assert "common.o" not in (tmp_path / "calls").read_text()

@@ -11,7 +11,7 @@ import torch
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from aotbuild.build.hints import hinted, hints_at
-from aotbuild.build.inductor import compile_library, set_up
+from aotbuild.build.inductor import Shared, compile_library, set_up
 from aotbuild.build.ranges import Ranges, compiled_ranges
 from aotbuild.build.shapes import dimension_symbols
 from aotbuild.runtime.manifest import Derived, Dim, Input
@@ -98,11 +98,14 @@ def test_code_for_another_hint_accepts_other_sizes_and_no_compiler_runs(tmp_path
     compiler = tmp_path / "g++"
     compiler.write_text('#!/bin/sh\ncase "$*" in *--version*) echo g++ 14 ;; *) exit 1 ;; esac\n')
     compiler.chmod(0o755)
-    setup = set_up(target, [str(compiler)], tmp_path, {}, None)
+    shared = Shared(None, precompile=False)
 
     def ranges(rows: int) -> Ranges:
+        scratch = tmp_path / str(rows)
+        scratch.mkdir()
         graph = loaded(path, inputs, rows=rows)
-        unwanted = compile_library(graph, ((torch.zeros(4, 1),), {}), setup, lambda: False)
+        with set_up(target, [str(compiler)], scratch, {}, shared) as setup:
+            unwanted = compile_library(graph, ((torch.zeros(4, 1),), {}), setup, lambda: False)
         assert unwanted is None
         return compiled_ranges(graph.graph, inputs, declared, {"rows": rows})
 

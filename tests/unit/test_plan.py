@@ -12,6 +12,7 @@ from samples import PYPROJECT, edited, write_project
 
 from aotbuild.build.plan import ALL, plan
 from aotbuild.build.spec import (
+    PRECOMPILE,
     SHARED,
     BundleSpec,
     CompileSpec,
@@ -125,7 +126,9 @@ def test_headers_are_shared_where_that_pays(tmp_path: Path, models: int) -> None
     others = [MODEL.replace("models.net", f"models.net{i}") for i in range(1, models)]
     root = write_project(tmp_path / "project", "\n".join([PYPROJECT, *others]))
     planned(root, tmp_path / "build")
-    assert (tmp_path / "build" / SHARED).is_dir() == (models >= 3)
+    shared = tmp_path / "build" / SHARED
+    assert shared.is_dir() == (models >= 2)
+    assert (shared / PRECOMPILE).exists() == (models >= 3)
 
 
 def test_only_the_requested_models_are_made(tmp_path: Path) -> None:

@@ -1,0 +1,101 @@
+"""Projects that are edited and built again: in a build directory that stays, and editable."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from wheels import pip_wheel, steps_told, write_speech_weights
+
+ProjectFactory = Callable[[str], Path]
+
+NET = ["Compiling net for cpu-x86-64-v3", "Exporting net", "Verifying net for cpu-x86-64-v3"]
+OTHER = [step.replace("net", "other") for step in NET]
+BUNDLE = ["Bundling speech_kit.models"]
+
+
+def test_only_what_changed_is_built_again(project: ProjectFactory, tmp_path: Path) -> None:
+    source = project("srcdir")
+    write_speech_weights(source)
+    directory = tmp_path / "cmake"
+
+    def build() -> list[str]:
+        done = pip_wheel(source, f"-Cbuild-dir={directory}")
+        assert done.returncode == 0, done.output
+        return done.steps
+
+    assert build() == sorted([*NET, *OTHER, *BUNDLE, "Building the engine"])
+    assert build() == []
+    (source / "README.md").write_text("Speech, better.\n")
+    (source / "src/speech_kit/unrelated.py").write_text("x = 1\n")
+    assert build() == []
+    _append(source / "src/speech_kit/layers.py", "\n# a comment\n")
+    assert build() == sorted(NET + BUNDLE)
+
+    # What else would be built again, as Ninja tells without doing it.
+    assert _after_a_change_of(source / "src/speech_kit/sizes.json", directory) == NET + BUNDLE
+    assert _after_a_change_of(source / "checkpoints/net.pt", directory) == NET + BUNDLE
+    assert _after_a_change_of(source / "src/speech_kit/other.py", directory) == OTHER + BUNDLE
+    assert _after_a_change_of(source / "src/speech_kit/unrelated.py", directory) == []
+
+    pyproject = source / "pyproject.toml"
+    head, tail = pyproject.read_text().rsplit("max = 500", 1)
+    pyproject.write_text(f"{head}max = 400{tail}")
+    assert build() == sorted(OTHER + BUNDLE)
+
+
+def _after_a_change_of(path: Path, directory: Path) -> list[str]:
+    """The steps that a change of ``path`` would run; the change is taken back."""
+    before = path.stat()
+    os.utime(path)
+    told = subprocess.run(
+        [sys.executable, "-P", "-m", "ninja", "-n", "-C", str(directory)],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    return sorted(steps_told(told), key=(NET + OTHER + BUNDLE).index)
+
+
+def test_an_editable_install_recompiles_an_edited_model_at_the_next_import(
+    project: ProjectFactory, tmp_path: Path, bench_python: Path
+) -> None:
+    source = project("srcdir")
+    write_speech_weights(source)
+    subprocess.run(
+        [sys.executable, "-P", "-m", "pip", "--python", str(bench_python), "install", "--no-deps"]
+        + ["--no-build-isolation", "-e", str(source), "-Ceditable.rebuild=true"]
+        + [f"-Cbuild-dir={tmp_path / 'cmake'}"],
+        check=True,
+        capture_output=True,
+    )
+    code = (
+        "import json, torch\nfrom speech_kit.models import other\n"
+        "print(json.dumps(other(torch.ones(2, 40))[:, 0].tolist()))"
+    )
+
+    def run() -> list[float]:
+        done = subprocess.run(
+            [bench_python, "-P", "-W", "ignore", "-c", code],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=tmp_path,
+            env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return list(json.loads(done.stdout.splitlines()[-1]))
+
+    assert run() == [2.0, 4.0]
+    module = source / "src/speech_kit/other.py"
+    module.write_text(module.read_text().replace("* 2", "* 5"))
+    assert run() == [5.0, 10.0]
+
+
+def _append(path: Path, text: str) -> None:
+    path.write_text(path.read_text() + text)

@@ -13,7 +13,7 @@ PIP    := -m pip --disable-pip-version-check --quiet
 DEMO := build/demo
 VENV := .venv
 
-.PHONY: demo test bench venv lint generate clean
+.PHONY: demo test bench venv lint types-aotbuild types-unit types-build generate clean
 
 demo:
 	rm -rf $(DEMO)
@@ -31,7 +31,7 @@ demo:
 
 test: venv lint
 	$(VENV)/bin/pytest tests/unit -n 2
-	$(VENV)/bin/pytest tests/build -n 2 --dist loadfile
+	$(VENV)/bin/pytest tests/build -n 2 --dist loadfile --no-loadscope-reorder
 
 bench: venv
 	$(VENV)/bin/python benchmarks/build_time.py
@@ -41,9 +41,13 @@ bench: venv
 lint:
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/mypy
-	$(VENV)/bin/mypy tests/unit
-	$(VENV)/bin/mypy tests/build
+	$(MAKE) --jobs 3 types-aotbuild types-unit types-build
+
+types-aotbuild:
+	$(VENV)/bin/mypy --cache-dir .mypy_cache/aotbuild
+
+types-unit types-build: types-%:
+	$(VENV)/bin/mypy --cache-dir .mypy_cache/$* tests/$*
 
 generate:
 	test -x $(VENV)/bin/python || $(MAKE) venv

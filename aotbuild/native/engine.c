@@ -75,6 +75,7 @@ typedef struct {
 typedef struct {
   int (*from_blob)(void *, int64_t, const int64_t *, const int64_t *, int64_t, int32_t, int32_t,
                    int32_t, Handle *);
+  int (*copy)(Handle, Handle *); /* a further handle of the same tensor */
   int (*release)(Handle);
   int (*data)(Handle, void **);
   int (*ndim)(Handle, int64_t *);
@@ -150,6 +151,7 @@ typedef struct {
   int32_t dtypes[DTYPE_COUNT];
   const DLPackExchangeAPI *exchange;
   PyObject *tensor_type, *modes, *is_neg, *is_conj;
+  size_t place; /* where a tensor's Python object holds the tensor itself; 0 if that is not known */
   Rules rules;
   bool checks;
 } Engine;
@@ -169,6 +171,13 @@ static int borrow(Engine *self, const DLTensor *tensor, Handle *handle) {
   void *data = (char *)tensor->data + tensor->byte_offset;
   return self->torch.from_blob(data, tensor->ndim, tensor->shape, tensor->strides, 0,
                                self->dtypes[dtype], 0, 0, handle);
+}
+
+/* A handle of a tensor, for the library to keep. */
+static int hand_over(Engine *self, PyObject *object, const DLTensor *tensor, Handle *handle) {
+  if (self->place && (PyObject *)Py_TYPE(object) == self->tensor_type)
+    return self->torch.copy((char *)object + self->place, handle);
+  return borrow(self, tensor, handle);
 }
 
 static bool as_usual(const DLTensor *tensor, const Input *input, const Dim *dims, int64_t *known) {
@@ -261,6 +270,8 @@ static int find_owner(Engine *self, PyObject *const *values, const DLTensor *ten
   *owner = NULL;
   for (size_t i = 0; data && i < self->input_count; i++) {
     const DLTensor *tensor = &tensors[i];
+    if (self->place && (PyObject *)Py_TYPE(values[i]) == self->tensor_type)
+      continue; /* the output's handle holds the memory */
     int64_t last = 0;
     for (int32_t k = 0; k < tensor->ndim; k++) last += (tensor->shape[k] - 1) * tensor->strides[k];
     char *start = (char *)tensor->data + tensor->byte_offset;
@@ -322,7 +333,7 @@ static PyObject *run(Engine *self, PyObject *const *values, const DLTensor *tens
   size_t input_count = self->input_count, output_count = self->output_count;
   Handle *outputs = handles + input_count;
   for (size_t i = 0; i < input_count; i++) {
-    if (borrow(self, &tensors[i], &handles[i])) {
+    if (hand_over(self, values[i], &tensors[i], &handles[i])) {
       while (i--) self->torch.release(handles[i]);
       PyErr_SetString(PyExc_RuntimeError, "a tensor of this kind cannot be handed over");
       return NULL;
@@ -424,6 +435,7 @@ static int find_torch(Engine *self, void *torch) {
     void *place;
   } functions[] = {
       {"aoti_torch_create_tensor_from_blob", &self->torch.from_blob},
+      {"aoti_torch_new_tensor_handle", &self->torch.copy},
       {"aoti_torch_delete_tensor_object", &self->torch.release},
       {"aoti_torch_get_data_ptr", &self->torch.data},
       {"aoti_torch_get_dim", &self->torch.ndim},
@@ -562,6 +574,39 @@ static PyObject *engine_set_constants(Engine *self, PyObject *tensors) {
   Py_RETURN_NONE;
 }
 
+/* find_place(samples): find where Python objects of tensors hold the tensor, so that handles can be
+ * made of them; it is compared with what torch itself gives, and where nothing fits, none are.
+ *
+ * samples: pairs of a tensor and a capsule with a new handle of it, which is released here.
+ */
+static PyObject *engine_find_place(Engine *self, PyObject *samples) {
+  Py_ssize_t count = PyList_Check(samples) ? PyList_Size(samples) : 0;
+  PyObject *basic = PyObject_GetAttrString(self->tensor_type, "__basicsize__");
+  size_t end = basic ? PyLong_AsSize_t(basic) : 0;
+  Py_XDECREF(basic);
+  if (PyErr_Occurred()) return NULL;
+  size_t found = 0;
+  for (size_t place = sizeof(PyObject); count && place + sizeof(void *) <= end;
+       place += sizeof(void *)) {
+    Py_ssize_t same = 0;
+    for (Py_ssize_t i = 0; i < count; i++) {
+      PyObject *pair = PyList_GetItem(samples, i);
+      void **handle = PyCapsule_GetPointer(PyTuple_GetItem(pair, 1), NULL);
+      if (!handle) return NULL;
+      /* A tensor is a pointer to what several of them may share. */
+      same += *(void **)((char *)PyTuple_GetItem(pair, 0) + place) == *handle;
+    }
+    if (same == count) {
+      if (found) return refuse("tensors are held in two places");
+      found = place;
+    }
+  }
+  for (Py_ssize_t i = 0; i < count; i++)
+    self->torch.release(PyCapsule_GetPointer(PyTuple_GetItem(PyList_GetItem(samples, i), 1), NULL));
+  self->place = found;
+  return PyBool_FromLong(found != 0);
+}
+
 /* expect(table): what the tensors of a usual call are, as 64-bit numbers: the count of dims, the
  * count of inputs; min, max, multiple of each dim; and for each input the code and bits of its
  * dtype, its rank, for each size dim, factor, offset, and the order of the dimensions in memory.
@@ -643,6 +688,8 @@ static PyMethodDef engine_methods[] = {
     {"call", (PyCFunction)(void (*)(void))engine_call, METH_FASTCALL,
      "Check tensors and run the model on them: a list of its outputs, or None for an unusual call."},
     {"run", (PyCFunction)engine_run, METH_O, "Run the model on a list of tensors, unchecked."},
+    {"find_place", (PyCFunction)engine_find_place, METH_O,
+     "Find where Python objects of tensors hold the tensor; whether it was found."},
     {"expect", (PyCFunction)engine_expect, METH_O, "Tell what the tensors of a usual call are."},
     {"constant_names", (PyCFunction)engine_constant_names, METH_NOARGS,
      "Names of the constants that the library expects."},
@@ -667,12 +714,152 @@ static PyType_Spec engine_spec = {
     .slots = engine_slots,
 };
 
-static int fill(PyObject *module) {
-  PyObject *type = PyType_FromSpec(&engine_spec);
+/* ---- A model that is called ---- */
+
+/* The base of the class of a model: a usual call does not go through Python. */
+typedef struct {
+  PyObject_HEAD
+  Engine *engine;    /* NULL: every call goes through Python */
+  PyObject *names;   /* of the parameters, a tensor each */
+  PyObject *results; /* how the outputs nest, see build() */
+  Py_ssize_t positional;
+} Model;
+
+/* An output from the list of all: an index; None; or (type, keys, items) for a tuple, a list or a
+ * dict of them.
+ */
+static PyObject *build(PyObject *results, PyObject *outputs) {
+  if (results == Py_None) return Py_NewRef(Py_None);
+  if (PyLong_Check(results))
+    return Py_XNewRef(PyList_GetItem(outputs, PyLong_AsSsize_t(results)));
+  PyObject *type = PyTuple_GetItem(results, 0), *keys = PyTuple_GetItem(results, 1);
+  PyObject *items = PyTuple_GetItem(results, 2);
+  if (!type || !keys || !items) return NULL;
+  Py_ssize_t count = PyTuple_Size(items);
+  bool is_dict = type == (PyObject *)&PyDict_Type, is_list = type == (PyObject *)&PyList_Type;
+  PyObject *built = is_dict ? PyDict_New() : is_list ? PyList_New(count) : PyTuple_New(count);
+  for (Py_ssize_t i = 0; built && i < count; i++) {
+    PyObject *item = build(PyTuple_GetItem(items, i), outputs);
+    int failed = !item;
+    if (item && is_dict) {
+      failed = PyDict_SetItem(built, PyTuple_GetItem(keys, i), item);
+      Py_DECREF(item);
+    } else if (item) {
+      failed = is_list ? PyList_SetItem(built, i, item) : PyTuple_SetItem(built, i, item);
+    }
+    if (failed) Py_CLEAR(built);
+  }
+  return built;
+}
+
+/* Raise what the model makes of a RuntimeError of the compiled code. */
+static void tell(PyObject *self) {
+  PyObject *type, *error, *traceback;
+  if (!PyErr_ExceptionMatches(PyExc_RuntimeError)) return;
+  PyErr_Fetch(&type, &error, &traceback);
+  PyErr_NormalizeException(&type, &error, &traceback);
+  PyObject *told = PyObject_CallMethod(self, "_failure", "O", error);
+  if (told) {
+    if (told != error) PyException_SetCause(told, Py_NewRef(error));
+    PyErr_SetObject((PyObject *)Py_TYPE(told), told);
+  }
+  Py_XDECREF(told);
+  Py_XDECREF(type);
+  Py_XDECREF(error);
+  Py_XDECREF(traceback);
+}
+
+/* The values of a call in the order of the parameters; 0 if some are missing or unknown. */
+static int order(Model *self, PyObject *args, PyObject *kwargs, PyObject **values) {
+  Py_ssize_t given = PyTuple_Size(args), named = kwargs ? PyDict_Size(kwargs) : 0;
+  Py_ssize_t count = (Py_ssize_t)self->engine->input_count;
+  if (count > FEW || given + named != count || given > self->positional) return 0;
+  for (Py_ssize_t i = 0; i < count; i++) {
+    values[i] = i < given ? PyTuple_GetItem(args, i)
+                          : PyDict_GetItemWithError(kwargs, PyTuple_GetItem(self->names, i));
+    if (!values[i]) return PyErr_Clear(), 0;
+  }
+  return 1;
+}
+
+static PyObject *model_call(Model *self, PyObject *args, PyObject *kwargs) {
+  PyObject *values[FEW];
+  if (self->engine && order(self, args, kwargs, values)) {
+    /* What the call uses stays, whatever another thread does meanwhile. */
+    Engine *engine = (Engine *)Py_NewRef((PyObject *)self->engine);
+    PyObject *results = Py_NewRef(self->results), *answer = NULL;
+    PyObject *outputs = engine_call(engine, values, (Py_ssize_t)engine->input_count);
+    if (!outputs)
+      tell((PyObject *)self);
+    else if (outputs != Py_None)
+      answer = build(results, outputs);
+    Py_DECREF((PyObject *)engine);
+    Py_DECREF(results);
+    bool usual = outputs != Py_None;
+    Py_XDECREF(outputs);
+    if (usual) return answer;
+  }
+  PyObject *checked = PyObject_GetAttrString((PyObject *)self, "_checked");
+  PyObject *answer = checked ? PyObject_Call(checked, args, kwargs) : NULL;
+  Py_XDECREF(checked);
+  return answer;
+}
+
+/* _bind(engine, names, positional, results): let an engine have the usual calls; None: no more. */
+static PyObject *model_bind(Model *self, PyObject *args) {
+  PyObject *engine, *names, *results;
+  Py_ssize_t positional;
+  if (!PyArg_ParseTuple(args, "OO!nO", &engine, &PyTuple_Type, &names, &positional, &results))
+    return NULL;
+  PyObject *old[] = {(PyObject *)self->engine, self->names, self->results};
+  self->engine = engine == Py_None ? NULL : (Engine *)Py_NewRef(engine);
+  self->names = Py_NewRef(names);
+  self->results = Py_NewRef(results);
+  self->positional = positional;
+  for (int i = 0; i < 3; i++) Py_XDECREF(old[i]);
+  Py_RETURN_NONE;
+}
+
+static void model_dealloc(Model *self) {
+  PyTypeObject *type = Py_TYPE((PyObject *)self);
+  Py_XDECREF((PyObject *)self->engine);
+  Py_XDECREF(self->names);
+  Py_XDECREF(self->results);
+  freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
+  release(self);
+  Py_DECREF(type);
+}
+
+static PyMethodDef model_methods[] = {
+    {"_bind", (PyCFunction)model_bind, METH_VARARGS, "Let an engine have the usual calls."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot model_slots[] = {
+    {Py_tp_doc, "A model whose usual calls do not go through Python; the others are _checked()."},
+    {Py_tp_call, model_call},
+    {Py_tp_dealloc, model_dealloc},
+    {Py_tp_methods, model_methods},
+    {0, NULL},
+};
+
+static PyType_Spec model_spec = {
+    .name = "_engine.Model",
+    .basicsize = sizeof(Model),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+    .slots = model_slots,
+};
+
+static int add(PyObject *module, const char *name, PyType_Spec *spec) {
+  PyObject *type = PyType_FromSpec(spec);
   if (!type) return -1;
-  int failed = PyModule_AddObjectRef(module, "Engine", type);
+  int failed = PyModule_AddObjectRef(module, name, type);
   Py_DECREF(type);
   return failed;
+}
+
+static int fill(PyObject *module) {
+  return add(module, "Engine", &engine_spec) || add(module, "Model", &model_spec) ? -1 : 0;
 }
 
 static PyModuleDef_Slot module_slots[] = {

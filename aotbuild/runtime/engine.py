@@ -36,6 +36,8 @@ class Loaded:
 
     run: Run
     call: Call = unusual
+    direct: Any = None
+    """What a model's class in C can call by itself, see ``native.bind``."""
 
 
 class Engine:
@@ -46,6 +48,7 @@ class Engine:
     numbered = True
     """Whether a machine can have several such devices, and the runner takes which one."""
     call: Call = staticmethod(unusual)
+    direct: Any = None
 
     def __init__(self, library: Path, device: torch.device) -> None:
         where = (str(device),) if self.numbered else ()

@@ -48,7 +48,7 @@ def load_variant(
         )
     weights = open_weights(package, manifest.weights)
     engine.set_constants({name: weights.tensor(c).to(device) for name, c in constants.items()})
-    return Loaded(engine.run, engine.call)
+    return Loaded(engine.run, engine.call, engine.direct)
 
 
 def unfit(manifest: Manifest, variant: Variant) -> str | None:

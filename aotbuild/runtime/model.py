@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 import torch
 
@@ -24,6 +24,7 @@ from .errors import ModelLoadError
 from .integrity import check_files
 from .loader import load, no_variant
 from .manifest import Manifest
+from .native import bind, direct_class
 from .processes import note_use, remember
 from .signature import tell_signature
 
@@ -43,21 +44,30 @@ class CompiledModel:
         ModelLoadError: No variant can run on this machine with this torch.
     """
 
-    def __init__(self, package: Path, directory: str) -> None:
-        self._package = package
-        self._manifest = Manifest.read(package / directory / "model.json")
-        if self._manifest.directory != directory:
+    _manifest: Manifest
+
+    def __new__(cls, package: Path, directory: str) -> Self:
+        """Check the files of a model before anything of them is used, and choose its class."""
+        manifest = Manifest.read(package / directory / "model.json")
+        if manifest.directory != directory:
             raise ModelLoadError(
-                f"{package / directory / 'model.json'} is the manifest of {self._manifest.name}; "
+                f"{package / directory / 'model.json'} is the manifest of {manifest.name}; "
                 "install the package again"
             )
+        check_files(package, manifest)
+        # What Python itself says of a wrong call, such as an argument given twice, begins with it.
+        cls.__call__.__qualname__ = manifest.name
+        model: Self = object.__new__(direct_class(cls))
+        model._manifest = manifest
+        return model
+
+    def __init__(self, package: Path, directory: str) -> None:
+        del directory
+        self._package = package
         self._lock = threading.Lock()
         self._runs = _Runs(self)
         self._classes: dict[str, Any] = {}
         self.__name__ = self._manifest.name
-        # What Python itself says of a wrong call, such as an argument given twice, begins with it.
-        type(self).__call__.__qualname__ = self._manifest.name
-        check_files(package, self._manifest)
         remember(self)
         self._call: Call = unusual
         self._run: Run = self._runs[self._default_device()]
@@ -65,6 +75,7 @@ class CompiledModel:
     def _serve(self, loaded: Loaded) -> None:
         """Run the model by something else, behind the same checks."""
         self._call, self._run = loaded.call, loaded.run
+        bind(self, self._manifest, loaded.direct)
 
     def _hold(self, wrap: Callable[[Run], Run]) -> None:
         """Put what runs the model behind something else, as at the end of the interpreter."""
@@ -195,6 +206,7 @@ class _Runs(dict[torch.device, Run]):
                 model._run = loaded.run
             if model._call is call:
                 model._call = loaded.call
+                bind(model, model._manifest, loaded.direct)
 
         def run(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
             settle()

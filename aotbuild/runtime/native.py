@@ -8,6 +8,7 @@ same results and messages.
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import struct
 from pathlib import Path
@@ -48,6 +49,8 @@ class NativeEngine(Engine):
             raise ModelLoadError(f"{library}: cannot be loaded: {error}") from error
         if not manifest.conditions:  # those are Python expressions
             self._runner.expect(_table(manifest))
+            self.direct = self._runner
+        self._runner.find_place(_samples())
         self.run: Run = self._runner.run
         self.call: Call = self._runner.call
         _engines.append(self)
@@ -117,6 +120,79 @@ def _dtypes(outputs: Any) -> set[str]:
         return set()
     own = {outputs["dtype"]} if outputs.get("type") == "tensor" else set()
     return own | {dtype for item in outputs.values() for dtype in _dtypes(item)}
+
+
+def _samples() -> list[tuple[torch.Tensor, Any]]:
+    """Tensors with new handles, which the engine releases."""
+    handle = getattr(torch._C._aoti, "unsafe_alloc_void_ptr_from_tensor", None)
+    tensors = [torch.empty(size) for size in range(3)]
+    return [(tensor, handle(tensor)) for tensor in tensors] if handle else []
+
+
+def direct_class(cls: type[Any]) -> type[Any]:
+    """A class whose usual calls do not go through Python, once ``bind`` has told it how.
+
+    Args:
+        cls: A class of a model; its ``__call__`` gets all other calls.
+    """
+    if os.environ.get(VARIABLE) == "torch":
+        return cls
+    try:
+        base = _module().Model
+    except (ImportError, AttributeError):
+        return cls
+    if issubclass(cls, base):
+        return cls
+    shown = inspect.signature(cls.__call__)
+    told = shown.replace(parameters=list(shown.parameters.values())[1:])
+    names = {
+        "__doc__": cls.__doc__,
+        "__module__": cls.__module__,
+        "__qualname__": cls.__qualname__,
+        "__signature__": told,
+        "_checked": cls.__call__,
+    }
+    return type(cls.__name__, (base, cls), names)
+
+
+def bind(model: Any, manifest: Manifest, engine: Any) -> None:
+    """Let an engine have the usual calls of a model whose arguments and results are simple enough.
+
+    Args:
+        model: The model.
+        manifest: Its manifest.
+        engine: ``Loaded.direct``; with None, all calls go through Python again.
+    """
+    if not hasattr(model, "_bind"):
+        return
+    parameters = manifest.in_spec["items"]
+    kinds = [tree.get("kind", "") for tree in parameters]
+    plain = [tree["type"] == "tensor" and tree["index"] == i for i, tree in enumerate(parameters)]
+    try:
+        results = _results(manifest.outputs)
+    except KeyError:
+        engine = None
+    if engine is None or not all(plain) or set(kinds) - {"", "keyword-only"}:
+        model._bind(None, (), 0, None)
+    else:
+        model._bind(engine, tuple(manifest.in_spec["keys"]), kinds.count(""), results)
+
+
+_CONTAINERS = {"tuple": tuple, "list": list, "dict": dict}
+
+
+def _results(tree: dict[str, Any]) -> Any:
+    """How results nest, as ``build`` in engine.c reads it.
+
+    Raises:
+        KeyError: There is more to them than tensors in tuples, lists and dicts.
+    """
+    if tree["type"] == "tensor" and "input" not in tree:
+        return tree["index"]
+    if tree["type"] == "constant" and tree["value"] is None:
+        return None
+    items = tuple(_results(item) for item in tree["items"])
+    return (_CONTAINERS[tree["type"]], tuple(tree.get("keys", ())), items)
 
 
 def _table(manifest: Manifest) -> bytes:

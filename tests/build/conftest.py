@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.metadata
 import os
 import shutil
 import subprocess
@@ -13,9 +14,10 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from wheels import (
     REPOSITORY,
-    TORCH,
     Installed,
     compile_clip,
     copy_package,
@@ -52,17 +54,42 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def clean_python() -> Path:
-    """The interpreter of an environment that holds torch and what torch needs, nothing else."""
+    """The interpreter of an environment that holds torch and what torch needs, nothing else.
+
+    They are those of this environment, by links: installing them again takes a minute. ``make
+    demo`` installs a wheel into an environment of its own.
+    """
     directory = REPOSITORY / "build" / "clean-env"
     python = directory / "bin" / "python"
     directory.parent.mkdir(exist_ok=True)
     with FileLock(f"{directory}.lock"):
         if not (directory / "complete").exists():
             shutil.rmtree(directory, ignore_errors=True)
-            subprocess.run([sys.executable, "-m", "venv", directory], check=True)
-            subprocess.run([python, "-m", "pip", "install", "--quiet", TORCH], check=True)
+            subprocess.run([sys.executable, "-m", "venv", "--without-pip", directory], check=True)
+            site = next(directory.glob("lib/python*/site-packages"))
+            for path in _files_of("torch"):
+                (site / path.name).symlink_to(path)
             (directory / "complete").touch()
     return python
+
+
+def _files_of(name: str) -> set[Path]:
+    """What a distribution and those that it needs have at the top of site-packages."""
+    found: dict[str, set[Path]] = {}
+
+    def visit(name: str) -> None:
+        if name in found:
+            return
+        distribution = importlib.metadata.distribution(name)
+        tops = {file.parts[0] for file in distribution.files or [] if file.parts[0] != ".."}
+        found[name] = {Path(str(distribution.locate_file(top))) for top in tops}
+        for text in distribution.requires or []:
+            requirement = Requirement(text)
+            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+                visit(canonicalize_name(requirement.name))
+
+    visit(name)
+    return {path for paths in found.values() for path in paths if path.name != "__pycache__"}
 
 
 @pytest.fixture

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -276,25 +273,6 @@ def test_a_cpu_without_avx2_is_refused_before_the_library_is_opened(zoo: Install
     assert "this CPU lacks avx2" in said[0]
     assert "cpu-x86-64-v3" in said[0]
     assert said[1] is False
-
-
-@pytest.mark.skipif(shutil.which("qemu-x86_64") is None, reason="needs Debian's qemu-user")
-def test_an_emulated_cpu_without_avx2_gets_the_error_and_no_signal(zoo: Installed) -> None:
-    code = (
-        "import torch\ntry:\n    from zoo.models import conv\n"
-        "except ImportError as error:\n    print(error)"
-    )
-    emulated = ["qemu-x86_64", "-cpu", "Nehalem", str(zoo.python.resolve()), "-W", "ignore"]
-    site = next(zoo.python.parents[1].glob("lib/python*/site-packages"))
-    done = subprocess.run(
-        [*emulated, "-c", code],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": f"{zoo.directory}:{site}"},
-    )
-    assert done.returncode == 0, done.stderr
-    assert "this CPU lacks avx, avx2" in done.stdout
 
 
 def test_aotbuild_device_chooses_or_is_refused(zoo: Installed) -> None:

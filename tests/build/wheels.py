@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 REPOSITORY = Path(__file__).parents[2]
 PACKAGES = REPOSITORY / "tests" / "packages"
-TORCH = "torch==2.13.0"
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
+import inspect
+import pickle
 import re
 import struct
 from collections.abc import Callable, Sequence
@@ -30,6 +33,9 @@ class Engine:
 
     def expect(self, table):
         self.table = table
+
+    def find_place(self, samples):
+        return False
 
     def constant_names(self):
         return []
@@ -229,3 +235,117 @@ def test_conditions_are_for_python(load: Callable[..., Loaded]) -> None:
     _ = loaded.net
     (engine,) = made(loaded)
     assert engine.table is None
+
+
+MODEL = """
+
+class Model:
+    bound = None
+
+    def _bind(self, *told):
+        self.bound = told
+
+    def __call__(self, *args, **kwargs):
+        return self._checked(*args, **kwargs)
+"""
+NOT_BOUND = (None, (), 0, None)
+
+
+def with_model(directory: Path, _manifests: Sequence[Manifest]) -> None:
+    (directory / "_runtime" / "_engine.py").write_text(ENGINE + MODEL, "utf-8")
+
+
+def bound(loaded: Loaded) -> Any:
+    """What the class in C is told after the first call."""
+    assert loaded.net.bound is None
+    loaded.net(*[IMAGES] * len(loaded.net._manifest.inputs))
+    return loaded.net.bound
+
+
+def test_a_usual_call_does_not_go_through_python(load_package: LoadPackage) -> None:
+    loaded = load_package(sample_manifest(outputs=FIRST), before=with_model)
+    engine, *told = bound(loaded)
+    assert [engine] == made(loaded)
+    assert told == [("image",), 1, (list, (), (0, 1))]
+    loaded.net._hold(lambda run: run)
+    assert loaded.net.bound == NOT_BOUND
+
+
+def test_a_model_is_of_its_own_class_all_the_same(load_package: LoadPackage) -> None:
+    loaded = load_package(sample_manifest(outputs=FIRST), before=with_model)
+    assert type(loaded.net).__name__ == "Net"
+    cls = loaded.package._net.Net
+    assert isinstance(loaded.net, cls)
+    assert type(loaded.net).__doc__ == cls.__doc__
+    assert str(inspect.signature(loaded.net)).startswith("(image: ")
+    assert pickle.loads(pickle.dumps(loaded.net)) is loaded.net  # noqa: S301
+
+
+@pytest.mark.parametrize(
+    ("outputs", "results"),
+    [
+        (TENSOR, 0),
+        ({"type": "tuple", "items": [TENSOR, {"type": "constant", "value": None}]}, (0, None)),
+        (
+            {"type": "dict", "keys": ["a", 2], "items": [FIRST, TENSOR]},
+            (dict, ("a", 2), ((list, (), (0, 1)), 0)),
+        ),
+        ({"type": "tuple", "items": [TENSOR, {"type": "int", "index": 1}]}, None),
+        ({"type": "tuple", "items": [TENSOR, {"type": "constant", "value": 7}]}, None),
+        ({**TENSOR, "input": 0}, None),
+        ({"type": "OrderedDict", "keys": ["a"], "items": [TENSOR]}, None),
+    ],
+)
+def test_results_that_are_made_in_c(
+    load_package: LoadPackage, outputs: dict[str, Any], results: Any
+) -> None:
+    loaded = load_package(sample_manifest(outputs=outputs), before=with_model)
+    with contextlib.suppress(AttributeError, RuntimeError):  # of what stands for an output
+        loaded.net(IMAGES)
+    told = loaded.net.bound
+    if results is None:
+        assert told == NOT_BOUND
+    else:
+        assert told[3] == ((tuple, (), results) if outputs["type"] == "tuple" else results)
+
+
+def test_arguments_that_are_read_in_c(load_package: LoadPackage) -> None:
+    inputs = [IMAGE, dataclasses.replace(IMAGE, name="mask")]
+    manifest = sample_manifest(
+        inputs=inputs, outputs=FIRST, kinds={"mask": inspect.Parameter.KEYWORD_ONLY.description}
+    )
+    loaded = load_package(manifest, before=with_model)
+    loaded.net(IMAGES, mask=IMAGES)
+    assert loaded.net.bound[1:3] == (("image", "mask"), 1)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"kinds": {"image": "positional-only"}},
+        {"conditions": ["batch % 2 == 0"]},
+        {
+            "inputs": [dataclasses.replace(IMAGE, name="images[0]")],
+            "in_spec": {
+                "type": "dict",
+                "keys": ["images"],
+                "items": [{"type": "list", "items": [{"type": "tensor", "index": 0}]}],
+            },
+        },
+    ],
+)
+def test_arguments_that_are_read_in_python(
+    load_package: LoadPackage, changes: dict[str, Any]
+) -> None:
+    loaded = load_package(sample_manifest(outputs=FIRST, **changes), before=with_model)
+    loaded.net([IMAGES] if "in_spec" in changes else IMAGES)
+    assert loaded.net.bound == NOT_BOUND
+
+
+def test_the_other_engine_has_no_such_class(
+    load_package: LoadPackage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AOTBUILD_ENGINE", "torch")
+    loaded = load_package(before=with_model)
+    net = loaded.net
+    assert type(net) is loaded.package._net.Net

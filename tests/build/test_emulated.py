@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Callable
 
 import pytest
-from wheels import ENGINES, Installed
+from wheels import Installed
 
 pytestmark = pytest.mark.skipif(
     shutil.which("qemu-x86_64") is None, reason="needs Debian's qemu-user"
@@ -32,7 +32,7 @@ def example(installed: Callable[[str], Installed]) -> Installed:
     return installed("example_project")
 
 
-def on_a(cpu: str, example: Installed, engine: str) -> tuple[str, object]:
+def on_a(cpu: str, example: Installed) -> tuple[str, object]:
     site = next(example.python.parents[1].glob("lib/python*/site-packages"))
     done = subprocess.run(
         ["qemu-x86_64", "-cpu", cpu, str(example.python.resolve()), "-W", "ignore", "-c", CODE],
@@ -42,7 +42,6 @@ def on_a(cpu: str, example: Installed, engine: str) -> tuple[str, object]:
         env={
             **os.environ,
             "PYTHONPATH": f"{example.directory}:{site}",
-            "AOTBUILD_ENGINE": engine,
             "OMP_NUM_THREADS": "1",
         },
     )
@@ -51,15 +50,14 @@ def on_a(cpu: str, example: Installed, engine: str) -> tuple[str, object]:
     return capability, told
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_a_cpu_with_avx2_gives_the_same_result(example: Installed, engine: str) -> None:
-    capability, result = on_a("Haswell", example, engine)
+def test_a_cpu_with_avx2_gives_the_same_result(example: Installed) -> None:
+    capability, result = on_a("Haswell", example)
     assert capability == "AVX2"
     _, expected = example.run(CODE)
     assert result == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_cpu_without_avx2_gets_the_error_and_no_signal(example: Installed) -> None:
-    capability, told = on_a("Nehalem", example, "")
+    capability, told = on_a("Nehalem", example)
     assert capability == "DEFAULT"
     assert "this CPU lacks avx, avx2" in str(told)

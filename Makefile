@@ -13,7 +13,7 @@ PIP    := -m pip --disable-pip-version-check --quiet
 DEMO := build/demo
 VENV := .venv
 
-.PHONY: demo test bench venv lint types-aotbuild types-unit types-build generate clean
+.PHONY: demo test bench unit venv lint generate clean
 
 demo:
 	rm -rf $(DEMO)
@@ -29,9 +29,12 @@ demo:
 	cp -r example_project/predict.py example_project/reference $(DEMO)/run
 	cd $(DEMO)/run && ../env/bin/python -P predict.py --reference reference --expect-clean
 
-test: venv lint
-	$(VENV)/bin/pytest tests/unit -n 2
+test: venv
+	$(MAKE) --jobs 2 --output-sync=target lint unit
 	$(VENV)/bin/pytest tests/build -n 2 --dist loadfile --no-loadscope-reorder
+
+unit:
+	$(VENV)/bin/pytest tests/unit -n 2
 
 bench: venv
 	$(VENV)/bin/python benchmarks/build_time.py
@@ -41,13 +44,9 @@ bench: venv
 lint:
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(MAKE) --jobs 3 types-aotbuild types-unit types-build
-
-types-aotbuild:
-	$(VENV)/bin/mypy --cache-dir .mypy_cache/aotbuild
-
-types-unit types-build: types-%:
-	$(VENV)/bin/mypy --cache-dir .mypy_cache/$* tests/$*
+	$(VENV)/bin/mypy
+	$(VENV)/bin/mypy tests/unit
+	$(VENV)/bin/mypy tests/build
 
 generate:
 	test -x $(VENV)/bin/python || $(MAKE) venv
@@ -56,8 +55,10 @@ generate:
 # The tests run against the installed wheel, not the source tree.
 venv:
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python $(PIP) install $(TORCH) ".[test]"
-	$(VENV)/bin/python $(PIP) install --no-deps --force-reinstall .
+	rm -rf build/wheel
+	$(VENV)/bin/python $(PIP) wheel --no-deps --wheel-dir build/wheel .
+	$(VENV)/bin/python $(PIP) install $(TORCH) "$$(ls build/wheel/*.whl)[test]"
+	$(VENV)/bin/python $(PIP) install --no-deps --force-reinstall build/wheel/*.whl
 
 clean:
 	rm -rf build $(VENV)

@@ -769,7 +769,9 @@ static void tell(PyObject *self) {
   Py_XDECREF(traceback);
 }
 
-/* The values of a call in the order of the parameters; 0 if some are missing or unknown. */
+/* The values of a call in the order of the parameters, with a reference to each; 0 if some are
+ * missing or unknown.
+ */
 static int order(Model *self, PyObject *args, PyObject *kwargs, PyObject **values) {
   Py_ssize_t given = PyTuple_Size(args), named = kwargs ? PyDict_Size(kwargs) : 0;
   Py_ssize_t count = (Py_ssize_t)self->engine->input_count;
@@ -779,16 +781,20 @@ static int order(Model *self, PyObject *args, PyObject *kwargs, PyObject **value
                           : PyDict_GetItemWithError(kwargs, PyTuple_GetItem(self->names, i));
     if (!values[i]) return PyErr_Clear(), 0;
   }
+  /* Another thread may take them out of a dict of arguments while the model runs. */
+  for (Py_ssize_t i = 0; i < count; i++) Py_INCREF(values[i]);
   return 1;
 }
 
 static PyObject *model_call(Model *self, PyObject *args, PyObject *kwargs) {
-  PyObject *values[FEW];
+  PyObject *values[FEW] = {0};
   if (self->engine && order(self, args, kwargs, values)) {
     /* What the call uses stays, whatever another thread does meanwhile. */
     Engine *engine = (Engine *)Py_NewRef((PyObject *)self->engine);
     PyObject *results = Py_NewRef(self->results), *answer = NULL;
-    PyObject *outputs = engine_call(engine, values, (Py_ssize_t)engine->input_count);
+    Py_ssize_t count = (Py_ssize_t)engine->input_count;
+    PyObject *outputs = engine_call(engine, values, count);
+    for (Py_ssize_t i = 0; i < count; i++) Py_DECREF(values[i]);
     if (!outputs)
       tell((PyObject *)self);
     else if (outputs != Py_None)

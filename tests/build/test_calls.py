@@ -55,7 +55,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 from calls import modules
 import calls.models
-
+{before}
 torch.set_num_threads(1)  # threads do not outlive a fork
 compiled, module = getattr(calls.models, {model!r}), modules.{source}().eval()
 signal_names = {{s.value: s.name for s in signal.Signals}}
@@ -585,9 +585,16 @@ CASES: dict[str, list[tuple[str, tuple[str, str]]]] = {
 }
 
 
-@pytest.fixture(scope="module", params=ENGINES)
+BORROWING = "import calls.models._runtime.native as native; native._samples = lambda: []"
+"""Where the native engine does not find the tensors inside of Python's objects, it borrows their
+memory."""
+
+
+@pytest.fixture(scope="module", params=[*ENGINES, "native, borrowing"])
 def calls(installed: Callable[[str], Installed], request: pytest.FixtureRequest) -> Installed:
-    return dataclasses.replace(installed("calls"), engine=request.param)
+    engine, _, borrowing = request.param.partition(", ")
+    before = BORROWING if borrowing else ""
+    return dataclasses.replace(installed("calls"), engine=engine, before=before)
 
 
 def outcomes(calls: Installed, model: str) -> list[list[str]]:
@@ -599,6 +606,7 @@ def outcomes(calls: Installed, model: str) -> list[list[str]]:
         setup=SETUP[model],
         same=SAME,
         cases=cases,
+        before=calls.before,
     )
     # NumPy is not in the clean environment.
     status, output = forked(Path(sys.executable), calls.directory, code, calls.engine)

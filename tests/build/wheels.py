@@ -68,6 +68,8 @@ class Installed:
     python: Path
     engine: str = ""
     """The engine that runs the models; empty for the best one."""
+    before: str = ""
+    """Code to run before a model is loaded."""
 
     @property
     def files(self) -> dict[str, bytes]:

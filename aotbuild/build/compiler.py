@@ -188,7 +188,9 @@ def _identity(cxx: Sequence[str]) -> str:
     return f"{shlex.join(cxx)} {version.stdout} {header} {header.stat().st_mtime_ns}"
 
 
+@functools.cache
 def _interface() -> str:
+    """The code of the interface, as Inductor writes it."""
     file = Path(torch.__file__).parent / _INTERFACE
     # A torch that has it elsewhere gets what is in no code.
     return file.read_text("utf-8").strip() if file.is_file() else "#error"

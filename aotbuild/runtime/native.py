@@ -165,17 +165,21 @@ def bind(model: Any, manifest: Manifest, engine: Any) -> None:
     """
     if not hasattr(model, "_bind"):
         return
+    model._bind(*(_binding(manifest, engine) or (None, (), 0, None)))
+
+
+def _binding(manifest: Manifest, engine: Any) -> tuple[Any, ...] | None:
+    """The engine, the names of the parameters, how many may be positional, and the results."""
     parameters = manifest.in_spec["items"]
     kinds = [tree.get("kind", "") for tree in parameters]
     plain = [tree["type"] == "tensor" and tree["index"] == i for i, tree in enumerate(parameters)]
+    if engine is None or not all(plain) or set(kinds) - {"", "keyword-only"}:
+        return None
     try:
         results = _results(manifest.outputs)
     except KeyError:
-        engine = None
-    if engine is None or not all(plain) or set(kinds) - {"", "keyword-only"}:
-        model._bind(None, (), 0, None)
-    else:
-        model._bind(engine, tuple(manifest.in_spec["keys"]), kinds.count(""), results)
+        return None
+    return engine, tuple(manifest.in_spec["keys"]), kinds.count(""), results
 
 
 _CONTAINERS = {"tuple": tuple, "list": list, "dict": dict}

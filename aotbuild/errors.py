@@ -79,6 +79,10 @@ class DiskError(AotBuildError):
     """A file could not be written."""
 
 
+class StepKilledError(AotBuildError):
+    """A step of the build ended before it was done."""
+
+
 class InternalError(AotBuildError):
     """Something failed that aotbuild did not foresee."""
 
@@ -94,6 +98,16 @@ def from_os_error(error: OSError) -> DiskError:
             "nothing half-written was kept",
         )
     return DiskError(f"cannot use {name}", why=error.strerror or str(error))
+
+
+def killed(step: str, spec: str) -> StepKilledError:
+    """A step that ended without a word."""
+    return StepKilledError(
+        f"the step {step} was killed",
+        where=spec,
+        why="mostly there is too little memory",
+        fix="let fewer steps run at once: CMAKE_BUILD_PARALLEL_LEVEL=1",
+    )
 
 
 def debugging() -> bool:

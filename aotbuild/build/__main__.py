@@ -7,6 +7,7 @@ import importlib
 import sys
 from pathlib import Path
 
+from aotbuild.build.forkserver import run_forked
 from aotbuild.errors import quieten, reported
 
 STEPS = ("native", "export", "compile", "verify", "bundle")
@@ -22,19 +23,30 @@ def main(arguments: list[str]) -> None:
     if len(arguments) < 2:
         raise SystemExit(usage)
     step, path, *names = arguments
-    with reported():
-        if step == "plan":
+    if step == "plan":
+        with reported():
             from aotbuild.build.plan import plan
 
             plan(Path(path), names, Path.cwd())
-        elif step in STEPS and not names:
-            quieten()
-            # Importing torch makes many objects that stay: looking for garbage among them takes
-            # a tenth of a step's time.
-            gc.set_threshold(100_000, 20, 100)
-            importlib.import_module(f"aotbuild.build.{step}").run(Path(path))
+    elif step in STEPS and not names:
+        with reported():
+            status = None if step == "native" else run_forked(step, path)  # which needs no torch
+        if status is None:
+            run_step(step, path)
         else:
-            raise SystemExit(usage)
+            raise SystemExit(status)
+    else:
+        raise SystemExit(usage)
+
+
+def run_step(step: str, spec: str) -> None:
+    """Run a step in this process."""
+    with reported():
+        quieten()
+        # Importing torch makes many objects that stay: looking for garbage among them takes a
+        # tenth of a step's time.
+        gc.set_threshold(100_000, 20, 100)
+        importlib.import_module(f"aotbuild.build.{step}").run(Path(spec))
 
 
 if __name__ == "__main__":

@@ -140,6 +140,12 @@ typedef struct {
 
 enum { MOST_DIMS = 64 };
 
+/* Where a tensor itself says that its numbers are meant otherwise; place 0 if that is not known. */
+typedef struct {
+  size_t place;
+  uint64_t bit;
+} Flag;
+
 typedef struct {
   PyObject_HEAD
   void *container;
@@ -152,6 +158,7 @@ typedef struct {
   const DLPackExchangeAPI *exchange;
   PyObject *tensor_type, *modes, *is_neg, *is_conj;
   size_t place; /* where a tensor's Python object holds the tensor itself; 0 if that is not known */
+  Flag neg, conj;
   Rules rules;
   bool checks;
 } Engine;
@@ -216,13 +223,20 @@ static bool as_usual(const DLTensor *tensor, const Input *input, const Dim *dims
   return true;
 }
 
-/* Whether a method of a tensor answers False; -1 with an error set. */
-static int denies(PyObject *method, PyObject *tensor) {
+static uint64_t word(Engine *self, PyObject *tensor, size_t place) {
+  uint64_t found;
+  memcpy(&found, *(char **)((char *)tensor + self->place) + place, sizeof found);
+  return found;
+}
+
+/* Whether a tensor's numbers are as they lie in memory: it lacks the flag, or where that is not
+ * known, the method denies it. False with an error set if that fails.
+ */
+static bool lacks(Engine *self, PyObject *tensor, const Flag *flag, PyObject *method) {
+  if (flag->place) return !(word(self, tensor, flag->place) & flag->bit);
   PyObject *answer = PyObject_CallFunctionObjArgs(method, tensor, NULL);
-  if (!answer) return -1;
-  int denied = answer == Py_False;
-  Py_DECREF(answer);
-  return denied;
+  Py_XDECREF(answer);
+  return answer == Py_False;
 }
 
 /* Whether a call is the usual one, whose tensors need no change. 0 for any other. */
@@ -241,8 +255,8 @@ static int fits(Engine *self, PyObject *const *values, DLTensor *tensors) {
         !as_usual(&tensors[i], input, self->rules.dims, known))
       return 0;
     bool complex = input->code == 5, number = complex || input->code == 2 || input->code == 4;
-    if ((number && denies(self->is_neg, values[i]) != 1) ||
-        (complex && denies(self->is_conj, values[i]) != 1))
+    if ((number && !lacks(self, values[i], &self->neg, self->is_neg)) ||
+        (complex && !lacks(self, values[i], &self->conj, self->is_conj)))
       return 0;
   }
   return 1;
@@ -607,6 +621,45 @@ static PyObject *engine_find_place(Engine *self, PyObject *samples) {
   return PyBool_FromLong(found != 0);
 }
 
+enum { TENSOR_SIZE = 192 }; /* a tensor itself, c10::TensorImpl, has had at least these bytes */
+
+static Flag find_flag(Engine *self, PyObject *pairs) {
+  Flag found = {0};
+  Py_ssize_t count = PyList_Size(pairs);
+  for (size_t place = 2 * sizeof(void *); place < TENSOR_SIZE; place += sizeof(uint64_t)) {
+    uint64_t changed = 0;
+    Py_ssize_t i = 0;
+    for (; i < count; i++) {
+      PyObject *pair = PyList_GetItem(pairs, i);
+      uint64_t plain = word(self, PyTuple_GetItem(pair, 0), place);
+      uint64_t other = word(self, PyTuple_GetItem(pair, 1), place);
+      uint64_t bit = plain ^ other;
+      if (!bit || bit & (bit - 1) || plain & bit || (changed && changed != bit)) break;
+      changed = bit;
+    }
+    if (i < count || !changed) continue;
+    if (found.place) return (Flag){0}; /* two places would do: neither is certain */
+    found = (Flag){place, changed};
+  }
+  return found;
+}
+
+/* find_flags(negated, conjugated): find where tensors say that their numbers are to be negated or
+ * conjugated, which is asked of each input; where nothing fits, their methods are called.
+ *
+ * Both are lists of pairs of a tensor and its lazily negated or conjugated view.
+ */
+static PyObject *engine_find_flags(Engine *self, PyObject *args) {
+  PyObject *negated, *conjugated;
+  if (!PyArg_ParseTuple(args, "O!O!", &PyList_Type, &negated, &PyList_Type, &conjugated))
+    return NULL;
+  if (self->place) {
+    self->neg = find_flag(self, negated);
+    self->conj = find_flag(self, conjugated);
+  }
+  return PyBool_FromLong(self->neg.place && self->conj.place);
+}
+
 /* expect(table): what the tensors of a usual call are, as 64-bit numbers: the count of dims, the
  * count of inputs; min, max, multiple of each dim; and for each input the code and bits of its
  * dtype, its rank, for each size dim, factor, offset, and the order of the dimensions in memory.
@@ -690,6 +743,8 @@ static PyMethodDef engine_methods[] = {
     {"run", (PyCFunction)engine_run, METH_O, "Run the model on a list of tensors, unchecked."},
     {"find_place", (PyCFunction)engine_find_place, METH_O,
      "Find where Python objects of tensors hold the tensor; whether it was found."},
+    {"find_flags", (PyCFunction)engine_find_flags, METH_VARARGS,
+     "Find where tensors say that they are negated or conjugated; whether it was found."},
     {"expect", (PyCFunction)engine_expect, METH_O, "Tell what the tensors of a usual call are."},
     {"constant_names", (PyCFunction)engine_constant_names, METH_NOARGS,
      "Names of the constants that the library expects."},

@@ -50,7 +50,8 @@ class NativeEngine(Engine):
         if not manifest.conditions:  # those are Python expressions
             self._runner.expect(_table(manifest))
             self.direct = self._runner
-        self._runner.find_place(_samples())
+        if self._runner.find_place(_samples()):
+            self._runner.find_flags(_negated(), _conjugated())
         self.run: Run = self._runner.run
         self.call: Call = self._runner.call
         _engines.append(self)
@@ -127,6 +128,16 @@ def _samples() -> list[tuple[torch.Tensor, Any]]:
     handle = getattr(torch._C._aoti, "unsafe_alloc_void_ptr_from_tensor", None)
     tensors = [torch.empty(size) for size in range(3)]
     return [(tensor, handle(tensor)) for tensor in tensors] if handle else []
+
+
+def _negated() -> list[tuple[torch.Tensor, torch.Tensor]]:
+    tensors = [torch.empty(2), torch.empty(1, dtype=torch.bfloat16), torch.empty(0, 3)]
+    return [(tensor, torch._neg_view(tensor)) for tensor in tensors]
+
+
+def _conjugated() -> list[tuple[torch.Tensor, torch.Tensor]]:
+    tensors = [torch.empty(*sizes, dtype=torch.complex64) for sizes in [(2,), (1, 3), (0,)]]
+    return [(tensor, tensor.conj()) for tensor in tensors]
 
 
 def direct_class(cls: type[Any]) -> type[Any]:

@@ -31,6 +31,7 @@ VARIABLE = "AOTBUILD_FORKSERVER"
 
 _SOCKET = "forkserver.sock"
 _LOCK = "forkserver.lock"
+_SERVER = ["-m", __name__]
 _LAST = "bundle"
 """After this step there is nothing more to do."""
 _IDLE = 10.0
@@ -97,7 +98,7 @@ def _start() -> None:
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(_SOCKET)
         listening.listen(64)
-        command = [sys.executable, "-P", "-m", __name__, str(listening.fileno())]
+        command = [sys.executable, "-P", *_SERVER, str(listening.fileno())]
         # Whoever waits for the end of a step's output does not wait for the server's.
         quiet: Any = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
         subprocess.Popen(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from aotbuild.errors import ToolchainError
 
@@ -14,38 +16,99 @@ class Target:
 
     name: str
     device: str
+    architecture: str
+    """Of the CPU that it runs on, or beside."""
+    level: str
+    """The CPU level."""
     march: str
     """The compiler's ``-march``, for every line of the library."""
     isa: str
-    """Inductor's class of vector instructions, in ``torch._inductor.cpu_vec_isa``."""
+    """Inductor's class of vector instructions, in ``torch._inductor.cpu_vec_isa``; none if
+    empty."""
     requires: tuple[str, ...]
     """CPU features used, by the names of ``torch.cpu.get_capabilities``."""
+    flags: frozenset[str] = frozenset()
+    """Those that tell the level from the one below, by the names of ``/proc/cpuinfo``."""
 
 
+_V2 = ("popcnt", "sse3", "sse4_1", "sse4_2", "ssse3")
 _V3 = ("avx", "avx2", "bmi", "bmi2", "f16c", "fma3", "lzcnt")
+_V4 = ("avx512_bw", "avx512_cd", "avx512_dq", "avx512_f", "avx512_vl")
+
+
+def _cpu(
+    level: str, architecture: str, isa: str, requires: tuple[str, ...], flags: str = ""
+) -> Target:
+    march = f"{level}-a" if architecture == "aarch64" else level
+    name = f"cpu-{level}"
+    return Target(name, "cpu", architecture, level, march, isa, requires, frozenset(flags.split()))
+
 
 TARGETS = {
     target.name: target
     for target in (
-        Target("cpu-x86-64-v3", "cpu", "x86-64-v3", "VecAVX2", _V3),
-        Target("cpu-armv8", "cpu", "armv8-a", "VecNEON", ()),
+        _cpu("x86-64-v2", "x86_64", "", _V2, "pni ssse3 sse4_1 sse4_2 popcnt"),
+        _cpu("x86-64-v3", "x86_64", "VecAVX2", _V3, "avx avx2 bmi1 bmi2 f16c fma abm"),
+        _cpu(
+            "x86-64-v4",
+            "x86_64",
+            "VecAVX512",
+            (*_V3, *_V4),
+            "avx512f avx512bw avx512cd avx512dq avx512vl",
+        ),
+        _cpu("armv8", "aarch64", "VecNEON", ()),
     )
 }
+"""Each architecture's from the lowest level to the highest."""
 
-_CPU_TARGETS = {
-    "x86_64": "cpu-x86-64-v3",
-    "amd64": "cpu-x86-64-v3",
-    "aarch64": "cpu-armv8",
-    "arm64": "cpu-armv8",
-}
+LEVELS = tuple(target.level for target in TARGETS.values() if target.device == "cpu")
+"""The CPU levels that can be compiled for."""
+
+AUTO = "auto"
+"""In place of levels: the usual one, and a higher one where it pays."""
+
+_USUAL = ("x86-64-v3", "armv8")
+_HIGHER = ("x86-64-v4",)
+
+_ARCHITECTURES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}
 
 
-def default_target(device: str) -> Target:
-    """The target for ``device`` on this machine's architecture."""
+def this_architecture() -> str:
+    """The architecture of this machine's CPU.
+
+    Raises:
+        ToolchainError: Nothing can be compiled for it.
+    """
     machine = platform.machine().lower()
-    if device != "cpu" or machine not in _CPU_TARGETS:
+    if machine not in _ARCHITECTURES:
         raise ToolchainError(
-            f"there is no target for {device} on {machine}",
-            fix=f"build on one of {', '.join(sorted(_CPU_TARGETS))}",
+            f"there is no target for {machine}",
+            fix=f"build on one of {', '.join(sorted(_ARCHITECTURES))}",
         )
-    return TARGETS[_CPU_TARGETS[machine]]
+    return _ARCHITECTURES[machine]
+
+
+def cpu_targets(levels: Sequence[str]) -> list[Target]:
+    """The targets of CPU levels on this machine's architecture, the lowest level first."""
+    own = this_architecture()
+    return [t for t in TARGETS.values() if t.level in levels and t.architecture == own]
+
+
+def usual_targets() -> list[Target]:
+    """The targets whose level is compiled for where none is asked for."""
+    return cpu_targets(_USUAL)
+
+
+def higher_targets() -> list[Target]:
+    """The targets above the usual one that this machine can run, to find out if they pay."""
+    return [target for target in cpu_targets(_HIGHER) if target.flags <= _flags()]
+
+
+def _flags() -> set[str]:
+    """The features of this machine's CPU as Linux tells them; elsewhere none are known."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return set()
+    line = next((line for line in text.splitlines() if line.startswith("flags")), "")
+    return set(line.partition(":")[2].split())

@@ -37,6 +37,11 @@ def find_cxx() -> list[str]:
     return [shutil.which(command[0]) or command[0], *command[1:]]
 
 
+def find_disassembler() -> str | None:
+    """The program that disassembles, of the binutils that g++ needs; None without them."""
+    return shutil.which("objdump")
+
+
 def compiler_name(command: Sequence[str]) -> str:
     """The compiler's own name in a command such as ``ccache g++ -pipe``."""
     return PurePath(_compiler(command)).name

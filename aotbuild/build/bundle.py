@@ -7,9 +7,11 @@ import sys
 from pathlib import Path
 
 from aotbuild.build.files import replacing_directory, write_depfile, write_text
+from aotbuild.build.levels import left_out
 from aotbuild.build.package import Part, write_package
 from aotbuild.build.spec import BundleSpec, read_spec
-from aotbuild.runtime.manifest import Manifest
+from aotbuild.build.verify import UNVERIFIED
+from aotbuild.runtime.manifest import Manifest, Variant
 
 
 def run(spec_file: Path) -> None:
@@ -24,6 +26,7 @@ def run(spec_file: Path) -> None:
             [
                 (Path(path), json.loads((Path(path) / "verified.json").read_text("utf-8")))
                 for path in part.variants
+                if path not in left_out(part.levels)
             ],
         )
         for part in spec.parts
@@ -36,14 +39,19 @@ def run(spec_file: Path) -> None:
     write_text(Path("bundled.json"), json.dumps({"models": summary}, indent=1) + "\n")
 
 
+def _verified(variant: Variant) -> str:
+    if UNVERIFIED in variant.verified:
+        return "not verified here"
+    return f"largest error {variant.verified['largest-error']:.2g}"
+
+
 def _summary(manifest: Manifest) -> str:
     """One line about a model, for the build log."""
     weights = sum(
         {c.tensor: c.size for variant in manifest.variants for c in variant.constants}.values()
     )
     variants = ", ".join(
-        f"{variant.target} ({variant.library.size / 1000:.0f} kB, largest error "
-        f"{variant.verified.get('largest-error', 0.0):.2g})"
+        f"{variant.target} ({variant.library.size / 1000:.0f} kB, {_verified(variant)})"
         for variant in manifest.variants
     )
     return f"aotbuild: {manifest.name}: {variants}; weights {weights / 1000:.0f} kB"

@@ -18,6 +18,7 @@ from aotbuild.build.files import plain_directory, replacing, scratch, write_depf
 from aotbuild.build.flat import MODULE
 from aotbuild.build.hints import hinted, hints_at
 from aotbuild.build.inductor import Compiled, Setup, Shared, compile_library, set_up
+from aotbuild.build.instructions import check_instructions
 from aotbuild.build.quantize import load_operators
 from aotbuild.build.ranges import Ranges, compiled_ranges
 from aotbuild.build.record import BuildRecord
@@ -61,6 +62,7 @@ def run(spec_file: Path) -> None:
         if best.compiled is None or (narrowed and spec.strict_dims):
             raise _too_narrow(narrowed)
         record = _record_constants(best.compiled, output, where)
+        check_instructions(best.compiled.library, target, where)
         library = output / "library.so"
         with replacing(library) as temporary:
             shutil.copyfile(best.compiled.library, temporary)

@@ -2,8 +2,8 @@
 
 The first step of a build starts the server, in the build's directory; each step sends it what to
 run, with its own standard streams, and waits. The step that runs is a process of its own all the
-same. The server ends with the build, or when nothing has been asked of it for a while. Where there
-can be none, steps run by themselves.
+same. The server ends with the build: after the last step or one that failed, or when nothing has
+been asked of it for a while. Where there can be none, steps run by themselves.
 """
 
 from __future__ import annotations
@@ -72,18 +72,18 @@ def _surroundings() -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _locked() -> Iterator[None]:
+def _locked(directory: Path) -> Iterator[None]:
     """Only one process at a time looks for a server, starts one or ends one."""
     import fcntl
 
-    with open(_LOCK, "wb") as lock:  # noqa: PTH123
+    with (directory / _LOCK).open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
 def _connected() -> socket.socket:
     """A connection to the server, which is started if there is none."""
-    with _locked():
+    with _locked(Path()):
         connection = socket.socket(socket.AF_UNIX)
         try:
             connection.connect(_SOCKET)
@@ -106,9 +106,9 @@ def _start() -> None:
         ).returncode = 0  # it outlives this process
 
 
-def _stop(listening: socket.socket) -> None:
-    with contextlib.suppress(OSError), _locked():
-        Path(_SOCKET).unlink()
+def _stop(listening: socket.socket, directory: Path) -> None:
+    with contextlib.suppress(OSError), _locked(directory):
+        (directory / _SOCKET).unlink()
     listening.close()
 
 
@@ -120,17 +120,23 @@ def serve(listening: socket.socket, run: Callable[[str, str], None]) -> None:
         run: Runs a step; it gets its name and its specification.
     """
     own = _surroundings()
+    os.chdir("/")  # nobody waits for this process who wants to have the directory removed
     running: dict[int, socket.socket] = {}
+    watched: dict[socket.socket, int] = {}
     asked = time.monotonic()
     over = False
     while running or (not over and time.monotonic() - asked < _IDLE):
-        ready, _, _ = select.select([listening, *running.values()], [], [], 0.2)
-        for process, connection in list(running.items()):
-            if connection in ready:  # whoever asked is gone
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process, signal.SIGINT)
-            if os.waitpid(process, os.WNOHANG)[0]:
-                running.pop(process).close()
+        ready, _, _ = select.select([listening, *watched], [], [], 0.2)
+        for connection in watched.keys() & set(ready):  # whoever asked is gone
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(watched.pop(connection), signal.SIGINT)
+        for process in list(running):
+            ended, status = os.waitpid(process, os.WNOHANG)
+            if ended:
+                connection = running.pop(process)
+                watched.pop(connection, None)
+                connection.close()
+                over = over or status != 0
         if listening not in ready:
             continue
         asked = time.monotonic()
@@ -140,11 +146,11 @@ def serve(listening: socket.socket, run: Callable[[str, str], None]) -> None:
             connection.close()
         else:
             process = _fork(request, connection, streams, [listening, *running.values()], run)
-            running[process] = connection
+            running[process], watched[connection] = connection, process
             over = over or request["step"] == _LAST
         for stream in streams:
             os.close(stream)
-    _stop(listening)
+    _stop(listening, Path(own["directory"]))
 
 
 def _request(connection: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
@@ -193,6 +199,7 @@ def _run_forked(
     inherited: list[socket.socket],
     run: Callable[[str, str], None],
 ) -> int:
+    os.chdir(request["directory"])
     os.setsid()  # with the compilers that it starts, to be stopped with them
     for number, stream in enumerate(streams):
         os.dup2(stream, number)

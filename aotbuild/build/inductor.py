@@ -134,7 +134,7 @@ def compile_library(
         return None
     except Exception as error:
         raise _compile_error(error) from error
-    return _collect(files, setup.options)
+    return _collect(files, setup)
 
 
 def _options(output: Path, compiler: Path) -> dict[str, Any]:
@@ -172,7 +172,7 @@ def _commands(target: Target) -> tuple[Command, Command]:
     """
     from torch._inductor.cpp_builder import CppBuilder, CppTorchDeviceOptions
 
-    isa = getattr(torch._inductor.cpu_vec_isa, target.isa)()
+    isa = _isa(target.isa)
 
     def command(*, wrapper: bool) -> Command:
         options = CppTorchDeviceOptions(
@@ -194,6 +194,16 @@ def _commands(target: Target) -> tuple[Command, Command]:
     return command(wrapper=True), command(wrapper=False)
 
 
+def _isa(name: str) -> Any:
+    """Vector instructions as Inductor knows them, without those that only this machine has."""
+    module: Any = torch._inductor.cpu_vec_isa
+    if not name:
+        return module.invalid_vec_isa
+    # Asked whether it can be used, VecAVX512 would add this machine's instructions for bfloat16.
+    fixed = {"__bool__": lambda _: True, "__hash__": module.VecISA.__hash__}
+    return type(name, (getattr(module, name),), fixed)()
+
+
 @contextlib.contextmanager
 def _vector_isa(name: str) -> Iterator[None]:
     """Let Inductor use exactly one class of vector instructions, whatever this machine has.
@@ -201,9 +211,9 @@ def _vector_isa(name: str) -> Iterator[None]:
     Left alone it takes the best that the machine can run, found by compiling test programs.
     """
     module: Any = torch._inductor.cpu_vec_isa
-    isa = getattr(module, name)()
+    found = [_isa(name)] if name else []
     original = module.valid_vec_isa_list
-    module.valid_vec_isa_list = lambda: [isa]
+    module.valid_vec_isa_list = lambda: found
     try:
         yield
     finally:
@@ -291,12 +301,22 @@ def _unguarded_conv_backend() -> Iterator[None]:
         torch._C._select_conv_backend = original
 
 
-def _collect(files: Any, options: Mapping[str, Any]) -> Compiled:
+def _collect(files: Any, setup: Setup) -> Compiled:
     names = [Path(file) for file in files if isinstance(file, str)]
     weights = next(file for file in files if not isinstance(file, str))
     library = next(name for name in names if name.suffix == ".so")
     source = next(name for name in names if name.name.endswith(".wrapper.cpp"))
     proxy = next((name for name in names if name.name.endswith(".wrapper.json")), None)
+    told = next((name for name in names if name.name.endswith("_metadata.json")), None)
+    isa = json.loads(told.read_text("utf-8")).get("AOTI_CPU_ISA") if told else None
+    wanted = str(_isa(setup.target.isa)).upper()
+    if isa not in {None, wanted}:  # as where Inductor falls back on code without vectors
+        raise CompileError(
+            f"Inductor compiled for {isa}, not for {wanted}",
+            why=f"the target is {setup.target.name}",
+            fix="report it to the aotbuild project",
+        )
+    options = setup.options
     recorded = {key: value for key, value in options.items() if key not in _MACHINE_OPTIONS}
     constants = {name: tensor for name, (tensor, _) in weights.items()}
     return Compiled(library, source, proxy, constants, recorded)

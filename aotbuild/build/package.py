@@ -218,10 +218,14 @@ def _fallback(
 
 
 def _selftest(directory: Path, part: Part) -> SelfTest | None:
-    """Copy the recorded call of the first variant."""
-    path, verified = part.variants[0]
-    recorded = read_selftest((verified or {}).get("selftest"))
-    if recorded is None:
+    """Copy the recorded call of the first variant that was verified."""
+    found = (
+        (path, recorded)
+        for path, verified in part.variants
+        if (recorded := read_selftest((verified or {}).get("selftest")))
+    )
+    path, recorded = next(found, (None, None))
+    if path is None or recorded is None:
         return None
     name = f"{part.directory}/selftest.safetensors"
     shutil.copyfile(path / "selftest.safetensors", directory / name)

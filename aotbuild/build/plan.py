@@ -21,6 +21,7 @@ from aotbuild.build.spec import (
     BundleSpec,
     CompileSpec,
     ExportSpec,
+    LevelsSpec,
     MethodParts,
     NativeSpec,
     Tools,
@@ -30,9 +31,17 @@ from aotbuild.build.spec import (
 from aotbuild.config.parse import did_you_mean, listed, located
 from aotbuild.config.project import Project, load_project
 from aotbuild.config.resolve import calls, flat_options, settings_for
-from aotbuild.config.schema import FORWARD, Settings
+from aotbuild.config.schema import FORWARD, Model, Settings
 from aotbuild.errors import ConfigError
-from aotbuild.target import default_target
+from aotbuild.target import (
+    AUTO,
+    LEVELS,
+    Target,
+    cpu_targets,
+    higher_targets,
+    this_architecture,
+    usual_targets,
+)
 from aotbuild.torch_version import installed_torch
 
 ALL = "--all"
@@ -180,7 +189,13 @@ def _tools() -> Tools:
 def export_spec(project: Project, name: str, device: str, output: str) -> ExportSpec:
     """What the export of a model is told: nothing that only later steps use."""
     declaration = dataclasses.replace(
-        project.models[name], verify=None, inductor={}, targets={}, strict_dims=None
+        project.models[name],
+        verify=None,
+        inductor={},
+        targets={},
+        strict_dims=None,
+        cpu_levels=None,
+        require_verified=None,
     )
     return ExportSpec(
         name=name,
@@ -199,6 +214,7 @@ def _model_commands(project: Project, name: str) -> tuple[list[Command], list[Me
     assert model.devices  # noqa: S101  # resolved
     commands = []
     variants: dict[str, list[str]] = {method: [] for method in calls(model)}
+    chosen: dict[str, list[str]] = {method: [] for method in calls(model)}
     for device in model.devices:
         output = f"models/{name}/{device}"
         exported = f"{output}/exported.json"
@@ -206,10 +222,18 @@ def _model_commands(project: Project, name: str) -> tuple[list[Command], list[Me
         commands.append(
             _command("export", f"Exporting {name}", f"{output}/export", spec, exported, [])
         )
-        for method, own in variants.items():
-            compiled, variant = _variant_commands(project, name, method, device, exported)
-            commands += compiled
-            own.append(variant)
+        targets, optional = _targets(model, name)
+        for method, found in variants.items():
+            made = []
+            for target in [*targets, *optional]:
+                compiled, variant = _variant_commands(project, name, method, target, exported)
+                commands += compiled
+                made.append(variant)
+            found.extend(reversed(made))  # the best first, which is taken where it fits
+            if optional:
+                levels = _levels_command(project, name, method, device, made)
+                commands.append(levels)
+                chosen[method].append(levels.output)
     first = f"models/{name}/{model.devices[0]}"
     return commands, [
         MethodParts(
@@ -218,28 +242,68 @@ def _model_commands(project: Project, name: str) -> tuple[list[Command], list[Me
             source=model.source,
             exported=f"{first}/{method}",
             variants=own,
+            levels=chosen[method],
         )
         for method, own in variants.items()
     ]
 
 
+def _targets(model: Model, name: str) -> tuple[list[Target], list[Target]]:
+    """What a model is compiled for on the CPU, and what is kept only where it is faster."""
+    if model.cpu_levels == AUTO or model.cpu_levels is None:
+        return usual_targets(), higher_targets()
+    found = cpu_targets(model.cpu_levels)
+    if not found:
+        own = this_architecture()
+        raise ConfigError(
+            f"none of the CPU levels is of {own}, which this machine is",
+            where=located(f"tool.aotbuild.models.{name}.cpu-levels"),
+            fix=f"add one of {listed([target.level for target in cpu_targets(LEVELS)])}",
+        )
+    return found, []
+
+
+def _levels_command(
+    project: Project, name: str, method: str, device: str, variants: list[str]
+) -> Command:
+    """The step that finds which of the variants are worth their place, the lowest level first."""
+    output = f"models/{name}/{device}/{method}/levels"
+    spec = LevelsSpec(
+        model=name,
+        method=method,
+        project=str(project.root),
+        import_paths=[str(path) for path in project.import_paths],
+        package=project.package,
+        source=project.models[name].source,
+        exported=f"models/{name}/{device}/{method}",
+        variants=variants,
+        native=_NATIVE,
+        output=f"{output}.json",
+        tools=_tools(),
+    )
+    told = name if method == FORWARD else f"{name}.{method}"
+    needed = [f"{variant}/verified.json" for variant in variants]
+    return _command(
+        "levels", f"Comparing CPU levels of {told}", f"{output}-spec", spec, spec.output, needed
+    )
+
+
 def _variant_commands(
-    project: Project, name: str, method: str, device: str, exported: str
+    project: Project, name: str, method: str, target: Target, exported: str
 ) -> tuple[list[Command], str]:
     """The steps that make one method for one target, and the directory of what they write."""
     model = project.models[name]
-    target = default_target(device).name
-    settings = settings_for(model, device, target)
-    variant = f"models/{name}/{target}/{method}"
+    settings = settings_for(model, target.device, target.name)
+    variant = f"models/{name}/{target.name}/{method}"
     common: dict[str, Any] = {
         "model": name,
         "method": method,
-        "target": target,
+        "target": target.name,
         "project": str(project.root),
         "import_paths": [str(path) for path in project.import_paths],
         "package": project.package,
         "quantize": model.quantize,
-        "exported": f"models/{name}/{device}/{method}",
+        "exported": f"models/{name}/{target.device}/{method}",
         "output": variant,
         "tools": _tools(),
     }
@@ -253,11 +317,12 @@ def _variant_commands(
         **common,
         source=model.source,
         verify=settings.verify,
+        require_verified=bool(model.require_verified),
         compiled=variant,
         native=_NATIVE,
     )
     compiled, verified = f"{variant}/compiled.json", f"{variant}/verified.json"
-    told = f"{name if method == FORWARD else f'{name}.{method}'} for {target}"
+    told = f"{name if method == FORWARD else f'{name}.{method}'} for {target.name}"
     return [
         _command(
             "compile", f"Compiling {told}", f"{variant}/compile", compile_spec, compiled, [exported]

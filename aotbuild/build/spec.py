@@ -96,12 +96,34 @@ class VerifySpec:
     verify: Verify | str | None = None
     quantize: str | None = None
     """With it, the eager model is also compared as it was before it was quantised."""
+    require_verified: bool = False
+    """Whether it is an error that this machine cannot run the library."""
     exported: str
     compiled: str
     native: str
     """Directory of the engine."""
     output: str
     """Directory for ``verified.json``."""
+    tools: Tools
+
+
+@dataclass(frozen=True, kw_only=True)
+class LevelsSpec:
+    """Find out which CPU levels are so much faster that they are worth their place."""
+
+    model: str
+    method: str
+    project: str
+    import_paths: list[str]
+    package: str
+    source: str
+    exported: str
+    variants: list[str]
+    """Directories of the compiled variants, the lowest level first, which is kept in any case."""
+    native: str
+    """Directory of the engine."""
+    output: str
+    """The file."""
     tools: Tools
 
 
@@ -114,6 +136,8 @@ class MethodParts:
     source: str
     exported: str
     variants: list[str]
+    levels: list[str] = field(default_factory=list)
+    """Files that tell which of them are left out."""
 
 
 @dataclass(frozen=True, kw_only=True)

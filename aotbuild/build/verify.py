@@ -8,7 +8,6 @@ import json
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,12 @@ from torch.utils import _pytree as pytree
 
 from aotbuild.build.arguments import call_program, nested_call
 from aotbuild.build.callspec import CallSpec, holds
+from aotbuild.build.compare import Worst, compare, tolerance
 from aotbuild.build.files import scratch, write_depfile, write_text
 from aotbuild.build.package import Part, write_package
 from aotbuild.build.quantize import load_operators
 from aotbuild.build.record import BuildRecord
-from aotbuild.build.reference import Case, Reference, flatten_result
+from aotbuild.build.reference import Case, Reference
 from aotbuild.build.samples import Samples, verification_sizes
 from aotbuild.build.selftest import LARGEST, record_call, size_of
 from aotbuild.build.source import (
@@ -37,18 +37,9 @@ from aotbuild.config.parse import located
 from aotbuild.config.resolve import call_path, is_library_file
 from aotbuild.config.schema import FORWARD, Verify
 from aotbuild.errors import VerifyError, warn
+from aotbuild.runtime.engine import ENGINES
 from aotbuild.runtime.manifest import Manifest
 from aotbuild.target import TARGETS
-
-_TOLERANCES = {
-    torch.float64: (1e-7, 1e-9),
-    torch.float32: (1e-4, 2e-5),
-    torch.float16: (2e-2, 5e-3),
-    torch.bfloat16: (5e-2, 2e-2),
-    torch.complex64: (1e-4, 2e-5),
-    torch.complex128: (1e-7, 1e-9),
-}
-"""Relative and absolute tolerance by dtype; the absolute one is for outputs of magnitude one."""
 
 _QUANTIZED = {"int8-dynamic-activation-int8-weight": Verify(rtol=2e-2)}
 """Where rounding of activations can fall to either side, other tolerances than the dtype's."""
@@ -58,14 +49,8 @@ _ANY = Verify(rtol=math.inf, atol=math.inf)
 
 _PACKAGE = "aotbuild_verified"
 
-
-@dataclass
-class Worst:
-    """The largest difference found so far."""
-
-    error: float = 0.0
-    case: str = ""
-    leaf: str = ""
+UNVERIFIED = "unverified"
+"""In place of a report: why the library could not be run."""
 
 
 def run(spec_file: Path) -> None:
@@ -75,9 +60,14 @@ def run(spec_file: Path) -> None:
     where = located(call_path(spec.model, spec.method))
     project = Path(spec.project)
     exported, compiled = Path(spec.exported), Path(spec.compiled)
+    target = TARGETS[spec.target]
+    missing = ENGINES[target.device].missing(list(target.requires))
+    if missing:
+        _leave_unverified(spec, output, where, f"this machine's CPU lacks {', '.join(missing)}")
+        return
     call = CallSpec.read(exported / "call.json")
     record = BuildRecord.read(compiled / "compiled.json")
-    device = torch.device(TARGETS[spec.target].device)
+    device = torch.device(target.device)
     tracker = FileTracker(project)
     worst, quantization = Worst(), Worst()
     with importing(spec.import_paths, spec.package), torch.no_grad():
@@ -111,6 +101,24 @@ def run(spec_file: Path) -> None:
                     smallest, recorded = size, (tensors, case.leaves)
             if manifest.fallback is not None:
                 _verify_fallback(model, package, manifest, samples, cases, spec, where)
+    report = _report(spec, cases, worst, quantization)
+    if recorded is not None:
+        tensors, leaves = recorded
+
+        def allowed(expected: torch.Tensor) -> tuple[float, float]:
+            rtol, atol = tolerance(expected, _accepted(spec))
+            # Where a check of the project decided, the difference may have been any.
+            return rtol, max(atol, 4 * worst.error)
+
+        selftest = record_call(output, tensors, call.outputs, leaves, allowed)
+        report["selftest"] = dataclasses.asdict(selftest)
+    write_depfile(output / "verified.json", tracker.files())
+    write_text(output / "verified.json", json.dumps(report, indent=1) + "\n")
+
+
+def _report(
+    spec: VerifySpec, cases: Sequence[Case], worst: Worst, quantization: Worst
+) -> dict[str, Any]:
     report: dict[str, Any] = {
         "cases": [case.label for case in cases],
         "largest-error": worst.error,
@@ -118,18 +126,32 @@ def run(spec_file: Path) -> None:
     }
     if spec.quantize:
         report["quantization-error"] = quantization.error
-    if recorded is not None:
-        tensors, leaves = recorded
+    return report
 
-        def tolerance(expected: torch.Tensor) -> tuple[float, float]:
-            rtol, atol = _tolerance(expected, _accepted(spec))
-            # Where a check of the project decided, the difference may have been any.
-            return rtol, max(atol, 4 * worst.error)
 
-        selftest = record_call(output, tensors, call.outputs, leaves, tolerance)
-        report["selftest"] = dataclasses.asdict(selftest)
-    write_depfile(output / "verified.json", tracker.files())
-    write_text(output / "verified.json", json.dumps(report, indent=1) + "\n")
+def _leave_unverified(spec: VerifySpec, output: Path, where: str, reason: str) -> None:
+    """Note that this machine cannot run the library.
+
+    Raises:
+        VerifyError: The project requires that it is verified.
+    """
+    told = spec.model if spec.method == FORWARD else f"{spec.model}.{spec.method}"
+    where = f"{where}.cpu-levels"
+    if spec.require_verified:
+        raise VerifyError(
+            f"{told} cannot be verified for {spec.target} here",
+            where=where,
+            why=f"{reason}; require-verified = true makes this an error",
+            fix="build on a CPU that has it, or leave out that level",
+        )
+    warn(
+        f"{told} is not verified for {spec.target}",
+        where=where,
+        why=reason,
+        fix=f"run python -m {spec.package} on a CPU that has it before you publish the wheel",
+    )
+    write_depfile(output / "verified.json", [])
+    write_text(output / "verified.json", json.dumps({UNVERIFIED: reason}, indent=1) + "\n")
 
 
 def _verify_fallback(
@@ -152,7 +174,7 @@ def _verify_fallback(
                 manifest.in_spec, samples.at(manifest.inputs, case.sizes, cpu)
             )
             result = model(*args, **kwargs)
-            _compare(case, case.leaves, result, _compared(spec), where, Worst())
+            compare(case, case.leaves, result, _compared(spec), where, Worst())
     except VerifyError:
         raise
     except Exception as error:
@@ -175,10 +197,10 @@ def _verify(
 ) -> None:
     """Compare the result of one case with all that it has to agree with."""
     declared = spec.verify if isinstance(spec.verify, Verify) else Verify()
-    _compare(case, case.leaves, result, _compared(spec), where, worst)
+    compare(case, case.leaves, result, _compared(spec), where, worst)
     if case.original is not None:
         accepted = declared if declared != Verify() else _ANY
-        _compare(case, case.original, result, accepted, where, quantization)
+        compare(case, case.original, result, accepted, where, quantization)
     if check is not None:
         check(case, result)
 
@@ -288,100 +310,3 @@ def _load(directory: Path, spec: VerifySpec, where: str) -> Callable[..., Any]:
         sys.path.remove(str(directory))
     found: Callable[..., Any] = model if spec.method == FORWARD else getattr(model, spec.method)
     return found
-
-
-def _compare(
-    case: Case,
-    expected_leaves: Sequence[Any],
-    result: Any,
-    verify: Verify,
-    where: str,
-    worst: Worst,
-) -> None:
-    leaves, paths = flatten_result(result)
-    if paths != case.paths:
-        raise VerifyError(
-            f"the compiled model returns another structure at {case.label}",
-            where=where,
-            why=f"compiled: {', '.join(paths)}\neager: {', '.join(case.paths)}",
-        )
-    for path, actual, expected in zip(paths, leaves, expected_leaves, strict=True):
-        leaf = path or "the output"
-        if not isinstance(expected, torch.Tensor):
-            if type(actual) is not type(expected) or actual != expected:
-                raise _mismatch(case, leaf, where, f"compiled {actual!r}, eager {expected!r}")
-            continue
-        if not isinstance(actual, torch.Tensor) or actual.dtype != expected.dtype:
-            kind = getattr(actual, "dtype", type(actual).__name__)
-            raise _mismatch(case, leaf, where, f"compiled {kind}, eager {expected.dtype}")
-        if actual.shape != expected.shape:
-            shapes = f"compiled {tuple(actual.shape)}, eager {tuple(expected.shape)}"
-            raise _mismatch(case, leaf, where, f"the shapes differ: {shapes}")
-        _compare_values(case, leaf, actual.cpu(), expected.cpu(), verify, where, worst)
-
-
-def _compare_values(
-    case: Case,
-    leaf: str,
-    actual: torch.Tensor,
-    expected: torch.Tensor,
-    verify: Verify,
-    where: str,
-    worst: Worst,
-) -> None:
-    if expected.numel() == 0:
-        return
-    rtol, atol = _tolerance(expected, verify)
-    wide = _wide(expected)
-    exact = expected.to(wide)
-    undefined = torch.isnan(expected)
-    if undefined.sum() * 2 > undefined.numel():
-        warn(
-            f"most of {leaf} at {case.label} is not a number in the eager model",
-            where=where,
-            why=f"{int(undefined.sum())} of {undefined.numel()} elements are not compared",
-            fix="example inputs are random; a mask that hides everything gives such results",
-        )
-    # Where eager has no number, as behind a mask that hides a whole row, none can be wrong.
-    equal = undefined | (actual == expected)
-    difference = torch.where(equal, 0.0, (actual.to(wide) - exact).abs())
-    difference = torch.nan_to_num(difference, nan=float("inf"))
-    wrong = difference > atol + rtol * exact.abs().nan_to_num(nan=0.0, posinf=0.0)
-    largest = float(difference.max())
-    if largest >= worst.error:
-        worst.error, worst.case, worst.leaf = largest, case.label, leaf
-    if wrong.any():
-        position = torch.unravel_index(difference.argmax(), difference.shape)
-        index = [int(i) for i in position]
-        raise _mismatch(
-            case,
-            leaf,
-            where,
-            f"{int(wrong.sum())} of {wrong.numel()} elements differ; the largest difference is "
-            f"{largest:.3g} at {index}: compiled {actual[tuple(index)].item():.6g}, "
-            f"eager {expected[tuple(index)].item():.6g} (rtol {rtol:.3g}, atol {atol:.3g})",
-        )
-
-
-def _wide(tensor: torch.Tensor) -> torch.dtype:
-    """The dtype to compute differences in."""
-    return torch.complex128 if tensor.is_complex() else torch.float64
-
-
-def _tolerance(expected: torch.Tensor, verify: Verify) -> tuple[float, float]:
-    """Relative and absolute tolerance of an output; the absolute one follows its magnitude."""
-    rtol, atol = _TOLERANCES.get(expected.dtype, (0.0, 0.0))
-    finite = expected[torch.isfinite(expected)].to(_wide(expected)).abs()
-    atol *= float(finite.max()) if finite.numel() else 1.0
-    rtol = rtol if verify.rtol is None else verify.rtol
-    return rtol, atol if verify.atol is None else verify.atol
-
-
-def _mismatch(case: Case, leaf: str, where: str, why: str) -> VerifyError:
-    return VerifyError(
-        f"the compiled model gives another result than the eager one for {leaf} at {case.label}",
-        where=where,
-        why=why,
-        fix="a model that draws random numbers cannot be verified; if the difference is "
-        "acceptable, allow it with verify = { rtol = ..., atol = ... }",
-    )

@@ -170,15 +170,36 @@ def _parse_union(members: Sequence[Any], value: object, path: str) -> Any:
         return _parse_value(members[0], value, path)
     for member in members:
         kind = bare(member)
+        origin = typing.get_origin(kind)
+        if (origin is typing.Literal and isinstance(value, str)) or (
+            origin is list and isinstance(value, list)
+        ):
+            _check_lone(members, value, path)
+            return _parse_value(member, value, path)
         if (isinstance(value, Mapping) and _is_table(kind)) or (
             kind in _TYPE_NAMES and _is_a(value, kind)
         ):
             return _parse_value(member, value, path)
-    kinds = [bare(member) for member in members]
+    kinds = [_plain_kind(bare(member)) for member in members]
     if float in kinds:
         kinds = [kind for kind in kinds if kind is not int]
     names = (_TYPE_NAMES.get(kind, _TYPE_NAMES[dict]) for kind in kinds)
     raise _wrong_type(value, " or ".join(names), path)
+
+
+def _check_lone(members: Sequence[Any], value: object, path: str) -> None:
+    """Refuse an item that should be in an array, where a word can stand in place of the array."""
+    arrays = [member for member in members if typing.get_origin(bare(member)) is list]
+    words = [word for member in members for word in typing.get_args(bare(member))]
+    if isinstance(value, str) and arrays and value not in words:
+        _parse_value(typing.get_args(bare(arrays[0]))[0], value, path)
+        raise _wrong_type(value, "an array", path, f"write an array: [{_toml(value)}]")
+
+
+def _plain_kind(kind: Any) -> Any:
+    """The type of the values of a kind."""
+    origin = typing.get_origin(kind)
+    return str if origin is typing.Literal else origin or kind
 
 
 def _parse_dim(value: object, path: str) -> Dim:

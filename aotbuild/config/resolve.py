@@ -57,7 +57,8 @@ def resolved(config: Config, profile: str) -> dict[str, Model]:
     """
     built_in = PROFILES.get(profile, Settings())
     chosen = Settings(**_over(built_in, config.profiles.get(profile, Settings())))
-    defaults = Settings(**_over(Settings(devices=["cpu"], op_libraries=[]), config))
+    built_in_defaults = Settings(devices=["cpu"], cpu_levels="auto", op_libraries=[])
+    defaults = Settings(**_over(built_in_defaults, config))
     models = {}
     for name, model in config.models.items():
         own = Settings(**_over(defaults, model))

@@ -19,6 +19,7 @@ from aotbuild.config.values import (
     PACKAGE,
     Bound,
     CheckFunction,
+    CpuLevel,
     Device,
     DimName,
     Dtype,
@@ -159,6 +160,25 @@ class Settings:
         | None
     ) = None
     """Device types to compile for; ``["cpu"]`` when left out."""
+
+    cpu_levels: (
+        Literal["auto"]
+        | Annotated[
+            list[CpuLevel],
+            NotEmpty(what="no CPU level is listed", fix='write cpu-levels = "auto", or remove it'),
+            Unique(what="a CPU level is listed twice", fix="remove one"),
+        ]
+        | None
+    ) = None
+    """CPU levels to compile for, of which the best that the CPU has runs; those of other
+    architectures than the build machine's are left out. ``"auto"``, which holds when left out, is
+    ``x86-64-v3``, with ``x86-64-v4`` where the build machine has it and it is at least 5% faster;
+    on aarch64 it is ``armv8``."""
+
+    require_verified: bool | None = None
+    """Whether the build fails where the build machine cannot run a CPU level, and so cannot compare
+    its code with the eager model; false when left out: the build warns, and the manifest says
+    so."""
 
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
     """Cast the module and its floating-point inputs to this dtype; a saved program keeps its

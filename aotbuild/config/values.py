@@ -16,7 +16,7 @@ from aotbuild.config.rules import (
     reference_to,
 )
 from aotbuild.config.sizes import SIZE
-from aotbuild.target import TARGETS
+from aotbuild.target import LEVELS, TARGETS
 
 DTYPES = (
     "float32",
@@ -74,10 +74,10 @@ MethodName = Annotated[
     str,
     name_of(
         "method",
-        fix="name a method of the module, without a leading underscore, other than device; "
-        f"inputs and dims of {FORWARD}() stand in the model's own table",
+        fix="name a method of the module, without a leading underscore, other than device and "
+        f"target; inputs and dims of {FORWARD}() stand in the model's own table",
         private=False,
-        reserved=(FORWARD, "device"),
+        reserved=(FORWARD, "device", "target"),
     ),
 ]
 InputName = Annotated[
@@ -109,6 +109,10 @@ Dtype = Annotated[str, Choice(what='there is no dtype "{value}"', choices=DTYPES
 Device = Annotated[
     str,
     Choice(what='"{value}" is not a device that models can be compiled for', choices=DEVICES),
+]
+CpuLevel = Annotated[
+    str,
+    Choice(what='there is no CPU level "{value}"', choices=LEVELS),
 ]
 Source = Annotated[
     str,

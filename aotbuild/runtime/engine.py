@@ -38,6 +38,8 @@ class Loaded:
     call: Call = unusual
     direct: Any = None
     """What a model's class in C can call by itself, see ``native.bind``."""
+    target: str = ""
+    """What it was compiled for; empty where it was not compiled."""
 
 
 class Engine:

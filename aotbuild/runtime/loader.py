@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from pathlib import Path
 
 import torch
@@ -16,6 +18,10 @@ from .native import open_engine
 from .operators import load_op_libraries
 from .weights import open_weights
 
+LEVEL_VARIABLE = "AOTBUILD_CPU_LEVEL"
+
+_log = logging.getLogger(__name__)
+
 
 def load(package: Path, manifest: Manifest, device: torch.device) -> Loaded:
     """Load the first variant for a device that can run here, or what the package has in its place.
@@ -23,10 +29,35 @@ def load(package: Path, manifest: Manifest, device: torch.device) -> Loaded:
     Raises:
         ModelLoadError: There is none, or a file of the package is damaged.
     """
-    for variant in manifest.variants:
-        if variant.device == device.type and unfit(manifest, variant) is None:
+    wanted = _wanted(manifest, device)
+    for variant in wanted:
+        reason = unfit(manifest, variant)
+        if reason is None:
+            _log.debug("%s runs as compiled for %s", manifest.name, variant.target)
             return load_variant(package, manifest, variant, device)
+        _log.debug("%s as compiled for %s does not fit: %s", manifest.name, variant.target, reason)
     return fall_back(package, manifest, device, no_variant(manifest, device))
+
+
+def _wanted(manifest: Manifest, device: torch.device) -> list[Variant]:
+    """The variants for a device, the best first; on the CPU those of ``AOTBUILD_CPU_LEVEL``."""
+    found = [variant for variant in manifest.variants if variant.device == device.type]
+    level = os.environ.get(LEVEL_VARIABLE)
+    if not level or device.type != "cpu":
+        return found
+    wanted = [variant for variant in found if variant.target == f"cpu-{level}"]
+    if not wanted:
+        levels = ", ".join(variant.target.removeprefix("cpu-") for variant in found)
+        raise ModelLoadError(
+            f"{LEVEL_VARIABLE}={level}: {manifest.name} was compiled for {levels}; set it to one "
+            "of these, or unset it"
+        )
+    reason = unfit(manifest, wanted[0])
+    if reason:
+        raise ModelLoadError(
+            f"{LEVEL_VARIABLE}={level}: {manifest.name} cannot run as compiled for it: {reason}"
+        )
+    return wanted
 
 
 def load_variant(
@@ -48,7 +79,7 @@ def load_variant(
         )
     weights = open_weights(package, manifest.weights)
     engine.set_constants({name: weights.tensor(c).to(device) for name, c in constants.items()})
-    return Loaded(engine.run, engine.call, engine.direct)
+    return Loaded(engine.run, engine.call, engine.direct, variant.target)
 
 
 def unfit(manifest: Manifest, variant: Variant) -> str | None:

@@ -66,11 +66,12 @@ class CompiledModel:
         self._package = package
         self._lock = threading.Lock()
         self._runs = _Runs(self)
+        self._targets: dict[torch.device, str] = {}
         self._classes: dict[str, Any] = {}
         self.__name__ = self._manifest.name
-        remember(self)
         self._call: Call = unusual
         self._run: Run = self._runs[self._default_device()]
+        remember(self)
 
     def _serve(self, loaded: Loaded) -> None:
         """Run the model by something else, behind the same checks."""
@@ -104,6 +105,14 @@ class CompiledModel:
     def device(self) -> torch.device:
         """The device that the model was loaded for first."""
         return next(iter(self._runs))
+
+    @property
+    def target(self) -> str:
+        """What the code was compiled for that runs on ``device``, such as ``cpu-x86-64-v3``.
+
+        It is ``uncompiled`` where eager torch runs the model.
+        """
+        return self._targets[self.device]
 
     def _construct(self, path: str, fields: dict[str, Any]) -> Any:
         """An output of the class ``module:Name``; a dict where that cannot be imported."""
@@ -179,6 +188,12 @@ class CompiledMethods:
         first: CompiledModel = getattr(self, self._methods[0])
         return first.device
 
+    @property
+    def target(self) -> str:
+        """What the code of the methods was compiled for that runs on ``device``."""
+        first: CompiledModel = getattr(self, self._methods[0])
+        return first.target
+
 
 class _Runs(dict[torch.device, Run]):
     """The loaded variants by device; one that is missing is loaded when it is asked for."""
@@ -192,6 +207,7 @@ class _Runs(dict[torch.device, Run]):
         with self._model._lock:
             if device not in self:
                 loaded = load(self._model._package, self._model._manifest, device)
+                self._model._targets[device] = loaded.target or "uncompiled"
                 self[device] = self._first(device, loaded)
             return self[device]
 

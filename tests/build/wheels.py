@@ -205,9 +205,18 @@ def forked(python: Path, directory: Path, code: str, engine: str = "") -> tuple[
 
 
 def copy_package(directory: Path, name: str) -> Path:
+    """Copy a sample package, to be built for one CPU level unless it tells others itself."""
     source = REPOSITORY / "example_project" if name == "example_project" else PACKAGES / name
     ignored = shutil.ignore_patterns("__pycache__", "build", "dist")
-    return Path(shutil.copytree(source, directory / name, ignore=ignored))
+    copy = Path(shutil.copytree(source, directory / name, ignore=ignored))
+    pyproject = copy / "pyproject.toml"
+    text = pyproject.read_text()
+    if "cpu-levels" not in text:
+        head = "" if "[tool.aotbuild]\n" in text else "[tool.aotbuild]\n"
+        place = re.compile(r"(?m)^(\[tool\.aotbuild\]\n|(?=\[tool\.aotbuild\.))")
+        levels = f'{head}cpu-levels = ["x86-64-v3", "armv8"]\n'
+        pyproject.write_text(place.sub(rf"\g<1>{levels}", text, count=1))
+    return copy
 
 
 def edited(project: Path, *changes: tuple[str, str]) -> Path:

@@ -86,10 +86,10 @@ def alive(process: int) -> bool:
 
 def test_a_step_has_the_streams_and_the_exit_code_of_who_asks(ask: Ask, tmp_path: Path) -> None:
     said = "import sys; print('out', input()); print('err', file=sys.stderr); sys.exit(7)"
+    assert ask("pass").wait() == 0
     step = ask(said)
     assert step.communicate("in\n") == ("out in\n", "err\n")
     assert step.returncode == 7
-    assert ask("pass").wait() == 0
     assert len(servers(tmp_path)) == 1
 
 
@@ -132,6 +132,22 @@ def test_the_server_ends_after_the_last_step(ask: Ask, tmp_path: Path) -> None:
     assert not (tmp_path / "forkserver.sock").exists()
     assert ask("pass").wait() == 0
     assert len(servers(tmp_path)) == 2
+
+
+def test_the_server_ends_after_a_step_that_failed(ask: Ask, tmp_path: Path) -> None:
+    longer = ask("import pathlib, time\nwhile not pathlib.Path('go').exists(): time.sleep(0.01)")
+    assert ask("raise SystemExit('no')").wait() == 1
+    assert ask("pass").wait() == 0
+    (tmp_path / "go").touch()
+    assert longer.wait() == 0
+    (server,) = servers(tmp_path)
+    wait_for(lambda: not alive(server))
+
+
+def test_the_server_keeps_no_directory_in_use(ask: Ask, tmp_path: Path) -> None:
+    assert ask("import os; assert os.path.exists('forkserver.sock')").wait() == 0
+    (server,) = servers(tmp_path)
+    assert Path(f"/proc/{server}/cwd").resolve() == Path("/")
 
 
 def test_the_server_ends_when_nothing_is_asked(ask: Ask, tmp_path: Path) -> None:

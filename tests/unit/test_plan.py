@@ -34,9 +34,9 @@ from aotbuild.config.schema import (
     Verify,
 )
 from aotbuild.errors import ConfigError
-from aotbuild.target import default_target
+from aotbuild.target import usual_targets
 
-TARGET = default_target("cpu").name
+TARGET = usual_targets()[0].name
 MODEL = PYPROJECT[PYPROJECT.index("[tool.aotbuild.models.net]") :]
 TWO = PYPROJECT + "\n" + MODEL.replace("models.net", "models.second")
 LONG_AGO = 1_000_000_000

@@ -1,0 +1,112 @@
+"""Step levels: time the CPU levels of a model, and leave out those that are hardly any faster."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from aotbuild.build.callspec import CallSpec
+from aotbuild.build.files import scratch, write_depfile, write_text
+from aotbuild.build.package import Part, write_package
+from aotbuild.build.record import BuildRecord
+from aotbuild.build.samples import Samples
+from aotbuild.build.source import importing
+from aotbuild.build.spec import LevelsSpec, read_spec
+from aotbuild.runtime.engine import Run
+from aotbuild.runtime.loader import load_variant, unfit
+from aotbuild.runtime.manifest import Manifest, Variant
+
+_WORTH = 1.05
+"""How many times as fast as the level below a level has to be."""
+_PAIRS = 25
+_SECONDS = 0.02
+"""Length of one of the two measurements of a pair."""
+_LONGEST = 10.0
+"""Seconds after which a comparison ends, with fewer pairs."""
+
+
+def run(spec_file: Path) -> None:
+    """Run the step; the specification is a ``LevelsSpec``."""
+    spec = read_spec(LevelsSpec, spec_file)
+    output = Path(spec.output)
+    call = CallSpec.read(Path(spec.exported) / "call.json")
+    samples = Samples.read(Path(spec.exported) / "samples.pt")
+    paths = [Path(variant) for variant in spec.variants]
+    sizes = BuildRecord.read(paths[0] / "compiled.json").example
+    tensors = samples.at(call.inputs, sizes, torch.device("cpu"))
+    said: list[str] = []
+    dropped: list[str] = []
+    with importing(spec.import_paths, spec.package), scratch(output.parent.resolve()) as directory:
+        part = Part(
+            spec.model, spec.method, spec.source, Path(spec.exported), [(p, None) for p in paths]
+        )
+        package = directory / "package"
+        (manifest,) = write_package(package, [part], Path(spec.project), Path(spec.native))
+        kept = manifest.variants[0]
+        for path, variant in zip(spec.variants[1:], manifest.variants[1:], strict=True):
+            reason = unfit(manifest, variant)
+            gain = 0.0 if reason else _gain(package, manifest, kept, variant, tensors)
+            told = reason or f"{gain:.2f} x as fast as {kept.target}"
+            if gain >= _WORTH:
+                kept = variant
+            else:
+                dropped.append(path)
+                told += ", left out"
+            said.append(f"aotbuild: {manifest.name}: {variant.target} is {told}")
+    sys.stdout.write("\n".join(said) + "\n")
+    write_depfile(output, [])
+    write_text(output, json.dumps({"left-out": dropped}) + "\n")
+
+
+def left_out(files: Sequence[str]) -> set[str]:
+    """The variants that these outputs of the step leave out, as their specifications name them."""
+    return {
+        path
+        for file in files
+        for path in json.loads(Path(file).read_text(encoding="utf-8"))["left-out"]
+    }
+
+
+def _gain(
+    package: Path,
+    manifest: Manifest,
+    lower: Variant,
+    higher: Variant,
+    tensors: list[torch.Tensor],
+) -> float:
+    """How many times as fast as one variant the other is, on one thread."""
+    slow, fast = (
+        load_variant(package, manifest, variant, torch.device("cpu")).run
+        for variant in (lower, higher)
+    )
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.no_grad():
+            return _ratio(slow, fast, tensors)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _ratio(slow: Run, fast: Run, tensors: list[torch.Tensor]) -> float:
+    """The time of one by the time of the other: the median of interleaved pairs."""
+
+    def seconds(run: Run, count: int) -> float:
+        start = time.perf_counter()
+        for _ in range(count):
+            run(tensors)
+        return time.perf_counter() - start
+
+    seconds(slow, 3), seconds(fast, 3)
+    count = max(1, int(_SECONDS / max(seconds(slow, 1), 1e-6)))
+    end = time.monotonic() + _LONGEST
+    ratios: list[float] = []
+    while len(ratios) < _PAIRS and (len(ratios) < 3 or time.monotonic() < end):
+        ratios.append(seconds(slow, count) / seconds(fast, count))
+    return statistics.median(ratios)

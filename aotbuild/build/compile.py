@@ -31,7 +31,7 @@ from aotbuild.config.parse import located
 from aotbuild.config.resolve import call_path
 from aotbuild.errors import AotBuildError, CompileError, warn
 from aotbuild.runtime.manifest import Constant, Dim
-from aotbuild.target import TARGETS
+from aotbuild.target import TARGETS, Target
 from aotbuild.toolchain import find_cxx
 
 
@@ -50,7 +50,7 @@ def run(spec_file: Path) -> None:
         # Inductor's own cache would outlive the build, and hold paths of it.
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(directory / "cache")
         try:
-            with set_up(target, find_cxx(), directory, spec.options, _shared()) as setup:
+            with set_up(target, find_cxx(), directory, spec.options, _shared(target)) as setup:
                 best = best_attempt(
                     call, _lowering(spec, call, setup), _kept(spec, call), strict=spec.strict_dims
                 )
@@ -128,16 +128,17 @@ def _lowering(spec: CompileSpec, call: CallSpec, setup: Setup) -> Lower:
     return lower
 
 
-def _shared() -> Shared:
-    """Where what all compiles have in common is kept.
+def _shared(target: Target) -> Shared:
+    """Where what all compiles for a target have in common is kept.
 
     It is outside of the specification, so that one more model compiles no other one again.
     """
     cache = os.environ.get("AOTBUILD_CACHE_DIR")
     if cache:
         return Shared(Path(cache).expanduser() / "headers", precompile=True)
-    if SHARED.is_dir():
-        return Shared(SHARED.resolve(), precompile=(SHARED / PRECOMPILE).exists())
+    directory = SHARED / target.name
+    if directory.is_dir():
+        return Shared(directory.resolve(), precompile=(directory / PRECOMPILE).exists())
     return Shared(None, precompile=False)
 
 

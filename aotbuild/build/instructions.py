@@ -14,7 +14,8 @@ from aotbuild.errors import CompileError
 from aotbuild.target import Target
 from aotbuild.toolchain import find_disassembler
 
-_AVX = r"v(?!err\b|erw\b|m[a-z]*\b)\w+"
+_SYSTEM = r"err|erw|m(?:call|clear|func|launch|load|mcall|ptr\w+|read|resume|run|save|write|xo\w+)"
+_AVX = rf"v(?!(?:{_SYSTEM})\b)\w+"
 _BMI = r"andn|bextr|bls(?:i|r|msk)|bzhi|lzcnt|mulx|pdep|pext|rorx|s(?:ar|hl|hr)x"
 _AVX512 = r"%zmm\d|%[xy]mm(?:1[6-9]|2\d|3[01])\b|%k[0-7]\b"
 _LATER = (
@@ -25,7 +26,7 @@ _LATER = (
 
 _FOREIGN = {
     "x86-64-v2": rf"\t(?:{_AVX}|(?:{_BMI})[lq]?)\b|%[yz]mm\d",
-    "x86-64-v3": _AVX512,
+    "x86-64-v3": f"{_AVX512}|{_LATER}",
     "x86-64-v4": _LATER,
 }
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +66,8 @@ class Command:
     """The file that the step writes last; its depfile is ``<output>.d``."""
     depends: list[str]
     """Outputs of other commands."""
+    target: str = ""
+    """What it compiles for."""
 
 
 def plan(project_directory: Path, requested: Iterable[str], build: Path) -> None:
@@ -91,11 +94,7 @@ def plan(project_directory: Path, requested: Iterable[str], build: Path) -> None
     commands = _commands(project, names)
     for command in commands:
         write_if_changed(build / command.spec, command.text)
-    compiles = sum(command.step == "compile" for command in commands)
-    if compiles > 1:
-        (build / SHARED).mkdir(exist_ok=True)
-    if compiles >= _PRECOMPILING_PAYS:
-        (build / SHARED / PRECOMPILE).touch()
+    _share(build, commands)
     table = {
         "commands": [
             {
@@ -111,6 +110,16 @@ def plan(project_directory: Path, requested: Iterable[str], build: Path) -> None
         "destination": project.package.replace(".", "/"),
     }
     write_if_changed(build / "plan.json", json.dumps(table, indent=1) + "\n")
+
+
+def _share(build: Path, commands: Iterable[Command]) -> None:
+    """Make the directories of what the compiles for each target have in common."""
+    compiles = Counter(command.target for command in commands if command.step == "compile")
+    for target, count in compiles.items():
+        if count > 1:
+            (build / SHARED / target).mkdir(parents=True, exist_ok=True)
+        if count >= _PRECOMPILING_PAYS:
+            (build / SHARED / target / PRECOMPILE).touch()
 
 
 def check_options(project: Project, names: Iterable[str]) -> None:
@@ -324,8 +333,16 @@ def _variant_commands(
     compiled, verified = f"{variant}/compiled.json", f"{variant}/verified.json"
     told = f"{name if method == FORWARD else f'{name}.{method}'} for {target.name}"
     return [
-        _command(
-            "compile", f"Compiling {told}", f"{variant}/compile", compile_spec, compiled, [exported]
+        dataclasses.replace(
+            _command(
+                "compile",
+                f"Compiling {told}",
+                f"{variant}/compile",
+                compile_spec,
+                compiled,
+                [exported],
+            ),
+            target=target.name,
         ),
         _command(
             "verify",

@@ -17,7 +17,9 @@ from aotbuild.config.schema import Model, Verify
 T = TypeVar("T")
 
 SHARED = Path("headers")
-"""Directory of what all compiles share; the plan makes it where there are several."""
+"""In it the directory of each target has what all compiles for it share; the plan makes it where
+there are several.
+"""
 
 PRECOMPILE = "precompile"
 """File in it that tells that there are so many compiles that precompiled headers pay."""

@@ -12,7 +12,7 @@ from typing import Any, TypeGuard, TypeVar
 from aotbuild.config.keys import bare, keys_of, mark, rules
 from aotbuild.config.messages import choose_from, did_you_mean, joined, listed, located
 from aotbuild.config.misplaced import likely_place
-from aotbuild.config.rules import Pattern, Rule
+from aotbuild.config.rules import Choice, Pattern, Rule
 from aotbuild.config.schema import ConstantInput, Dim, TensorInput
 from aotbuild.errors import ConfigError
 
@@ -189,10 +189,22 @@ def _parse_union(members: Sequence[Any], value: object, path: str) -> Any:
 
 def _check_lone(members: Sequence[Any], value: object, path: str) -> None:
     """Refuse an item that should be in an array, where a word can stand in place of the array."""
-    arrays = [member for member in members if typing.get_origin(bare(member)) is list]
-    words = [word for member in members for word in typing.get_args(bare(member))]
-    if isinstance(value, str) and arrays and value not in words:
-        _parse_value(typing.get_args(bare(arrays[0]))[0], value, path)
+    kinds = [bare(member) for member in members]
+    items = [typing.get_args(kind)[0] for kind in kinds if typing.get_origin(kind) is list]
+    words = [
+        w
+        for kind in kinds
+        if typing.get_origin(kind) is typing.Literal
+        for w in typing.get_args(kind)
+    ]
+    if not isinstance(value, str) or value in words:
+        return
+    for item in items:
+        for rule in rules(item):
+            if isinstance(rule, Choice) and not rule.holds(value):
+                raise _broken(
+                    dataclasses.replace(rule, choices=(*words, *rule.choices)), value, path
+                )
         raise _wrong_type(value, "an array", path, f"write an array: [{_toml(value)}]")
 
 

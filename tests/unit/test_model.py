@@ -299,6 +299,48 @@ def test_the_first_variant_that_fits_is_taken(load_package: LoadPackage) -> None
     assert loaded.loads == ["cpu-v3.so on cpu"]
 
 
+def levels() -> list[Any]:
+    return [
+        sample_variant(target="cpu-v4", library="net/v4.so", requires=[*FEATURES, "avx512_f"]),
+        sample_variant(target="cpu-v3", library="net/v3.so"),
+    ]
+
+
+def test_the_target_that_runs_can_be_asked(
+    load_package: LoadPackage, caplog: pytest.LogCaptureFixture
+) -> None:
+    loaded = load_package(sample_manifest(variants=levels()))
+    with caplog.at_level("DEBUG"):
+        assert loaded.net.target == "cpu-v3"
+    assert caplog.messages == [
+        "net as compiled for cpu-v4 does not fit: this CPU lacks avx512_f",
+        "net runs as compiled for cpu-v3",
+    ]
+
+
+def test_a_level_can_be_forced(load_package: LoadPackage, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = load_package(sample_manifest(variants=levels()))
+    loaded.cpu_has(*FEATURES, "avx512_f")
+    monkeypatch.setenv("AOTBUILD_CPU_LEVEL", "v3")
+    assert loaded.net.target == "cpu-v3"
+    assert loaded.loads == ["v3.so on cpu"]
+
+
+@pytest.mark.parametrize(
+    ("level", "said"),
+    [
+        ("v4", "AOTBUILD_CPU_LEVEL=v4: net cannot run as compiled for it: this CPU lacks avx512_f"),
+        ("v5", "AOTBUILD_CPU_LEVEL=v5: net was compiled for v4, v3; set it to one of these, or"),
+    ],
+)
+def test_a_level_that_cannot_be_forced_is_told(
+    load_package: LoadPackage, monkeypatch: pytest.MonkeyPatch, level: str, said: str
+) -> None:
+    loaded = load_package(sample_manifest(variants=levels()))
+    monkeypatch.setenv("AOTBUILD_CPU_LEVEL", level)
+    assert refused(loaded).startswith(said)
+
+
 def test_every_variant_is_listed_with_the_reason_against_it(load_package: LoadPackage) -> None:
     variants = [
         sample_variant(),

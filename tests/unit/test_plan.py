@@ -17,6 +17,7 @@ from aotbuild.build.spec import (
     BundleSpec,
     CompileSpec,
     ExportSpec,
+    LevelsSpec,
     MethodParts,
     NativeSpec,
     Tools,
@@ -34,7 +35,7 @@ from aotbuild.config.schema import (
     Verify,
 )
 from aotbuild.errors import ConfigError
-from aotbuild.target import usual_targets
+from aotbuild.target import TARGETS, usual_targets
 
 TARGET = usual_targets()[0].name
 MODEL = PYPROJECT[PYPROJECT.index("[tool.aotbuild.models.net]") :]
@@ -126,9 +127,79 @@ def test_headers_are_shared_where_that_pays(tmp_path: Path, models: int) -> None
     others = [MODEL.replace("models.net", f"models.net{i}") for i in range(1, models)]
     root = write_project(tmp_path / "project", "\n".join([PYPROJECT, *others]))
     planned(root, tmp_path / "build")
-    shared = tmp_path / "build" / SHARED
+    shared = tmp_path / "build" / SHARED / TARGET
     assert shared.is_dir() == (models >= 2)
     assert (shared / PRECOMPILE).exists() == (models >= 3)
+
+
+LEVELS = ["x86-64-v2", "x86-64-v3", "x86-64-v4"]
+
+
+@pytest.fixture
+def on_x86(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+
+
+def variants(table: dict[str, Any], root: Path) -> list[str]:
+    """The variants of the package, as the bundle gets them."""
+    assert table["commands"][-1]["step"] == "bundle"
+    return [
+        path for part in read_spec(BundleSpec, root / "bundle.json").parts for path in part.variants
+    ]
+
+
+@pytest.mark.usefixtures("on_x86")
+def test_cpu_levels_are_compiled_and_the_best_stands_first(tmp_path: Path) -> None:
+    text = edited('devices = ["cpu"]', f"cpu-levels = {[*LEVELS, 'armv8']}")
+    table = planned(write_project(tmp_path / "project", text), tmp_path / "build")
+    compiled = [c["comment"] for c in table["commands"] if c["step"] == "compile"]
+    assert compiled == [f"Compiling net for cpu-{level}" for level in LEVELS]
+    assert [c["step"] for c in table["commands"]].count("export") == 1
+    assert "levels" not in [c["step"] for c in table["commands"]]
+    assert variants(table, tmp_path / "build") == [
+        f"models/net/cpu-{level}/forward" for level in reversed(LEVELS)
+    ]
+
+
+@pytest.mark.usefixtures("on_x86")
+def test_a_higher_level_is_compared_where_levels_are_chosen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aotbuild.build.plan.higher_targets", lambda: [TARGETS["cpu-x86-64-v4"]])
+    root = write_project(tmp_path / "project")
+    commands = planned(root, tmp_path / "build")["commands"]
+    (levels,) = (command for command in commands if command["step"] == "levels")
+    paths = [f"models/net/cpu-{level}/forward" for level in LEVELS[1:]]
+    assert levels["comment"] == "Comparing CPU levels of net"
+    assert levels["depends"] == [f"{path}/verified.json" for path in paths]
+    assert levels["output"] in commands[-1]["depends"]
+    spec = read_spec(LevelsSpec, tmp_path / "build" / levels["spec"])
+    assert spec.variants == paths
+    assert spec.output == levels["output"]
+    (part,) = read_spec(BundleSpec, tmp_path / "build" / "bundle.json").parts
+    assert part.variants == paths[::-1]
+    assert part.levels == [levels["output"]]
+
+
+@pytest.mark.usefixtures("on_x86")
+def test_levels_of_other_architectures_alone_are_an_error(tmp_path: Path) -> None:
+    text = edited('devices = ["cpu"]', 'cpu-levels = ["armv8"]')
+    with pytest.raises(ConfigError) as caught:
+        planned(write_project(tmp_path / "project", text), tmp_path / "build")
+    assert "none of the CPU levels is of x86_64" in caught.value.what
+    assert caught.value.where == "pyproject.toml: tool.aotbuild.models.net.cpu-levels"
+    assert all(level in caught.value.fix for level in LEVELS)
+
+
+def test_levels_do_not_touch_the_export(tmp_path: Path) -> None:
+    root = write_project(tmp_path / "project")
+    planned(root, tmp_path / "build")
+    spec = tmp_path / "build/models/net/cpu/export.json"
+    before = spec.read_text()
+    changed = 'cpu-levels = ["x86-64-v3", "armv8"]\nrequire-verified = true'
+    write_project(root, edited('devices = ["cpu"]', changed))
+    planned(root, tmp_path / "build")
+    assert spec.read_text() == before
 
 
 def test_only_the_requested_models_are_made(tmp_path: Path) -> None:

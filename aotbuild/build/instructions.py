@@ -25,7 +25,7 @@ _LATER = (
 """Of AVX-512 and AMX, what no CPU level has."""
 
 _FOREIGN = {
-    "x86-64-v2": rf"\t(?:{_AVX}|(?:{_BMI})[lq]?)\b|%[yz]mm\d",
+    "x86-64-v2": rf"\t(?:{_AVX}|(?:{_BMI})[lq]?)\b|%ymm\d|{_AVX512}|{_LATER}",
     "x86-64-v3": f"{_AVX512}|{_LATER}",
     "x86-64-v4": _LATER,
 }

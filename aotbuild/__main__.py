@@ -1,4 +1,4 @@
-"""``python -m aotbuild check``: what a build would say, without a compiler and in seconds."""
+"""``python -m aotbuild``: commands for those who build and publish packages."""
 
 from __future__ import annotations
 
@@ -29,8 +29,29 @@ def main(arguments: list[str] | None = None) -> int:
         metavar="DIR",
         help="directory of the pyproject.toml (default: the current one)",
     )
+    repair = commands.add_parser(
+        "repair",
+        help="give wheels the platform tag with which they can be published",
+        description="Call auditwheel so that torch's libraries stay out of the wheels, import what "
+        "comes out, run its self-test, and tell the platform tag.",
+    )
+    repair.add_argument("wheels", nargs="+", type=Path, metavar="WHEEL", help="the wheels")
+    repair.add_argument(
+        "-w",
+        "--wheel-dir",
+        type=Path,
+        default=Path("wheelhouse"),
+        metavar="DIR",
+        help="where the repaired wheels go (default: wheelhouse)",
+    )
+    repair.add_argument("--plat", metavar="TAG", help="platform tag (default: the best possible)")
     given = parser.parse_args(arguments)
     with reported():
+        if given.command == "repair":
+            from aotbuild.repair import repair_wheels
+
+            repair_wheels(given.wheels, given.wheel_dir, given.plat)
+            return 0
         from aotbuild.check import check_project
 
         return check_project(given.project, given.models)

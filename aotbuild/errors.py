@@ -79,6 +79,10 @@ class DiskError(AotBuildError):
     """A file could not be written."""
 
 
+class RepairError(AotBuildError):
+    """A wheel cannot be made fit to be published."""
+
+
 class StepKilledError(AotBuildError):
     """A step of the build ended before it was done."""
 

@@ -15,12 +15,18 @@ def installed_torch() -> Version | None:
         return None
 
 
-def runtime_range(built: Version) -> str:
-    """The versions of torch that run what ``built`` compiled, such as ``>=2.13,<2.14``.
+def runtime_range(built: Version, policy: str = "minor") -> str:
+    """The versions of torch that run what ``built`` compiled.
 
-    The compiled code calls a C interface that torch keeps stable within a minor version.
+    Args:
+        built: The torch of the build.
+        policy: ``minor`` gives such as ``>=2.13,<2.14``: the compiled code calls a C interface that
+            torch keeps stable within a minor version. ``exact`` gives ``==2.13.0+cpu``, and
+            ``symbols`` gives ``>=2.13``: newer ones, too, if they have all functions.
     """
+    if policy == "exact":
+        return f"=={built}"
     low = f"{built.major}.{built.minor}"
     if built.is_prerelease:
         low = f"{low}.0.dev0"
-    return f">={low},<{built.major}.{built.minor + 1}"
+    return f">={low}" if policy == "symbols" else f">={low},<{built.major}.{built.minor + 1}"

@@ -9,6 +9,7 @@ from pathlib import Path
 from aotbuild.build.files import replacing_directory, write_depfile, write_text
 from aotbuild.build.levels import left_out
 from aotbuild.build.package import Part, write_package
+from aotbuild.build.size import report_size, shown
 from aotbuild.build.spec import BundleSpec, read_spec
 from aotbuild.build.verify import UNVERIFIED
 from aotbuild.runtime.manifest import Manifest, Variant
@@ -32,8 +33,11 @@ def run(spec_file: Path) -> None:
         for part in spec.parts
     ]
     with replacing_directory(Path(spec.output)) as directory:
-        manifests = write_package(directory, parts, Path(spec.project), Path(spec.native))
+        manifests = write_package(
+            directory, parts, Path(spec.project), Path(spec.native), spec.torch
+        )
     summary = [_summary(manifest) for manifest in manifests]
+    summary.append(report_size(Path(spec.output), spec.package, manifests, spec.size_limit))
     sys.stdout.write("\n".join(summary) + "\n")
     write_depfile(Path("bundled.json"), [])
     write_text(Path("bundled.json"), json.dumps({"models": summary}, indent=1) + "\n")
@@ -51,7 +55,7 @@ def _summary(manifest: Manifest) -> str:
         {c.tensor: c.size for variant in manifest.variants for c in variant.constants}.values()
     )
     variants = ", ".join(
-        f"{variant.target} ({variant.library.size / 1000:.0f} kB, {_verified(variant)})"
+        f"{variant.target} ({shown(variant.library.size)}, {_verified(variant)})"
         for variant in manifest.variants
     )
-    return f"aotbuild: {manifest.name}: {variants}; weights {weights / 1000:.0f} kB"
+    return f"aotbuild: {manifest.name}: {variants}; weights {shown(weights)}"

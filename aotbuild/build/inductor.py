@@ -84,6 +84,8 @@ def set_up(
     output.mkdir()
     compiler = write_compiler(cxx, target, scratch)
     own = _options(output, compiler.script)
+    if target.isa:  # else an ATEN_CPU_CAPABILITY in the environment would choose
+        own["cpp.simdlen"] = _isa(target.isa).bit_width()
     options = _known(
         {**own, **_PLAIN_WEIGHTS, **extra} if extra.get("freezing") else {**own, **extra}
     )

@@ -56,7 +56,7 @@ class Part:
 
 
 def write_package(
-    directory: Path, parts: Sequence[Part], project: Path, native: Path
+    directory: Path, parts: Sequence[Part], project: Path, native: Path, torch_policy: str = "minor"
 ) -> list[Manifest]:
     """Write a package into a new directory.
 
@@ -65,6 +65,7 @@ def write_package(
         parts: The methods of the models.
         project: Directory of the project, which holds the libraries of operators.
         native: Directory of the native engine, if there is one.
+        torch_policy: Which versions of torch it runs with, as in the declaration.
 
     Returns:
         The manifests of the methods.
@@ -82,7 +83,10 @@ def write_package(
         (directory / part.directory).mkdir(parents=True, exist_ok=True)
         manifest = _manifest(directory, part, records, constants, weights, project)
         fallback = _fallback(directory, part, eager[part.exported], constants)
-        manifest = dataclasses.replace(manifest, fallback=fallback)
+        built = Version(records[part.variants[0][0]].compiled["torch"])
+        manifest = dataclasses.replace(
+            manifest, fallback=fallback, torch=runtime_range(built, torch_policy)
+        )
         models.setdefault(part.model, []).append(manifest)
     for model, manifests in models.items():
         module = generate.model_module(manifests)
@@ -183,12 +187,11 @@ def _manifest(
                 verified={k: v for k, v in (verified or {}).items() if k != "selftest"},
             )
         )
-    built = Version(records[part.variants[0][0]].compiled["torch"])
     return Manifest(
         model=part.model,
         method=part.method,
         source=part.source,
-        torch=runtime_range(built),
+        torch="",
         inputs=call.inputs,
         in_spec=call.in_spec,
         outputs=call.outputs,

@@ -183,6 +183,8 @@ def _commands(project: Project, names: list[str]) -> list[Command]:
         project=str(project.root),
         parts=[part for _, parts in planned for part in parts],
         native=_NATIVE,
+        torch=project.config.torch,
+        size_limit=project.config.size_limit,
         output="package",
         tools=_tools(),
     )

@@ -151,6 +151,10 @@ class BundleSpec:
     parts: list[MethodParts]
     native: str
     """Directory of the engine."""
+    torch: str = "minor"
+    """Which versions of torch the package runs with."""
+    size_limit: int = 100
+    """In MB."""
     output: str
     """Directory of the package."""
     tools: Tools

@@ -196,7 +196,7 @@ verify = { rtol = 1e-3, atol = 1e-5 }
 source = "digits.network:Net"
 inputs.image = { shape = [1, 1, 8, 8] }
 targets.cpu.verify = { rtol = 1e-3 }
-targets.cpu-armv8.inductor = { "cpp.simdlen" = 128 }
+targets.cpu-armv8.inductor = { max_fusion_size = 32 }
 """,
         "The name is that of a device or of a target; a target comes before its device.",
     ),

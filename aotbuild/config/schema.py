@@ -36,6 +36,7 @@ from aotbuild.config.values import (
     Plain,
     ProfileName,
     ShapeSize,
+    SizeLimit,
     Smallest,
     Source,
     TargetName,
@@ -270,6 +271,16 @@ class Config(Settings):
 
     package: Annotated[str, PACKAGE] | None = None
     """Import package of the compiled models; ``"<project>.models"`` when left out."""
+
+    torch: Literal["minor", "exact", "symbols"] = "minor"
+    """Which versions of torch the wheel runs with. ``minor``: those of the minor version that it is
+    built with, ``>=2.13,<2.14``. ``exact``: that version alone, ``==2.13.0``, with its local
+    version where it has one. ``symbols``: newer ones too, ``>=2.13``, which are refused only where
+    a function is missing; one that has changed gives wrong results or a crash."""
+
+    size_limit: SizeLimit = 100
+    """Size in MB above which the build warns, and tells what would make the package smaller;
+    100 is a common limit of package indexes."""
 
     models: Annotated[
         dict[ModelName, Model],

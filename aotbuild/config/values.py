@@ -226,4 +226,8 @@ ExampleSize = Annotated[
         fix="choose an example of at least 2; sizes from min on still work",
     ),
 ]
+SizeLimit = Annotated[
+    int,
+    Least(minimum=1, what="{key} is {value}", fix="write a size in MB, such as 100"),
+]
 Plain = Annotated[Any, "plain"]

@@ -6,15 +6,21 @@ wheel; the checks here stop builds whose wheel would run with no torch, or with 
 
 from __future__ import annotations
 
+import importlib.metadata
+import os
+import sys
+import sysconfig
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from aotbuild.config.parse import located
-from aotbuild.errors import RequirementError, reported
+from aotbuild.errors import RequirementError, reported, warn
 from aotbuild.torch_version import installed_torch, runtime_range
 
 _PROVIDER = "aotbuild"
@@ -34,6 +40,8 @@ def dynamic_metadata(settings: Mapping[str, Any], project: Mapping[str, Any]) ->
         project: The ``[project]`` table; not needed.
     """
     del project
+    from aotbuild.config.project import load_project
+
     with reported():
         if settings:
             raise RequirementError(
@@ -42,8 +50,10 @@ def dynamic_metadata(settings: Mapping[str, Any], project: Mapping[str, Any]) ->
                 fix='the entry takes provider = "aotbuild" and nothing else',
             )
         built = installed_torch()
+        declared = load_project(Path.cwd())
+        policy = declared.config.torch if declared else "minor"
         # Only an sdist can be made without torch; there the field is marked dynamic.
-        return {"dependencies": [f"torch{runtime_range(built)}"] if built else []}
+        return {"dependencies": [f"torch{runtime_range(built, policy)}"] if built else []}
 
 
 def dynamic_wheel(settings: Mapping[str, Any]) -> dict[str, bool]:
@@ -52,8 +62,12 @@ def dynamic_wheel(settings: Mapping[str, Any]) -> dict[str, bool]:
     return {"dependencies": True}
 
 
-def check_torch_requirement(pyproject: Mapping[str, Any]) -> None:
+def check_torch_requirement(pyproject: Mapping[str, Any], policy: str = "minor") -> None:
     """Make sure that the wheel will require torch.
+
+    Args:
+        pyproject: The whole file.
+        policy: Which versions of torch the wheel runs with.
 
     Raises:
         RequirementError: No requirement is given, or one that excludes the torch of the build.
@@ -89,8 +103,8 @@ def check_torch_requirement(pyproject: Mapping[str, Any]) -> None:
             raise RequirementError(
                 f'the wheel would require "{requirement}", but is built with torch {built}',
                 where=located("project.dependencies"),
-                why=f"what this torch compiles runs with torch{runtime_range(built)}",
-                fix=f'write "torch{runtime_range(built)}", or let aotbuild add it:\n'
+                why=f"what this torch compiles runs with torch{runtime_range(built, policy)}",
+                fix=f'write "torch{runtime_range(built, policy)}", or let aotbuild add it:\n'
                 f"{_LINES_TO_PASTE}",
             )
 
@@ -122,6 +136,33 @@ def check_build_torch(pyproject: Mapping[str, Any]) -> None:
             why="a build without isolation takes what is installed",
             fix=f'install "{pin}", or change the pin to "torch=={Version(built.public)}"',
         )
+
+
+def warn_of_other_torch(policy: str) -> None:
+    """Tell that the wheel will not fit the torch that is installed outside of an isolated build."""
+    built = installed_torch()
+    if built is None:
+        return
+    wanted = SpecifierSet(runtime_range(built, policy))
+    for outer in sorted(_outer_torch() - {built}):
+        if not wanted.contains(outer, prereleases=True):
+            warn(
+                f"the wheel will require torch{wanted}; torch {outer} is installed",
+                where=located("build-system.requires"),
+                why=f"the isolated build environment has torch {built}",
+                fix=f'pin "torch=={outer.public}" in build-system.requires to build for it',
+            )
+
+
+def _outer_torch() -> set[Version]:
+    """The versions of torch outside of the build environment, as far as they can be found."""
+    # pip runs isolated builds by the same interpreter; others tell no more than the environment.
+    roots = [sysconfig.get_path("purelib")]
+    if active := os.environ.get("VIRTUAL_ENV"):
+        version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+        roots.append(str(Path(active) / "lib" / version / "site-packages"))
+    found = importlib.metadata.distributions(name="torch", path=roots)
+    return {Version(distribution.version) for distribution in found}
 
 
 def _torch_requirements(requirements: list[str]) -> list[Requirement]:

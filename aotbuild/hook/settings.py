@@ -34,7 +34,11 @@ def settings(state: str) -> dict[str, Any]:
         if not pyproject.is_file() or b"aotbuild" not in pyproject.read_bytes():
             return {}
         from aotbuild.config.project import load_project, read_pyproject
-        from aotbuild.hook.requirement import check_build_torch, check_torch_requirement
+        from aotbuild.hook.requirement import (
+            check_build_torch,
+            check_torch_requirement,
+            warn_of_other_torch,
+        )
         from aotbuild.toolchain import find_cxx
 
         project = load_project(Path.cwd())
@@ -42,12 +46,13 @@ def settings(state: str) -> dict[str, Any]:
             _check_undeclared(read_pyproject(Path.cwd()), Path.cwd())
             return {}
         _check_cmake(project)
-        check_torch_requirement(project.pyproject)
+        check_torch_requirement(project.pyproject, project.config.torch)
         if state != "sdist":
             check_build_torch(project.pyproject)
         if state == "editable":
             _check_editable(project)
         if state in {"wheel", "editable"}:
+            warn_of_other_torch(project.config.torch)
             find_cxx()  # better missed now than after the export
         return _settings(project)
 

@@ -118,6 +118,10 @@ def in_range(version: str, allowed: str) -> bool:
     """Whether a torch version lies in a range such as ``>=2.13,<2.14``, which the build wrote."""
     found = _release(version)
     for part in allowed.split(","):
+        if part.startswith("=="):
+            if part[2:] not in {version, version.split("+", maxsplit=1)[0]}:
+                return False
+            continue
         bound = _release(part.lstrip("<>="))
         if not (found >= bound if part.startswith(">=") else found < bound):
             return False

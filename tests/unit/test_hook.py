@@ -350,6 +350,48 @@ def test_the_provider_requires_the_minor_version_of_the_build(
     assert dynamic_metadata({}, {"name": "demo"}) == {"dependencies": [requirement]}
 
 
+@pytest.mark.parametrize(
+    ("policy", "installed", "requirement"),
+    [
+        ("minor", "2.13.0+cpu", "torch>=2.13,<2.14"),
+        ("exact", "2.13.0+cpu", "torch==2.13.0+cpu"),
+        ("exact", "2.13.0", "torch==2.13.0"),
+        ("symbols", "2.13.1", "torch>=2.13"),
+        ("symbols", "2.14.0rc2", "torch>=2.14.0.dev0"),
+    ],
+)
+def test_the_provider_follows_the_policy_of_the_project(
+    enter: Enter, torch_of_the_build: SetTorch, policy: str, installed: str, requirement: str
+) -> None:
+    torch_of_the_build(installed)
+    enter(edited("[tool.aotbuild]\n", f'[tool.aotbuild]\ntorch = "{policy}"\n'))
+    assert dynamic_metadata({}, {}) == {"dependencies": [requirement]}
+    assert SpecifierSet(requirement.removeprefix("torch")).contains(installed, prereleases=True)
+
+
+def test_another_torch_outside_of_the_build_is_told(
+    enter: Enter,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    outer = tmp_path / "lib"
+    monkeypatch.setattr("aotbuild.hook.requirement.sysconfig.get_path", lambda _: str(outer))
+    monkeypatch.delenv("VIRTUAL_ENV", raising=False)
+    enter(PYPROJECT)
+    for version, told in [("2.13.4", False), ("2.12.1+cu126", True)]:
+        shutil.rmtree(outer, ignore_errors=True)
+        information = outer / f"torch-{version}.dist-info" / "METADATA"
+        information.parent.mkdir(parents=True)
+        information.write_text(f"Metadata-Version: 2.1\nName: torch\nVersion: {version}\n")
+        settings("wheel")
+        said = capsys.readouterr().err
+        assert ("aotbuild: warning: the wheel will require torch" in said) is told
+    assert "torch 2.12.1+cu126 is installed" in said
+    assert "the isolated build environment has torch 2.13.0+cpu" in said
+    assert 'pin "torch==2.12.1" in build-system.requires' in said
+
+
 def test_the_provider_gives_nothing_where_there_is_no_torch(torch_of_the_build: SetTorch) -> None:
     torch_of_the_build(None)
     assert dynamic_metadata({}, {}) == {"dependencies": []}

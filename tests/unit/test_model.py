@@ -278,6 +278,26 @@ def test_versions_of_torch_are_compared_as_numbers(*, version: str, inside: bool
     assert in_range(version, ">=2.13.0.dev0,<2.14") is inside
 
 
+@pytest.mark.parametrize(
+    ("version", "allowed", "inside"),
+    [
+        ("2.13.0", "==2.13.0", True),
+        ("2.13.0+cpu", "==2.13.0", True),
+        ("2.13.0+cpu", "==2.13.0+cpu", True),
+        ("2.13.0+cu130", "==2.13.0+cpu", False),
+        ("2.13.0", "==2.13.0+cpu", False),
+        ("2.13.1", "==2.13.0", False),
+        ("2.14.2+cpu", ">=2.13", True),
+        ("3.0.0", ">=2.13", True),
+        ("2.12.9", ">=2.13", False),
+    ],
+)
+def test_other_policies_allow_one_version_or_all_later_ones(
+    *, version: str, allowed: str, inside: bool
+) -> None:
+    assert in_range(version, allowed) is inside
+
+
 def test_a_cpu_that_lacks_a_feature_is_told_before_the_library_is_opened(
     load_package: LoadPackage,
 ) -> None:

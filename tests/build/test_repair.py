@@ -1,0 +1,77 @@
+"""``python -m aotbuild repair``: the platform tag, torch's libraries left out, the self-test."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from wheels import Build, Installed, install
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="auditwheel is for Linux")
+
+
+def repair(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-P", "-m", "aotbuild", "repair", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=cwd,
+    )
+
+
+@pytest.fixture(scope="module")
+def example(installed: Callable[[str], Installed]) -> Installed:
+    return installed("example_project")
+
+
+def test_a_wheel_gets_a_manylinux_tag_and_nothing_of_torch(
+    example: Installed, tmp_path: Path
+) -> None:
+    done = repair(example.wheel, "-w", tmp_path / "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (wheel,) = (tmp_path / "out").iterdir()
+    tag = re.search(r"-cp311-abi3-(manylinux_2_\d+_x86_64|manylinux_2_\d+_aarch64)", wheel.name)
+    assert tag
+    assert done.stdout == f"{wheel}: {tag[1]}, self-test passed\n"
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert {name for name in names if not name.endswith("/")} == set(example.files)
+    repaired = install(Build(0, "", [wheel]), tmp_path / "installed", example.python)
+    loaded = repaired.run(
+        "import json, re, torch\nfrom digits.models import net\n"
+        "net(torch.rand(64, 1, 8, 8))\n"
+        "maps = open('/proc/self/maps').read()\n"
+        r"print(json.dumps(sorted(set(re.findall(r'/lib(?:gomp|omp|iomp5)[^/\s]*', maps)))))"
+    )
+    assert len(loaded) == 1
+
+
+def test_a_wheel_whose_self_test_fails_is_not_passed_on(example: Installed, tmp_path: Path) -> None:
+    broken = tmp_path / example.wheel.name
+    with zipfile.ZipFile(example.wheel) as given, zipfile.ZipFile(broken, "w") as written:
+        for name in given.namelist():
+            data = given.read(name)
+            if name.endswith("weights.safetensors"):
+                data = data[:-8] + bytes(8)
+            if not name.endswith("RECORD"):
+                written.writestr(name, data)
+            else:
+                written.writestr(name, "")
+    done = repair(broken, "-w", tmp_path / "out", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "aotbuild: error: " in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_wheel_that_is_not_there_is_told(tmp_path: Path) -> None:
+    done = repair("dist/net.whl", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "aotbuild: error: there is no such wheel\n  where: dist/net.whl\n  fix:   build it first\n"
+    )

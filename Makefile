@@ -40,6 +40,7 @@ bench: venv
 	$(VENV)/bin/python benchmarks/build_time.py
 	$(VENV)/bin/python benchmarks/import_time.py
 	$(VENV)/bin/python benchmarks/call_overhead.py
+	$(VENV)/bin/python benchmarks/cpu_levels.py
 
 lint:
 	$(VENV)/bin/ruff check .

@@ -47,11 +47,12 @@ root, manifest = native._package, native._manifest
 os.environ["AOTBUILD_ENGINE"] = "torch"
 module = importlib.import_module(f"{package}.models._{name}")
 plain = getattr(module, type(native).__name__)(root, name)
-library = root / manifest.variants[0].library.file
+variant = next(variant for variant in manifest.variants if variant.target == native.target)
+library = root / variant.library.file
 runner = torch._C._aoti.AOTIModelContainerRunnerCpu(str(library), 1)
 weights = importlib.import_module(package + ".models._runtime.weights")
 stored = weights.open_weights(root, manifest.weights)
-constants = {c.name: stored.tensor(c) for c in manifest.variants[0].constants}
+constants = {c.name: stored.tensor(c) for c in variant.constants}
 runner.update_constant_buffer(constants, False, True, True)
 run = runner.run
 

@@ -72,18 +72,18 @@ def _surroundings() -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    """Only one process at a time looks for a server, starts one or ends one."""
+def _locked() -> Iterator[None]:
+    """Only one process at a time looks for a server, or starts one."""
     import fcntl
 
-    with (directory / _LOCK).open("wb") as lock:
+    with open(_LOCK, "wb") as lock:  # noqa: PTH123
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
 def _connected() -> socket.socket:
     """A connection to the server, which is started if there is none."""
-    with _locked(Path()):
+    with _locked():
         connection = socket.socket(socket.AF_UNIX)
         try:
             connection.connect(_SOCKET)
@@ -104,12 +104,6 @@ def _start() -> None:
         subprocess.Popen(
             command, pass_fds=[listening.fileno()], start_new_session=True, **quiet
         ).returncode = 0  # it outlives this process
-
-
-def _stop(listening: socket.socket, directory: Path) -> None:
-    with contextlib.suppress(OSError), _locked(directory):
-        (directory / _SOCKET).unlink()
-    listening.close()
 
 
 def serve(listening: socket.socket, run: Callable[[str, str], None]) -> None:
@@ -150,7 +144,7 @@ def serve(listening: socket.socket, run: Callable[[str, str], None]) -> None:
             over = over or request["step"] == _LAST
         for stream in streams:
             os.close(stream)
-    _stop(listening, Path(own["directory"]))
+    listening.close()
 
 
 def _request(connection: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
@@ -213,6 +207,9 @@ def _run_forked(
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
         sys.stderr.flush()
+    if status or request["step"] == _LAST:
+        # The server ends. Once the status is known, the build may remove the directory.
+        Path(_SOCKET).unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         connection.sendall(bytes([status]))
     return status

@@ -154,8 +154,10 @@ def _options(output: Path, compiler: Path) -> dict[str, Any]:
         "cpp.cxx": (None, str(compiler)),
         # The ISA is given; probing it would run the compiler several times.
         "cpp.vec_isa_ok": True,
-        # The number of threads is torch's at run time, not that of the build machine.
+        # The number of threads is torch's at run time, not that of the build machine, by which
+        # Inductor would also decide which loops to divide among them.
         "cpp.dynamic_threads": True,
+        "cpp.threads": 16,
         # One step compiles one model, and Ninja runs the steps in parallel.
         "compile_threads": 1,
     }
@@ -329,7 +331,7 @@ _PLAIN_WEIGHTS = {"cpp.weight_prepack": False}
 
 _MACHINE_OPTIONS = {"aot_inductor.output_path", "cpp.cxx"}
 
-_OWN_OPTIONS = {*_options(Path(), Path()), "cpp.march", "cpp.simdlen", "cpp.threads"}
+_OWN_OPTIONS = {*_options(Path(), Path()), "cpp.march", "cpp.simdlen"}
 """What aotbuild sets itself: the library would not be what the other steps take it for."""
 
 

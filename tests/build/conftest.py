@@ -33,7 +33,10 @@ os.environ["AOTBUILD_CACHE_DIR"] = str(REPOSITORY / "build" / "cache")
 # Each worker of pytest has one core, more or less.
 os.environ.setdefault("CMAKE_BUILD_PARALLEL_LEVEL", "2")
 
-LONGEST = ("architectures", "calls", "zoo", "rebuild", "wrong_models", "projects", "precision")
+LONGEST = (
+    *("architectures", "calls", "levels", "reproducible", "zoo", "rebuild", "wrong_models"),
+    *("projects", "precision"),
+)
 """The files that take longest, which go first, so that all workers end at about the same time."""
 
 PREPARE: dict[str, Callable[[Path], None]] = {

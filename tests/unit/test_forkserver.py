@@ -136,7 +136,7 @@ def test_the_server_ends_after_the_last_step(ask: Ask, tmp_path: Path) -> None:
 
 def test_the_server_ends_after_a_step_that_failed(ask: Ask, tmp_path: Path) -> None:
     longer = ask("import pathlib, time\nwhile not pathlib.Path('go').exists(): time.sleep(0.01)")
-    wait_for(lambda: (tmp_path / "servers").exists())
+    wait_for((tmp_path / "servers").exists)
     assert ask("raise SystemExit('no')").wait() == 1
     (server,) = servers(tmp_path)
     assert not (tmp_path / "forkserver.sock").exists()

@@ -94,6 +94,11 @@ def cpu_targets(levels: Sequence[str]) -> list[Target]:
     return [t for t in TARGETS.values() if t.level in levels and t.architecture == own]
 
 
+def lowest(target: Target) -> Target:
+    """The lowest CPU level of a target's architecture, whose code runs for every other one."""
+    return next(t for t in TARGETS.values() if t.architecture == target.architecture)
+
+
 def usual_targets() -> list[Target]:
     """The targets whose level is compiled for where none is asked for."""
     return cpu_targets(_USUAL)

@@ -129,16 +129,16 @@ def _lowering(spec: CompileSpec, call: CallSpec, setup: Setup) -> Lower:
 
 
 def _shared(target: Target) -> Shared:
-    """Where what all compiles for a target have in common is kept.
+    """Where what all compiles have in common is kept, and whether those for a target have much.
 
     It is outside of the specification, so that one more model compiles no other one again.
     """
     cache = os.environ.get("AOTBUILD_CACHE_DIR")
     if cache:
         return Shared(Path(cache).expanduser() / "headers", precompile=True)
-    directory = SHARED / target.name
-    if directory.is_dir():
-        return Shared(directory.resolve(), precompile=(directory / PRECOMPILE).exists())
+    if SHARED.is_dir():
+        much = (SHARED / f"{PRECOMPILE}-{target.name}").exists()
+        return Shared(SHARED.resolve(), precompile=much)
     return Shared(None, precompile=False)
 
 

@@ -5,6 +5,9 @@ the interface of a library (the container of models behind its C functions), and
 ``std::regex``, which each library uses for one line. Where several models are compiled, the headers
 are precompiled once; interface and regular expressions are always an object file of their own, so
 that a library has the same bytes either way.
+
+Only kernels are compiled for the CPU level of a library. The code around them is for the lowest
+level, so that it is shared between levels too.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from typing import Any
 import torch
 from filelock import FileLock, Timeout
 
-from aotbuild.target import Target
+from aotbuild.target import Target, lowest
 from aotbuild.toolchain import compiler_name
 
 Command = Callable[[str, str], list[str]]
@@ -60,6 +63,10 @@ _HEADERS = {
 
 _INTERFACE = Path("_inductor/codegen/aoti_runtime/interface.cpp")
 """What Inductor writes into the code around the kernels of each model, in torch's package."""
+_AROUND, _KERNELS = "around", "kernels"
+_SOURCE, _OBJECT, _INCLUDE = "common.cpp", "common.o", "include"
+"""In the directory of what is shared."""
+
 _MODEL = "#include <torch/csrc/inductor/aoti_runtime/model.h>\n"
 """What the rest of that code needs of it."""
 
@@ -70,12 +77,21 @@ class Compiler:
 
     cxx: Sequence[str]
     """The command that the script stands for."""
+    target: Target
     script: Path
     """It adds the flags that Inductor has no option for."""
-    include: Path
-    """Directory in which it looks for headers first, if it is there."""
-    common: Path
-    """Object file that it links to every library, if it is there."""
+    shared: Path
+    """Directory of what is shared."""
+
+    @property
+    def includes(self) -> list[Path]:
+        """Directories in which the script looks for headers first, if they are there."""
+        return [self.shared / part / _INCLUDE for part in (_AROUND, _KERNELS)]
+
+    @property
+    def common(self) -> Path:
+        """Object file that the script links to every library, if it is there."""
+        return self.shared / _AROUND / _OBJECT
 
     def split(self, wrapper: str) -> str:
         """The code around the kernels, without what is in the common object file."""
@@ -95,7 +111,7 @@ def write_compiler(cxx: Sequence[str], target: Target, scratch: Path) -> Compile
         target: What to compile for.
         scratch: Directory for all files, whose path stays out of the libraries.
     """
-    flags = [f"-march={target.march}", "-s"]  # the last -march wins, and -s strips when linking
+    flags = ["-s"]  # strips when linking
     paths = sysconfig.get_paths()
     mapped = {
         "/": "",
@@ -109,16 +125,25 @@ def write_compiler(cxx: Sequence[str], target: Target, scratch: Path) -> Compile
     directory = scratch / "compiler"
     directory.mkdir()
     script = directory / compiler_name(cxx)  # Inductor tells compilers apart by their names
-    common = scratch / "common"
-    include, shared = common / "include", common / "common.o"
+    shared = scratch / "shared"
+    shared.mkdir()
+    compiler = Compiler(cxx, target, script, shared)
+    searched = " ".join(f"-I{directory}" for directory in compiler.includes)
+    around = rf"*.wrapper.cpp\ *|*/{_SOURCE}\ *|*/{_WRAPPER.name}\ *"
     script.write_text(
-        "#!/bin/sh\n"
-        f'case " $* " in *" -shared "*) [ -e {shared} ] && set -- "$@" {shared} ;; esac\n'
-        f'exec {shlex.join(cxx)} -I{include} "$@" {shlex.join(flags)}\n',
+        f"""#!/bin/sh
+march={target.march}
+case " $* " in
+*" -shared "*) [ -e {compiler.common} ] && set -- "$@" {compiler.common} ;;
+{around}) march={lowest(target).march} ;;
+esac
+# The last -march wins.
+exec {shlex.join(cxx)} {searched} "$@" {shlex.join(flags)} -march=$march
+""",
         encoding="utf-8",
     )
     script.chmod(0o755)
-    return Compiler(cxx, script, include, shared)
+    return compiler
 
 
 @contextlib.contextmanager
@@ -138,31 +163,61 @@ def sharing(
         What waits until it is there.
     """
     name = compiler.script.name
-    common = compiler.include.parent
     if not name.endswith("g++") or "clang" in name:
         yield lambda: None  # others look for precompiled headers in other ways
         return
+    low, own = lowest(compiler.target).march, compiler.target.march
+    parts = [_Part(_AROUND, wrapper, low, _WRAPPER, _common_text(), precompile=precompile)]
+    if precompile:
+        parts.append(_Part(_KERNELS, kernel, own, _KERNEL, "", precompile=True))
+    directory = kept or compiler.shared / "kept"
+    directory.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        waiting = [stack.enter_context(_shared(part, compiler, directory)) for part in parts]
+
+        def ready() -> None:
+            for wait in waiting:
+                wait()
+
+        yield ready
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A part of what all models have in common, which one command compiles."""
+
+    name: str
+    command: Command
+    march: str
+    header: Path
+    """What is found in place of torch's header of this name."""
+    source: str
+    """Source of an object file; none if empty."""
+    precompile: bool
+    """Whether the header is precompiled."""
+
+
+@contextlib.contextmanager
+def _shared(part: _Part, compiler: Compiler, directory: Path) -> Iterator[Callable[[], None]]:
     text = "\n".join(
         [
-            *wrapper("source", "object"),
-            *kernel("source", "object"),
+            *part.command("source", "object"),
+            part.march,
             _identity(compiler.cxx),
-            *_HEADERS.values(),
-            _common_text(),
-            str(precompile),
+            _HEADERS[part.header],
+            part.source,
+            str(part.precompile),
         ]
-    ).replace(str(common.parent), "")
-    directory = kept or common.parent / "kept"
-    directory.mkdir(parents=True, exist_ok=True)
-    place = directory / hashlib.sha256(text.encode()).hexdigest()[:32]
+    ).replace(str(compiler.shared.parent), "")
+    place = directory / f"{part.name}-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
     lock = FileLock(f"{place}.lock")
-    build: _Common | None = None
+    build: _Build | None = None
     with contextlib.suppress(Timeout):
         lock.acquire(blocking=False)
         if place.is_dir():
             lock.release()
         else:
-            build = _Common(place, wrapper, kernel, precompile=precompile)
+            build = _Build(place, part)
 
     @functools.cache
     def ready() -> None:
@@ -171,7 +226,7 @@ def sharing(
             lock.release()
         with lock:  # another compile may be at it
             if place.is_dir():  # or have failed, in its own words
-                common.symlink_to(place)
+                (compiler.shared / part.name).symlink_to(place)
 
     try:
         yield ready
@@ -202,25 +257,29 @@ def _common_text() -> str:
     return f"#include <{_WRAPPER}>\n#include <regex>\n{regex}\n{_interface()}\n"
 
 
-class _Common:
-    """What is shared, while it is compiled."""
+class _Build:
+    """A part, while it is compiled."""
 
-    def __init__(self, place: Path, wrapper: Command, kernel: Command, *, precompile: bool) -> None:
+    def __init__(self, place: Path, part: _Part) -> None:
         self._place = place
         self._directory = place.with_name(f".{place.name}.part")
         shutil.rmtree(self._directory, ignore_errors=True)
-        include = self._directory / "include"
-        for header, text in _HEADERS.items():
-            (include / header).parent.mkdir(parents=True, exist_ok=True)
-            (include / header).write_text(text, encoding="utf-8")
-        common = self._directory / "common.cpp"
-        common.write_text(_common_text(), encoding="utf-8")
-        commands = [[*wrapper(str(common), str(common.with_suffix(".o"))), f"-I{include}"]]
-        self._precompiled = {_WRAPPER: wrapper, _KERNEL: kernel} if precompile else {}
-        for header, command in self._precompiled.items():
-            source = self._directory / f"{header.stem}.h"
-            source.write_text(f"#include <{header}>\n", encoding="utf-8")
-            told = command(str(source), str(source.with_suffix(".gch")))
+        include = self._directory / _INCLUDE
+        (include / part.header).parent.mkdir(parents=True)
+        (include / part.header).write_text(_HEADERS[part.header], encoding="utf-8")
+        commands = []
+        if part.source:
+            source = self._directory / _SOURCE
+            source.write_text(part.source, encoding="utf-8")
+            told = part.command(str(source), str(self._directory / _OBJECT))
+            commands.append([*told, f"-I{include}"])
+        self._precompiled = {}
+        if part.precompile:
+            source = self._directory / part.header.name
+            source.write_text(f"#include <{part.header}>\n", encoding="utf-8")
+            precompiled = source.with_suffix(".gch")
+            self._precompiled[precompiled] = include / f"{part.header}.gch"
+            told = part.command(str(source), str(precompiled))
             at = told.index(str(source))
             commands.append([*told[:at], f"-I{include}", "-x", "c++-header", *told[at:]])
         quiet: Any = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
@@ -229,14 +288,13 @@ class _Common:
     def finish(self) -> None:
         """Wait for the end, and put it in its place."""
         ended = [process.wait() for process in self._running]
-        include = self._directory / "include"
         if any(ended):
             # Another C++ library has other regular expressions inside. Nothing is shared then.
-            shutil.rmtree(include)
-            self._directory.joinpath("common.o").unlink(missing_ok=True)
+            shutil.rmtree(self._directory / _INCLUDE)
+            (self._directory / _OBJECT).unlink(missing_ok=True)
         else:
-            for header in self._precompiled:
-                (self._directory / f"{header.stem}.gch").rename(include / f"{header}.gch")
+            for made, place in self._precompiled.items():
+                made.rename(place)
         self._directory.rename(self._place)
 
     def cancel(self) -> None:

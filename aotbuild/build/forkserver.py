@@ -195,6 +195,8 @@ def _run_forked(
 ) -> int:
     os.chdir(request["directory"])
     os.setsid()  # with the compilers that it starts, to be stopped with them
+    # Builds that a shell runs in the background ignore it, and so would the compilers.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)

@@ -176,11 +176,9 @@ def _commands(target: Target) -> tuple[Command, Command]:
     """
     from torch._inductor.cpp_builder import CppBuilder, CppTorchDeviceOptions
 
-    isa = _isa(target.isa)
-
     def command(*, wrapper: bool) -> Command:
         options = CppTorchDeviceOptions(
-            vec_isa=isa,
+            vec_isa=_isa("" if wrapper else target.isa),
             aot_mode=True,
             device_type=target.device,
             compile_only=True,
@@ -260,9 +258,11 @@ def _asked(wanted: Callable[[], bool], setup: Setup) -> Iterator[None]:
 
     There, too, the kernels are made safe, and what the code around them shares is taken out.
     """
-    compiler: Any = torch._inductor.codecache.AotCodeCompiler
+    codecache: Any = torch._inductor.codecache
+    compiler = codecache.AotCodeCompiler
     original = vars(compiler)["compile"]
     compiling = compiler.compile
+    options = codecache.CppTorchDeviceOptions
 
     def ask(graph: Any, wrapper: str, kernels: str, *args: Any, **kwargs: Any) -> Any:
         if not wanted():
@@ -271,11 +271,18 @@ def _asked(wanted: Callable[[], bool], setup: Setup) -> Iterator[None]:
         own = setup.compiler.split(wrapper)
         return compiling(graph, own, with_caught_errors(kernels), *args, **kwargs)
 
+    def plain_wrapper(*, min_optimize: bool = False, **kwargs: Any) -> Any:
+        # The code around the kernels has no vectors, and is shared by all CPU levels without them.
+        isa = {"vec_isa": _isa("")} if min_optimize else {}
+        return options(min_optimize=min_optimize, **{**kwargs, **isa})
+
     compiler.compile = staticmethod(ask)
+    codecache.CppTorchDeviceOptions = plain_wrapper
     try:
         yield
     finally:
         compiler.compile = original
+        codecache.CppTorchDeviceOptions = options
 
 
 @contextlib.contextmanager

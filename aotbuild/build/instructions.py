@@ -20,7 +20,7 @@ _BMI = r"andn|bextr|bls(?:i|r|msk)|bzhi|lzcnt|mulx|pdep|pext|rorx|s(?:ar|hl|hr)x
 _AVX512 = r"%zmm\d|%[xy]mm(?:1[6-9]|2\d|3[01])\b|%k[0-7]\b"
 _LATER = (
     r"%tmm\d|\bv(?:pdp\w+|dpbf16ps|cvtne2?ps2bf16|vp2intersect\w+|popcnt[bw]|pmadd52\w+|"
-    r"p(?:compress|expand)[bw]|psh[lr]d\w*|pshufbitqmb)\b|\bv\w+(?:ph|sh)\b"
+    r"p(?:compress|expand)[bw]|psh[lr]d\w*|pshufbitqmb)\b|\bv(?!cvtps2ph\b)\w+(?:ph|sh)\b"
 )
 """Of AVX-512 and AMX, what no CPU level has."""
 

@@ -113,13 +113,13 @@ def plan(project_directory: Path, requested: Iterable[str], build: Path) -> None
 
 
 def _share(build: Path, commands: Iterable[Command]) -> None:
-    """Make the directories of what the compiles for each target have in common."""
+    """Make the directory of what compiles have in common, and note for which targets much is."""
     compiles = Counter(command.target for command in commands if command.step == "compile")
+    if compiles.total() > 1:
+        (build / SHARED).mkdir(exist_ok=True)
     for target, count in compiles.items():
-        if count > 1:
-            (build / SHARED / target).mkdir(parents=True, exist_ok=True)
         if count >= _PRECOMPILING_PAYS:
-            (build / SHARED / target / PRECOMPILE).touch()
+            (build / SHARED / f"{PRECOMPILE}-{target}").touch()
 
 
 def check_options(project: Project, names: Iterable[str]) -> None:

@@ -17,12 +17,12 @@ from aotbuild.config.schema import Model, Verify
 T = TypeVar("T")
 
 SHARED = Path("headers")
-"""In it the directory of each target has what all compiles for it share; the plan makes it where
-there are several.
-"""
+"""Directory of what all compiles share; the plan makes it where there are several."""
 
 PRECOMPILE = "precompile"
-"""File in it that tells that there are so many compiles that precompiled headers pay."""
+"""File in it, before the name of a target: there are so many compiles for it that precompiled
+headers pay.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from wheels import Build, install, keep_models
@@ -48,4 +51,47 @@ def test_a_frontend_builds_the_example(
     output = done.stdout + done.stderr
     build = Build(done.returncode, output, sorted((tmp_path / "out").glob("*.whl")))
     found = install(build, tmp_path / "installed", clean_python)
+    assert found.run(CODE) == [3, 10]
+
+
+def test_it_builds_for_anyone_without_a_home_from_a_read_only_tree(
+    project: Callable[[str], Path], clean_python: Path, tmp_path: Path
+) -> None:
+    root = os.geteuid() == 0
+    nobody: dict[str, Any] = {"user": 65534, "group": 65534, "extra_groups": []} if root else {}
+    with tempfile.TemporaryDirectory() as name:  # pytest's own are for their user alone
+        directory = Path(name)
+        directory.chmod(0o755)
+        source = directory / "source"
+        keep_models(project("example_project"), "net").rename(source)
+        for path in [source, *source.rglob("*")]:
+            path.chmod(0o555 if path.is_dir() else 0o444)
+        out, scratch = directory / "out", directory / "tmp"
+        for path in (out, scratch):
+            path.mkdir()
+            path.chmod(0o777)
+        readable = subprocess.run(
+            [sys.executable, "-P", "-c", "import aotbuild, torch"],
+            check=False,
+            capture_output=True,
+            cwd="/",
+            **nobody,
+        )
+        if readable.returncode:
+            pytest.skip("another user cannot read this environment")
+        kept = ("PATH", "LANG", "LD_LIBRARY_PATH")
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "pip", "wheel", "--no-deps", "--no-build-isolation"]
+            + ["--no-cache-dir", "-v", "-w", str(out), str(source)],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=out,
+            env={**{k: os.environ[k] for k in kept if k in os.environ}, "TMPDIR": str(scratch)},
+            **nobody,
+        )
+        build = Build(done.returncode, done.stdout + done.stderr, sorted(out.glob("*.whl")))
+        found = install(build, tmp_path / "installed", clean_python)
+        for path in [source, *source.rglob("*")]:
+            path.chmod(0o755)
     assert found.run(CODE) == [3, 10]

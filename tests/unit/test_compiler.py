@@ -14,7 +14,7 @@ import torch
 from aotbuild.build.compiler import Command, Compiler, sharing, write_compiler
 from aotbuild.target import TARGETS
 
-TARGET = TARGETS["cpu-x86-64-v3"]
+TARGET = "cpu-x86-64-v3"
 INTERFACE = "_inductor/codegen/aoti_runtime/interface.cpp"
 HEADERS = [
     "torch/csrc/inductor/aoti_include/cpu.h.gch",
@@ -27,7 +27,11 @@ def make(tmp_path: Path) -> Callable[..., Compiler]:
     """A compiler of this name, which notes its arguments and writes what ``-o`` names."""
 
     def make(
-        scratch: str, name: str = "g++", failing: str = "nothing", version: str = ""
+        scratch: str,
+        name: str = "g++",
+        failing: str = "nothing",
+        version: str = "",
+        target: str = TARGET,
     ) -> Compiler:
         program = tmp_path / name
         program.write_text(
@@ -40,7 +44,7 @@ while [ $# -gt 0 ]; do [ "$1" = -o ] && echo made > "$2"; shift; done
         )
         program.chmod(0o755)
         (tmp_path / scratch).mkdir()
-        return write_compiler([str(program)], TARGET, tmp_path / scratch)
+        return write_compiler([str(program)], TARGETS[target], tmp_path / scratch)
 
     return make
 
@@ -58,6 +62,10 @@ def shared(compiler: Compiler, kept: Path | None, *, precompile: bool = True) ->
         ready()
 
 
+def precompiled(compiler: Compiler) -> list[str]:
+    return [h for h in HEADERS if any((place / h).exists() for place in compiler.includes)]
+
+
 @pytest.mark.parametrize("kept", [True, False])
 def test_few_compiles_do_without_precompiled_headers(
     make: Callable[..., Compiler], tmp_path: Path, *, kept: bool
@@ -65,7 +73,7 @@ def test_few_compiles_do_without_precompiled_headers(
     compiler = make("one")
     shared(compiler, tmp_path / "cache" if kept else None, precompile=False)
     assert compiler.common.exists()
-    assert not any((compiler.include / header).exists() for header in HEADERS)
+    assert precompiled(compiler) == []
 
 
 def test_several_compiles_share_them(make: Callable[..., Compiler], tmp_path: Path) -> None:
@@ -74,7 +82,7 @@ def test_several_compiles_share_them(make: Callable[..., Compiler], tmp_path: Pa
         compiler = make(scratch)
         shared(compiler, cache)
         assert compiler.common.exists()
-        assert all((compiler.include / header).exists() for header in HEADERS)
+        assert precompiled(compiler) == HEADERS
     assert len((tmp_path / "calls").read_text().splitlines()) == 3
 
 
@@ -121,7 +129,35 @@ def test_another_version_of_the_compiler_gets_its_own(
 ) -> None:
     for scratch, told in (("one", "12.2"), ("two", "13.1")):
         shared(make(scratch, version=told), tmp_path / "cache")
-    assert len([path for path in (tmp_path / "cache").iterdir() if path.is_dir()]) == 2
+    assert len([path for path in (tmp_path / "cache").iterdir() if path.is_dir()]) == 4
+
+
+def test_levels_share_what_is_around_the_kernels(
+    make: Callable[..., Compiler], tmp_path: Path
+) -> None:
+    one, other = make("one"), make("two", target="cpu-x86-64-v4")
+    for compiler in (one, other):
+        shared(compiler, tmp_path / "cache")
+        assert precompiled(compiler) == HEADERS
+    assert one.common.resolve() == other.common.resolve()
+    calls = [line.split() for line in (tmp_path / "calls").read_text().splitlines()]
+    sources = [Path(next(w for w in call if w.endswith((".cpp", ".h")))).name for call in calls]
+    assert sorted(zip(sources, [call[-1] for call in calls], strict=True)) == [
+        ("common.cpp", "-march=x86-64-v2"),
+        ("cpp_prefix.h", "-march=x86-64-v3"),
+        ("cpp_prefix.h", "-march=x86-64-v4"),
+        ("cpu.h", "-march=x86-64-v2"),
+    ]
+
+
+def test_kernels_alone_are_compiled_for_the_level(
+    make: Callable[..., Compiler], tmp_path: Path
+) -> None:
+    compiler = make("one")
+    for source in ("a/model.wrapper.cpp", "a/model.kernel.cpp"):
+        subprocess.run([compiler.script, source, "-c", "-march=native"], check=True)
+    marches = [line.split()[-1] for line in (tmp_path / "calls").read_text().splitlines()]
+    assert marches == ["-march=x86-64-v2", "-march=x86-64-v3"]
 
 
 @pytest.mark.parametrize("kept", [True, False])
@@ -131,7 +167,7 @@ def test_a_library_that_differs_is_used_as_it_is(
     compiler = make("one", failing="common.cpp")
     shared(compiler, tmp_path / "cache" if kept else None)
     assert not compiler.common.exists()
-    assert not compiler.include.exists()
+    assert precompiled(compiler) == HEADERS[1:]  # kernels are another matter
 
 
 def test_a_compiler_of_another_kind_shares_nothing(
@@ -150,7 +186,7 @@ def test_the_object_file_is_linked_to_libraries_alone(
     subprocess.run([compiler.script, "a.cpp", "-c"], check=True)
     subprocess.run([compiler.script, "a.o", "-shared"], check=True)
     compiled, linked = (tmp_path / "calls").read_text().splitlines()
-    assert f"-I{compiler.include}" in compiled.split()
+    assert {f"-I{place}" for place in compiler.includes} <= set(compiled.split())
     assert str(compiler.common) not in compiled
     assert str(compiler.common) in linked.split()
 
@@ -177,7 +213,6 @@ def test_code_with_another_interface_is_compiled_as_it_is(
     shared(compiler, tmp_path / "cache" if kept else None)
     assert compiler.split("int other;\n") == "int other;\n"
     assert not compiler.common.exists()
-    assert not compiler.include.exists()
     (tmp_path / "calls").unlink()
     subprocess.run([compiler.script, "a.o", "-shared"], check=True)
     assert "common.o" not in (tmp_path / "calls").read_text()

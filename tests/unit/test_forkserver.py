@@ -47,6 +47,8 @@ def ask(tmp_path: Path) -> Iterator[Ask]:
     started: list[subprocess.Popen[str]] = []
 
     def ask(spec: str, step: str = "spec", **env: str) -> subprocess.Popen[str]:
+        # As where a shell runs the build in the background.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         process = subprocess.Popen(
             [sys.executable, "-P", "-c", CLIENT, step, spec],
             stdin=subprocess.PIPE,
@@ -57,6 +59,7 @@ def ask(tmp_path: Path) -> Iterator[Ask]:
             env={**os.environ, **env},
         )
         started.append(process)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         return process
 
     yield ask

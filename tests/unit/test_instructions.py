@@ -15,6 +15,7 @@ PLAIN = "movaps %xmm0,(%rdi)", "tzcnt  %eax,%edx", "vzeroall_looks_like_a_name",
 V3 = (
     "vaddps %ymm1,%ymm0,%ymm0",
     "vmovss (%rax),%xmm0",
+    "vcvtps2ph $0x8,%ymm1,%xmm1",
     "shlx   %rax,%rdx,%rcx",
     "andn   %eax,%ecx,%edx",
 )

@@ -2,8 +2,8 @@
 
 The first step of a build starts the server, in the build's directory; each step sends it what to
 run, with its own standard streams, and waits. The step that runs is a process of its own all the
-same. The server ends with the build: after the last step or one that failed, or when nothing has
-been asked of it for a while. Where there can be none, steps run by themselves.
+same. The server ends with the build: after the last step, or when nothing has been asked of it for
+a while. Where there can be none, steps run by themselves.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ _LOCK = "forkserver.lock"
 _SERVER = ["-m", __name__]
 _LAST = "bundle"
 """After this step there is nothing more to do."""
-_IDLE = 10.0
-"""Seconds without a step after which the server ends."""
+_IDLE, _FAILED = 10.0, 1.0
+"""Seconds without a step after which the server ends, before and after a step has failed."""
 _STARTED = b"\x00"
 
 
@@ -118,8 +118,8 @@ def serve(listening: socket.socket, run: Callable[[str, str], None]) -> None:
     running: dict[int, socket.socket] = {}
     watched: dict[socket.socket, int] = {}
     asked = time.monotonic()
-    over = False
-    while running or (not over and time.monotonic() - asked < _IDLE):
+    patience = _IDLE
+    while running or time.monotonic() - asked < patience:
         ready, _, _ = select.select([listening, *watched], [], [], 0.2)
         for connection in watched.keys() & set(ready):  # whoever asked is gone
             with contextlib.suppress(ProcessLookupError):
@@ -130,7 +130,8 @@ def serve(listening: socket.socket, run: Callable[[str, str], None]) -> None:
                 connection = running.pop(process)
                 watched.pop(connection, None)
                 connection.close()
-                over = over or status != 0
+                asked = time.monotonic()
+                patience = min(patience, _FAILED) if status else patience
         if listening not in ready:
             continue
         asked = time.monotonic()
@@ -141,7 +142,7 @@ def serve(listening: socket.socket, run: Callable[[str, str], None]) -> None:
         else:
             process = _fork(request, connection, streams, [listening, *running.values()], run)
             running[process], watched[connection] = connection, process
-            over = over or request["step"] == _LAST
+            patience = 0.0 if request["step"] == _LAST else patience
         for stream in streams:
             os.close(stream)
     listening.close()
@@ -209,8 +210,8 @@ def _run_forked(
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
         sys.stderr.flush()
-    if status or request["step"] == _LAST:
-        # The server ends. Once the status is known, the build may remove the directory.
+    if request["step"] == _LAST:
+        # The server ends. Once the status is known, the directory may be removed.
         Path(_SOCKET).unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         connection.sendall(bytes([status]))

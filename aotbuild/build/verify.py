@@ -63,7 +63,7 @@ def run(spec_file: Path) -> None:
     target = TARGETS[spec.target]
     missing = ENGINES[target.device].missing(list(target.requires))
     if missing:
-        _leave_unverified(spec, output, where, f"this machine's CPU lacks {', '.join(missing)}")
+        _leave_unverified(spec, output, f"this machine's CPU lacks {', '.join(missing)}")
         return
     call = CallSpec.read(exported / "call.json")
     record = BuildRecord.read(compiled / "compiled.json")
@@ -129,14 +129,14 @@ def _report(
     return report
 
 
-def _leave_unverified(spec: VerifySpec, output: Path, where: str, reason: str) -> None:
+def _leave_unverified(spec: VerifySpec, output: Path, reason: str) -> None:
     """Note that this machine cannot run the library.
 
     Raises:
         VerifyError: The project requires that it is verified.
     """
     told = spec.model if spec.method == FORWARD else f"{spec.model}.{spec.method}"
-    where = f"{where}.cpu-levels"
+    where = located(f"tool.aotbuild.models.{spec.model}.cpu-levels")
     if spec.require_verified:
         raise VerifyError(
             f"{told} cannot be verified for {spec.target} here",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -107,7 +108,10 @@ def test_a_full_disk_stops_the_build_and_leaves_nothing_half_written(
         left = [p for p in (disk / "build").rglob("*") if ".part" in p.name or ".scratch" in p.name]
         assert left == []
     finally:
-        subprocess.run(["umount", disk], check=True)
+        # The fork server of a failed build stays for a second.
+        umount = ["umount", str(disk)]
+        while subprocess.run(umount, check=False, capture_output=True, timeout=60).returncode:
+            time.sleep(0.2)
 
 
 def test_a_failed_build_can_be_mended_and_goes_on(project: ProjectFactory, tmp_path: Path) -> None:

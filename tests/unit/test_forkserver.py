@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="steps are forke
 SERVER = """
 import os, socket, sys
 from aotbuild.build import forkserver
-forkserver._IDLE = 2
+forkserver._IDLE = 4
 open("servers", "a").write(f"{os.getpid()}\\n")
 def run(step, spec):
     exec(spec)
@@ -137,13 +137,14 @@ def test_the_server_ends_after_the_last_step(ask: Ask, tmp_path: Path) -> None:
     assert len(servers(tmp_path)) == 2
 
 
-def test_the_server_ends_after_a_step_that_failed(ask: Ask, tmp_path: Path) -> None:
+def test_the_server_ends_soon_after_a_step_that_failed(ask: Ask, tmp_path: Path) -> None:
     longer = ask("import pathlib, time\nwhile not pathlib.Path('go').exists(): time.sleep(0.01)")
     wait_for((tmp_path / "servers").exists)
     assert ask("raise SystemExit('no')").wait() == 1
+    assert ask("pass").wait() == 0  # a build may go on
     (server,) = servers(tmp_path)
-    assert not (tmp_path / "forkserver.sock").exists()
-    assert alive(server)  # what is running goes on
+    time.sleep(1.5)
+    assert alive(server)  # for what is running
     (tmp_path / "go").touch()
     assert longer.wait() == 0
     wait_for(lambda: not alive(server))

@@ -9,7 +9,7 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 def whisper():
     torch.manual_seed(0)
     sizes = {"d_model": 32, "encoder_ffn_dim": 64, "num_mel_bins": 16, "max_source_positions": 50}
-    config = WhisperConfig(**sizes, encoder_layers=2, encoder_attention_heads=4)
+    config = WhisperConfig(**sizes, encoder_layers=1, encoder_attention_heads=4)
     return WhisperEncoder(config)
 
 

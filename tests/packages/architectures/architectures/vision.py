@@ -14,7 +14,7 @@ from transformers import (
 def vit():
     torch.manual_seed(0)
     sizes = {"hidden_size": 32, "intermediate_size": 64, "image_size": 32, "patch_size": 8}
-    config = ViTConfig(**sizes, num_hidden_layers=2, num_attention_heads=4, num_labels=10)
+    config = ViTConfig(**sizes, num_hidden_layers=1, num_attention_heads=4, num_labels=10)
     return ViTForImageClassification(config)
 
 

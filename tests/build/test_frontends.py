@@ -8,7 +8,6 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from wheels import Build, install, keep_models
@@ -20,7 +19,6 @@ print(json.dumps(list(net(torch.rand(3, 1, 8, 8)).shape)))
 """
 
 FRONTENDS = {
-    "build": ["{python}", "-P", "-m", "build", "--wheel", "--no-isolation", "-o", "{out}", "{src}"],
     "uv": [
         *("{python}", "-P", "-m", "uv", "build", "--wheel", "--no-build-isolation", "--offline"),
         *("--python", "{python}", "-o", "{out}", "{src}"),
@@ -54,11 +52,15 @@ def test_a_frontend_builds_the_example(
     assert found.run(CODE) == [3, 10]
 
 
-def test_it_builds_for_anyone_without_a_home_from_a_read_only_tree(
+def test_build_makes_a_wheel_for_anyone_without_a_home_from_a_read_only_tree(
     project: Callable[[str], Path], clean_python: Path, tmp_path: Path
 ) -> None:
-    root = os.geteuid() == 0
-    nobody: dict[str, Any] = {"user": 65534, "group": 65534, "extra_groups": []} if root else {}
+    # Root becomes somebody who can read what root has installed, and write nothing of it.
+    somebody = [
+        *("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"),
+        *("--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search"),
+    ]
+    prefix = somebody if os.geteuid() == 0 else []
     with tempfile.TemporaryDirectory() as name:  # pytest's own are for their user alone
         directory = Path(name)
         directory.chmod(0o755)
@@ -70,25 +72,15 @@ def test_it_builds_for_anyone_without_a_home_from_a_read_only_tree(
         for path in (out, scratch):
             path.mkdir()
             path.chmod(0o777)
-        readable = subprocess.run(
-            [sys.executable, "-P", "-c", "import aotbuild, torch"],
-            check=False,
-            capture_output=True,
-            cwd="/",
-            **nobody,
-        )
-        if readable.returncode:
-            pytest.skip("another user cannot read this environment")
         kept = ("PATH", "LANG", "LD_LIBRARY_PATH")
         done = subprocess.run(
-            [sys.executable, "-P", "-m", "pip", "wheel", "--no-deps", "--no-build-isolation"]
-            + ["--no-cache-dir", "-v", "-w", str(out), str(source)],
+            [*prefix, sys.executable, "-P", "-m", "build", "--wheel", "--no-isolation"]
+            + ["-o", str(out), str(source)],
             capture_output=True,
             text=True,
             check=False,
             cwd=out,
             env={**{k: os.environ[k] for k in kept if k in os.environ}, "TMPDIR": str(scratch)},
-            **nobody,
         )
         build = Build(done.returncode, done.stdout + done.stderr, sorted(out.glob("*.whl")))
         found = install(build, tmp_path / "installed", clean_python)

@@ -75,12 +75,3 @@ def test_a_wheel_from_the_sdist_equals_the_one_from_the_tree(
     assert build.returncode == 0, build.output
     from_sdist = install(build, tmp_path / "installed", from_tree.python)
     assert from_sdist.files == from_tree.files
-
-
-def test_a_build_directory_with_a_blank_in_its_path(
-    project: ProjectFactory, tmp_path: Path
-) -> None:
-    options = f"-Cbuild-dir={tmp_path / 'my build'}"
-    build = pip_wheel(project("failing"), options, env={"AOTBUILD_CACHE_DIR": ""})
-    assert build.returncode == 0, build.output
-    assert len(build.wheels) == 1

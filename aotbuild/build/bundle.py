@@ -9,9 +9,9 @@ from pathlib import Path
 from aotbuild.build.files import replacing_directory, write_depfile, write_text
 from aotbuild.build.levels import left_out
 from aotbuild.build.package import Part, write_package
+from aotbuild.build.record import UNVERIFIED
 from aotbuild.build.size import report_size, shown
 from aotbuild.build.spec import BundleSpec, read_spec
-from aotbuild.build.verify import UNVERIFIED
 from aotbuild.runtime.manifest import Manifest, Variant
 
 

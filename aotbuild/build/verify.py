@@ -20,7 +20,7 @@ from aotbuild.build.compare import Worst, compare, tolerance
 from aotbuild.build.files import scratch, write_depfile, write_text
 from aotbuild.build.package import Part, write_package
 from aotbuild.build.quantize import load_operators
-from aotbuild.build.record import BuildRecord
+from aotbuild.build.record import UNVERIFIED, BuildRecord
 from aotbuild.build.reference import Case, Reference
 from aotbuild.build.samples import Samples, verification_sizes
 from aotbuild.build.selftest import LARGEST, record_call, size_of
@@ -48,9 +48,6 @@ _ANY = Verify(rtol=math.inf, atol=math.inf)
 """Where another check decides, differences are only measured."""
 
 _PACKAGE = "aotbuild_verified"
-
-UNVERIFIED = "unverified"
-"""In place of a report: why the library could not be run."""
 
 
 def run(spec_file: Path) -> None:

@@ -89,8 +89,7 @@ def _repair(wheel: Path, scratch: Path, platform: str | None) -> Path:
             why=_last(done.stderr or done.stdout),
             fix="build it in an older image, such as manylinux_2_28, for an older platform tag",
         )
-    names = zipfile.ZipFile(found[0]).namelist()
-    copied = [each for each in names if _COPIED.search(each)]
+    copied = [name for name in _names(found[0]) if _COPIED.search(name)]
     if copied:
         raise RepairError(
             "the repaired wheel has a second copy of torch's libraries",
@@ -109,8 +108,8 @@ def _test(wheel: Path, installed: Path) -> None:
         raise RepairError(
             "the repaired wheel cannot be installed", where=wheel.name, why=_last(done.stderr)
         )
-    names = zipfile.ZipFile(wheel).namelist()
-    packages = [name.removesuffix(_RUNTIME).replace("/", ".") for name in names if _RUNTIME in name]
+    runtimes = [name for name in _names(wheel) if _RUNTIME in name]
+    packages = [name.removesuffix(_RUNTIME).replace("/", ".") for name in runtimes]
     environment = {"PYTHONPATH": str(installed)}
     for package in packages:
         done = _run(["-m", package], environment)
@@ -130,6 +129,11 @@ def _test(wheel: Path, installed: Path) -> None:
             why=", ".join(openmp),
             fix="link the extension modules of the project to the one that torch has",
         )
+
+
+def _names(wheel: Path) -> list[str]:
+    with zipfile.ZipFile(wheel) as archive:
+        return archive.namelist()
 
 
 def _run(

@@ -23,20 +23,18 @@ def main(arguments: list[str]) -> None:
     if len(arguments) < 2:
         raise SystemExit(usage)
     step, path, *names = arguments
-    if step == "plan":
-        with reported():
+    with reported():
+        if step == "plan":
             from aotbuild.build.plan import plan
 
             plan(Path(path), names, Path.cwd())
-    elif step in STEPS and not names:
-        with reported():
+        elif step in STEPS and not names:
             status = None if step == "native" else run_forked(step, path)  # which needs no torch
-        if status is None:
+            if status is not None:
+                raise SystemExit(status)
             run_step(step, path)
         else:
-            raise SystemExit(status)
-    else:
-        raise SystemExit(usage)
+            raise SystemExit(usage)
 
 
 def run_step(step: str, spec: str) -> None:

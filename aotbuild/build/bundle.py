@@ -18,20 +18,14 @@ from aotbuild.runtime.manifest import Manifest, Variant
 def run(spec_file: Path) -> None:
     """Run the step; the specification is a ``BundleSpec``."""
     spec = read_spec(BundleSpec, spec_file)
-    parts = [
-        Part(
-            part.model,
-            part.method,
-            part.source,
-            Path(part.exported),
-            [
-                (Path(path), json.loads((Path(path) / "verified.json").read_text("utf-8")))
-                for path in part.variants
-                if path not in left_out(part.levels)
-            ],
-        )
-        for part in spec.parts
-    ]
+    parts = []
+    for part in spec.parts:
+        dropped = left_out(part.levels)
+        kept = [Path(path) for path in part.variants if path not in dropped]
+        variants = [
+            (path, json.loads((path / "verified.json").read_text("utf-8"))) for path in kept
+        ]
+        parts.append(Part(part.model, part.method, part.source, Path(part.exported), variants))
     with replacing_directory(Path(spec.output)) as directory:
         manifests = write_package(
             directory, parts, Path(spec.project), Path(spec.native), spec.torch

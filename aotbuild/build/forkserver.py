@@ -9,6 +9,7 @@ a while. Where there can be none, steps run by themselves.
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import importlib
 import json
@@ -115,21 +116,22 @@ def serve(listening: socket.socket, run: Callable[[str, str], None]) -> None:
     """
     own = _surroundings()
     os.chdir("/")  # nobody waits for this process who wants to have the directory removed
-    running: dict[int, socket.socket] = {}
-    watched: dict[socket.socket, int] = {}
+    running: dict[int, socket.socket | None] = {}  # None where whoever asked is gone
     asked = time.monotonic()
     patience = _IDLE
     while running or time.monotonic() - asked < patience:
-        ready, _, _ = select.select([listening, *watched], [], [], 0.2)
-        for connection in watched.keys() & set(ready):  # whoever asked is gone
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(watched.pop(connection), signal.SIGINT)
-        for process in list(running):
+        watched = [listening, *filter(None, running.values())]
+        ready, _, _ = select.select(watched, [], [], 0.2)
+        for process, connection in list(running.items()):
             ended, status = os.waitpid(process, os.WNOHANG)
-            if ended:
-                connection = running.pop(process)
-                watched.pop(connection, None)
+            if connection and (ended or connection in ready):
                 connection.close()
+                running[process] = None
+                if not ended:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.killpg(process, signal.SIGINT)
+            if ended:
+                del running[process]
                 asked = time.monotonic()
                 patience = min(patience, _FAILED) if status else patience
         if listening not in ready:
@@ -140,8 +142,8 @@ def serve(listening: socket.socket, run: Callable[[str, str], None]) -> None:
         if request is None or any(request[key] != own[key] for key in own):
             connection.close()
         else:
-            process = _fork(request, connection, streams, [listening, *running.values()], run)
-            running[process], watched[connection] = connection, process
+            step = functools.partial(_run_step, request, connection, streams, watched, run)
+            running[_fork(request["step"], step)] = connection
             patience = 0.0 if request["step"] == _LAST else patience
         for stream in streams:
             os.close(stream)
@@ -155,45 +157,38 @@ def _request(connection: socket.socket) -> tuple[dict[str, Any] | None, list[int
     try:
         head, streams, _, _ = socket.recv_fds(connection, 4, 3)
         length = int.from_bytes(head, "little")
-        text = b""
-        while len(text) < length:
-            got = connection.recv(length - len(text))
-            if not got:
-                return None, streams
-            text += got
+        with connection.makefile("rb") as sent:
+            text = sent.read(length)
         connection.settimeout(None)
-        return json.loads(text) if len(streams) == 3 else None, streams
+        complete = len(text) == length and len(streams) == 3
+        return json.loads(text) if complete else None, streams
     except OSError:
         return None, streams
 
 
-def _fork(
-    request: dict[str, Any],
-    connection: socket.socket,
-    streams: list[int],
-    inherited: list[socket.socket],
-    run: Callable[[str, str], None],
-) -> int:
+def _fork(step: str, run: Callable[[], int]) -> int:
+    """Run in a process of its own, which ends with the status that comes back; its number."""
     with contextlib.suppress(Exception):  # a step that cannot be imported says so itself
-        importlib.import_module(f"{__package__}.{request['step']}")
+        importlib.import_module(f"{__package__}.{step}")
     gc.freeze()  # garbage is not looked for there again, which would copy the memory
     process = os.fork()
     if process:
         return process
     status = 1
     try:
-        status = _run_forked(request, connection, streams, inherited, run)
+        status = run()
     finally:
         os._exit(status)
 
 
-def _run_forked(
+def _run_step(
     request: dict[str, Any],
     connection: socket.socket,
     streams: list[int],
     inherited: list[socket.socket],
     run: Callable[[str, str], None],
 ) -> int:
+    """Run a step for whoever asked, and tell them its exit code."""
     os.chdir(request["directory"])
     os.setsid()  # with the compilers that it starts, to be stopped with them
     # Builds that a shell runs in the background ignore it, and so would the compilers.

@@ -196,6 +196,7 @@ def _commands(target: Target) -> tuple[Command, Command]:
     return command(wrapper=True), command(wrapper=False)
 
 
+@functools.cache
 def _isa(name: str) -> Any:
     """Vector instructions as Inductor knows them, without those that only this machine has."""
     module: Any = torch._inductor.cpu_vec_isa

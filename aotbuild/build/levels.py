@@ -85,13 +85,9 @@ def _gain(
         load_variant(package, manifest, variant, torch.device("cpu")).run
         for variant in (lower, higher)
     )
-    threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    try:
-        with torch.no_grad():
-            return _ratio(slow, fast, tensors)
-    finally:
-        torch.set_num_threads(threads)
+    with torch.no_grad():
+        return _ratio(slow, fast, tensors)
 
 
 def _ratio(slow: Run, fast: Run, tensors: list[torch.Tensor]) -> float:

@@ -81,12 +81,9 @@ def write_package(
     models: dict[str, list[Manifest]] = {}
     for part in parts:
         (directory / part.directory).mkdir(parents=True, exist_ok=True)
-        manifest = _manifest(directory, part, records, constants, weights, project)
+        manifest = _manifest(directory, part, records, constants, weights, project, torch_policy)
         fallback = _fallback(directory, part, eager[part.exported], constants)
-        built = Version(records[part.variants[0][0]].compiled["torch"])
-        manifest = dataclasses.replace(
-            manifest, fallback=fallback, torch=runtime_range(built, torch_policy)
-        )
+        manifest = dataclasses.replace(manifest, fallback=fallback)
         models.setdefault(part.model, []).append(manifest)
     for model, manifests in models.items():
         module = generate.model_module(manifests)
@@ -159,6 +156,7 @@ def _manifest(
     constants: Mapping[tuple[Path, str], Constant],
     weights: File,
     project: Path,
+    torch_policy: str,
 ) -> Manifest:
     call = CallSpec.read(part.exported / "call.json")
     dims = dict(call.dims)
@@ -187,11 +185,12 @@ def _manifest(
                 verified={k: v for k, v in (verified or {}).items() if k != "selftest"},
             )
         )
+    built = Version(records[part.variants[0][0]].compiled["torch"])
     return Manifest(
         model=part.model,
         method=part.method,
         source=part.source,
-        torch="",
+        torch=runtime_range(built, torch_policy),
         inputs=call.inputs,
         in_spec=call.in_spec,
         outputs=call.outputs,
@@ -222,17 +221,13 @@ def _fallback(
 
 def _selftest(directory: Path, part: Part) -> SelfTest | None:
     """Copy the recorded call of the first variant that was verified."""
-    found = (
-        (path, recorded)
-        for path, verified in part.variants
-        if (recorded := read_selftest((verified or {}).get("selftest")))
-    )
-    path, recorded = next(found, (None, None))
-    if path is None or recorded is None:
-        return None
-    name = f"{part.directory}/selftest.safetensors"
-    shutil.copyfile(path / "selftest.safetensors", directory / name)
-    return dataclasses.replace(recorded, file=identify(directory / name, name))
+    for path, verified in part.variants:
+        recorded = read_selftest((verified or {}).get("selftest"))
+        if recorded is not None:
+            name = f"{part.directory}/selftest.safetensors"
+            shutil.copyfile(path / "selftest.safetensors", directory / name)
+            return dataclasses.replace(recorded, file=identify(directory / name, name))
+    return None
 
 
 def _packaged(library: str, directory: Path, project: Path) -> str:

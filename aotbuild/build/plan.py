@@ -335,16 +335,14 @@ def _variant_commands(
     compiled, verified = f"{variant}/compiled.json", f"{variant}/verified.json"
     told = f"{name if method == FORWARD else f'{name}.{method}'} for {target.name}"
     return [
-        dataclasses.replace(
-            _command(
-                "compile",
-                f"Compiling {told}",
-                f"{variant}/compile",
-                compile_spec,
-                compiled,
-                [exported],
-            ),
-            target=target.name,
+        _command(
+            "compile",
+            f"Compiling {told}",
+            f"{variant}/compile",
+            compile_spec,
+            compiled,
+            [exported],
+            target.name,
         ),
         _command(
             "verify",
@@ -358,6 +356,12 @@ def _variant_commands(
 
 
 def _command(
-    step: str, comment: str, stem: str, spec: Any, output: str, depends: list[str]
+    step: str,
+    comment: str,
+    stem: str,
+    spec: Any,
+    output: str,
+    depends: list[str],
+    target: str = "",
 ) -> Command:
-    return Command(step, comment, f"{stem}.json", spec_text(spec), output, depends)
+    return Command(step, comment, f"{stem}.json", spec_text(spec), output, depends, target)

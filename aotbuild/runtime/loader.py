@@ -29,21 +29,29 @@ def load(package: Path, manifest: Manifest, device: torch.device) -> Loaded:
     Raises:
         ModelLoadError: There is none, or a file of the package is damaged.
     """
-    wanted = _wanted(manifest, device)
-    for variant in wanted:
+    level = os.environ.get(LEVEL_VARIABLE) if device.type == "cpu" else None
+    reason = None
+    for variant in _wanted(manifest, device, level):
         reason = unfit(manifest, variant)
         if reason is None:
             _log.debug("%s runs as compiled for %s", manifest.name, variant.target)
             return load_variant(package, manifest, variant, device)
         _log.debug("%s as compiled for %s does not fit: %s", manifest.name, variant.target, reason)
+    if level:
+        raise ModelLoadError(
+            f"{LEVEL_VARIABLE}={level}: {manifest.name} cannot run as compiled for it: {reason}"
+        )
     return fall_back(package, manifest, device, no_variant(manifest, device))
 
 
-def _wanted(manifest: Manifest, device: torch.device) -> list[Variant]:
-    """The variants for a device, the best first; on the CPU those of ``AOTBUILD_CPU_LEVEL``."""
+def _wanted(manifest: Manifest, device: torch.device, level: str | None) -> list[Variant]:
+    """The variants for a device, the best first; with a CPU level, the one for that.
+
+    Raises:
+        ModelLoadError: There is none for that level.
+    """
     found = [variant for variant in manifest.variants if variant.device == device.type]
-    level = os.environ.get(LEVEL_VARIABLE)
-    if not level or device.type != "cpu":
+    if not level:
         return found
     wanted = [variant for variant in found if variant.target == f"cpu-{level}"]
     if not wanted:
@@ -51,11 +59,6 @@ def _wanted(manifest: Manifest, device: torch.device) -> list[Variant]:
         raise ModelLoadError(
             f"{LEVEL_VARIABLE}={level}: {manifest.name} was compiled for {levels}; set it to one "
             "of these, or unset it"
-        )
-    reason = unfit(manifest, wanted[0])
-    if reason:
-        raise ModelLoadError(
-            f"{LEVEL_VARIABLE}={level}: {manifest.name} cannot run as compiled for it: {reason}"
         )
     return wanted
 

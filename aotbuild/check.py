@@ -72,7 +72,7 @@ def check_project(directory: Path, names: Sequence[str]) -> int:
             print(as_aotbuild_error(error).block(), file=sys.stderr)  # noqa: T201
             failed = True
         else:
-            rows += [_row(name, method) for method in traced]
+            rows += [_row(name, method) for method in traced.methods]
     if rows:
         print(table(rows))  # noqa: T201
     return int(failed)

@@ -57,6 +57,20 @@ function(_aotbuild_request name)
   endif()
 endfunction()
 
+# Set ${result} to the files of the build that the list ${key} of a command in the plan names.
+function(_aotbuild_files result command key)
+  set(files)
+  string(JSON count LENGTH "${command}" "${key}")
+  if(count GREATER 0)
+    math(EXPR last "${count} - 1")
+    foreach(i RANGE ${last})
+      string(JSON file GET "${command}" "${key}" ${i})
+      list(APPEND files "${CMAKE_BINARY_DIR}/aotbuild/${file}")
+    endforeach()
+  endif()
+  set(${result} "${files}" PARENT_SCOPE)
+endfunction()
+
 function(_aotbuild_plan)
   find_package(Python 3.11 COMPONENTS Interpreter REQUIRED)
   if(NOT DEFINED AOTBUILD_PROJECT_DIR)
@@ -67,6 +81,16 @@ function(_aotbuild_plan)
   file(MAKE_DIRECTORY "${build_dir}")
   # -P keeps the working directory out of sys.path; the environment of the build stays (no -I).
   set(aotbuild "${Python_EXECUTABLE}" -P -m aotbuild.build)
+  if(NOT WIN32)
+    # Ninja runs a command again that has changed. An isolated build has its Python and its CMake at
+    # a new path each time: neither may be in a command that shall last longer than one build.
+    file(CONFIGURE OUTPUT "${build_dir}/step" CONTENT "#!/bin/sh
+exec '@Python_EXECUTABLE@' -P -m aotbuild.build \"$@\"
+" @ONLY)
+    file(CHMOD "${build_dir}/step" PERMISSIONS OWNER_READ OWNER_WRITE OWNER_EXECUTE)
+    set(aotbuild "./step")
+  endif()
+  cmake_policy(SET CMP0116 OLD) # else each command ends with a call of CMake, for its depfile
 
   execute_process(
     COMMAND ${aotbuild} plan "${AOTBUILD_PROJECT_DIR}" ${requested}
@@ -87,18 +111,11 @@ function(_aotbuild_plan)
     string(JSON comment GET "${command}" comment)
     string(JSON spec GET "${command}" spec)
     string(JSON output GET "${command}" output)
-    string(JSON depends_count LENGTH "${command}" depends)
-    set(depends "${build_dir}/${spec}")
-    if(depends_count GREATER 0)
-      math(EXPR last_depends "${depends_count} - 1")
-      foreach(j RANGE ${last_depends})
-        string(JSON file GET "${command}" depends ${j})
-        list(APPEND depends "${build_dir}/${file}")
-      endforeach()
-    endif()
+    _aotbuild_files(depends "${command}" depends)
+    _aotbuild_files(others "${command}" others)
     add_custom_command(
-      OUTPUT "${build_dir}/${output}"
-      DEPENDS ${depends}
+      OUTPUT "${build_dir}/${output}" ${others}
+      DEPENDS "${build_dir}/${spec}" ${depends}
       DEPFILE "${build_dir}/${output}.d"
       COMMAND ${aotbuild} ${step} "${spec}"
       WORKING_DIRECTORY "${build_dir}"

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aotbuild.build.files import write_text
+from aotbuild.build.files import write_if_changed
 from aotbuild.runtime.manifest import Dim, Input
 
 
@@ -43,7 +43,7 @@ class CallSpec:
 
     def write(self, path: Path) -> None:
         """Write as JSON."""
-        write_text(path, json.dumps(dataclasses.asdict(self), indent=1) + "\n")
+        write_if_changed(path, json.dumps(dataclasses.asdict(self), indent=1) + "\n")
 
     @classmethod
     def read(cls, path: Path) -> CallSpec:

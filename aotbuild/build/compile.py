@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import inspect
 import os
 import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from aotbuild.build.attempts import Attempt, Lower, best_attempt
 from aotbuild.build.callspec import CallSpec
 from aotbuild.build.files import plain_directory, replacing, scratch, write_depfile
-from aotbuild.build.flat import MODULE
 from aotbuild.build.hints import hinted, hints_at
 from aotbuild.build.inductor import Compiled, Setup, Shared, compile_library, set_up
 from aotbuild.build.instructions import check_instructions
 from aotbuild.build.quantize import load_operators
 from aotbuild.build.ranges import Ranges, compiled_ranges
 from aotbuild.build.record import BuildRecord
+from aotbuild.build.reuse import Libraries
 from aotbuild.build.shapes import Linear, dimension_symbols
 from aotbuild.build.source import importing, load_op_libraries
-from aotbuild.build.spec import PRECOMPILE, SHARED, CompileSpec, read_spec
+from aotbuild.build.spec import CALL, INDEX, PRECOMPILE, SHARED, WEIGHTS, CompileSpec, read_spec
+from aotbuild.build.stored import Stored, own_name
 from aotbuild.build.symbols import torch_symbols
-from aotbuild.build.weights_file import describe, write_weights
+from aotbuild.build.weights_file import write_weights
 from aotbuild.config.parse import located
 from aotbuild.config.resolve import call_path
 from aotbuild.errors import AotBuildError, CompileError, warn
@@ -41,7 +44,13 @@ def run(spec_file: Path) -> None:
     exported, output = Path(spec.exported), Path(spec.output)
     where = located(call_path(spec.model, spec.method))
     target = TARGETS[spec.target]
-    call = CallSpec.read(exported / "call.json")
+    call = CallSpec.read(exported / CALL)
+    weights = Weights(
+        Stored.read(exported.parent),
+        spec.method,
+        torch.device(target.device),
+        freezing=bool(spec.options.get("freezing")),
+    )
     with importing(spec.import_paths, spec.package):
         load_op_libraries(call.op_libraries, Path(spec.project))
         if spec.quantize:
@@ -50,9 +59,14 @@ def run(spec_file: Path) -> None:
         # Inductor's own cache would outlive the build, and hold paths of it.
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(directory / "cache")
         try:
-            with set_up(target, find_cxx(), directory, spec.options, _shared(target)) as setup:
+            with set_up(
+                target, find_cxx(), directory, spec.options, _shared(target), _libraries(output)
+            ) as setup:
                 best = best_attempt(
-                    call, _lowering(spec, call, setup), _kept(spec, call), strict=spec.strict_dims
+                    call,
+                    _lowering(spec, call, setup, weights),
+                    _kept(spec, call),
+                    strict=spec.strict_dims,
                 )
         except AotBuildError as error:
             error.where = error.where or where
@@ -61,7 +75,7 @@ def run(spec_file: Path) -> None:
         narrowed = _narrowed(spec, call, best.ranges.dims, conditions)
         if best.compiled is None or (narrowed and spec.strict_dims):
             raise _too_narrow(narrowed)
-        record = _record_constants(best.compiled, output, where)
+        shared, own = _record_constants(best.compiled, weights, output, where)
         check_instructions(best.compiled.library, target, where)
         library = output / "library.so"
         with replacing(library) as temporary:
@@ -72,13 +86,16 @@ def run(spec_file: Path) -> None:
             shutil.copyfile(best.compiled.proxy_nodes, proxy)
     for each in narrowed:
         warn(each.what, where=each.where, why=each.why, fix=each.fix)
-    write_depfile(output / "compiled.json", [])
+    # What was computed from the weights follows them; other weights leave all else as it is.
+    write_depfile(output / "compiled.json", [exported.parent / INDEX] if own else [])
     BuildRecord(
         target=target.name,
         dims=best.ranges.dims,
         conditions=conditions,
         example=best.sizes,
-        constants=record,
+        shared=shared,
+        constants=own,
+        folded=sorted(weights.parameters - set(shared.values())) if own else [],
         symbols=torch_symbols(library),
         proxy_nodes=proxy.exists(),
         compiled={
@@ -95,18 +112,59 @@ def _kept(spec: CompileSpec, call: CallSpec) -> list[str]:
     return list(call.dims) if spec.quantize else spec.chosen
 
 
-def _lowering(spec: CompileSpec, call: CallSpec, setup: Setup) -> Lower:
+class Weights:
+    """The weights of the program that is compiled."""
+
+    def __init__(
+        self, stored: Stored, method: str, device: torch.device, *, freezing: bool
+    ) -> None:
+        self._stored, self._method, self._device = stored, method, device
+        self._freezing = freezing
+        self._written: list[torch.Tensor] = []
+        self._tensors = {key: tensor.to(device) for key, tensor in stored.open().items()}
+        state = {parameter.key for parameter in stored.state}
+        self.parameters = stored.used(method) & state
+        """Those that are in the state dict."""
+        self._keys = {_place(tensor): key for key, tensor in self._tensors.items()}
+
+    def program(self) -> torch.export.ExportedProgram:
+        """The program, loaded anew: compiling changes it."""
+        program = self._stored.load_program(self._method, self._tensors, self._device)
+        constants = program.constants.values()
+        self._written = [c for c in constants if isinstance(c, torch.Tensor) and c.dim() == 1]
+        return program
+
+    def key_of(self, tensor: torch.Tensor) -> str | None:
+        """The name of a tensor if it is one of these and not computed from them."""
+        return self._keys.get(_place(tensor))
+
+    def replaceable(self, tensor: torch.Tensor) -> bool:
+        """Whether the values of a tensor may become others, and may not be written into code.
+
+        They may where it is in the state dict, or is a vector that freezing computed, which is none
+        of the constants of the code.
+        """
+        if self.key_of(tensor) in self.parameters:
+            return True
+        return self._freezing and tensor.dim() == 1 and not any(map(tensor.equal, self._written))
+
+
+def _place(tensor: torch.Tensor) -> tuple[Any, ...]:
+    return tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()
+
+
+def _lowering(spec: CompileSpec, call: CallSpec, setup: Setup, weights: Weights) -> Lower:
     """What lowers the exported program of a step for an example of any size."""
     symbols: dict[str, Linear] = {}
 
     def lower(sizes: dict[str, int], wanted: Callable[[Ranges], bool]) -> Attempt:
         others = sizes != call.example
-        # Compiling changes a program, and what is asked about its sizes stays with it.
+        # What is asked about the sizes of a program stays with it.
         with (
             importing(spec.import_paths, spec.package),
             hinted(hints_at(symbols, sizes)) if others else contextlib.nullcontext(),
         ):
-            program = torch.export.load(Path(spec.exported) / "program.pt2")
+            program = weights.program()
         if program.example_inputs is None:
             raise CompileError("the exported program has no example inputs")
         graph = _graph(program)
@@ -122,7 +180,7 @@ def _lowering(spec: CompileSpec, call: CallSpec, setup: Setup) -> Lower:
             seen.append(ranges())
             return wanted(seen[0])
 
-        compiled = compile_library(graph, program.example_inputs, setup, ask)
+        compiled = compile_library(graph, program.example_inputs, setup, ask, weights.replaceable)
         return Attempt(sizes, ranges() if compiled else seen[0], compiled)
 
     return lower
@@ -133,13 +191,25 @@ def _shared(target: Target) -> Shared:
 
     It is outside of the specification, so that one more model compiles no other one again.
     """
-    cache = os.environ.get("AOTBUILD_CACHE_DIR")
+    cache = _cache()
     if cache:
-        return Shared(Path(cache).expanduser() / "headers", precompile=True)
+        return Shared(cache / "headers", precompile=True)
     if SHARED.is_dir():
         much = (SHARED / f"{PRECOMPILE}-{target.name}").exists()
         return Shared(SHARED.resolve(), precompile=much)
     return Shared(None, precompile=False)
+
+
+def _libraries(output: Path) -> Libraries:
+    """Where libraries are kept that other weights leave as they are."""
+    cache = _cache()
+    return Libraries(cache / "libraries" if cache else output / "kept", cached=bool(cache))
+
+
+def _cache() -> Path | None:
+    """The directory for what builds share, if the user wants one."""
+    given = os.environ.get("AOTBUILD_CACHE_DIR")
+    return Path(given).expanduser() if given else None
 
 
 def _graph(program: torch.export.ExportedProgram) -> torch.fx.GraphModule:
@@ -156,8 +226,12 @@ _FIELD = re.compile(
 )
 
 
-def _record_constants(compiled: Compiled, output: Path, where: str) -> list[Constant]:
-    """Write the weights file of this variant, and tell its constants by the library's names.
+def _record_constants(
+    compiled: Compiled, weights: Weights, output: Path, where: str
+) -> tuple[dict[str, str], list[Constant]]:
+    """Tell the constants by the library's names: those of the export, and this variant's own.
+
+    The latter, which were computed from the former, are written into a file.
 
     The names, sizes and strides that the library expects are in its generated source. Nothing
     checks them at run time: other strides give garbage, a missing constant a crash.
@@ -165,33 +239,34 @@ def _record_constants(compiled: Compiled, output: Path, where: str) -> list[Cons
     fields: dict[int, dict[str, str]] = {}
     for index, key, text, numbers in _FIELD.findall(compiled.source.read_text(encoding="utf-8")):
         fields.setdefault(int(index), {})[key] = text or numbers
-    expected = [entry for _, entry in sorted(fields.items())]
-    tensors = {}
-    for entry in expected:
+    shared: dict[str, str] = {}
+    names: dict[str, str] = {}
+    tensors: dict[str, torch.Tensor] = {}
+    for _, entry in sorted(fields.items()):
         tensor = compiled.constants.get(entry["original_fqn"])
         fits = tensor is not None and (
             _numbers(entry["shape"]) == list(tensor.shape)
             and _numbers(entry["stride"]) == list(tensor.stride())
         )
-        if tensor is None or not fits or entry["original_fqn"] in tensors:
+        if tensor is None or not fits or entry["original_fqn"] in names.values():
             raise CompileError(
                 f"the library's constant {entry['name']} is not the model's "
                 f"{entry['original_fqn']}",
                 where=where,
                 fix="report it to the aotbuild project with the model's code",
             )
-        tensors[entry["original_fqn"]] = tensor
-    entries = write_weights(output / "weights.safetensors", tensors)
-    constants = []
-    for told, placed in zip(expected, entries, strict=True):
-        fqn = told["original_fqn"]
-        constants.append(describe(told["name"], _own_name(fqn), tensors[fqn], placed))
-    return constants
-
-
-def _own_name(fqn: str) -> str:
-    """The name of a tensor in the project's module, without the traced module around it."""
-    return fqn.removeprefix(f"{MODULE}.")
+        names[entry["name"]] = entry["original_fqn"]
+        key = weights.key_of(tensor)
+        if key is None:
+            tensors[entry["name"]] = tensor
+        else:
+            shared[entry["name"]] = key
+    written = write_weights(output / WEIGHTS, tensors)
+    own = [
+        dataclasses.replace(constant, fqn=own_name(names[name]))
+        for name, constant in written.constants.items()
+    ]
+    return shared, own
 
 
 def _numbers(text: str) -> list[int]:

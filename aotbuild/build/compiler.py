@@ -67,6 +67,9 @@ _AROUND, _KERNELS = "around", "kernels"
 _SOURCE, _OBJECT, _INCLUDE = "common.cpp", "common.o", "include"
 """In the directory of what is shared."""
 
+_IDLE = ".idle"
+"""After the name of the script: the file whose presence lets it only make empty files."""
+
 _MODEL = "#include <torch/csrc/inductor/aoti_runtime/model.h>\n"
 """What the rest of that code needs of it."""
 
@@ -93,6 +96,19 @@ class Compiler:
         """Object file that the script links to every library, if it is there."""
         return self.shared / _AROUND / _OBJECT
 
+    def idle(self) -> None:
+        """Compile nothing from now on: the library is known."""
+        self.script.with_name(f"{self.script.name}{_IDLE}").touch()
+
+    def identity(self, *commands: Command) -> str:
+        """What the bytes of a library depend on, besides its code."""
+        told = [" ".join(command("source", "object")) for command in commands]
+        text = "\n".join([self.script.read_text("utf-8"), *told])
+        # Where all of it lies is in no library.
+        for path, name in _paths(self.script.parent.parent).items():
+            text = text.replace(path, name)
+        return f"{shlex.join(self.cxx)} {_version(self.cxx)} {torch.__version__}\n{text}"
+
     def split(self, wrapper: str) -> str:
         """The code around the kernels, without what is in the common object file."""
         interface = _interface()
@@ -101,6 +117,17 @@ class Compiler:
         # Another torch, or another compiler: the whole is compiled for each model.
         self.common.parent.unlink(missing_ok=True)
         return wrapper
+
+
+def _paths(scratch: Path) -> dict[str, str]:
+    """Directories of this machine, and what stands for them in a library."""
+    paths = sysconfig.get_paths()
+    return {
+        paths["include"]: "python",
+        paths["platinclude"]: "python",
+        str(Path(torch.__file__).parent): "torch",
+        str(scratch): "build",
+    }
 
 
 def write_compiler(cxx: Sequence[str], target: Target, scratch: Path) -> Compiler:
@@ -112,15 +139,8 @@ def write_compiler(cxx: Sequence[str], target: Target, scratch: Path) -> Compile
         scratch: Directory for all files, whose path stays out of the libraries.
     """
     flags = ["-s"]  # strips when linking
-    paths = sysconfig.get_paths()
-    mapped = {
-        "/": "",
-        paths["include"]: "python",
-        paths["platinclude"]: "python",
-        str(Path(torch.__file__).parent): "torch",
-        str(scratch): "build",
-    }
     # g++ takes the last map that fits: the general one goes first.
+    mapped = {"/": "", **_paths(scratch)}
     flags += [f"-ffile-prefix-map={old}={new}" for old, new in mapped.items()]
     directory = scratch / "compiler"
     directory.mkdir()
@@ -132,6 +152,11 @@ def write_compiler(cxx: Sequence[str], target: Target, scratch: Path) -> Compile
     around = rf"*.wrapper.cpp\ *|*/{_SOURCE}\ *|*/{_WRAPPER.name}\ *"
     script.write_text(
         f"""#!/bin/sh
+if [ -e "$0{_IDLE}" ]; then
+  while [ "$1" != -o ]; do shift || exit 1; done
+  : > "$2"
+  exit
+fi
 march={target.march}
 case " $* " in
 *" -shared "*) [ -e {compiler.common} ] && set -- "$@" {compiler.common} ;;
@@ -239,8 +264,11 @@ def _shared(part: _Part, compiler: Compiler, directory: Path) -> Iterator[Callab
 def _identity(cxx: Sequence[str]) -> str:
     """What precompiled headers depend on besides the command."""
     header = Path(torch.__file__).with_name("version.py")
-    version = subprocess.run([*cxx, "--version"], capture_output=True, text=True, check=False)
-    return f"{shlex.join(cxx)} {version.stdout} {header} {header.stat().st_mtime_ns}"
+    return f"{shlex.join(cxx)} {_version(cxx)} {header} {header.stat().st_mtime_ns}"
+
+
+def _version(cxx: Sequence[str]) -> str:
+    return subprocess.run([*cxx, "--version"], capture_output=True, text=True, check=False).stdout
 
 
 @functools.cache

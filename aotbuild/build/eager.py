@@ -6,8 +6,8 @@ needs torch and nothing of the project, and nothing is unpickled or evaluated to
 
 from __future__ import annotations
 
-import dataclasses
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,23 +18,19 @@ from torch.fx.graph_module import _format_import_block
 from torch.package.importer import sys_importer
 
 from aotbuild.build.files import write_text
-from aotbuild.build.flat import MODULE
 from aotbuild.build.generate.names import HEADER
-from aotbuild.build.weights_file import describe, write_weights
-from aotbuild.runtime.manifest import Constant
 
 SOURCE = "eager.py"
-WEIGHTS = "eager.safetensors"
 RECORD = "eager.json"
 
 
 @dataclass(frozen=True)
 class Eager:
-    """An eager program, and the tensors that it takes before its inputs."""
+    """An eager program, and what it takes before its inputs."""
 
     source: Path
-    weights: Path
-    constants: list[Constant]
+    weights: list[str]
+    """By the names that the export's weights have."""
 
     @classmethod
     def read(cls, directory: Path) -> Eager | None:
@@ -42,32 +38,27 @@ class Eager:
         if not (directory / RECORD).exists():
             return None
         table = json.loads((directory / RECORD).read_text(encoding="utf-8"))
-        constants = [Constant(**entry) for entry in table]
-        return cls(directory / SOURCE, directory / WEIGHTS, constants)
+        return cls(directory / SOURCE, table["weights"])
 
 
-def write_eager(program: torch.export.ExportedProgram, directory: Path, told: str) -> None:
-    """Write ``eager.py``, ``eager.safetensors`` and ``eager.json``.
+def write_eager(
+    program: torch.export.ExportedProgram, names: Mapping[str, str], directory: Path, told: str
+) -> None:
+    """Write ``eager.py`` and ``eager.json``.
 
     Args:
         program: The program, whose inputs are all tensors.
-        directory: Where they go.
+        names: How its weights are named where they are stored.
+        directory: Where the files go.
         told: What the source says it was made from.
     """
-    stored: dict[str, Any] = {**program.state_dict, **program.constants}
-    tensors: dict[str, torch.Tensor] = {
-        str(spec.target): stored[str(spec.target)].detach()
+    weights = [
+        names[str(spec.target)]
         for spec in program.graph_signature.input_specs
         if spec.kind is not InputKind.USER_INPUT
-    }
-    entries = write_weights(directory / WEIGHTS, tensors)
-    constants = [
-        describe(name, name.removeprefix(f"{MODULE}."), tensor, entry)
-        for (name, tensor), entry in zip(tensors.items(), entries, strict=True)
     ]
     write_text(directory / SOURCE, eager_source(program.graph_module, told))
-    table = [dataclasses.asdict(constant) for constant in constants]
-    write_text(directory / RECORD, json.dumps(table, indent=1) + "\n")
+    write_text(directory / RECORD, json.dumps({"weights": weights}, indent=1) + "\n")
 
 
 def eager_source(module: torch.fx.GraphModule, told: str) -> str:

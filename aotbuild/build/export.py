@@ -32,8 +32,10 @@ from aotbuild.build.source import (
     user_line,
 )
 from aotbuild.build.spec import ExportSpec, read_spec
+from aotbuild.build.stored import store
 from aotbuild.build.traced import (
     Traced,
+    TracedModel,
     dense,
     inputs_of,
     keep_computed_outputs,
@@ -55,18 +57,22 @@ def run(spec_file: Path) -> None:
     spec = read_spec(ExportSpec, spec_file)
     project, output = Path(spec.project), Path(spec.output)
     tracker = FileTracker(project)
-    for method in trace(spec):
+    model = trace(spec)
+    for method in model.methods:
         method.write(output / method.name)
-        (output / method.name / RECORD).unlink(missing_ok=True)
+    programs = {method.name: method.program for method in model.methods}
+    stored = store(programs, model.state, output)
+    for name, program in programs.items():
+        (output / name / RECORD).unlink(missing_ok=True)
         if spec.declaration.fallback:
-            write_eager(method.program, output / method.name, spec.declaration.source)
+            write_eager(program, stored.names[name], output / name, spec.declaration.source)
     # What is not opened by Python, as libraries of operators and safetensors, is not tracked.
     read = tracker.files() + [project / name for name in named_files(spec.declaration)]
     write_depfile(output / "exported.json", read)
     write_text(output / "exported.json", "{}\n")
 
 
-def trace(spec: ExportSpec) -> list[Traced]:
+def trace(spec: ExportSpec) -> TracedModel:
     """Trace the methods of a model.
 
     Raises:
@@ -76,11 +82,11 @@ def trace(spec: ExportSpec) -> list[Traced]:
     with importing(spec.import_paths, spec.package), torch.no_grad(), dynamic_steps():
         load_op_libraries(spec.declaration.op_libraries or [], project)
         if is_program(spec.declaration.source):
-            return [load_program(spec, project)]
+            return load_program(spec, project)
         return _trace_methods(spec, project)
 
 
-def _trace_methods(spec: ExportSpec, project: Path) -> list[Traced]:
+def _trace_methods(spec: ExportSpec, project: Path) -> TracedModel:
     device = torch.device(spec.device)
     module = build_module(spec.name, spec.declaration, project, device)
     original = None
@@ -89,10 +95,11 @@ def _trace_methods(spec: ExportSpec, project: Path) -> list[Traced]:
 
         original = module
         module = quantized(module, spec.declaration.quantize, spec.name)
-    return [
+    methods = [
         _trace(spec, module, original, name, call, project)
         for name, call in calls(spec.declaration).items()
     ]
+    return TracedModel(methods, module.state_dict(keep_vars=True))
 
 
 def _trace(

@@ -86,12 +86,16 @@ def write_if_changed(path: Path, text: str) -> None:
 
 
 def write_depfile(output: Path, dependencies: Iterable[Path]) -> None:
-    """Write ``<output>.d``, the files that ``output`` was made from, in make's syntax."""
+    """Write ``<output>.d``, the files that ``output`` was made from, in make's syntax.
+
+    Files of the build are named as Ninja knows them, which runs in the directory above.
+    """
     names = [_escaped(path) for path in sorted(set(dependencies))]
     rule = " \\\n  ".join([f"{_escaped(output)}:", *names])
     write_text(output.with_name(f"{output.name}.d"), rule + "\n")
 
 
 def _escaped(path: Path) -> str:
-    name = os.fspath(path.absolute())
+    whole, build = path.absolute(), Path.cwd()
+    name = os.fspath(whole.relative_to(build.parent) if whole.is_relative_to(build) else whole)
     return name.replace("\\", "\\\\").replace(" ", "\\ ").replace("#", "\\#").replace("$", "$$")

@@ -24,6 +24,7 @@ from torch._inductor import config as inductor_config
 from aotbuild.build.compiler import Command, Compiler, sharing, write_compiler
 from aotbuild.build.kernels import with_caught_errors
 from aotbuild.build.recurrent import dynamic_steps
+from aotbuild.build.reuse import Libraries
 from aotbuild.config.parse import did_you_mean, located
 from aotbuild.errors import CompileError, ConfigError, DiskError
 from aotbuild.target import Target
@@ -62,11 +63,19 @@ class Setup:
     compiler: Compiler
     ready: Callable[[], None]
     """Waits for what the compiler shares between models."""
+    libraries: Libraries
+    identity: str
+    """What the bytes of a library depend on besides its code."""
 
 
 @contextlib.contextmanager
 def set_up(
-    target: Target, cxx: Sequence[str], scratch: Path, extra: Mapping[str, Any], shared: Shared
+    target: Target,
+    cxx: Sequence[str],
+    scratch: Path,
+    extra: Mapping[str, Any],
+    shared: Shared,
+    libraries: Libraries,
 ) -> Iterator[Setup]:
     """Provide the compiler and the options.
 
@@ -76,6 +85,7 @@ def set_up(
         scratch: Directory for all files.
         extra: Options of the project.
         shared: Where what all compiles have in common is kept.
+        libraries: Where libraries are kept that may be the same.
 
     Raises:
         DiskError: The disk is full.
@@ -98,7 +108,8 @@ def set_up(
             )
         except Exception as error:
             raise _compile_error(error) from error
-        yield Setup(target, options, compiler, ready)
+        identity = compiler.identity(*commands)
+        yield Setup(target, options, compiler, ready, libraries, identity)
 
 
 def compile_library(
@@ -106,6 +117,7 @@ def compile_library(
     example: tuple[tuple[Any, ...], dict[str, Any]],
     setup: Setup,
     wanted: Callable[[], bool],
+    replaceable: Callable[[torch.Tensor], bool],
 ) -> Compiled | None:
     """Compile a traced graph into a shared library without weights.
 
@@ -114,6 +126,8 @@ def compile_library(
         example: Example arguments.
         setup: What to compile for, and with what.
         wanted: Asked once the graph is lowered, which sets all guards: whether to go on.
+        replaceable: Whether a tensor of the graph may get other values: they stay out of the code,
+            unless the options let Inductor compute with them.
 
     Returns:
         The library, or None if it is not wanted.
@@ -129,14 +143,15 @@ def compile_library(
             _vector_isa(setup.target.isa),
             _unguarded_conv_backend(),
             dynamic_steps(),
-            _asked(wanted, setup),
+            _asked(wanted, setup) as places,
+            _kept_out_of_code(replaceable),
         ):
             files = torch._inductor.aot_compile(graph, *example, options=setup.options)
     except _UnwantedError:
         return None
     except Exception as error:
         raise _compile_error(error) from error
-    return _collect(files, setup)
+    return _collect(files, setup, places[0])
 
 
 def _options(output: Path, compiler: Path) -> dict[str, Any]:
@@ -254,11 +269,17 @@ class _UnwantedError(BaseException):
 
 
 @contextlib.contextmanager
-def _asked(wanted: Callable[[], bool], setup: Setup) -> Iterator[None]:
+def _asked(wanted: Callable[[], bool], setup: Setup) -> Iterator[list[Path]]:
     """Ask between lowering, which takes a second, and the C++ compiler, which takes many.
 
-    There, too, the kernels are made safe, and what the code around them shares is taken out.
+    There, too, the kernels are made safe, and what the code around them shares is taken out; and
+    nothing is compiled where that was done before.
+
+    Yields:
+        After that, where the library is kept.
     """
+    from torch._inductor.utils import get_cloned_parameter_buffer_name
+
     codecache: Any = torch._inductor.codecache
     compiler = codecache.AotCodeCompiler
     original = vars(compiler)["compile"]
@@ -268,9 +289,16 @@ def _asked(wanted: Callable[[], bool], setup: Setup) -> Iterator[None]:
     def ask(graph: Any, wrapper: str, kernels: str, *args: Any, **kwargs: Any) -> Any:
         if not wanted():
             raise _UnwantedError
+        # The library takes buffers as they are, not copies that Inductor made lest it changes them.
+        for name in graph.allocated_constant_name.values():
+            graph.module.meta.pop(get_cloned_parameter_buffer_name(name), None)
+        safe = with_caught_errors(kernels)
+        places.append(setup.libraries.place(wrapper, safe, setup.identity))
+        if places[0].exists():
+            setup.compiler.idle()
+            return compiling(graph, wrapper, safe, *args, **kwargs)
         setup.ready()
-        own = setup.compiler.split(wrapper)
-        return compiling(graph, own, with_caught_errors(kernels), *args, **kwargs)
+        return compiling(graph, setup.compiler.split(wrapper), safe, *args, **kwargs)
 
     def plain_wrapper(*, min_optimize: bool = False, **kwargs: Any) -> Any:
         # The code around the kernels has no vectors, and is shared by all CPU levels without them.
@@ -279,8 +307,9 @@ def _asked(wanted: Callable[[], bool], setup: Setup) -> Iterator[None]:
 
     compiler.compile = staticmethod(ask)
     codecache.CppTorchDeviceOptions = plain_wrapper
+    places: list[Path] = []
     try:
-        yield
+        yield places
     finally:
         compiler.compile = original
         codecache.CppTorchDeviceOptions = options
@@ -313,7 +342,43 @@ def _unguarded_conv_backend() -> Iterator[None]:
         torch._C._select_conv_backend = original
 
 
-def _collect(files: Any, setup: Setup) -> Compiled:
+@contextlib.contextmanager
+def _kept_out_of_code(replaceable: Callable[[torch.Tensor], bool]) -> Iterator[None]:
+    """Keep the values of parameters out of the code, however few they are.
+
+    Inductor writes tensors of up to 8 elements into it, and computes with those of one element.
+    """
+    from torch._inductor.fx_passes import joint_graph
+    from torch._inductor.graph import GraphLowering, getattr_recursive
+
+    lowering: Any = GraphLowering
+    lower = lowering.get_attr
+    folding: Any = joint_graph.UniformValueConstantFolder
+    deduce = folding._deduce_value
+
+    def get_attr(graph: Any, target: str, args: Any, kwargs: Any) -> Any:
+        value = getattr_recursive(graph.module, target)
+        if isinstance(value, torch.Tensor) and replaceable(value):
+            return graph.add_tensor_constant(value, target)
+        return lower(graph, target, args, kwargs)
+
+    def deduce_value(folder: Any, node: torch.fx.Node) -> Any:
+        if node.op == "get_attr":
+            value = getattr_recursive(folder.module, str(node.target))
+            if isinstance(value, torch.Tensor) and replaceable(value):
+                return folder.unknown_value
+        return deduce(folder, node)
+
+    lowering.get_attr = get_attr
+    folding._deduce_value = deduce_value
+    try:
+        yield
+    finally:
+        lowering.get_attr = lower
+        folding._deduce_value = deduce
+
+
+def _collect(files: Any, setup: Setup, place: Path) -> Compiled:
     names = [Path(file) for file in files if isinstance(file, str)]
     weights = next(file for file in files if not isinstance(file, str))
     library = next(name for name in names if name.suffix == ".so")
@@ -328,10 +393,12 @@ def _collect(files: Any, setup: Setup) -> Compiled:
             why=f"the target is {setup.target.name}",
             fix="report it to the aotbuild project",
         )
+    if not place.exists():
+        setup.libraries.keep(library, place)
     options = setup.options
     recorded = {key: value for key, value in options.items() if key not in _MACHINE_OPTIONS}
     constants = {name: tensor for name, (tensor, _) in weights.items()}
-    return Compiled(library, source, proxy, constants, recorded)
+    return Compiled(place, source, proxy, constants, recorded)
 
 
 _PLAIN_WEIGHTS = {"cpp.weight_prepack": False}

@@ -17,10 +17,11 @@ from aotbuild.build.package import Part, write_package
 from aotbuild.build.record import BuildRecord
 from aotbuild.build.samples import Samples
 from aotbuild.build.source import importing
-from aotbuild.build.spec import LevelsSpec, read_spec
+from aotbuild.build.spec import CALL, LevelsSpec, read_spec
 from aotbuild.runtime.engine import Run
 from aotbuild.runtime.loader import load_variant, unfit
 from aotbuild.runtime.manifest import Manifest, Variant
+from aotbuild.runtime.state import State
 
 _WORTH = 1.05
 """How many times as fast as the level below a level has to be."""
@@ -35,7 +36,7 @@ def run(spec_file: Path) -> None:
     """Run the step; the specification is a ``LevelsSpec``."""
     spec = read_spec(LevelsSpec, spec_file)
     output = Path(spec.output)
-    call = CallSpec.read(Path(spec.exported) / "call.json")
+    call = CallSpec.read(Path(spec.exported) / CALL)
     samples = Samples.read(Path(spec.exported) / "samples.pt")
     paths = [Path(variant) for variant in spec.variants]
     sizes = BuildRecord.read(paths[0] / "compiled.json").example
@@ -82,7 +83,7 @@ def _gain(
 ) -> float:
     """How many times as fast as one variant the other is, on one thread."""
     slow, fast = (
-        load_variant(package, manifest, variant, torch.device("cpu")).run
+        load_variant(package, manifest, variant, torch.device("cpu"), State(package, manifest)).run
         for variant in (lower, higher)
     )
     torch.set_num_threads(1)

@@ -18,6 +18,8 @@ from aotbuild.build.callspec import CallSpec
 from aotbuild.build.eager import Eager
 from aotbuild.build.native import MODULE
 from aotbuild.build.record import BuildRecord
+from aotbuild.build.spec import CALL, WEIGHTS
+from aotbuild.build.stored import Stored
 from aotbuild.build.weights_file import open_tensors, write_weights
 from aotbuild.config.resolve import is_library_file
 from aotbuild.config.schema import FORWARD
@@ -34,8 +36,6 @@ from aotbuild.runtime.manifest import (
 )
 from aotbuild.target import TARGETS
 from aotbuild.torch_version import runtime_range
-
-WEIGHTS = "weights.safetensors"
 
 
 @dataclass(frozen=True)
@@ -116,37 +116,51 @@ def _write_pool(
     records: Mapping[Path, BuildRecord],
     eager: Mapping[Path, Eager | None],
 ) -> tuple[dict[tuple[Path, str], Constant], File]:
-    """Write the weights of all variants into one file, each distinct tensor once."""
+    """Write the weights of all variants into one file, each distinct tensor once.
+
+    Returns:
+        The constants by the directory of what uses them and their names there, and the file.
+    """
     tensors: dict[str, torch.Tensor] = {}
     origins: list[tuple[Path, Constant, str]] = []
+
+    def add(path: Path, constant: Constant, tensor: torch.Tensor, *names: str) -> None:
+        """Add a tensor under the first of the names that no other one has."""
+        name = next(n for n in names if n not in tensors or _same(tensors[n], tensor))
+        tensors[name] = tensor
+        origins.append((path, constant, name))
+
+    opened = {part.exported.parent: _open(part.exported.parent) for part in parts}
     for part in parts:
-        files = [
-            (path, path / WEIGHTS, records[path].constants, records[path].target)
-            for path, _ in part.variants
-        ]
+        stored, weights = opened[part.exported.parent]
+        for path, _ in part.variants:
+            record = records[path]
+            for name, key in record.shared.items():
+                constant = dataclasses.replace(stored.tensors[key], name=name)
+                device = f"{part.model}.{record.target}.{key}"
+                add(path, constant, weights[key], f"{part.model}.{key}", device)
+            for constant, tensor in open_tensors(path / WEIGHTS, record.constants):
+                told = f"{record.target}.{constant.fqn}"
+                own = f"{part.model}.{part.method}.{told}"
+                add(path, constant, tensor, f"{part.model}.{told}", own)
         program = eager[part.exported]
-        if program is not None:
-            files.append((part.exported, program.weights, program.constants, "uncompiled"))
-        for path, file, stored, target in files:
-            for constant, tensor in open_tensors(file, stored):
-                key = f"{part.model}.{constant.fqn}"
-                if len(part.variants) > 1:
-                    key = f"{part.model}.{target}.{constant.fqn}"
-                if key in tensors and not _same(tensors[key], tensor):
-                    key = f"{part.model}.{part.method}.{constant.fqn}"
-                if key in tensors and not _same(tensors[key], tensor):
-                    key = f"{part.model}.{part.method}.{target}.{constant.fqn}"
-                tensors[key] = tensor
-                origins.append((path, constant, key))
+        for key in program.weights if program else ():
+            add(part.exported, stored.tensors[key], weights[key], f"{part.model}.{key}")
     written = write_weights(directory / WEIGHTS, tensors)
-    entries = dict(zip(tensors, written, strict=True))
     placed = {
         (path, constant.name): dataclasses.replace(
-            constant, tensor=entries[key].name, offset=entries[key].offset
+            constant,
+            tensor=written.constants[key].tensor,
+            offset=written.constants[key].offset,
         )
         for path, constant, key in origins
     }
     return placed, identify(directory / WEIGHTS, WEIGHTS)
+
+
+def _open(exported: Path) -> tuple[Stored, dict[str, torch.Tensor]]:
+    stored = Stored.read(exported)
+    return stored, stored.open()
 
 
 def _manifest(
@@ -158,7 +172,7 @@ def _manifest(
     project: Path,
     torch_policy: str,
 ) -> Manifest:
-    call = CallSpec.read(part.exported / "call.json")
+    call = CallSpec.read(part.exported / CALL)
     dims = dict(call.dims)
     conditions: set[str] = set()
     variants = []
@@ -180,7 +194,11 @@ def _manifest(
                 platform=this_platform(),
                 requires=list(target.requires),
                 symbols=record.symbols,
-                constants=[constants[path, constant.name] for constant in record.constants],
+                constants=[
+                    constants[path, name]
+                    for name in (*record.shared, *(own.name for own in record.constants))
+                ],
+                folded=record.folded,
                 compiled=record.compiled,
                 verified={k: v for k, v in (verified or {}).items() if k != "selftest"},
             )
@@ -199,6 +217,7 @@ def _manifest(
         conditions=sorted(conditions),
         variants=variants,
         weights=weights,
+        state=Stored.read(part.exported.parent).state,
         selftest=_selftest(directory, part),
         op_libraries=[_packaged(library, directory, project) for library in call.op_libraries],
     )
@@ -215,7 +234,7 @@ def _fallback(
         return None
     name = f"{part.directory}/eager.py"
     shutil.copyfile(eager.source, directory / name)
-    placed = [constants[part.exported, constant.name] for constant in eager.constants]
+    placed = [constants[part.exported, key] for key in eager.weights]
     return Fallback(identify(directory / name, name), placed)
 
 
@@ -242,7 +261,7 @@ def _packaged(library: str, directory: Path, project: Path) -> str:
 
 def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
     """Whether two tensors of one name are one: methods of a model mostly share their constants."""
-    return (
+    return one is other or (
         one.dtype == other.dtype
         and one.shape == other.shape
         and one.stride() == other.stride()

@@ -11,13 +11,16 @@ import importlib.metadata
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from aotbuild.build.files import write_if_changed
 from aotbuild.build.spec import (
+    CALL,
+    INDEX,
     PRECOMPILE,
+    PROGRAM,
     SHARED,
     BundleSpec,
     CompileSpec,
@@ -66,6 +69,8 @@ class Command:
     """The file that the step writes last; its depfile is ``<output>.d``."""
     depends: list[str]
     """Outputs of other commands."""
+    others: list[str] = field(default_factory=list)
+    """What else the step writes that others depend on, and leaves alone where it is the same."""
     target: str = ""
     """What it compiles for."""
 
@@ -102,6 +107,7 @@ def plan(project_directory: Path, requested: Iterable[str], build: Path) -> None
                 "comment": command.comment,
                 "spec": command.spec,
                 "output": command.output,
+                "others": command.others,
                 "depends": command.depends,
             }
             for command in commands
@@ -207,6 +213,7 @@ def export_spec(project: Project, name: str, device: str, output: str) -> Export
         strict_dims=None,
         cpu_levels=None,
         require_verified=None,
+        swappable=None,
     )
     return ExportSpec(
         name=name,
@@ -230,9 +237,9 @@ def _model_commands(project: Project, name: str) -> tuple[list[Command], list[Me
         output = f"models/{name}/{device}"
         exported = f"{output}/exported.json"
         spec = export_spec(project, name, device, output)
-        commands.append(
-            _command("export", f"Exporting {name}", f"{output}/export", spec, exported, [])
-        )
+        export = _command("export", f"Exporting {name}", f"{output}/export", spec, exported, [])
+        others = [path for method in variants for path in _programs(f"{output}/{method}")]
+        commands.append(dataclasses.replace(export, others=[*others, f"{output}/{INDEX}"]))
         targets, optional = _targets(model, name)
         for method, found in variants.items():
             made = []
@@ -257,6 +264,11 @@ def _model_commands(project: Project, name: str) -> tuple[list[Command], list[Me
         )
         for method, own in variants.items()
     ]
+
+
+def _programs(directory: str) -> list[str]:
+    """What compiling a method depends on; other weights leave it as it is."""
+    return [f"{directory}/{name}" for name in (PROGRAM, CALL)]
 
 
 def _targets(model: Model, name: str) -> tuple[list[Target], list[Target]]:
@@ -293,7 +305,7 @@ def _levels_command(
         tools=_tools(),
     )
     told = name if method == FORWARD else f"{name}.{method}"
-    needed = [f"{variant}/verified.json" for variant in variants]
+    needed = [f"{variant}/compiled.json" for variant in variants] + [_ENGINE]
     return _command(
         "levels", f"Comparing CPU levels of {told}", f"{output}-spec", spec, spec.output, needed
     )
@@ -341,7 +353,7 @@ def _variant_commands(
             f"{variant}/compile",
             compile_spec,
             compiled,
-            [exported],
+            _programs(common["exported"]),
             target.name,
         ),
         _command(
@@ -364,4 +376,4 @@ def _command(
     depends: list[str],
     target: str = "",
 ) -> Command:
-    return Command(step, comment, f"{stem}.json", spec_text(spec), output, depends, target)
+    return Command(step, comment, f"{stem}.json", spec_text(spec), output, depends, target=target)

@@ -25,8 +25,12 @@ class BuildRecord:
     conditions: list[str]
     example: dict[str, int]
     """The sizes that it was lowered for; the code accepts them."""
+    shared: dict[str, str]
+    """For the library's name of a constant that of the export's weights which it is."""
     constants: list[Constant]
-    """Offsets are those in this variant's own weights file."""
+    """What was computed from the weights. Offsets are those in this variant's own file."""
+    folded: list[str]
+    """What of the module's state dict is only in what was computed from it."""
     symbols: list[str]
     """What the library needs of torch."""
     proxy_nodes: bool

@@ -15,8 +15,10 @@ from aotbuild.build.samples import Leaf, Samples
 from aotbuild.build.shapes import name_dims
 from aotbuild.build.source import told
 from aotbuild.build.spec import ExportSpec
+from aotbuild.build.state_dict import check_finite
 from aotbuild.build.traced import (
     Traced,
+    TracedModel,
     inputs_of,
     keep_computed_outputs,
     reference_outputs,
@@ -31,7 +33,7 @@ from aotbuild.runtime.manifest import Size
 _SAVED_SIZE = re.compile(r"L\['(\w+)'\]((?:\[[^\]]+\])*)\.size\(\)\[(\d+)\]")
 
 
-def load_program(spec: ExportSpec, project: Path) -> Traced:
+def load_program(spec: ExportSpec, project: Path) -> TracedModel:
     """A program that torch.export.save wrote; its inputs, dimensions and weights are its own."""
     source = spec.declaration.source
     where = located(f"tool.aotbuild.models.{spec.name}.source")
@@ -52,6 +54,9 @@ def load_program(spec: ExportSpec, project: Path) -> Traced:
             why="they are needed to compile the program and to verify it",
             fix="save it again; torch.export.save keeps them unless they are removed",
         )
+    if spec.declaration.check_finite is not False:
+        path = f"tool.aotbuild.models.{spec.name}.source"
+        check_finite(program.named_parameters(), program.named_buffers(), source, path)
     args, kwargs = program.example_inputs
     signature = program.module_call_graph[0].signature
     names = list(getattr(signature, "forward_arg_names", None) or [])
@@ -81,7 +86,8 @@ def load_program(spec: ExportSpec, project: Path) -> Traced:
     eager = [lambda tensors: call_program(module, (args, kwargs), tensors)]
     reference = reference_outputs(call, samples, eager, path, project, torch.device(spec.device))
     keep_computed_outputs(program, located(path))
-    return Traced(FORWARD, program, call, samples, reference)
+    method = Traced(FORWARD, program, call, samples, reference)
+    return TracedModel([method], dict(program.state_dict))
 
 
 def _saved_conditions(

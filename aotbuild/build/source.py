@@ -17,7 +17,7 @@ from typing import Any, cast
 
 import torch
 
-from aotbuild.build.state_dict import load_weights
+from aotbuild.build.state_dict import check_finite, load_weights
 from aotbuild.config.parse import did_you_mean, listed, located
 from aotbuild.config.resolve import is_library_file
 from aotbuild.config.schema import Model
@@ -53,9 +53,13 @@ def build_module(name: str, model: Model, project: Path, device: torch.device) -
             fix="name the nn.Module that it was made from",
         )
     if model.weights is not None:
-        load_weights(module, project / model.weights, model.weights, f"{path}.weights")
+        file = project / model.weights
+        load_weights(module, file, model.weights, f"{path}.weights", model.dtype)
     dtype = getattr(torch, model.dtype) if model.dtype else None
     ready: torch.nn.Module = module.eval().requires_grad_(requires_grad=False).to(device, dtype)
+    if model.check_finite is not False:
+        told, key = (model.weights, "weights") if model.weights else (model.source, "source")
+        check_finite(ready.named_parameters(), ready.named_buffers(), told, f"{path}.{key}")
     return ready
 
 
@@ -140,13 +144,15 @@ class FileTracker:
         """The project's files read so far: sources of imported modules, data, weights."""
         modules = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
         names = {os.path.abspath(name) for name in (*modules, *self._opened) if name}  # noqa: PTH100
-        environments = {sys.prefix, sys.base_prefix, *(p for p in sys.path if "-packages" in p)}
+        others = {sys.prefix, sys.base_prefix, *(p for p in sys.path if "-packages" in p)}
+        if os.getcwd().startswith(self._root):  # noqa: PTH109
+            others.add(os.getcwd())  # noqa: PTH109  # the build may be in the project
         return sorted(
             Path(name)
             for name in names
             if name.startswith(self._root)
             and "__pycache__" not in name
-            and not any(name.startswith(f"{outside}{os.sep}") for outside in environments)
+            and not any(name.startswith(f"{outside}{os.sep}") for outside in others)
             and os.path.isfile(name)  # noqa: PTH113
         )
 

@@ -16,6 +16,12 @@ from aotbuild.config.schema import Model, Verify
 
 T = TypeVar("T")
 
+PROGRAM = "program.pt2"
+CALL = "call.json"
+WEIGHTS = "weights.safetensors"
+INDEX = "weights.json"
+"""What is in the weights file, and under which names."""
+
 SHARED = Path("headers")
 """Directory of what all compiles share; the plan makes it where there are several."""
 
@@ -46,8 +52,8 @@ class ExportSpec:
     """Import package of the compiled models, which does not exist yet."""
     import_paths: list[str]
     output: str
-    """Directory for ``exported.json``, and for each method a directory with ``program.pt2``,
-    ``call.json``, ``samples.pt`` and ``reference.pt``."""
+    """Directory for ``exported.json``, the weights and their index, and for each method a directory
+    with ``program.pt2``, ``call.json``, ``samples.pt`` and ``reference.pt``."""
     tools: Tools
 
 

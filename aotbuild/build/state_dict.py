@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,15 @@ from aotbuild.config.parse import did_you_mean, located
 from aotbuild.errors import WeightsError
 
 _SHOWN = 5
+_CASTS = {"float32", "bfloat16", "float16"}
+_CHECKED = 1 << 24
+"""How many values are checked at once."""
 _DAMAGED = (zipfile.BadZipFile, zlib.error)
 
 
-def load_weights(module: torch.nn.Module, file: Path, shown: str, path: str) -> None:
+def load_weights(
+    module: torch.nn.Module, file: Path, shown: str, path: str, dtype: str | None = None
+) -> None:
     """Load a state dict into ``module``, every key of it.
 
     Args:
@@ -27,6 +32,8 @@ def load_weights(module: torch.nn.Module, file: Path, shown: str, path: str) -> 
         file: A safetensors file, or one that ``torch.save`` wrote.
         shown: The file's name in messages.
         path: Dotted path of the entry, for errors.
+        dtype: What the module's floating-point tensors are cast to afterwards; those of the file
+            may have it already.
 
     Raises:
         WeightsError: The file cannot be read, or does not fit the module.
@@ -36,6 +43,7 @@ def load_weights(module: torch.nn.Module, file: Path, shown: str, path: str) -> 
     expected = module.state_dict(keep_vars=True)
     _check_keys(set(state), set(expected), _tied(expected), shown, where)
     _check_tensors(state, expected, shown, where)
+    _check_dtypes(state, expected, shown, where, dtype)
     module.load_state_dict(state, strict=False)
 
 
@@ -197,6 +205,85 @@ def _check_tensors(
             why=_enumerated("other shapes", wrong, separator="\n  "),
             fix="save the weights of this very module, or correct args and kwargs of the source",
         )
+
+
+def _check_dtypes(
+    state: Mapping[str, torch.Tensor],
+    expected: Mapping[str, torch.Tensor],
+    shown: str,
+    where: str,
+    dtype: str | None,
+) -> None:
+    cast = getattr(torch, dtype) if dtype else None
+    wrong = [
+        f"{name}: {_name(state[name].dtype)} in the file, {_name(tensor.dtype)} in the module"
+        for name, tensor in expected.items()
+        if name in state
+        and isinstance(tensor, torch.Tensor)
+        and state[name].dtype != tensor.dtype
+        and not (tensor.is_floating_point() and state[name].dtype == cast)
+    ]
+    if not wrong:
+        return
+    found = next(state[name.split(":")[0]].dtype for name in wrong)
+    castable = _name(found) in _CASTS
+    raise WeightsError(
+        f'"{shown}" has tensors of another dtype',
+        where=where,
+        why=_enumerated("other dtypes", wrong, separator="\n  "),
+        fix=f'write dtype = "{_name(found)}" into the model\'s table to run it so, or save the '
+        "weights in the dtype of the module"
+        if castable
+        else "save the weights in the dtype of the module",
+    )
+
+
+def check_finite(
+    parameters: Iterable[tuple[str, torch.Tensor]],
+    buffers: Iterable[tuple[str, torch.Tensor]],
+    shown: str,
+    path: str,
+) -> None:
+    """Make sure that weights are numbers.
+
+    Args:
+        parameters: May neither be NaN nor infinite.
+        buffers: May be infinite, as masks are, but not NaN.
+        shown: What they are from.
+        path: Dotted path of the entry, for errors.
+
+    Raises:
+        WeightsError: One is not.
+    """
+    for kind, tensors in (("parameter", parameters), ("buffer", buffers)):
+        for name, tensor in tensors:
+            plain = type(tensor) in {torch.Tensor, torch.nn.Parameter} and tensor.numel()
+            real = tensor.is_floating_point() and tensor.dtype.itemsize > 1
+            if plain and (real or tensor.is_complex()):
+                _check_numbers(tensor.detach(), kind, name, shown, path)
+
+
+def _check_numbers(tensor: torch.Tensor, kind: str, name: str, shown: str, path: str) -> None:
+    # In parts, because each check makes tensors as large as what it is given.
+    rows = tensor.reshape(1) if tensor.dim() == 0 else tensor
+    step = max(1, _CHECKED // max(1, rows[0].numel()))
+    bad = 0
+    for part in torch.split(rows, step):
+        numbers = part.isfinite() if kind == "parameter" else ~part.isnan()
+        bad += part.numel() - int(numbers.sum())
+    if bad:
+        raise WeightsError(
+            f"{shown}: the {kind} {name} is not finite",
+            where=located(path),
+            why=f"{bad} of its {tensor.numel()} values are NaN"
+            + (" or infinite" if kind == "parameter" else ""),
+            fix="use the weights of a training that did not diverge; if they are meant to be so, "
+            "set check-finite = false",
+        )
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _enumerated(label: str, names: list[str], separator: str = ", ") -> str:

@@ -12,11 +12,11 @@ from torch.export.graph_signature import ConstantArgument, InputKind, TensorArgu
 from torch.utils import _pytree as pytree
 
 from aotbuild.build.callspec import CallSpec, holds
-from aotbuild.build.files import replacing
 from aotbuild.build.flat import MODULE
 from aotbuild.build.reference import Case, Reference, flatten_result
 from aotbuild.build.samples import Leaf, Samples, input_bytes, verification_sizes
 from aotbuild.build.source import told, user_line
+from aotbuild.build.spec import CALL
 from aotbuild.config.parse import listed, located
 from aotbuild.errors import ExportError, warn
 from aotbuild.runtime import manifest
@@ -36,16 +36,20 @@ class Traced:
     reference: Reference
 
     def write(self, directory: Path) -> None:
-        """Write the files of the export."""
+        """Write the files of the export, but for the program and its weights."""
         directory.mkdir(parents=True, exist_ok=True)
         self.reference.write(directory / "reference.pt")
         self.samples.write(directory / "samples.pt")
-        with replacing(directory / "program.pt2") as temporary:
-            # The file must end in .pt2 for torch to write it without a warning.
-            archive = temporary.with_suffix(".pt2")
-            torch.export.save(self.program, archive)
-            archive.replace(temporary)
-        self.call.write(directory / "call.json")
+        self.call.write(directory / CALL)
+
+
+@dataclass(frozen=True)
+class TracedModel:
+    """A model, traced."""
+
+    methods: list[Traced]
+    state: dict[str, torch.Tensor]
+    """The state dict of its module."""
 
 
 def inputs_of(

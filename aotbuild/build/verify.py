@@ -32,7 +32,8 @@ from aotbuild.build.source import (
     told,
     user_line,
 )
-from aotbuild.build.spec import VerifySpec, read_spec
+from aotbuild.build.spec import CALL, VerifySpec, read_spec
+from aotbuild.build.stored import Stored
 from aotbuild.config.parse import located
 from aotbuild.config.resolve import call_path, is_library_file
 from aotbuild.config.schema import FORWARD, Verify
@@ -62,7 +63,7 @@ def run(spec_file: Path) -> None:
     if missing:
         _leave_unverified(spec, output, f"this machine's CPU lacks {', '.join(missing)}")
         return
-    call = CallSpec.read(exported / "call.json")
+    call = CallSpec.read(exported / CALL)
     record = BuildRecord.read(compiled / "compiled.json")
     device = torch.device(target.device)
     tracker = FileTracker(project)
@@ -164,7 +165,7 @@ def _verify_fallback(
     runtime = importlib.import_module(f"{_PACKAGE}._runtime.fallback")
     cpu = torch.device("cpu")
     try:
-        uncompiled = runtime.load_eager(package, manifest, manifest.fallback, cpu)
+        uncompiled = runtime.load_eager(package, manifest, manifest.fallback, cpu, model._state)  # noqa: SLF001
         model._serve(uncompiled)  # noqa: SLF001
         for case in cases:
             args, kwargs = nested_call(
@@ -271,7 +272,8 @@ def _cases(
     cases = [case for case in known if _inside(record, case.sizes)]
     if record.dims != call.dims or record.example != call.example:
         # The eager module is not here; the exported program, run by eager torch, stands for it.
-        program = torch.export.load(Path(spec.exported) / "program.pt2")
+        stored = Stored.read(Path(spec.exported).parent)
+        program = stored.load_program(spec.method, stored.open(), device)
         assert program.example_inputs is not None  # noqa: S101
         module = program.module()
         done = [case.sizes for case in cases]

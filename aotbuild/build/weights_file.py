@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -45,34 +46,45 @@ _DTYPES = {
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A tensor in a weights file."""
+class Written:
+    """What was written."""
 
+    constants: dict[str, Constant]
+    """Each tensor by its name, which is also its ``fqn``."""
+    digest: str
+    """Of all values."""
+
+
+@dataclass(frozen=True)
+class _Entry:
     name: str
     offset: int
-    """From the start of the file."""
+    """From the end of the header."""
     size: int
 
 
-def write_weights(path: Path, tensors: Mapping[str, torch.Tensor]) -> list[Entry]:
-    """Write tensors, each distinct content once.
+def write_weights(
+    path: Path, tensors: Mapping[str, torch.Tensor], *, by_content: bool = True
+) -> Written:
+    """Write tensors.
 
     Args:
         path: The file.
         tensors: By name. Tensors that are not contiguous keep the order of their storage.
-
-    Returns:
-        For each of ``tensors``, in their order, the entry that holds its bytes.
+        by_content: Whether tensors of equal content share their bytes.
     """
     header: dict[str, dict[str, object]] = {}
     chunks: list[memoryview] = []
-    by_content: dict[tuple[torch.dtype, str], Entry] = {}
-    found: list[Entry] = []
+    known: dict[Any, _Entry] = {}
+    found: dict[str, _Entry] = {}
+    whole = hashlib.sha256()
     end = 0
     for name, tensor in tensors.items():
         data = _bytes_of(tensor)
-        key = (tensor.dtype, hashlib.sha256(data).hexdigest())
-        if key not in by_content:
+        content = hashlib.sha256(data).digest()
+        whole.update(content)
+        key = (tensor.dtype, content) if by_content else name
+        if key not in known:
             padding = -end % ALIGNMENT
             if padding:
                 header[f"{PADDING}{len(header)}"] = _header_entry("U8", [padding], end, padding)
@@ -80,9 +92,9 @@ def write_weights(path: Path, tensors: Mapping[str, torch.Tensor]) -> list[Entry
                 end += padding
             header[name] = _header_entry(*_type_and_shape(tensor, len(data)), end, len(data))
             chunks.append(data)
-            by_content[key] = Entry(name, end, len(data))
+            known[key] = _Entry(name, end, len(data))
             end += len(data)
-        found.append(by_content[key])
+        found[name] = known[key]
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-(8 + len(text)) % ALIGNMENT)
     start = 8 + len(text)
@@ -91,19 +103,19 @@ def write_weights(path: Path, tensors: Mapping[str, torch.Tensor]) -> list[Entry
         file.write(text)
         for chunk in chunks:
             file.write(chunk)
-    return [Entry(entry.name, start + entry.offset, entry.size) for entry in found]
+    constants = {name: _constant(name, tensors[name], found[name], start) for name in tensors}
+    return Written(constants, whole.hexdigest())
 
 
-def describe(name: str, fqn: str, tensor: torch.Tensor, entry: Entry) -> Constant:
-    """A constant as the manifest tells it."""
+def _constant(name: str, tensor: torch.Tensor, entry: _Entry, start: int) -> Constant:
     return Constant(
         name=name,
-        fqn=fqn,
+        fqn=name,
         tensor=entry.name,
         dtype=str(tensor.dtype).removeprefix("torch."),
         shape=list(tensor.shape),
         stride=list(tensor.stride()),
-        offset=entry.offset,
+        offset=start + entry.offset,
         size=entry.size,
     )
 

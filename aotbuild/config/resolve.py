@@ -74,6 +74,8 @@ def settings_for(model: Model, device: str, target: str) -> TargetSettings:
     found = TargetSettings(inductor=model.inductor, verify=model.verify)
     for name in (device, target):
         found = _merged_target(found, model.targets.get(name, TargetSettings()))
+    if model.swappable:
+        return dataclasses.replace(found, inductor={**found.inductor, "freezing": False})
     return found
 
 

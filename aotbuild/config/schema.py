@@ -205,6 +205,15 @@ class Settings:
     """Whether the build fails where the compiled code would accept fewer sizes than declared; false
     when left out: the build warns, and the smaller range is what is promised and checked."""
 
+    swappable: bool | None = None
+    """Whether every parameter can be replaced at run time; false when left out. It switches off
+    Inductor's ``freezing``, after which some are no longer there, as those of a batch norm that is
+    folded into a convolution; without ``freezing`` all can be replaced anyhow."""
+
+    check_finite: bool | None = None
+    """Whether the build fails where a parameter is NaN or infinite, or a buffer is NaN; true when
+    left out."""
+
     fallback: Literal["eager"] | None = None
     """``"eager"``: the package also carries the traced program, which torch runs uncompiled where
     no compiled variant fits."""

@@ -91,6 +91,8 @@ typedef struct {
   int (*outputs)(void *, size_t *);
   int (*constants)(void *, size_t *);
   int (*constant_name)(void *, size_t, const char **);
+  int (*constant_dtype)(void *, size_t, int32_t *);
+  int (*constant_size)(void *, size_t, size_t *);
   int (*set_constants)(void *, const Constant *, size_t, bool, bool);
   int (*last_error)(const char **); /* may be NULL: newer than the rest */
 } Library;
@@ -484,6 +486,8 @@ static int find_library(Engine *self, void *library) {
       {"AOTInductorModelContainerGetNumOutputs", &self->library.outputs, true},
       {"AOTInductorModelContainerGetNumConstants", &self->library.constants, true},
       {"AOTInductorModelContainerGetConstantName", &self->library.constant_name, true},
+      {"AOTInductorModelContainerGetConstantDtype", &self->library.constant_dtype, true},
+      {"AOTInductorModelContainerGetConstantDataSize", &self->library.constant_size, true},
       {"AOTInductorModelContainerUpdateUserManagedConstantBufferPairs",
        &self->library.set_constants, true},
       {"AOTInductorGetLastError", &self->library.last_error, false},
@@ -543,22 +547,31 @@ static PyObject *engine_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
   return (PyObject *)self;
 }
 
-static PyObject *engine_constant_names(Engine *self, PyObject *none) {
+static PyObject *engine_constants(Engine *self, PyObject *none) {
   (void)none;
   size_t count;
   if (self->library.constants(self->container, &count)) return fail(self);
-  PyObject *names = PyList_New(0);
-  for (size_t i = 0; names && i < count; i++) {
-    const char *text;
-    if (self->library.constant_name(self->container, i, &text)) {
-      Py_DECREF(names);
+  PyObject *constants = PyList_New(0);
+  for (size_t i = 0; constants && i < count; i++) {
+    const char *name;
+    int32_t dtype;
+    size_t size;
+    if (self->library.constant_name(self->container, i, &name) ||
+        self->library.constant_dtype(self->container, i, &dtype) ||
+        self->library.constant_size(self->container, i, &size)) {
+      Py_DECREF(constants);
       return fail(self);
     }
-    PyObject *name = PyUnicode_FromString(text);
-    if (!name || PyList_Append(names, name)) Py_CLEAR(names);
-    Py_XDECREF(name);
+    int known = 0;
+    while (known < DTYPE_COUNT && self->dtypes[known] != dtype) known++;
+    bool found = known < DTYPE_COUNT;
+    PyObject *constant =
+        Py_BuildValue("s(ii)n", name, found ? DTYPES[known].code : -1,
+                      found ? DTYPES[known].bits : -1, (Py_ssize_t)size);
+    if (!constant || PyList_Append(constants, constant)) Py_CLEAR(constants);
+    Py_XDECREF(constant);
   }
-  return names;
+  return constants;
 }
 
 static PyObject *engine_set_constants(Engine *self, PyObject *tensors) {
@@ -713,6 +726,21 @@ static PyObject *engine_expect(Engine *self, PyObject *table) {
   Py_RETURN_NONE;
 }
 
+/* While it is held, no call runs: the constants may change. */
+static PyObject *engine_hold(Engine *self, PyObject *none) {
+  (void)none;
+  PyThreadState *state = PyEval_SaveThread();
+  PyThread_acquire_lock(self->lock, WAIT_LOCK);
+  PyEval_RestoreThread(state);
+  Py_RETURN_NONE;
+}
+
+static PyObject *engine_release(Engine *self, PyObject *none) {
+  (void)none;
+  PyThread_release_lock(self->lock);
+  Py_RETURN_NONE;
+}
+
 /* In a forked child: another thread of the parent may have held the lock. */
 static PyObject *engine_unlock(Engine *self, PyObject *none) {
   (void)none;
@@ -746,10 +774,12 @@ static PyMethodDef engine_methods[] = {
     {"find_flags", (PyCFunction)engine_find_flags, METH_VARARGS,
      "Find where tensors say that they are negated or conjugated; whether it was found."},
     {"expect", (PyCFunction)engine_expect, METH_O, "Tell what the tensors of a usual call are."},
-    {"constant_names", (PyCFunction)engine_constant_names, METH_NOARGS,
-     "Names of the constants that the library expects."},
+    {"constants", (PyCFunction)engine_constants, METH_NOARGS,
+     "The constants that the library expects: name, DLPack's code and bits of the dtype, bytes."},
     {"set_constants", (PyCFunction)engine_set_constants, METH_O,
      "Hand over the constants, which are used in place."},
+    {"hold", (PyCFunction)engine_hold, METH_NOARGS, "Let calls wait until release()."},
+    {"release", (PyCFunction)engine_release, METH_NOARGS, "Let calls go on after hold()."},
     {"unlock", (PyCFunction)engine_unlock, METH_NOARGS, "Forget calls of a parent process."},
     {NULL, NULL, 0, NULL},
 };

@@ -4,7 +4,7 @@ aotbuild copies this directory into each package of compiled models, as ``_runti
 """
 
 from .arguments import dispatch_modes
-from .errors import ModelLoadError
+from .errors import ModelLoadError, StateDictError
 from .model import CompiledMethods, CompiledModel
 from .signature import MISSING, Refused
 
@@ -14,5 +14,6 @@ __all__ = [
     "CompiledModel",
     "ModelLoadError",
     "Refused",
+    "StateDictError",
     "dispatch_modes",
 ]

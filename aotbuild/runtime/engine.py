@@ -8,7 +8,9 @@ On the CPU, ``native.py`` has another engine, which takes the runner's place whe
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from typing import Any
 import torch
 
 from .errors import ModelLoadError
+from .manifest import Constant
 
 Run = Callable[[list[torch.Tensor]], list[torch.Tensor]]
 """Runs the model on tensors that are as the compiled code reads them."""
@@ -42,7 +45,41 @@ class Loaded:
     """What it was compiled for; empty where it was not compiled."""
 
 
-class Engine:
+class Turns:
+    """What runs a model: calls take turns, and while it is held none runs."""
+
+    def __init__(self) -> None:
+        self._turn = threading.Lock()
+        _engines.append(self)
+
+    def hold(self) -> None:
+        """Wait for the call that runs, and let others wait: the constants may change."""
+        self._turn.acquire()
+
+    def release(self) -> None:
+        """Let calls go on."""
+        self._turn.release()
+
+    def unlock(self) -> None:
+        """Forget calls of other threads, which a forked child does not have."""
+        self._turn = threading.Lock()
+
+    def set_constants(self, constants: dict[str, torch.Tensor]) -> None:
+        """Hand over constants, by name; they are used in place, without a copy."""
+        raise NotImplementedError
+
+    def _in_turn(self, run: Run) -> Run:
+        def turn(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+            with self._turn:
+                return run(tensors)
+
+        return turn
+
+
+_engines: list[Turns] = []
+
+
+class Engine(Turns):
     """A loaded library on one device."""
 
     runner = ""
@@ -58,8 +95,9 @@ class Engine:
             self._runner: Any = getattr(torch._C._aoti, self.runner)(str(library), 1, *where)
         except (RuntimeError, AttributeError) as error:
             raise ModelLoadError(f"{library}: cannot be loaded: {error}") from error
+        super().__init__()
         self._constants: dict[str, torch.Tensor] = {}
-        self.run: Run = self._runner.run
+        self.run: Run = self._in_turn(self._runner.run)
 
     @staticmethod
     def present() -> bool:
@@ -72,14 +110,13 @@ class Engine:
         del requires
         return []
 
-    def constant_names(self) -> set[str]:
-        """Names of the constants that the library expects."""
-        return set(self._runner.get_constant_names_to_original_fqns())
+    def expects(self, constants: Mapping[str, Constant]) -> bool:
+        """Whether the constants are those that the library expects: another one would crash it."""
+        return set(self._runner.get_constant_names_to_original_fqns()) == set(constants)
 
     def set_constants(self, constants: dict[str, torch.Tensor]) -> None:
-        """Hand the constants to the library, which uses them in place, without a copy."""
-        self._constants = constants  # the library holds no reference of its own
-        self._runner.update_constant_buffer(constants, False, True, True)  # noqa: FBT003
+        self._constants |= constants  # the library holds no reference of its own
+        self._runner.update_constant_buffer(constants, False, False, True)  # noqa: FBT003
 
 
 class CpuEngine(Engine):
@@ -147,3 +184,12 @@ def cpu_features() -> dict[str, Any]:
     v3 = level in {"AVX2", "AVX512"}
     names = ("avx", "avx2", "bmi", "bmi2", "f16c", "fma3", "lzcnt")
     return dict.fromkeys(names, v3)
+
+
+def _after_fork() -> None:
+    for engine in _engines:
+        engine.unlock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,7 +1,11 @@
-"""Errors of loading a compiled model. A wrong call is a TypeError or a ValueError."""
+"""Errors of a compiled model. A wrong call is a TypeError or a ValueError."""
 
 from __future__ import annotations
 
 
 class ModelLoadError(ImportError):
     """The compiled model cannot be loaded on this machine or with this torch."""
+
+
+class StateDictError(ValueError):
+    """A state dict cannot be loaded into the compiled model, or not be read from it."""

@@ -10,19 +10,19 @@ from typing import Any
 
 import torch
 
-from .engine import Loaded
+from .engine import Loaded, Turns
 from .errors import ModelLoadError
 from .integrity import check_file
 from .manifest import Fallback, Manifest
 from .operators import load_op_libraries
-from .weights import open_weights
+from .state import State
 
 VARIABLE = "AOTBUILD_FALLBACK"
 _POLICIES = ("warn", "silent", "error")
 
 
 def fall_back(
-    package: Path, manifest: Manifest, device: torch.device, reason: ModelLoadError
+    package: Path, manifest: Manifest, device: torch.device, reason: ModelLoadError, state: State
 ) -> Loaded:
     """Load the eager program if there is one and it may be used.
 
@@ -31,6 +31,7 @@ def fall_back(
         manifest: The model.
         device: Where it shall run.
         reason: Why no compiled variant fits.
+        state: What it computes with.
 
     Raises:
         ModelLoadError: ``reason``, where there is no eager program or it is not wanted.
@@ -44,11 +45,11 @@ def fall_back(
         raise reason
     if policy == "warn":
         warnings.warn(f"{manifest.name} runs uncompiled: {reason}", RuntimeWarning, stacklevel=2)
-    return load_eager(package, manifest, manifest.fallback, device)
+    return load_eager(package, manifest, manifest.fallback, device, state)
 
 
 def load_eager(
-    package: Path, manifest: Manifest, fallback: Fallback, device: torch.device
+    package: Path, manifest: Manifest, fallback: Fallback, device: torch.device, state: State
 ) -> Loaded:
     """Load the eager program.
 
@@ -69,12 +70,24 @@ def load_eager(
             f"{manifest.name}: this torch {torch.__version__} cannot run the uncompiled program "
             f"({error})"
         ) from error
-    stored = open_weights(package, manifest.weights)
-    weights = [stored.tensor(constant).to(device) for constant in fallback.constants]
-    program: Any = module.program
+    program = _Program(module.program, [constant.name for constant in fallback.constants])
+    state.serve(program, fallback.constants, device)
+    return Loaded(program.run)
+
+
+class _Program(Turns):
+    """An eager program."""
+
+    def __init__(self, program: Any, names: list[str]) -> None:
+        super().__init__()
+        self._program, self._names = program, names
+        self._constants: dict[str, torch.Tensor] = {}
+        self.run = self._in_turn(self._run)
+
+    def set_constants(self, constants: dict[str, torch.Tensor]) -> None:
+        self._constants |= constants
 
     @torch.no_grad()
-    def run(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
-        return [torch.as_tensor(output) for output in program(*weights, *tensors)]
-
-    return Loaded(run)
+    def _run(self, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+        weights = [self._constants[name] for name in self._names]
+        return [torch.as_tensor(output) for output in self._program(*weights, *tensors)]

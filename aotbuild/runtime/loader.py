@@ -16,14 +16,14 @@ from .machine import missing_symbols, this_platform
 from .manifest import Manifest, Variant
 from .native import open_engine
 from .operators import load_op_libraries
-from .weights import open_weights
+from .state import State
 
 LEVEL_VARIABLE = "AOTBUILD_CPU_LEVEL"
 
 _log = logging.getLogger(__name__)
 
 
-def load(package: Path, manifest: Manifest, device: torch.device) -> Loaded:
+def load(package: Path, manifest: Manifest, device: torch.device, state: State) -> Loaded:
     """Load the first variant for a device that can run here, or what the package has in its place.
 
     Raises:
@@ -35,13 +35,13 @@ def load(package: Path, manifest: Manifest, device: torch.device) -> Loaded:
         reason = unfit(manifest, variant)
         if reason is None:
             _log.debug("%s runs as compiled for %s", manifest.name, variant.target)
-            return load_variant(package, manifest, variant, device)
+            return load_variant(package, manifest, variant, device, state)
         _log.debug("%s as compiled for %s does not fit: %s", manifest.name, variant.target, reason)
     if level:
         raise ModelLoadError(
             f"{LEVEL_VARIABLE}={level}: {manifest.name} cannot run as compiled for it: {reason}"
         )
-    return fall_back(package, manifest, device, no_variant(manifest, device))
+    return fall_back(package, manifest, device, no_variant(manifest, device), state)
 
 
 def _wanted(manifest: Manifest, device: torch.device, level: str | None) -> list[Variant]:
@@ -64,7 +64,7 @@ def _wanted(manifest: Manifest, device: torch.device, level: str | None) -> list
 
 
 def load_variant(
-    package: Path, manifest: Manifest, variant: Variant, device: torch.device
+    package: Path, manifest: Manifest, variant: Variant, device: torch.device, state: State
 ) -> Loaded:
     """Load a variant that fits.
 
@@ -75,13 +75,11 @@ def load_variant(
     check_file(package, variant.library)
     library = package / variant.library.file
     engine = open_engine(manifest, variant, library, device)
-    constants = {constant.name: constant for constant in variant.constants}
-    if engine.constant_names() != set(constants):  # a missing one would crash in the first run
+    if not engine.expects({constant.name: constant for constant in variant.constants}):
         raise ModelLoadError(
             f"{library}: its constants are not those of the manifest; install the package again"
         )
-    weights = open_weights(package, manifest.weights)
-    engine.set_constants({name: weights.tensor(c).to(device) for name, c in constants.items()})
+    state.serve(engine, variant.constants, device)
     return Loaded(engine.run, engine.call, engine.direct, variant.target)
 
 

@@ -91,6 +91,17 @@ class Constant:
 
 
 @dataclass(frozen=True)
+class Parameter:
+    """An entry of the state dict of the module: a parameter or a buffer."""
+
+    name: str
+    dtype: str
+    shape: list[int]
+    key: str
+    """The first of the names that the same tensor has; the ``fqn`` of its constants."""
+
+
+@dataclass(frozen=True)
 class File:
     """A file of the package."""
 
@@ -117,6 +128,8 @@ class Variant:
     symbols: list[str]
     """What the library needs of torch, by the names of functions."""
     constants: list[Constant]
+    folded: list[str] = field(default_factory=list)
+    """Keys of the parameters of which the library only has what was computed from them."""
     compiled: dict[str, Any] = field(default_factory=dict)
     """How it was compiled: versions, options, the ranges it was found to accept."""
     verified: dict[str, Any] = field(default_factory=dict)
@@ -180,6 +193,8 @@ class Manifest:
     """The weights file, shared by all models of the package."""
     files: list[File] = field(default_factory=list)
     """What else of the package is checked before the model is loaded."""
+    state: list[Parameter] = field(default_factory=list)
+    """The state dict of the module, with what the compiled code does not use."""
     selftest: SelfTest | None = None
     """None where even the smallest example is too large to be shipped."""
     fallback: Fallback | None = None
@@ -236,6 +251,7 @@ class Manifest:
                     "variants": [_variant(entry) for entry in table["variants"]],
                     "weights": File(**table["weights"]),
                     "files": [File(**entry) for entry in table["files"]],
+                    "state": [Parameter(**entry) for entry in table["state"]],
                     "fallback": _fallback(table["fallback"]),
                     "selftest": read_selftest(table["selftest"]),
                 }

@@ -25,13 +25,15 @@ from .integrity import check_files
 from .loader import load, no_variant
 from .manifest import Manifest
 from .native import bind, direct_class
+from .parameters import Parameters
 from .processes import note_use, remember
 from .signature import tell_signature
+from .state import State, state_of
 
 _DEVICE_VARIABLE = "AOTBUILD_DEVICE"
 
 
-class CompiledModel:
+class CompiledModel(Parameters):
     """A model compiled ahead of time; call it with tensors as the model's ``forward()``.
 
     The first tensor's device chooses the variant. Gradients are not recorded.
@@ -65,6 +67,7 @@ class CompiledModel:
         del directory
         self._package = package
         self._lock = threading.Lock()
+        self._state = state_of(package, self._manifest)
         self._runs = _Runs(self)
         self._targets: dict[torch.device, str] = {}
         self._classes: dict[str, Any] = {}
@@ -162,7 +165,7 @@ class CompiledModel:
         raise no_variant(self._manifest, None)
 
 
-class CompiledMethods:
+class CompiledMethods(Parameters):
     """A model whose methods are compiled, and its ``forward()`` is not."""
 
     _model: str
@@ -181,6 +184,11 @@ class CompiledMethods:
 
     def __reduce__(self) -> str:
         return self._model  # pickled by its import path
+
+    @property
+    def _state(self) -> State:  # type: ignore[override]
+        first: CompiledModel = getattr(self, self._methods[0])
+        return first._state
 
     @property
     def device(self) -> torch.device:
@@ -206,7 +214,8 @@ class _Runs(dict[torch.device, Run]):
         check_device(self._model._manifest, device)
         with self._model._lock:
             if device not in self:
-                loaded = load(self._model._package, self._model._manifest, device)
+                model = self._model
+                loaded = load(model._package, model._manifest, device, model._state)
                 self._model._targets[device] = loaded.target or "uncompiled"
                 self[device] = self._first(device, loaded)
             return self[device]

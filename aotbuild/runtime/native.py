@@ -11,14 +11,15 @@ import importlib
 import inspect
 import os
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from .engine import ENGINES, Call, Engine, Run
+from .engine import ENGINES, Call, Engine, Run, Turns
 from .errors import ModelLoadError
-from .manifest import Derived, Manifest, Size, Variant
+from .manifest import Constant, Derived, Manifest, Size, Variant
 
 VARIABLE = "AOTBUILD_ENGINE"
 
@@ -54,20 +55,26 @@ class NativeEngine(Engine):
             self._runner.find_flags(_negated(), _conjugated())
         self.run: Run = self._runner.run
         self.call: Call = self._runner.call
-        _engines.append(self)
+        Turns.__init__(self)
 
-    def constant_names(self) -> set[str]:
-        return set(self._runner.constant_names())
+    def expects(self, constants: Mapping[str, Constant]) -> bool:
+        found = {name: (dtype, size) for name, dtype, size in self._runner.constants()}
+        return found.keys() == constants.keys() and all(
+            dtype == _CODES[constants[name].dtype] and size >= constants[name].size
+            for name, (dtype, size) in found.items()
+        )
 
     def set_constants(self, constants: dict[str, torch.Tensor]) -> None:
         self._runner.set_constants(constants)
 
+    def hold(self) -> None:
+        self._runner.hold()
+
+    def release(self) -> None:
+        self._runner.release()
+
     def unlock(self) -> None:
-        """Forget calls of other threads, which a forked child does not have."""
         self._runner.unlock()
-
-
-_engines: list[NativeEngine] = []
 
 
 def open_engine(
@@ -231,12 +238,3 @@ def _size(size: Size, dims: list[str]) -> tuple[int, int, int]:
     if isinstance(size, Derived):
         return (dims.index(size.dim), size.factor, size.offset)
     return (dims.index(size), 1, 0)
-
-
-def _after_fork() -> None:
-    for engine in _engines:
-        engine.unlock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

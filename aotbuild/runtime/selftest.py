@@ -20,6 +20,7 @@ from .fallback import load_eager
 from .integrity import check_file, check_files
 from .loader import load_variant, unfit
 from .manifest import Manifest, Variant
+from .state import State
 from .weights import WeightsFile
 
 _CALLS = 5
@@ -59,7 +60,7 @@ def test_model(package: Path, manifest: Manifest) -> list[Outcome]:
                 manifest,
                 "uncompiled",
                 cpu,
-                lambda: load_eager(package, manifest, fallback, cpu),
+                lambda: load_eager(package, manifest, fallback, cpu, State(package, manifest)),
             )
         )
     return outcomes
@@ -72,7 +73,7 @@ def _variant(package: Path, manifest: Manifest, variant: Variant) -> Outcome:
     device = torch.device(variant.device)
 
     def load() -> Loaded:
-        return load_variant(package, manifest, variant, device)
+        return load_variant(package, manifest, variant, device, State(package, manifest))
 
     return _tested(package, manifest, variant.target, device, load)
 

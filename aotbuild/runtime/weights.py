@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import mmap
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from .errors import ModelLoadError
 from .integrity import check_file
 from .manifest import Constant, File
+
+_POPULATE_READ = 22
+"""Linux 5.14 reads the pages then, where others only begin to."""
 
 
 class WeightsFile:
@@ -26,6 +32,7 @@ class WeightsFile:
             raise ModelLoadError(
                 f"{path}: the weights cannot be mapped ({error}); install the package again"
             ) from error
+        self._on_devices: dict[tuple[Any, ...], torch.Tensor] = {}
 
     def tensor(self, constant: Constant) -> torch.Tensor:
         """The tensor of ``constant``, over the mapped bytes."""
@@ -35,6 +42,26 @@ class WeightsFile:
         count = constant.size // dtype.itemsize
         flat = torch.frombuffer(self._map, dtype=dtype, count=count, offset=constant.offset)
         return flat.as_strided(constant.shape, constant.stride)
+
+    def on(self, device: torch.device, constant: Constant) -> torch.Tensor:
+        """The tensor on a device: over the mapped bytes, or copied once for all models."""
+        if device.type == "cpu":
+            return self.tensor(constant)
+        place = (device, constant.offset, constant.dtype, *constant.shape, *constant.stride)
+        if place not in self._on_devices:
+            self._on_devices[place] = self.tensor(constant).to(device)
+        return self._on_devices[place]
+
+    def prefetch(self, constants: Iterable[Constant]) -> None:
+        """Read the pages of these constants."""
+        for constant in constants:
+            start = constant.offset - constant.offset % mmap.PAGESIZE
+            length = constant.offset + constant.size - start
+            try:
+                self._map.madvise(_POPULATE_READ, start, length)
+            except (OSError, ValueError):  # an older kernel, which can only be advised
+                with contextlib.suppress(OSError, ValueError, AttributeError):
+                    self._map.madvise(mmap.MADV_WILLNEED, start, length)
 
 
 @functools.cache

@@ -72,6 +72,7 @@ FILES = {
     "_runtime/__init__.py": False,
     "_runtime/_engine.abi3.so": False,
     "_runtime/arguments.py": False,
+    "_runtime/checkpoint.py": False,
     "_runtime/engine.py": False,
     "_runtime/errors.py": False,
     "_runtime/fallback.py": False,
@@ -82,9 +83,11 @@ FILES = {
     "_runtime/model.py": False,
     "_runtime/native.py": False,
     "_runtime/operators.py": False,
+    "_runtime/parameters.py": False,
     "_runtime/processes.py": False,
     "_runtime/selftest.py": False,
     "_runtime/signature.py": False,
+    "_runtime/state.py": False,
     "_runtime/weights.py": False,
 }
 """The files of the package, and whether the model net works without them."""

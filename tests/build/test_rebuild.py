@@ -33,8 +33,26 @@ def test_only_what_changed_is_built_again(project: ProjectFactory, tmp_path: Pat
     (source / "README.md").write_text("Speech, better.\n")
     (source / "src/speech_kit/unrelated.py").write_text("x = 1\n")
     assert build() == []
-    _append(source / "src/speech_kit/layers.py", "\n# a comment\n")
+    layers = source / "src/speech_kit/layers.py"
+    _append(layers, "\n# a comment\n")
+    assert build() == sorted(NET[1:] + BUNDLE)  # the program is the same, and so is its code
+    layers.write_text(layers.read_text().replace("forward(features)", "forward(features) * 2"))
     assert build() == sorted(NET + BUNDLE)
+
+    # A new checkpoint is a new export, and compiles nothing.
+    compiled = _ninja_log(directory, "compiled.json")
+    assert compiled
+    write_speech_weights(source, seed=2)
+    assert build() == sorted(NET[1:] + BUNDLE)
+    assert _ninja_log(directory, "compiled.json") == compiled
+
+    # A command that is told where an isolated build has its Python would run in each of them.
+    commands = (directory / "build.ninja").read_text().splitlines()
+    steps = [line for line in commands if "COMMAND = " in line and "step " in line]
+    assert len(steps) == 2 * len(NET) + 2
+    told = "".join(steps).replace(str(directory), "")
+    assert "python" not in told
+    assert "cmake" not in told
 
     # What else would be built again, as Ninja tells without doing it.
     assert _after_a_change_of(source / "src/speech_kit/sizes.json", directory) == NET + BUNDLE
@@ -46,6 +64,12 @@ def test_only_what_changed_is_built_again(project: ProjectFactory, tmp_path: Pat
     head, tail = pyproject.read_text().rsplit("max = 500", 1)
     pyproject.write_text(f"{head}max = 400{tail}")
     assert build() == sorted(OTHER + BUNDLE)
+
+
+def _ninja_log(directory: Path, name: str) -> dict[str, str]:
+    """What Ninja noted last of each output of a name: when it was made, and by which command."""
+    lines = [line.split("\t") for line in (directory / ".ninja_log").read_text().splitlines()[1:]]
+    return {line[3]: " ".join(line) for line in lines if name in line[3]}
 
 
 def _after_a_change_of(path: Path, directory: Path) -> list[str]:

@@ -65,14 +65,17 @@ def test_a_method_beside_forward(sources: Installed) -> None:
 
 
 def test_methods_share_their_weights_in_the_file(sources: Installed) -> None:
-    # A tensor of eight or fewer elements is part of the code.
+    # Parameters are there however few elements they have.
     assert set(sources.stored) == {
         "codec.table.weight",
         "scorer.layers.0.weight",
         "scorer.layers.0.bias",
         "scorer.head.weight",
+        "scorer.head.bias",
         "linear.weight",
+        "linear.bias",
         "saved.linear.weight",
+        "saved.linear.bias",
     }
     offsets = [
         next(

@@ -18,11 +18,11 @@ import torch
 
 from aotbuild.build import generate
 from aotbuild.build.arguments import Argument, call_tree
-from aotbuild.build.weights_file import describe, write_weights
+from aotbuild.build.weights_file import write_weights
 from aotbuild.config.schema import FORWARD
 from aotbuild.runtime.integrity import identify
 from aotbuild.runtime.machine import this_platform
-from aotbuild.runtime.manifest import Dim, File, Input, Manifest, Variant
+from aotbuild.runtime.manifest import Constant, Dim, File, Input, Manifest, Variant
 
 PYPROJECT = """\
 [build-system]
@@ -197,11 +197,8 @@ def write_package(
     """
     directory.mkdir(parents=True)
     weights = dict(tensors or {})
-    entries = write_weights(directory / "weights.safetensors", weights)
-    constants = [
-        describe(name, name, tensor, entry)
-        for (name, tensor), entry in zip(weights.items(), entries, strict=True)
-    ]
+    stored = write_weights(directory / "weights.safetensors", weights)
+    constants = list(stored.constants.values())
     for manifest in manifests:
         own = directory / directory_of(manifest.model, manifest.method)
         own.mkdir(parents=True, exist_ok=True)
@@ -280,6 +277,7 @@ class Loaded:
 
         class FakeEngine(self.engine.CpuEngine):  # type: ignore[misc, name-defined]
             def __init__(self, library: Path, device: torch.device) -> None:
+                loaded.engine.Turns.__init__(self)
                 loaded.loads.append(f"{library.name} on {device}")
                 self.library = library
 
@@ -287,18 +285,17 @@ class Loaded:
             def present() -> bool:
                 return present
 
-            def constant_names(self) -> set[str]:
-                if loaded.names is not None:
-                    return loaded.names
-                return set(_constants_beside(self.library))
+            def expects(self, constants: Mapping[str, Constant]) -> bool:
+                return loaded.names is None or loaded.names == set(constants)
 
             def set_constants(self, constants: dict[str, torch.Tensor]) -> None:
-                loaded.constants = constants
+                loaded.constants = {**loaded.constants, **constants}
                 loaded.handed.append(constants)
 
             def run(self, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
-                loaded.received = tensors
-                return loaded.compute(tensors)
+                with self._turn:
+                    loaded.received = tensors
+                    return loaded.compute(tensors)
 
         self.engine.ENGINES[device] = FakeEngine
 
@@ -306,8 +303,3 @@ class Loaded:
     def net(self) -> Any:
         """The model, loaded when it is first asked for."""
         return self.package.net
-
-
-def _constants_beside(library: Path) -> list[str]:
-    table = json.loads(library.with_name("model.json").read_text("utf-8"))
-    return [constant["name"] for constant in table["variants"][0]["constants"]]

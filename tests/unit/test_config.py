@@ -355,3 +355,13 @@ def test_another_encoding_is_told(tmp_path: Path) -> None:
 )
 def test_paths_can_be_pasted(path: str, key: str, said: str) -> None:
     assert joined(path, key) == said
+
+
+@pytest.mark.parametrize(
+    ("declared", "freezing"), [("", True), ("swappable = true", False), ("swappable = false", True)]
+)
+def test_a_swappable_model_is_not_frozen(tmp_path: Path, declared: str, *, freezing: bool) -> None:
+    settings = f"inductor.freezing = true\n{declared}"
+    changed = edited('devices = ["cpu"]', settings, PYPROJECT)
+    model = loaded(write_project(tmp_path, changed)).models["net"]
+    assert settings_for(model, "cpu", "cpu-x86-64-v3").inductor["freezing"] is freezing

@@ -164,11 +164,15 @@ def test_a_depfile_escapes_what_make_would_take_apart(
 def test_a_depfile_lists_each_file_once_in_a_fixed_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    files = [tmp_path / "b.py", tmp_path / "a.py", tmp_path / "b.py"]
+    build = tmp_path / "build"
+    build.mkdir()
+    monkeypatch.chdir(build)
+    files = [tmp_path / "b.py", tmp_path / "a.py", tmp_path / "b.py", Path("own.json")]
     write_depfile(Path("out.json"), files)
-    text = (tmp_path / "out.json.d").read_text()
-    assert text == f"{tmp_path}/out.json: \\\n  {tmp_path}/a.py \\\n  {tmp_path}/b.py\n"
+    text = (build / "out.json.d").read_text()
+    # What is of the build is named as Ninja names it, which runs in the directory above.
+    names = [tmp_path / "a.py", tmp_path / "b.py", "build/own.json"]
+    assert text == " \\\n  ".join(["build/out.json:", *map(str, names)]) + "\n"
 
 
 def test_a_depfile_without_dependencies_is_still_a_rule(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from aotbuild.build.hints import hinted, hints_at
 from aotbuild.build.inductor import Shared, compile_library, set_up
 from aotbuild.build.ranges import Ranges, compiled_ranges
+from aotbuild.build.reuse import Libraries
 from aotbuild.build.shapes import dimension_symbols
 from aotbuild.runtime.manifest import Derived, Dim, Input
 from aotbuild.target import usual_targets
@@ -99,13 +100,16 @@ def test_code_for_another_hint_accepts_other_sizes_and_no_compiler_runs(tmp_path
     compiler.write_text('#!/bin/sh\ncase "$*" in *--version*) echo g++ 14 ;; *) exit 1 ;; esac\n')
     compiler.chmod(0o755)
     shared = Shared(None, precompile=False)
+    libraries = Libraries(tmp_path / "libraries", cached=False)
 
     def ranges(rows: int) -> Ranges:
         scratch = tmp_path / str(rows)
         scratch.mkdir()
         graph = loaded(path, inputs, rows=rows)
-        with set_up(target, [str(compiler)], scratch, {}, shared) as setup:
-            unwanted = compile_library(graph, ((torch.zeros(4, 1),), {}), setup, lambda: False)
+        with set_up(target, [str(compiler)], scratch, {}, shared, libraries) as setup:
+            unwanted = compile_library(
+                graph, ((torch.zeros(4, 1),), {}), setup, lambda: False, lambda _: False
+            )
         assert unwanted is None
         return compiled_ranges(graph.graph, inputs, declared, {"rows": rows})
 

@@ -37,7 +37,7 @@ class Engine:
     def find_place(self, samples):
         return False
 
-    def constant_names(self):
+    def constants(self):
         return []
 
     def set_constants(self, constants):
@@ -110,7 +110,7 @@ def test_what_holds_threads_at_the_end_also_holds_these(load: Callable[..., Load
 def test_a_forked_child_forgets_the_calls_of_its_parent(load: Callable[..., Loaded]) -> None:
     loaded = load()
     loaded.net(IMAGES)
-    importlib.import_module(f"{loaded.package.__name__}._runtime.native")._after_fork()
+    importlib.import_module(f"{loaded.package.__name__}._runtime.engine")._after_fork()
     assert [engine.unlocked for engine in made(loaded)] == [1]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from pathlib import Path
@@ -54,22 +55,27 @@ ENGINE = {
     "comment": "Building the engine",
     "spec": "native.json",
     "output": "native/native.json",
+    "others": [],
     "depends": [],
 }
 
 
 def model_commands(name: str, *methods: str) -> list[dict[str, Any]]:
-    exported = f"models/{name}/cpu/exported.json"
+    directory = f"models/{name}/cpu"
+    exported = f"{directory}/exported.json"
+    methods = methods or ("forward",)
+    programs = {m: [f"{directory}/{m}/program.pt2", f"{directory}/{m}/call.json"] for m in methods}
     commands: list[dict[str, Any]] = [
         {
             "step": "export",
             "comment": f"Exporting {name}",
             "spec": f"models/{name}/cpu/export.json",
             "output": exported,
+            "others": [*itertools.chain(*programs.values()), f"{directory}/weights.json"],
             "depends": [],
         }
     ]
-    for method in methods or ["forward"]:
+    for method in methods:
         variant = f"models/{name}/{TARGET}/{method}"
         shown = name if method == "forward" else f"{name}.{method}"
         commands += [
@@ -78,13 +84,15 @@ def model_commands(name: str, *methods: str) -> list[dict[str, Any]]:
                 "comment": f"Compiling {shown} for {TARGET}",
                 "spec": f"{variant}/compile.json",
                 "output": f"{variant}/compiled.json",
-                "depends": [exported],
+                "others": [],
+                "depends": programs[method],
             },
             {
                 "step": "verify",
                 "comment": f"Verifying {shown} for {TARGET}",
                 "spec": f"{variant}/verify.json",
                 "output": f"{variant}/verified.json",
+                "others": [],
                 "depends": [exported, f"{variant}/compiled.json", "native/native.json"],
             },
         ]
@@ -97,6 +105,7 @@ def bundle_command(*names: str) -> dict[str, Any]:
         "comment": "Bundling demo.models",
         "spec": "bundle.json",
         "output": "bundled.json",
+        "others": [],
         "depends": [
             "native/native.json",
             *(command["output"] for name in names for command in model_commands(name)),
@@ -171,7 +180,7 @@ def test_a_higher_level_is_compared_where_levels_are_chosen(
     (levels,) = (command for command in commands if command["step"] == "levels")
     paths = [f"models/net/cpu-{level}/forward" for level in LEVELS[1:]]
     assert levels["comment"] == "Comparing CPU levels of net"
-    assert levels["depends"] == [f"{path}/verified.json" for path in paths]
+    assert levels["depends"] == [*(f"{path}/compiled.json" for path in paths), ENGINE["output"]]
     assert levels["output"] in commands[-1]["depends"]
     spec = read_spec(LevelsSpec, tmp_path / "build" / levels["spec"])
     assert spec.variants == paths

@@ -14,7 +14,6 @@ from safetensors.torch import load_file
 from aotbuild.build.weights_file import (
     ALIGNMENT,
     PADDING,
-    describe,
     open_tensors,
     write_weights,
 )
@@ -57,11 +56,7 @@ def samples() -> dict[str, torch.Tensor]:
 
 
 def written(path: Path, tensors: dict[str, torch.Tensor]) -> list[Constant]:
-    entries = write_weights(path, tensors)
-    return [
-        describe(name, name, tensor, entry)
-        for (name, tensor), entry in zip(tensors.items(), entries, strict=True)
-    ]
+    return list(write_weights(path, tensors).constants.values())
 
 
 def header(path: Path) -> dict[str, Any]:
@@ -160,7 +155,7 @@ def test_the_same_tensors_give_the_same_bytes(tmp_path: Path) -> None:
 
 def test_a_file_of_no_tensors_can_be_mapped(tmp_path: Path) -> None:
     path = tmp_path / "weights.safetensors"
-    assert write_weights(path, {}) == []
+    assert write_weights(path, {}).constants == {}
     assert load_file(path) == {}
     WeightsFile(path)
 

@@ -1,0 +1,63 @@
+"""The parameters of a compiled model, offered as those of a module are."""
+
+from __future__ import annotations
+
+import torch
+
+from .state import Given, IncompatibleKeys, State
+
+
+class Parameters:
+    """What a compiled model computes with. The methods of a model share it."""
+
+    _state: State
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """The parameters and persistent buffers by the names of the module, on the CPU.
+
+        What nothing compiled uses is not there. Changing the tensors does not change the model.
+
+        Raises:
+            StateDictError: The code for a CPU or device has only what was computed from one.
+        """
+        return self._state.read()
+
+    def load_state_dict(self, state_dict: Given, strict: bool = True) -> IncompatibleKeys:  # noqa: FBT001, FBT002
+        """Replace parameters and buffers, for all threads, methods and devices at once.
+
+        Calls that run end with the old values; those after it use the new ones.
+
+        Args:
+            state_dict: Tensors by the names of the module, or the path of a safetensors file or of
+                one that ``torch.save`` wrote. They are copied.
+            strict: Whether names that are missing or unexpected are an error.
+
+        Returns:
+            The names that are missing and those that are unexpected.
+
+        Raises:
+            StateDictError: A name, shape or dtype is not the module's, or the file cannot be read.
+                Nothing is replaced then.
+        """
+        return self._state.load(state_dict, strict=strict)
+
+    def merge(self, delta: Given, scale: float = 1.0) -> None:
+        """Add ``scale`` times a difference to parameters, such as a low-rank adapter.
+
+        Args:
+            delta: By the names of parameters a tensor of the same shape, or a pair ``(B, A)`` whose
+                product has that shape; or an adapter whose names end in ``.lora_A.weight`` and
+                ``.lora_B.weight``; or the path of such a file.
+            scale: What the differences are multiplied by, such as ``alpha / rank``.
+
+        Raises:
+            StateDictError: A name or shape is not the module's. Nothing is changed then.
+        """
+        self._state.merge(delta, scale)
+
+    def prefetch(self) -> None:
+        """Read all weights from the disk now, rather than when they are used.
+
+        ``AOTBUILD_PREFETCH=1`` does it when the model is loaded.
+        """
+        self._state.prefetch()

@@ -1,0 +1,384 @@
+"""The state dict of a loaded model: read, replaced and merged into, while calls go on.
+
+Until something is replaced, all tensors lie over the mapped weights file. A tensor that is replaced
+gets memory of its own once, for all methods of the model, which later ones are copied into: the
+library keeps whatever it is handed for good. While that is done no call runs, so that each sees
+one state or the other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import torch
+
+from .checkpoint import read_checkpoint
+from .engine import Turns
+from .errors import StateDictError
+from .manifest import Constant, Manifest, Parameter
+from .weights import WeightsFile, open_weights
+
+PREFETCH_VARIABLE = "AOTBUILD_PREFETCH"
+_SHOWN = 8
+_ASYNCHRONOUS = {"cuda", "xpu", "mps"}
+
+Given: TypeAlias = "Mapping[str, Any] | str | os.PathLike[str]"
+"""A state dict, or the file of one."""
+
+
+class IncompatibleKeys(NamedTuple):
+    """What a state dict and a model do not have in common."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+@dataclass(frozen=True)
+class _Served:
+    """What runs the model, and what it takes."""
+
+    engine: Turns
+    constants: list[Constant]
+    device: torch.device
+
+
+class State:
+    """What a model computes with, shared by its methods and devices.
+
+    Args:
+        package: Directory of the package.
+        manifest: The model, or one of its methods; ``join`` adds others.
+    """
+
+    def __init__(self, package: Path, manifest: Manifest) -> None:
+        self._package, self._model, self._weights = package, manifest.model, manifest.weights
+        self._parameters: dict[str, Parameter] = {}
+        self._constants: dict[str, Constant] = {}
+        self._folded: dict[str, str] = {}
+        self._served: list[_Served] = []
+        self._own: dict[tuple[Any, ...], torch.Tensor] = {}
+        """By key, device and strides, what was replaced."""
+        self.unlock()
+        self.join(manifest)
+
+    def join(self, manifest: Manifest) -> None:
+        """Add what a method uses."""
+        self._parameters |= {parameter.name: parameter for parameter in manifest.state}
+        keys = {parameter.key for parameter in manifest.state}
+        stored = [c for variant in manifest.variants for c in variant.constants]
+        stored += manifest.fallback.constants if manifest.fallback else []
+        for constant in stored:
+            if constant.fqn in keys:
+                self._constants.setdefault(constant.fqn, constant)
+        for variant in manifest.variants:
+            self._folded |= dict.fromkeys(variant.folded, variant.target)
+
+    def unlock(self) -> None:
+        """Forget other threads, which a forked child does not have."""
+        self._lock = threading.RLock()
+
+    def serve(self, engine: Turns, constants: list[Constant], device: torch.device) -> None:
+        """Hand what it takes to something that runs the model."""
+        with self._lock:
+            engine.set_constants({c.name: self._current(c, device) for c in constants})
+            self._served.append(_Served(engine, constants, device))
+        if os.environ.get(PREFETCH_VARIABLE) == "1":
+            self._file().prefetch(constants)
+
+    def prefetch(self) -> None:
+        """Read the weights from the disk now."""
+        with self._lock:
+            constants = [c for served in self._served for c in served.constants]
+        self._file().prefetch(constants)
+
+    def read(self) -> dict[str, torch.Tensor]:
+        """The state dict: tensors that may be changed without changing the model."""
+        mapped = WeightsFile(self._package / self._weights.file)
+        found: dict[str, torch.Tensor] = {}
+        with self._lock:
+            self._refuse_folded(self._folded)
+            for name, parameter in self._parameters.items():
+                if parameter.key in found:
+                    found[name] = found[parameter.key]
+                elif parameter.key in self._constants:
+                    own = self._replaced(parameter.key)
+                    constant = self._constants[parameter.key]
+                    found[name] = mapped.tensor(constant) if own is None else own.clone().cpu()
+        return found
+
+    def load(self, given: Given, *, strict: bool) -> IncompatibleKeys:
+        """Replace tensors by those of a state dict.
+
+        Raises:
+            StateDictError: It does not fit; nothing is replaced then.
+        """
+        state, source = _opened(given)
+        values: dict[str, torch.Tensor] = {}
+        wrong: list[str] = []
+        unexpected = [name for name in state if name not in self._parameters]
+        for name, value in state.items():
+            parameter = self._parameters.get(name)
+            if parameter is None:
+                continue
+            reason = _unfit(parameter, value)
+            if reason:
+                wrong.append(f"{name}: {reason}")
+                continue
+            expanded = self._constants.get(parameter.key)
+            if expanded and not _holds(expanded, value):
+                wrong.append(f"{name}: its elements are one in memory, found different ones")
+                continue
+            tied = values.setdefault(parameter.key, value)
+            if tied is not value and not torch.equal(tied, value):
+                wrong.append(f"{name}: is one tensor with {parameter.key}, found two")
+        missing = [
+            name
+            for name, parameter in self._parameters.items()
+            if parameter.key in self._needed()
+            and parameter.key not in values
+            # A tensor of several names may be given by any of them.
+            and not any(line.startswith(f"{name}: ") for line in wrong)
+        ]
+        report = [_listed("wrong", wrong)] if wrong else []
+        if strict:
+            report += [_listed("missing", missing)] if missing else []
+            report += [_listed("unexpected", unexpected)] if unexpected else []
+        if report:
+            raise StateDictError(
+                f"{source} is no state dict of {self._model}:\n" + "\n".join(report)
+            )
+        self._replace(values)
+        return IncompatibleKeys(missing, unexpected)
+
+    def merge(self, given: Given, scale: float) -> None:
+        """Add differences to tensors.
+
+        Raises:
+            StateDictError: They do not fit; nothing is changed then.
+        """
+        state, source = _opened(given)
+        with self._lock:
+            values: dict[str, torch.Tensor] = {}
+            wrong: list[str] = []
+            for name, delta in _deltas(state, self._parameters, wrong):
+                parameter = self._parameters[name]
+                if parameter.key not in self._constants:
+                    self._refuse_folded([parameter.key])
+                    continue  # nothing that is compiled uses it
+                before = self._replaced(parameter.key)
+                if before is None:
+                    before = self._file().tensor(self._constants[parameter.key])
+                try:
+                    change = _product(delta) * scale
+                except (RuntimeError, TypeError, ValueError) as error:
+                    wrong.append(f"{name}: {error}")
+                    continue
+                if list(change.shape) != parameter.shape:
+                    wrong.append(f"{name}: {_other_shape(change, parameter)}")
+                elif not before.is_floating_point():
+                    wrong.append(f"{name}: is of dtype {parameter.dtype}, which is not added to")
+                else:
+                    base = values.get(parameter.key, before)
+                    values[parameter.key] = (base.cpu().to(change.dtype) + change).to(before.dtype)
+            if wrong:
+                raise StateDictError(
+                    f"{source} cannot be merged into {self._model}:\n" + _listed("wrong", wrong)
+                )
+            self._replace(values)
+
+    def _needed(self) -> set[str]:
+        """The keys of what the model computes with."""
+        return {*self._constants, *self._folded}
+
+    def _file(self) -> WeightsFile:
+        return open_weights(self._package, self._weights)
+
+    def _current(self, constant: Constant, device: torch.device) -> torch.Tensor:
+        """The tensor for a constant."""
+        replaced = self._replaced(constant.fqn)
+        if replaced is None:
+            return self._file().on(device, constant)
+        place = _place(constant, device)
+        if place not in self._own:
+            self._own[place] = _copy(replaced, constant, device)
+        return self._own[place]
+
+    def _replaced(self, key: str) -> torch.Tensor | None:
+        """What a tensor was replaced by, on any device."""
+        return next((tensor for (own, *_), tensor in self._own.items() if own == key), None)
+
+    def _refuse_folded(self, keys: Iterable[str]) -> None:
+        folded = [key for key in keys if key in self._folded]
+        if folded:
+            raise StateDictError(
+                f"{self._model}: the parameter {folded[0]} is no longer there: the code for "
+                f"{self._folded[folded[0]]} only has what freezing computed from it. Build the "
+                "package with swappable = true for this model, which keeps every parameter"
+            )
+
+    def _replace(self, values: Mapping[str, torch.Tensor]) -> None:
+        """Replace tensors, by key; they fit."""
+        with self._lock, torch.no_grad():
+            self._refuse_folded(values)
+            created: dict[tuple[Any, ...], torch.Tensor] = {}
+            handed: list[tuple[Turns, dict[str, torch.Tensor]]] = []
+            for served in self._served:
+                new = {}
+                for constant in served.constants:
+                    place = _place(constant, served.device)
+                    if constant.fqn in values and place not in self._own:
+                        if place not in created:
+                            value = values[constant.fqn]
+                            created[place] = _copy(value, constant, served.device)
+                        new[constant.name] = created[place]
+                if new:
+                    handed.append((served.engine, new))
+            kept = [
+                (self._own[place], values[place[0]]) for place in self._own if place[0] in values
+            ]
+            with _held(served.engine for served in self._served):
+                self._own |= created
+                for engine, new in handed:
+                    engine.set_constants(new)
+                for tensor, value in kept:
+                    _write(tensor, value)
+                if any(served.device.type in _ASYNCHRONOUS for served in self._served):
+                    torch.accelerator.synchronize()  # the next call may be on another stream
+
+
+_states: dict[tuple[Path, str], State] = {}
+
+
+def state_of(package: Path, manifest: Manifest) -> State:
+    """The state of the model of a manifest, shared by its methods."""
+    state = _states.get((package, manifest.model))
+    if state is None:
+        state = _states.setdefault((package, manifest.model), State(package, manifest))
+    state.join(manifest)
+    return state
+
+
+def _after_fork() -> None:
+    for state in _states.values():
+        state.unlock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+@contextlib.contextmanager
+def _held(engines: Iterable[Turns]) -> Iterator[None]:
+    """Let no call run in any of the engines."""
+    held: list[Turns] = []
+    try:
+        for engine in engines:
+            engine.hold()
+            held.append(engine)
+        yield
+    finally:
+        for engine in reversed(held):
+            engine.release()
+
+
+def _opened(given: Given) -> tuple[Mapping[str, Any], str]:
+    """A state dict, and how messages name it."""
+    if isinstance(given, Mapping):
+        return given, "the given dict"
+    if isinstance(given, str | os.PathLike):
+        return read_checkpoint(given), os.fspath(given)
+    raise TypeError(f"expected a state dict or the path of a file, got {type(given).__name__}")
+
+
+def _unfit(parameter: Parameter, value: Any) -> str:
+    """Why a value cannot replace a parameter; empty where it can."""
+    if not isinstance(value, torch.Tensor):
+        return f"is a {type(value).__name__}, expected a tensor"
+    if list(value.shape) != parameter.shape:
+        return _other_shape(value, parameter)
+    if value.dtype is not getattr(torch, parameter.dtype):
+        found = str(value.dtype).removeprefix("torch.")
+        return (
+            f"has dtype {found}, expected {parameter.dtype}; convert it: "
+            f".to(torch.{parameter.dtype})"
+        )
+    return ""
+
+
+def _holds(constant: Constant, value: torch.Tensor) -> bool:
+    """Whether the memory of a constant, in which elements may be one, can hold a value."""
+    index = tuple(slice(0, 1 if stride == 0 else None) for stride in constant.stride)
+    return 0 not in constant.stride or torch.equal(value[index].expand_as(value), value)
+
+
+def _deltas(
+    state: Mapping[str, Any], parameters: Mapping[str, Parameter], wrong: list[str]
+) -> Iterator[tuple[str, Any]]:
+    """The differences by the names of parameters; pairs of low rank are told as such."""
+    for name, value in state.items():
+        low, _, rest = name.partition(".lora_A.")
+        if rest:
+            other = f"{low}.lora_B.{rest}"
+            if other not in state:
+                wrong.append(f"{name}: there is no {other} beside it")
+                continue
+            name, value = f"{low}.weight", (state[other], value)  # noqa: PLW2901
+        elif ".lora_B." in name:
+            if name.replace(".lora_B.", ".lora_A.") not in state:
+                wrong.append(
+                    f"{name}: there is no {name.replace('.lora_B.', '.lora_A.')} beside it"
+                )
+            continue
+        known = name if name in parameters else name.removeprefix("base_model.model.")
+        if known in parameters:
+            yield known, value
+        else:
+            wrong.append(f"{name}: is unknown to the model")
+
+
+def _product(delta: Any) -> torch.Tensor:
+    """A difference, or the product of a pair ``(B, A)``, in no less than float32."""
+    pair = delta if isinstance(delta, tuple | list) else (delta,)
+    if not all(isinstance(part, torch.Tensor) for part in pair) or len(pair) not in {1, 2}:
+        raise TypeError("expected a tensor, or a pair (B, A) of tensors")
+    wide: list[torch.Tensor] = [
+        part.detach().cpu().to(torch.promote_types(part.dtype, torch.float32)) for part in pair
+    ]
+    return wide[0] if len(wide) == 1 else wide[0] @ wide[1]
+
+
+def _place(constant: Constant, device: torch.device) -> tuple[Any, ...]:
+    return constant.fqn, device, tuple(constant.stride)
+
+
+def _copy(value: torch.Tensor, constant: Constant, device: torch.device) -> torch.Tensor:
+    """A copy of a value in memory of its own, laid out like a constant."""
+    tensor = torch.empty_strided(
+        constant.shape, constant.stride, dtype=getattr(torch, constant.dtype), device=device
+    )
+    _write(tensor, value)
+    return tensor
+
+
+def _write(tensor: torch.Tensor, value: torch.Tensor) -> None:
+    """Copy a value into a tensor, of which some elements may be one in memory."""
+    sizes = zip(tensor.shape, tensor.stride(), strict=True)
+    index = tuple(slice(0, 1 if stride == 0 else None) for _, stride in sizes)
+    tensor[index].copy_(value.detach()[index])
+
+
+def _listed(label: str, lines: list[str]) -> str:
+    more = [f"and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
+    return "\n".join(f"  {label}: {line}" for line in lines[:_SHOWN]) + "".join(
+        f"\n  {line}" for line in more
+    )
+
+
+def _other_shape(tensor: torch.Tensor, parameter: Parameter) -> str:
+    return f"has shape {tuple(tensor.shape)}, expected {tuple(parameter.shape)}"

@@ -1,0 +1,1 @@
+"""A package with a large model, to measure memory with."""

@@ -1,0 +1,284 @@
+"""One weights file for all: what is shared is there once, and is replaced while calls go on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from wheels import Installed, assert_refused, edited, keep_models, pip_wheel
+
+SETUP = """
+import threading, torch
+from weights_kit import nets
+from weights_kit.models import classifier, frozen, regressor, swappable, translator
+
+def eager(cls, seed=None):
+    module = cls().eval().requires_grad_(False)
+    if seed is not None:
+        torch.manual_seed(seed)
+        for name, value in [*module.named_parameters(), *module.named_buffers()]:
+            if value.is_floating_point() and "var" not in name:
+                value.copy_(torch.randn(value.shape) * 0.3)
+            elif value.is_floating_point():
+                value.copy_(torch.rand(value.shape) + 0.5)
+        if hasattr(module, "table"):
+            module.table.copy_(cls().table)  # not in the state dict
+        if hasattr(module, "steps"):
+            module.steps.copy_(torch.tensor([seed, -1]))
+    return module
+
+X = [torch.randn(n, 24) for n in (1, 2, 5, 15, 16)]
+IMAGES = [torch.randn(n, 3, 8, 8) for n in (1, 2, 5, 8)]
+
+def same(compiled, module, inputs):
+    for x in inputs:
+        torch.testing.assert_close(compiled(x), module(x), rtol=1e-4, atol=1e-4)
+
+def refused(call, *args, **kwargs):
+    try:
+        call(*args, **kwargs)
+    except ValueError as error:
+        return f"{type(error).__name__}: {error}"
+    raise AssertionError("accepted")
+"""
+
+
+@pytest.fixture(scope="module")
+def built(installed: Callable[[str], Installed]) -> Installed:
+    return installed("weights")
+
+
+def constants(built: Installed, model: str) -> dict[str, dict[str, Any]]:
+    (variant,) = built.manifest(model)["variants"]
+    return {constant["fqn"]: constant for constant in variant["constants"]}
+
+
+def test_models_that_share_an_encoder_store_it_once(built: Installed) -> None:
+    one, other = constants(built, "classifier"), constants(built, "regressor")
+    shared = {name: entry for name, entry in one.items() if name.startswith("encoder.")}
+    assert len(shared) == 4
+    for name, entry in shared.items():
+        assert (other[name]["offset"], other[name]["size"]) == (entry["offset"], entry["size"])
+    # What eager torch would run has no weights of its own.
+    fallback = built.manifest("regressor")["fallback"]["constants"]
+    assert {entry["offset"] for entry in fallback} == {e["offset"] for e in other.values()}
+
+
+def test_methods_and_tied_names_store_a_tensor_once(built: Installed) -> None:
+    encode, decode = (constants(built, f"translator/{m}") for m in ("encode", "decode"))
+    for name in ("embedding.weight", "mix.weight", "mix.bias"):
+        assert encode[name]["offset"] == decode[name]["offset"]
+    assert "output.weight" not in decode
+    state = {entry["name"]: entry["key"] for entry in built.manifest("translator/encode")["state"]}
+    assert state["output.weight"] == state["embedding.weight"] == "embedding.weight"
+
+
+def test_the_file_holds_each_tensor_once_and_nothing_else(built: Installed) -> None:
+    # Encoder, its two heads and what is beside them, the translator, and the convolution with its
+    # norm: as it was, and as one.
+    elements = 24 * 64 + 64 + 64 * 64 + 64
+    elements += 64 * 5 + 5 + 2 * 64 + 1 + 1 + 2 + 40
+    elements += 64 + 1
+    elements += 100 * 16 + 16 * 16 + 16
+    elements += (8 * 27 + 8) + 4 * 8 + 8 * 3 + 3
+    elements += 8 * 27 + 8
+    steps = 2 * 8
+    stored = {name: size for name, size in built.stored.items() if not name.startswith("__pad__")}
+    assert sum(stored.values()) == elements * 4 + steps
+
+
+def test_every_parameter_stays_one_however_small(built: Installed) -> None:
+    assert {"scale", "shift", "rows", "more_rows", "steps"} <= set(constants(built, "classifier"))
+    built.run(
+        SETUP
+        + """
+same(classifier, eager(nets.Classifier), X)
+for seed in (7, 8):
+    new = eager(nets.Classifier, seed)
+    assert classifier.load_state_dict(new.state_dict()) == ([], [])
+    same(classifier, new, X)
+    found = classifier.state_dict()
+    assert set(new.state_dict()) - set(found) == {"unused"}
+    assert all(torch.equal(found[name], new.state_dict()[name]) for name in found)
+same(regressor, eager(nets.Regressor), X)  # which has the encoder that it had
+print(1)
+"""
+    )
+
+
+def test_methods_change_together(built: Installed) -> None:
+    built.run(
+        SETUP
+        + """
+for seed in (None, 9):
+    new = eager(nets.Translator, seed)
+    translator.load_state_dict(new.state_dict())
+    for n in (1, 3, 8):
+        tokens, hidden = torch.randint(0, 100, (n, 6)), torch.randn(n, 16)
+        torch.testing.assert_close(translator.encode(tokens), new.encode(tokens))
+        torch.testing.assert_close(translator.decode(hidden), new.decode(hidden))
+torch.nn.init.ones_(new.embedding.weight)
+before = translator.state_dict()["output.weight"]
+translator.decode.merge({"output.weight": new.embedding.weight - before})
+torch.testing.assert_close(translator.encode(tokens), new.encode(tokens))
+print(1)
+"""
+    )
+
+
+@pytest.mark.parametrize("engine", ["native", "torch"])
+def test_threads_see_one_state_or_the_other(built: Installed, engine: str) -> None:
+    built.run(
+        SETUP
+        + """
+states = [eager(nets.Classifier, seed) for seed in (1, 2)]
+dicts = [state.state_dict() for state in states]
+classifier.load_state_dict(dicts[0])
+x = torch.randn(16, 24)
+allowed = []
+for state in dicts:
+    classifier.load_state_dict(state)
+    allowed.append(classifier(x))
+assert not torch.equal(*allowed)
+done, wrong, calls = threading.Event(), [], [0] * 4
+
+def call(i):
+    while not done.is_set():
+        result = classifier(x)
+        calls[i] += 1
+        if not any(torch.equal(result, one) for one in allowed):
+            wrong.append(result)
+
+threads = [threading.Thread(target=call, args=(i,)) for i in range(4)]
+for thread in threads:
+    thread.start()
+for i in range(400):
+    classifier.load_state_dict(dicts[i % 2])
+done.set()
+for thread in threads:
+    thread.join()
+assert not wrong, len(wrong)
+assert min(calls) > 50, calls
+print(1)
+""",
+        env={"AOTBUILD_ENGINE": engine},
+    )
+
+
+def test_a_thousand_swaps_leave_the_memory_where_it_was(built: Installed) -> None:
+    grown = built.run(
+        SETUP
+        + """
+def resident():
+    pages = int(open("/proc/self/statm").read().split()[1])
+    return pages * 4
+
+states = [eager(nets.Translator, seed).state_dict() for seed in (1, 2)]
+for i in range(100):
+    translator.load_state_dict(states[i % 2])
+before = resident()
+for i in range(1000):
+    translator.load_state_dict(states[i % 2])
+print(resident() - before)
+"""
+    )
+    assert grown < 500  # kB; the state has 7 kB
+
+
+def test_the_uncompiled_program_has_the_same_state(built: Installed) -> None:
+    built.run(
+        SETUP
+        + """
+import pathlib, warnings
+import weights_kit.models as models
+from weights_kit.models._runtime.fallback import load_eager
+new = eager(nets.Regressor, 3)
+regressor.load_state_dict(new.state_dict())
+uncompiled = load_eager(
+    pathlib.Path(models.__file__).parent, regressor._manifest, regressor._manifest.fallback,
+    torch.device("cpu"), regressor._state,
+)
+for state in (new, eager(nets.Regressor, 4)):
+    regressor.load_state_dict(state.state_dict())
+    same(regressor, state, X)
+    same(lambda x: uncompiled.run([x])[0], state, X)
+print(1)
+"""
+    )
+
+
+def test_what_freezing_folded_is_refused_and_swappable_keeps_it(built: Installed) -> None:
+    message = built.run(
+        SETUP
+        + """
+import json
+same(frozen, eager(nets.Normed), IMAGES)
+new = eager(nets.Normed, 6)
+swappable.load_state_dict(new.state_dict())
+same(swappable, new, IMAGES)
+message = refused(frozen.load_state_dict, new.state_dict())
+same(frozen, eager(nets.Normed), IMAGES)
+print(json.dumps(message))
+"""
+    )
+    assert message.startswith("StateDictError: frozen: the parameter conv.weight is no longer")
+    assert "swappable = true" in message
+
+
+def test_a_state_dict_of_another_model_is_refused_by_name(built: Installed) -> None:
+    message = built.run(
+        SETUP
+        + """
+import json
+message = refused(regressor.load_state_dict, eager(nets.Classifier).state_dict())
+same(regressor, eager(nets.Regressor), X)
+print(json.dumps(message))
+"""
+    )
+    lines = message.splitlines()
+    assert lines[0] == "StateDictError: the given dict is no state dict of regressor:"
+    assert "  wrong: head.weight: has shape (5, 64), expected (1, 64)" in lines
+    assert "  unexpected: norm.weight" in lines
+
+
+def test_other_weights_compile_nothing_even_where_freezing_computes_with_them(
+    project: Callable[[str], Path], tmp_path: Path
+) -> None:
+    source = keep_models(project("weights"), "frozen")
+    directory = tmp_path / "build"
+
+    def build() -> tuple[list[str], list[int]]:
+        done = pip_wheel(source, f"-Cbuild-dir={directory}", env={"AOTBUILD_CACHE_DIR": ""})
+        assert done.returncode == 0, done.output
+        kept = list(directory.glob("aotbuild/models/*/*/*/kept/*.so"))
+        assert len(kept) == 1
+        return done.steps, [path.stat().st_mtime_ns for path in kept]
+
+    steps, before = build()
+    assert "Compiling frozen for cpu-x86-64-v3" in steps
+    nets = source / "weights_kit/nets.py"
+    nets.write_text(nets.read_text().replace("manual_seed(5)", "manual_seed(6)"))
+    steps, after = build()
+    # Freezing is done again; the library that comes of it is the one that was there.
+    assert "Compiling frozen for cpu-x86-64-v3" in steps
+    assert after == before
+
+
+def test_weights_that_are_no_numbers_stop_the_build(project: Callable[[str], Path]) -> None:
+    source = keep_models(project("weights"), "regressor")
+    nets = source / "weights_kit/nets.py"
+    head = "self.head = nn.Linear(64, 1)"
+    bad = f'{head}\n        self.head.bias.data[0] = float("nan")'
+    nets.write_text(nets.read_text().replace(head, bad))
+    assert_refused(
+        pip_wheel(source),
+        "weights_kit.nets:Regressor: the parameter head.bias is not finite",
+        "tool.aotbuild.models.regressor.source",
+        "1 of its 1 values are NaN or infinite",
+        "check-finite = false",
+    )
+    edited(source, ("[tool.aotbuild]\n", "[tool.aotbuild]\ncheck-finite = false\n"))
+    done = pip_wheel(source)
+    assert done.returncode == 0, done.output  # as the eager model gives it

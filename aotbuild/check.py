@@ -14,7 +14,11 @@ from aotbuild.config.messages import located
 from aotbuild.config.project import load_project
 from aotbuild.config.schema import FORWARD
 from aotbuild.errors import ConfigError, as_aotbuild_error, debugging, quieten
-from aotbuild.hook.requirement import check_build_torch, check_torch_requirement
+from aotbuild.hook.requirement import (
+    check_build_torch,
+    check_torch_requirement,
+    check_weights_requirement,
+)
 
 if TYPE_CHECKING:
     from aotbuild.build.traced import Traced
@@ -53,7 +57,8 @@ def check_project(directory: Path, names: Sequence[str]) -> int:
             where=f"{directory.resolve() / 'pyproject.toml'}: tool.aotbuild",
             fix="add [tool.aotbuild.models.<name>], or name the project with --project DIR",
         )
-    check_torch_requirement(project.pyproject)
+    check_torch_requirement(project.pyproject, project.config.torch)
+    check_weights_requirement(project.pyproject, project.config)
     check_build_torch(project.pyproject)
     chosen = declared_models(project, names, where=located("tool.aotbuild.models"))
     check_options(project, chosen)

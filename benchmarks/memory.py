@@ -19,6 +19,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from common import REPOSITORY, Row, copy_project, install, pip_wheel, python, show
 
@@ -130,8 +131,7 @@ def _site(directory: Path, layers: int, freezing: str) -> Path:
 
 
 def _measured(load: str, env: dict[str, str]) -> Taken:
-    with _staying(load, env) as processes:
-        loads = [json.loads(process.stdout.readline()) for process in processes if process.stdout]
+    with _staying(load, env) as (processes, loads):
         rollups = [_rollup(process.pid) for process in processes]
     return Taken(
         sum(rollup["Pss"] for rollup in rollups),
@@ -140,22 +140,28 @@ def _measured(load: str, env: dict[str, str]) -> Taken:
     )
 
 
+_Staying: TypeAlias = tuple[list[subprocess.Popen[str]], list[float]]
+
+
 @contextlib.contextmanager
-def _staying(load: str, env: dict[str, str]) -> Iterator[list[subprocess.Popen[str]]]:
-    """Processes that have loaded the model and called it."""
+def _staying(load: str, env: dict[str, str]) -> Iterator[_Staying]:
+    """Processes that have loaded the model and called it, one after the other, and their times."""
     code = STAY.format(load=load, inductor="_inductor" in load)
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-P", "-W", "ignore", "-c", code],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1", **env},
-        )
-        for _ in range(PROCESSES)
-    ]
+    processes: list[subprocess.Popen[str]] = []
+    loads: list[float] = []
     try:
-        yield processes
+        for _ in range(PROCESSES):
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-W", "ignore", "-c", code],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                env={**os.environ, "OMP_NUM_THREADS": "1", **env},
+            )
+            processes.append(process)
+            assert process.stdout  # noqa: S101  # it is a pipe
+            loads.append(json.loads(process.stdout.readline()))
+        yield processes, loads
     finally:
         for process in processes:
             process.communicate("\n")

@@ -6,6 +6,7 @@ import json
 import sys
 from pathlib import Path
 
+from aotbuild.build.apart import move_weights
 from aotbuild.build.files import replacing_directory, write_depfile, write_text
 from aotbuild.build.levels import left_out
 from aotbuild.build.package import Part, write_package
@@ -13,6 +14,7 @@ from aotbuild.build.record import UNVERIFIED
 from aotbuild.build.size import report_size, shown
 from aotbuild.build.spec import BundleSpec, read_spec
 from aotbuild.runtime.manifest import Manifest, Variant
+from aotbuild.runtime.weights import WEIGHTS_VARIABLE
 
 
 def run(spec_file: Path) -> None:
@@ -27,11 +29,16 @@ def run(spec_file: Path) -> None:
         ]
         parts.append(Part(part.model, part.method, part.source, Path(part.exported), variants))
     with replacing_directory(Path(spec.output)) as directory:
+        apart = (spec.apart.requirement or WEIGHTS_VARIABLE) if spec.apart else ""
         manifests = write_package(
-            directory, parts, Path(spec.project), Path(spec.native), spec.torch
+            directory, parts, Path(spec.project), Path(spec.native), spec.torch, apart
         )
+        if spec.apart:
+            move_weights(directory, spec.apart)
     summary = [_summary(manifest) for manifest in manifests]
     summary.append(report_size(Path(spec.output), spec.package, manifests, spec.size_limit))
+    if spec.apart:
+        summary.append(f"aotbuild: {spec.package}: its weights are in {spec.apart.file}")
     sys.stdout.write("\n".join(summary) + "\n")
     write_depfile(Path("bundled.json"), [])
     write_text(Path("bundled.json"), json.dumps({"models": summary}, indent=1) + "\n")

@@ -56,7 +56,12 @@ class Part:
 
 
 def write_package(
-    directory: Path, parts: Sequence[Part], project: Path, native: Path, torch_policy: str = "minor"
+    directory: Path,
+    parts: Sequence[Part],
+    project: Path,
+    native: Path,
+    torch_policy: str = "minor",
+    apart: str = "",
 ) -> list[Manifest]:
     """Write a package into a new directory.
 
@@ -66,6 +71,7 @@ def write_package(
         project: Directory of the project, which holds the libraries of operators.
         native: Directory of the native engine, if there is one.
         torch_policy: Which versions of torch it runs with, as in the declaration.
+        apart: Where the weights will be found, as in the manifest.
 
     Returns:
         The manifests of the methods.
@@ -83,7 +89,7 @@ def write_package(
         (directory / part.directory).mkdir(parents=True, exist_ok=True)
         manifest = _manifest(directory, part, records, constants, weights, project, torch_policy)
         fallback = _fallback(directory, part, eager[part.exported], constants)
-        manifest = dataclasses.replace(manifest, fallback=fallback)
+        manifest = dataclasses.replace(manifest, fallback=fallback, apart=apart)
         models.setdefault(part.model, []).append(manifest)
     for model, manifests in models.items():
         module = generate.model_module(manifests)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from aotbuild.build.spec import (
     PRECOMPILE,
     PROGRAM,
     SHARED,
+    Apart,
     BundleSpec,
     CompileSpec,
     ExportSpec,
@@ -32,6 +34,7 @@ from aotbuild.build.spec import (
     VerifySpec,
     spec_text,
 )
+from aotbuild.config.apart import companion
 from aotbuild.config.parse import did_you_mean, listed, located
 from aotbuild.config.project import Project, load_project
 from aotbuild.config.resolve import calls, flat_options, settings_for
@@ -50,6 +53,7 @@ from aotbuild.torch_version import installed_torch
 
 ALL = "--all"
 
+_OUT_VARIABLE = "AOTBUILD_WEIGHTS_OUT"
 _NATIVE = "native"
 _ENGINE = f"{_NATIVE}/native.json"
 _PRECOMPILING_PAYS = 3
@@ -184,7 +188,9 @@ def _commands(project: Project, names: list[str]) -> list[Command]:
     native = NativeSpec(output=_NATIVE, tools=_tools())
     commands = [_command("native", "Building the engine", "native", native, _ENGINE, [])]
     commands += [command for own, _ in planned for command in own]
+    apart = weights_apart(project)
     bundle = BundleSpec(
+        apart=apart,
         package=project.package,
         project=str(project.root),
         parts=[part for _, parts in planned for part in parts],
@@ -196,7 +202,25 @@ def _commands(project: Project, names: list[str]) -> list[Command]:
     )
     needed = [command.output for command in commands]
     comment = f"Bundling {project.package}"
-    return [*commands, _command("bundle", comment, "bundle", bundle, "bundled.json", needed)]
+    last = _command("bundle", comment, "bundle", bundle, "bundled.json", needed)
+    return [*commands, dataclasses.replace(last, others=[apart.file] if apart else [])]
+
+
+def weights_apart(project: Project) -> Apart | None:
+    """Where the weights go if not into the package.
+
+    Raises:
+        ConfigError: The version of their wheel is not known.
+    """
+    if project.config.weights_in == "wheel":
+        return None
+    out = project.root / (os.environ.get(_OUT_VARIABLE) or project.config.weights_out)
+    requirement = companion(project.config, project.pyproject)
+    name = f"{project.package}.safetensors"
+    if requirement:
+        module, version = requirement.replace("-", "_").split("==")
+        name = f"{module}-{version}-py3-none-any.whl"
+    return Apart(package=project.package, file=str(out / name), requirement=requirement)
 
 
 def _tools() -> Tools:

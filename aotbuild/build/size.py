@@ -24,7 +24,7 @@ def report_size(directory: Path, package: str, manifests: Sequence[Manifest], li
     files = [path for path in directory.rglob("*") if path.is_file()]
     total = sum(path.stat().st_size for path in files)
     libraries = sum(v.library.size for manifest in manifests for v in manifest.variants)
-    weights = manifests[0].weights.size
+    weights = 0 if manifests[0].apart else manifests[0].weights.size
     rest = total - libraries - weights
     if total > limit * _MB:
         warn(
@@ -56,6 +56,8 @@ def _plan(manifests: Sequence[Manifest], weights: int) -> list[str]:
         (higher, "one of cpu-levels alone saves {}"),
     ]
     told = [text.format(shown(saved)) for saved, text in sorted(ways)[::-1] if saved > weights / 50]
+    if weights:
+        told.append('weights-in = "companion" puts the weights into a wheel of their own')
     return [*told, "ask the index for a higher limit, and set size-limit to it"]
 
 

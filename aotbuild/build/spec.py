@@ -149,6 +149,22 @@ class MethodParts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Apart:
+    """Weights that are not in the wheel."""
+
+    package: str
+    file: str
+    """The weights file, or the wheel that holds it."""
+    requirement: str = ""
+    """The distribution that holds the weights; empty where they are a file."""
+
+    @property
+    def module(self) -> str:
+        """The import package of that distribution."""
+        return self.requirement.partition("==")[0].replace("-", "_")
+
+
+@dataclass(frozen=True, kw_only=True)
 class BundleSpec:
     """Make the import package of all models."""
 
@@ -161,6 +177,8 @@ class BundleSpec:
     """Which versions of torch the package runs with."""
     size_limit: int = 100
     """In MB."""
+    apart: Apart | None = None
+    """Where the weights are, if not in the package."""
     output: str
     """Directory of the package."""
     tools: Tools

@@ -41,6 +41,7 @@ from aotbuild.config.values import (
     Source,
     TargetName,
     Tolerance,
+    Version,
 )
 
 __all__ = [
@@ -290,6 +291,18 @@ class Config(Settings):
     size_limit: SizeLimit = 100
     """Size in MB above which the build warns, and tells what would make the package smaller;
     100 is a common limit of package indexes."""
+
+    weights_in: Literal["wheel", "companion", "file"] = "wheel"
+    """Where the weights of the package are: in its wheel; in a wheel of their own,
+    ``<project>-weights``, which the first one requires; or in a file, which ``AOTBUILD_WEIGHTS``
+    names at run time. The build writes the latter two into ``weights-out``."""
+
+    weights_out: str = "dist"
+    """Directory for what ``weights-in`` puts apart, relative to the project;
+    ``AOTBUILD_WEIGHTS_OUT`` goes over it."""
+
+    weights_version: Version | None = None
+    """Version of the wheel of the weights; ``project.version`` when left out."""
 
     models: Annotated[
         dict[ModelName, Model],

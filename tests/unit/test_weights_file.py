@@ -177,4 +177,4 @@ def test_the_models_of_a_package_share_one_mapping(tmp_path: Path) -> None:
     path = tmp_path / "weights.safetensors"
     written(path, {"a": torch.zeros(4)})
     weights = identify(path, path.name)
-    assert open_weights(tmp_path, weights) is open_weights(tmp_path, weights)
+    assert open_weights(path, weights) is open_weights(path, weights)

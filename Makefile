@@ -41,6 +41,7 @@ bench: venv
 	$(VENV)/bin/python benchmarks/import_time.py
 	$(VENV)/bin/python benchmarks/call_overhead.py
 	$(VENV)/bin/python benchmarks/cpu_levels.py
+	$(VENV)/bin/python benchmarks/memory.py
 
 lint:
 	$(VENV)/bin/ruff check .

@@ -41,6 +41,8 @@ import torch
 if {inductor!r}:
     import torch._inductor
 torch.set_num_threads(1)
+if {runtime!r}:
+    import large.models._runtime  # Python code, once for all models; import_time.py has it
 start = time.perf_counter()
 {load}
 loaded = (time.perf_counter() - start) * 1e3
@@ -146,7 +148,7 @@ _Staying: TypeAlias = tuple[list[subprocess.Popen[str]], list[float]]
 @contextlib.contextmanager
 def _staying(load: str, env: dict[str, str]) -> Iterator[_Staying]:
     """Processes that have loaded the model and called it, one after the other, and their times."""
-    code = STAY.format(load=load, inductor="_inductor" in load)
+    code = STAY.format(load=load, inductor="_inductor" in load, runtime="large" in load)
     processes: list[subprocess.Popen[str]] = []
     loads: list[float] = []
     try:

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 
 REPOSITORY = Path(__file__).parents[2]
 PACKAGES = REPOSITORY / "tests" / "packages"
+ELSEWHERE = {
+    "example_project": REPOSITORY / "example_project",
+    "large": REPOSITORY / "benchmarks" / "large",
+}
+"""Projects that are not only there for the tests."""
 
 
 @dataclass(frozen=True)
@@ -206,7 +211,7 @@ def forked(python: Path, directory: Path, code: str, engine: str = "") -> tuple[
 
 def copy_package(directory: Path, name: str) -> Path:
     """Copy a sample package, to be built for one CPU level unless it tells others itself."""
-    source = REPOSITORY / "example_project" if name == "example_project" else PACKAGES / name
+    source = ELSEWHERE.get(name, PACKAGES / name)
     ignored = shutil.ignore_patterns("__pycache__", "build", "dist")
     copy = Path(shutil.copytree(source, directory / name, ignore=ignored))
     pyproject = copy / "pyproject.toml"

@@ -27,6 +27,8 @@ class Target:
     empty."""
     requires: tuple[str, ...]
     """CPU features used, by the names of ``torch.cpu.get_capabilities``."""
+    onednn: str = ""
+    """oneDNN's name of the instructions that weights are packed for, in ``ONEDNN_MAX_CPU_ISA``."""
     flags: frozenset[str] = frozenset()
     """Those that tell the level from the one below, by the names of ``/proc/cpuinfo``."""
 
@@ -37,23 +39,30 @@ _V4 = ("avx512_bw", "avx512_cd", "avx512_dq", "avx512_f", "avx512_vl")
 
 
 def _cpu(
-    level: str, architecture: str, isa: str, requires: tuple[str, ...], flags: str = ""
+    level: str,
+    architecture: str,
+    isa: str,
+    requires: tuple[str, ...],
+    onednn: str = "",
+    flags: str = "",
 ) -> Target:
     march = f"{level}-a" if architecture == "aarch64" else level
     name = f"cpu-{level}"
-    return Target(name, "cpu", architecture, level, march, isa, requires, frozenset(flags.split()))
+    found = frozenset(flags.split())
+    return Target(name, "cpu", architecture, level, march, isa, requires, onednn, found)
 
 
 TARGETS = {
     target.name: target
     for target in (
-        _cpu("x86-64-v2", "x86_64", "", _V2, "pni ssse3 sse4_1 sse4_2 popcnt"),
-        _cpu("x86-64-v3", "x86_64", "VecAVX2", _V3, "avx avx2 bmi1 bmi2 f16c fma abm"),
+        _cpu("x86-64-v2", "x86_64", "", _V2, "SSE41", "pni ssse3 sse4_1 sse4_2 popcnt"),
+        _cpu("x86-64-v3", "x86_64", "VecAVX2", _V3, "AVX2", "avx avx2 bmi1 bmi2 f16c fma abm"),
         _cpu(
             "x86-64-v4",
             "x86_64",
             "VecAVX512",
             (*_V3, *_V4),
+            "AVX512_CORE",
             "avx512f avx512bw avx512cd avx512dq avx512vl",
         ),
         _cpu("armv8", "aarch64", "VecNEON", ()),

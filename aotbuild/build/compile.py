@@ -33,6 +33,7 @@ from aotbuild.build.weights_file import write_weights
 from aotbuild.config.parse import located
 from aotbuild.config.resolve import call_path
 from aotbuild.errors import AotBuildError, CompileError, warn
+from aotbuild.runtime.machine import onednn_version
 from aotbuild.runtime.manifest import Constant, Dim
 from aotbuild.target import TARGETS, Target
 from aotbuild.toolchain import find_cxx
@@ -55,6 +56,8 @@ def run(spec_file: Path) -> None:
         load_op_libraries(call.op_libraries, Path(spec.project))
         if spec.quantize:
             load_operators()
+    if target.onednn:  # weights are packed for the target's CPUs, not for this one
+        os.environ["ONEDNN_MAX_CPU_ISA"] = target.onednn
     with scratch(plain_directory(output.resolve())) as directory:
         # Inductor's own cache would outlive the build, and hold paths of it.
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(directory / "cache")
@@ -97,6 +100,7 @@ def run(spec_file: Path) -> None:
         constants=own,
         folded=sorted(weights.parameters - set(shared.values())) if own else [],
         symbols=torch_symbols(library),
+        onednn=onednn_version() if any(constant.packed for constant in own) else "",
         proxy_nodes=proxy.exists(),
         compiled={
             "torch": torch.__version__,
@@ -150,6 +154,8 @@ class Weights:
 
 
 def _place(tensor: torch.Tensor) -> tuple[Any, ...]:
+    if tensor.is_mkldnn:  # has no place that it tells, and is computed
+        return (id(tensor),)
     return tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()
 
 

@@ -11,7 +11,7 @@ import functools
 import json
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +143,7 @@ def compile_library(
             _vector_isa(setup.target.isa),
             _unguarded_conv_backend(),
             dynamic_steps(),
-            _asked(wanted, setup) as places,
+            _asked(wanted, setup) as asked,
             _kept_out_of_code(replaceable),
         ):
             files = torch._inductor.aot_compile(graph, *example, options=setup.options)
@@ -151,7 +151,7 @@ def compile_library(
         return None
     except Exception as error:
         raise _compile_error(error) from error
-    return _collect(files, setup, places[0])
+    return _collect(files, setup, asked)
 
 
 def _options(output: Path, compiler: Path) -> dict[str, Any]:
@@ -160,7 +160,6 @@ def _options(output: Path, compiler: Path) -> dict[str, Any]:
         # The library without its weights: they come from the mapped weights file.
         "aot_inductor.package": True,
         "aot_inductor.package_constants_in_so": False,
-        "aot_inductor.package_constants_on_disk_format": "pickle_weights",
         # Names and paths of the build machine stay out of the library.
         "aot_inductor.model_name_for_generated_files": "model",
         "aot_inductor.enable_line_tables": False,
@@ -268,15 +267,25 @@ class _UnwantedError(BaseException):
     """The code is not wanted; no ``Exception``, which Inductor would wrap in one of its own."""
 
 
+@dataclass
+class _Asked:
+    """What lowering a model gave."""
+
+    constants: dict[str, torch.Tensor] = field(default_factory=dict)
+    """By their names in the state dict."""
+    place: Path = Path()
+    """Where the library is kept."""
+
+
 @contextlib.contextmanager
-def _asked(wanted: Callable[[], bool], setup: Setup) -> Iterator[list[Path]]:
+def _asked(wanted: Callable[[], bool], setup: Setup) -> Iterator[_Asked]:
     """Ask between lowering, which takes a second, and the C++ compiler, which takes many.
 
     There, too, the kernels are made safe, and what the code around them shares is taken out; and
     nothing is compiled where that was done before.
 
     Yields:
-        After that, where the library is kept.
+        What is known after that.
     """
     from torch._inductor.utils import get_cloned_parameter_buffer_name
 
@@ -293,8 +302,13 @@ def _asked(wanted: Callable[[], bool], setup: Setup) -> Iterator[list[Path]]:
         for name in graph.allocated_constant_name.values():
             graph.module.meta.pop(get_cloned_parameter_buffer_name(name), None)
         safe = with_caught_errors(kernels)
-        places.append(setup.libraries.place(wrapper, safe, setup.identity))
-        if places[0].exists():
+        asked.constants = {
+            fqn: graph.get_original_value_of_constant(name)
+            for name, fqn in graph.allocated_constant_name.items()
+            if name in graph.constants and name not in graph.folded_constants
+        }
+        asked.place = setup.libraries.place(wrapper, safe, setup.identity)
+        if asked.place.exists():
             setup.compiler.idle()
             return compiling(graph, wrapper, safe, *args, **kwargs)
         setup.ready()
@@ -307,9 +321,9 @@ def _asked(wanted: Callable[[], bool], setup: Setup) -> Iterator[list[Path]]:
 
     compiler.compile = staticmethod(ask)
     codecache.CppTorchDeviceOptions = plain_wrapper
-    places: list[Path] = []
+    asked = _Asked()
     try:
-        yield places
+        yield asked
     finally:
         compiler.compile = original
         codecache.CppTorchDeviceOptions = options
@@ -378,9 +392,8 @@ def _kept_out_of_code(replaceable: Callable[[torch.Tensor], bool]) -> Iterator[N
         folding._deduce_value = deduce
 
 
-def _collect(files: Any, setup: Setup, place: Path) -> Compiled:
+def _collect(files: Any, setup: Setup, asked: _Asked) -> Compiled:
     names = [Path(file) for file in files if isinstance(file, str)]
-    weights = next(file for file in files if not isinstance(file, str))
     library = next(name for name in names if name.suffix == ".so")
     source = next(name for name in names if name.name.endswith(".wrapper.cpp"))
     proxy = next((name for name in names if name.name.endswith(".wrapper.json")), None)
@@ -393,16 +406,15 @@ def _collect(files: Any, setup: Setup, place: Path) -> Compiled:
             why=f"the target is {setup.target.name}",
             fix="report it to the aotbuild project",
         )
-    if not place.exists():
-        setup.libraries.keep(library, place)
+    if not asked.place.exists():
+        setup.libraries.keep(library, asked.place)
     options = setup.options
     recorded = {key: value for key, value in options.items() if key not in _MACHINE_OPTIONS}
-    constants = {name: tensor for name, (tensor, _) in weights.items()}
-    return Compiled(place, source, proxy, constants, recorded)
+    return Compiled(asked.place, source, proxy, asked.constants, recorded)
 
 
 _PLAIN_WEIGHTS = {"cpp.weight_prepack": False}
-"""With freezing: weights packed for oneDNN are no plain tensors, which the weights file holds."""
+"""With freezing, unless the project wants it: packed weights are for one kind of CPU."""
 
 _MACHINE_OPTIONS = {"aot_inductor.output_path", "cpp.cxx"}
 

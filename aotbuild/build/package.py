@@ -200,6 +200,7 @@ def _manifest(
                 platform=this_platform(),
                 requires=list(target.requires),
                 symbols=record.symbols,
+                onednn=record.onednn,
                 constants=[
                     constants[path, name]
                     for name in (*record.shared, *(own.name for own in record.constants))
@@ -268,7 +269,8 @@ def _packaged(library: str, directory: Path, project: Path) -> str:
 def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
     """Whether two tensors of one name are one: methods of a model mostly share their constants."""
     return one is other or (
-        one.dtype == other.dtype
+        not (one.is_mkldnn or other.is_mkldnn)
+        and one.dtype == other.dtype
         and one.shape == other.shape
         and one.stride() == other.stride()
         and torch.equal(one.view(torch.uint8), other.view(torch.uint8))

@@ -33,6 +33,8 @@ class BuildRecord:
     """What of the module's state dict is only in what was computed from it."""
     symbols: list[str]
     """What the library needs of torch."""
+    onednn: str
+    """The version of oneDNN that packed weights are for; empty where there are none."""
     proxy_nodes: bool
     """Whether the runner needs ``library.json``."""
     compiled: dict[str, Any]

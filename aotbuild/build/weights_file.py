@@ -117,6 +117,7 @@ def _constant(name: str, tensor: torch.Tensor, entry: _Entry, start: int) -> Con
         stride=list(tensor.stride()),
         offset=start + entry.offset,
         size=entry.size,
+        packed=_packing(tensor),
     )
 
 
@@ -126,7 +127,7 @@ def _header_entry(dtype: str, shape: list[int], offset: int, size: int) -> dict[
 
 def _type_and_shape(tensor: torch.Tensor, size: int) -> tuple[str, list[int]]:
     """How the header tells a tensor. One in another order than its strides' is told flat."""
-    if tensor.dtype not in _DTYPES:
+    if tensor.dtype not in _DTYPES or tensor.is_mkldnn:
         return "U8", [size]
     shape = list(tensor.shape) if tensor.is_contiguous() else [size // tensor.dtype.itemsize]
     return _DTYPES[tensor.dtype], shape
@@ -139,14 +140,29 @@ def _bytes_of(tensor: torch.Tensor) -> memoryview:
     """
     if tensor.numel() == 0:
         return memoryview(b"")
+    if tensor.is_mkldnn:
+        size = torch.ops.mkldnn._nbytes(tensor)  # noqa: SLF001
+        return _memory(torch.ops.mkldnn.data_ptr(tensor), size, tensor)
     plain = tensor.detach().cpu().resolve_conj().resolve_neg()
     span = 1 + sum((n - 1) * s for n, s in zip(plain.shape, plain.stride(), strict=True))
     flat = plain.as_strided((span,), (1,), plain.storage_offset())
     size = span * tensor.dtype.itemsize
+    return _memory(flat.data_ptr(), size, flat)
+
+
+def _memory(address: int, size: int, owner: torch.Tensor) -> memoryview:
     # torch without numpy offers no buffer; the array keeps the tensor alive.
-    array = (ctypes.c_ubyte * size).from_address(flat.data_ptr())
-    array._tensor = flat  # type: ignore[attr-defined]  # noqa: SLF001
+    array = (ctypes.c_ubyte * size).from_address(address)
+    array._tensor = owner  # type: ignore[attr-defined]  # noqa: SLF001
     return memoryview(array)
+
+
+def _packing(tensor: torch.Tensor) -> str:
+    """How oneDNN has packed a tensor; empty where it is plain."""
+    if not tensor.is_mkldnn:
+        return ""
+    told = torch.ops.mkldnn._get_mkldnn_serialized_md(tensor)  # noqa: SLF001
+    return bytes(told.tolist()).hex()
 
 
 def open_tensors(

@@ -589,7 +589,12 @@ static PyObject *engine_set_constants(Engine *self, PyObject *tensors) {
     PyObject *item = PyList_GetItem(items, i);
     DLTensor tensor;
     pairs[i].name = PyUnicode_AsUTF8AndSize(PyTuple_GetItem(item, 0), NULL);
-    if (!pairs[i].name || self->exchange->tensor_from_object(PyTuple_GetItem(item, 1), &tensor) ||
+    PyObject *value = PyTuple_GetItem(item, 1);
+    if (pairs[i].name && PyCapsule_CheckExact(value)) { /* a handle, of what is not exchanged */
+      pairs[i].handle = PyCapsule_GetPointer(value, NULL);
+      if (pairs[i].handle) continue;
+    }
+    if (!pairs[i].name || self->exchange->tensor_from_object(value, &tensor) ||
         borrow(self, &tensor, &pairs[i].handle)) {
       free(pairs);
       return PyErr_Occurred() ? NULL : refuse("a constant of this kind cannot be handed over");

@@ -12,7 +12,7 @@ from .engine import ENGINES, Loaded
 from .errors import ModelLoadError
 from .fallback import fall_back
 from .integrity import check_file
-from .machine import missing_symbols, this_platform
+from .machine import missing_symbols, onednn_version, this_platform
 from .manifest import Manifest, Variant
 from .native import open_engine
 from .operators import load_op_libraries
@@ -95,6 +95,11 @@ def unfit(manifest: Manifest, variant: Variant) -> str | None:
     missing = engine.missing(variant.requires)
     if missing:
         return f"this {variant.device.upper()} lacks {', '.join(missing)}"
+    if variant.onednn and variant.onednn != onednn_version():
+        return (
+            f"its weights are packed for oneDNN {variant.onednn}, this torch has "
+            f"{onednn_version() or 'none'}"
+        )
     absent = missing_symbols(variant.symbols)
     if absent:
         return f"this torch {torch.__version__} lacks {', '.join(absent[:3])}"

@@ -88,6 +88,8 @@ class Constant:
     """Byte offset in the weights file."""
     size: int
     """Bytes of storage."""
+    packed: str = ""
+    """How oneDNN has packed it, in hexadecimal digits; empty where it is plain."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,8 @@ class Variant:
     """CPU features that the library uses, by the names of ``torch.cpu.get_capabilities``."""
     symbols: list[str]
     """What the library needs of torch, by the names of functions."""
+    onednn: str
+    """The version of oneDNN that packed weights are for; empty where there are none."""
     constants: list[Constant]
     folded: list[str] = field(default_factory=list)
     """Keys of the parameters of which the library only has what was computed from them."""

@@ -65,7 +65,11 @@ class NativeEngine(Engine):
         )
 
     def set_constants(self, constants: dict[str, torch.Tensor]) -> None:
-        self._runner.set_constants(constants)
+        # Those that oneDNN has packed are not exchanged by DLPack. The library keeps their handles.
+        handle: Any = torch._C._aoti.unsafe_alloc_void_ptr_from_tensor
+        self._runner.set_constants(
+            {name: handle(t) if t.is_mkldnn else t for name, t in constants.items()}
+        )
 
     def hold(self) -> None:
         self._runner.hold()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import functools
 import importlib.util
 import mmap
@@ -15,6 +16,7 @@ import torch
 
 from .errors import ModelLoadError
 from .integrity import check_file
+from .machine import packed_tensor
 from .manifest import Constant, File
 
 _POPULATE_READ = 22
@@ -44,6 +46,12 @@ class WeightsFile:
         dtype = getattr(torch, constant.dtype)
         if constant.size == 0:
             return torch.empty_strided(constant.shape, constant.stride, dtype=dtype)
+        if constant.packed:
+            start = ctypes.addressof(ctypes.c_char.from_buffer(self._map)) + constant.offset
+            packing = bytes.fromhex(constant.packed)
+            tensor = packed_tensor(start, dtype, constant.shape, constant.stride, packing)
+            tensor._mapped = self._map  # type: ignore[attr-defined]  # the tensor does not own it
+            return tensor
         count = constant.size // dtype.itemsize
         flat = torch.frombuffer(self._map, dtype=dtype, count=count, offset=constant.offset)
         return flat.as_strided(constant.shape, constant.stride)

@@ -12,7 +12,7 @@ from wheels import Build, Installed, assert_refused, edited, install, keep_model
 SETUP = """
 import threading, torch
 from weights_kit import nets
-from weights_kit.models import classifier, frozen, regressor, swappable, translator
+from weights_kit.models import classifier, frozen, packed, regressor, swappable, translator
 
 def eager(cls, seed=None):
     module = cls().eval().requires_grad_(False)
@@ -85,8 +85,8 @@ def test_the_file_holds_each_tensor_once_and_nothing_else(built: Installed) -> N
     elements += (8 * 27 + 8) + 4 * 8 + 8 * 3 + 3
     elements += 8 * 27 + 8
     steps = 2 * 8
-    stored = {name: size for name, size in built.stored.items() if not name.startswith("__pad__")}
-    assert sum(stored.values()) == elements * 4 + steps
+    own = {name: size for name, size in built.stored.items() if not name.startswith("packed.")}
+    assert sum(own.values()) == elements * 4 + steps
 
 
 def test_every_parameter_stays_one_however_small(built: Installed) -> None:
@@ -227,6 +227,32 @@ print(json.dumps(message))
     assert "swappable = true" in message
 
 
+@pytest.mark.parametrize("engine", ["native", "torch"])
+def test_packed_weights_are_mapped_as_well(built: Installed, engine: str) -> None:
+    (variant,) = built.manifest("packed")["variants"]
+    packed = [constant for constant in variant["constants"] if constant["packed"]]
+    assert len(packed) >= 2
+    assert variant["onednn"]
+    grown = built.run(
+        SETUP
+        + """
+same(packed, eager(nets.Wide), [torch.randn(n, 3, 16, 16) for n in (1, 2, 5, 8)])
+(served,) = packed._state._served
+found = [packed._state._file().tensor(c) for c in served.constants if c.packed]
+assert all(tensor.is_mkldnn for tensor in found)
+lines = open("/proc/self/maps").read().splitlines()
+mapped = [line.split()[0] for line in lines if line.endswith("models/weights.safetensors")]
+ranges = [[int(end, 16) for end in line.split("-")] for line in mapped]
+for tensor in found:
+    address = torch.ops.mkldnn.data_ptr(tensor)
+    assert any(start <= address < end for start, end in ranges)
+print(1)
+""",
+        env={"AOTBUILD_ENGINE": engine},
+    )
+    assert grown == 1
+
+
 def test_a_state_dict_of_another_model_is_refused_by_name(built: Installed) -> None:
     message = built.run(
         SETUP
@@ -284,7 +310,7 @@ def test_weights_that_are_no_numbers_stop_the_build(project: Callable[[str], Pat
     assert done.returncode == 0, done.output  # as the eager model gives it
 
 
-USE = SETUP.replace("classifier, frozen, regressor, swappable, translator", "regressor")
+USE = SETUP.replace("classifier, frozen, packed, regressor, swappable, translator", "regressor")
 
 
 @pytest.mark.parametrize("place", ["companion", "file"])

@@ -101,6 +101,7 @@ def sample_variant(
 ) -> Variant:
     """A variant whose library is the file that ``write_package`` writes."""
     variant = Variant(
+        onednn="",
         target=f"{device}-sample",
         device=device,
         library=File(library or f"{directory}/{device}-sample.so", len(_LIBRARY), "", ""),

@@ -214,6 +214,12 @@ def test_a_torch_without_a_symbol_is_told_before_the_library_is_opened(
     assert f"cpu-sample: this torch {torch.__version__} lacks aoti_torch_not_yet\n" in message
 
 
+def test_weights_packed_for_another_onednn_are_told(load_package: LoadPackage) -> None:
+    variant = sample_variant(onednn="1.0.7")
+    message = refused(load_package(sample_manifest(variants=[variant])))
+    assert "cpu-sample: its weights are packed for oneDNN 1.0.7, this torch has " in message
+
+
 def test_a_library_for_another_platform_is_told(load_package: LoadPackage) -> None:
     variant = sample_variant(platform="linux-riscv64")
     message = refused(load_package(sample_manifest(variants=[variant])))

@@ -178,3 +178,19 @@ def test_the_models_of_a_package_share_one_mapping(tmp_path: Path) -> None:
     written(path, {"a": torch.zeros(4)})
     weights = identify(path, path.name)
     assert open_weights(path, weights) is open_weights(path, weights)
+
+
+def test_weights_that_onednn_has_packed_are_read_back(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    plain = torch.randn(64, 32)
+    packed = torch.ops.mkldnn._reorder_linear_weight(plain, 4)
+    constants = written(path, {"plain": plain, "packed": packed, "again": packed})
+    assert [bool(constant.packed) for constant in constants] == [False, True, True]
+    assert constants[1].offset == constants[2].offset
+    assert header(path)["packed"]["dtype"] == "U8"
+    found = WeightsFile(path).tensor(constants[1])  # which keeps the file mapped
+    value = torch.randn(3, 32)
+    linear = torch.ops.mkldnn._linear_pointwise
+    expected = linear(value, packed, None, "none", [], "")
+    assert torch.equal(linear(value, found, None, "none", [], ""), expected)
+    assert torch.allclose(expected, value @ plain.t(), atol=1e-4)

@@ -74,3 +74,14 @@ class Normed(nn.Module):
 
     def forward(self, x):
         return self.head(torch.relu(self.norm(self.conv(x))).mean((2, 3)))
+
+
+class Wide(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(6)
+        self.conv = nn.Conv2d(3, 64, 3, stride=2)
+        self.layers = nn.Sequential(nn.Linear(64 * 49, 128), nn.ReLU(), nn.Linear(128, 10))
+
+    def forward(self, x):
+        return self.layers(torch.relu(self.conv(x)).flatten(1))

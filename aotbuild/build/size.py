@@ -36,8 +36,17 @@ def report_size(directory: Path, package: str, manifests: Sequence[Manifest], li
         )
     return (
         f"aotbuild: {package}: {shown(total)} (libraries {shown(libraries)}, "
-        f"weights {shown(weights)}, runtime and the rest {shown(rest)})"
+        f"weights {shown(weights)}{_shared(manifests)}, runtime and the rest {shown(rest)})"
     )
+
+
+def _shared(manifests: Sequence[Manifest]) -> str:
+    """What the weights would have if none were shared, where that is notably more."""
+    used = [c for manifest in manifests for v in manifest.variants for c in v.constants]
+    used += [c for manifest in manifests if manifest.fallback for c in manifest.fallback.constants]
+    alone = sum(constant.size for constant in used)
+    stored = sum({constant.tensor: constant.size for constant in used}.values())
+    return f" instead of {shown(alone)} unshared" if alone > stored * 1.01 else ""
 
 
 def _plan(manifests: Sequence[Manifest], weights: int) -> list[str]:

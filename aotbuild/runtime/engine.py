@@ -45,6 +45,14 @@ class Loaded:
     """What it was compiled for; empty where it was not compiled."""
 
 
+def not_loaded(library: Path, error: Exception) -> ModelLoadError:
+    """The error where a library cannot be opened."""
+    reason = str(error).strip().splitlines()[0]
+    if "failed to map segment" in reason:
+        reason += "; its file system may be mounted noexec: install the package elsewhere"
+    return ModelLoadError(f"{library}: cannot be loaded: {reason}")
+
+
 class Turns:
     """What runs a model: calls take turns, and while it is held none runs."""
 
@@ -94,7 +102,7 @@ class Engine(Turns):
         try:
             self._runner: Any = getattr(torch._C._aoti, self.runner)(str(library), 1, *where)
         except (RuntimeError, AttributeError) as error:
-            raise ModelLoadError(f"{library}: cannot be loaded: {error}") from error
+            raise not_loaded(library, error) from error
         super().__init__()
         self._constants: dict[str, torch.Tensor] = {}
         self.run: Run = self._in_turn(self._runner.run)

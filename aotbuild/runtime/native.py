@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from .engine import ENGINES, Call, Engine, Run, Turns
+from .engine import ENGINES, Call, Engine, Run, Turns, not_loaded
 from .errors import ModelLoadError
 from .manifest import Constant, Derived, Manifest, Size, Variant
 
@@ -47,7 +47,7 @@ class NativeEngine(Engine):
                 str(library), torch._C.__file__, exchange, torch.Tensor, modes
             )
         except (OSError, RuntimeError) as error:
-            raise ModelLoadError(f"{library}: cannot be loaded: {error}") from error
+            raise not_loaded(library, error) from error
         if not manifest.conditions:  # those are Python expressions
             self._runner.expect(_table(manifest))
             self.direct = self._runner

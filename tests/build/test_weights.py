@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -290,6 +293,52 @@ def test_other_weights_compile_nothing_even_where_freezing_computes_with_them(
     # Freezing is done again; the library that comes of it is the one that was there.
     assert "Compiling frozen for cpu-x86-64-v3" in steps
     assert after == before
+
+
+@pytest.fixture
+def mounted(tmp_path: Path) -> Iterator[Callable[[Path, str], Path]]:
+    """Copies a directory to a file system of its own, mounted with options."""
+    places: list[Path] = []
+
+    def mount(source: Path, options: str) -> Path:
+        place = tmp_path / "mounted"
+        place.mkdir()
+        if subprocess.run(["mount", "-t", "tmpfs", "none", place], check=False).returncode:
+            pytest.skip("needs the right to mount")
+        places.append(place)
+        shutil.copytree(source, place / "site")
+        subprocess.run(["mount", "-o", f"remount,{options}", place], check=True)
+        return place / "site"
+
+    yield mount
+    for place in places:
+        subprocess.run(["umount", "-l", place], check=True)
+
+
+def test_a_file_system_may_be_read_only(
+    built: Installed, mounted: Callable[[Path, str], Path]
+) -> None:
+    site = dataclasses.replace(built, directory=mounted(built.directory, "ro"))
+    site.run(
+        SETUP
+        + """
+same(regressor, eager(nets.Regressor), X)
+regressor.load_state_dict(eager(nets.Regressor, 3).state_dict())
+same(regressor, eager(nets.Regressor, 3), X)
+print(1)
+""",
+        env={},
+    )
+
+
+def test_a_file_system_without_programs_is_told(
+    built: Installed, mounted: Callable[[Path, str], Path]
+) -> None:
+    site = dataclasses.replace(built, directory=mounted(built.directory, "noexec"))
+    done = site.attempt("from weights_kit.models import regressor", env={})
+    assert done.returncode == 1
+    assert "regressor/cpu-x86-64-v3.so: cannot be loaded: " in done.stderr
+    assert "mounted noexec: install the package elsewhere" in done.stderr
 
 
 def test_weights_that_are_no_numbers_stop_the_build(project: Callable[[str], Path]) -> None:

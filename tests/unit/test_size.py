@@ -37,8 +37,8 @@ def package(directory: Path, weights: int) -> str:
 
 def test_the_parts_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert package(tmp_path, 400_000) == (
-        "aotbuild: digits.models: 605 kB (libraries 200 kB, weights 400 kB, "
-        "runtime and the rest 5 kB)"
+        "aotbuild: digits.models: 605 kB (libraries 200 kB, weights 400 kB instead of 800 kB "
+        "unshared, runtime and the rest 5 kB)"
     )
     assert capsys.readouterr().err == ""
 
@@ -54,6 +54,7 @@ def test_a_large_package_is_told_with_what_helps(
         'dtype = "bfloat16" saves 2.0 MB'
     )
     assert "one of cpu-levels alone saves 100 kB" in said
+    assert 'weights-in = "companion" puts the weights into a wheel of their own' in said
     assert "set size-limit to it" in said
 
 

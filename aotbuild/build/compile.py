@@ -226,6 +226,9 @@ def _graph(program: torch.export.ExportedProgram) -> torch.fx.GraphModule:
     return module
 
 
+_COMPUTED = "computed:"
+"""Before the name of a constant that is not in the state dict, but was computed from it."""
+
 _FIELD = re.compile(
     r"constants_info_\[(\d+)\]\.(name|original_fqn|shape|stride)\s*=\s*"
     r'(?:"((?:[^"\\]|\\.)*)"|\{([^}]*)\})'
@@ -268,8 +271,9 @@ def _record_constants(
         else:
             shared[entry["name"]] = key
     written = write_weights(output / WEIGHTS, tensors)
+    # None may be taken for a parameter from whose values it was computed.
     own = [
-        dataclasses.replace(constant, fqn=own_name(names[name]))
+        dataclasses.replace(constant, fqn=f"{_COMPUTED}{own_name(names[name])}")
         for name, constant in written.constants.items()
     ]
     return shared, own

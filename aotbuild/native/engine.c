@@ -82,6 +82,8 @@ typedef struct {
   int (*sizes)(Handle, int64_t **);
   int (*strides)(Handle, int64_t **);
   int (*dtype)(Handle, int32_t *);
+  int (*get_threads)(void); /* OpenMP's; may be NULL */
+  void (*set_threads)(int);
 } Torch;
 
 typedef struct {
@@ -148,12 +150,20 @@ typedef struct {
   uint64_t bit;
 } Flag;
 
+/* Runs one call at a time: when a call fails, AOTInductor's own queue forgets to wake who waits. */
+typedef struct {
+  void *container;
+  PyThread_type_lock lock;
+} Runner;
+
+enum { MOST_RUNNERS = 64 };
+
 typedef struct {
   PyObject_HEAD
-  void *container;
   size_t input_count, output_count;
-  /* One call at a time: when a call fails, AOTInductor's own queue forgets to wake who waits. */
-  PyThread_type_lock lock;
+  Runner runners[MOST_RUNNERS]; /* they share the constants */
+  size_t runner_count, turn;
+  int threads; /* of a call; 0: those of the thread that calls */
   Torch torch;
   Library library;
   int32_t dtypes[DTYPE_COUNT];
@@ -344,6 +354,13 @@ static PyObject *fail(Engine *self) {
   return NULL;
 }
 
+/* A runner that no call has, which is locked then; NULL if there is none. */
+static Runner *free_runner(Engine *self) {
+  for (size_t i = 0; i < self->runner_count; i++)
+    if (PyThread_acquire_lock(self->runners[i].lock, NOWAIT_LOCK)) return &self->runners[i];
+  return NULL;
+}
+
 static PyObject *run(Engine *self, PyObject *const *values, const DLTensor *tensors,
                      Handle *handles) {
   size_t input_count = self->input_count, output_count = self->output_count;
@@ -355,12 +372,18 @@ static PyObject *run(Engine *self, PyObject *const *values, const DLTensor *tens
       return NULL;
     }
   }
+  Runner *runner = free_runner(self);
+  bool waits = !runner;
+  if (waits) runner = &self->runners[self->turn++ % self->runner_count];
   PyThreadState *state = PyEval_SaveThread();
-  PyThread_acquire_lock(self->lock, WAIT_LOCK);
+  if (waits) PyThread_acquire_lock(runner->lock, WAIT_LOCK);
+  int before = self->threads ? self->torch.get_threads() : 0;
+  if (self->threads) self->torch.set_threads(self->threads);
   /* The handles of the inputs are its own from here on. */
-  int failed = self->library.run(self->container, handles, input_count, outputs, output_count,
+  int failed = self->library.run(runner->container, handles, input_count, outputs, output_count,
                                  NULL, NULL);
-  PyThread_release_lock(self->lock);
+  if (self->threads) self->torch.set_threads(before);
+  PyThread_release_lock(runner->lock);
   PyEval_RestoreThread(state);
   if (failed) return fail(self);
   PyObject *results = PyList_New((Py_ssize_t)output_count);
@@ -464,6 +487,9 @@ static int find_torch(Engine *self, void *torch) {
     if (!found) return refuse(functions[i].name), -1;
     memcpy(functions[i].place, &found, sizeof found);
   }
+  void *get = dlsym(torch, "omp_get_max_threads"), *set = dlsym(torch, "omp_set_num_threads");
+  memcpy(&self->torch.get_threads, &get, sizeof get);
+  memcpy(&self->torch.set_threads, &set, sizeof set);
   for (int i = 0; i < DTYPE_COUNT; i++) {
     int32_t (*number)(void);
     void *found = dlsym(torch, DTYPES[i].torch);
@@ -500,6 +526,15 @@ static int find_library(Engine *self, void *library) {
   return 0;
 }
 
+static int add_runner(Engine *self) {
+  Runner *runner = &self->runners[self->runner_count];
+  runner->lock = PyThread_allocate_lock();
+  if (!runner->lock) return PyErr_NoMemory(), -1;
+  if (self->library.create(&runner->container, 1, "cpu", NULL)) return fail(self), -1;
+  self->runner_count++;
+  return 0;
+}
+
 /* Engine(library, torch, exchange, tensor_type, modes): open a library.
  *
  * library: path of the compiled library. torch: path of torch's library, which is loaded.
@@ -531,34 +566,49 @@ static PyObject *engine_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
   self->modes = Py_NewRef(modes);
   self->is_neg = PyObject_GetAttrString(tensor_type, "is_neg");
   self->is_conj = PyObject_GetAttrString(tensor_type, "is_conj");
-  self->lock = PyThread_allocate_lock();
-  if (!self->is_neg || !self->is_conj || !self->lock || find_torch(self, torch) ||
-      find_library(self, library)) {
+  if (!self->is_neg || !self->is_conj || find_torch(self, torch) || find_library(self, library)) {
     Py_DECREF(self);
     return PyErr_Occurred() ? NULL : PyErr_NoMemory();
   }
-  if (self->library.create(&self->container, 1, "cpu", NULL) ||
-      self->library.inputs(self->container, &self->input_count) ||
-      self->library.outputs(self->container, &self->output_count)) {
-    fail(self);
+  void *container = add_runner(self) ? NULL : self->runners[0].container;
+  if (!container || self->library.inputs(container, &self->input_count) ||
+      self->library.outputs(container, &self->output_count)) {
+    if (!PyErr_Occurred()) fail(self);
     Py_DECREF(self);
     return NULL;
   }
   return (PyObject *)self;
 }
 
+/* grow(runners, threads): let several calls run at once, each with so many threads; 0 leaves those
+ * of the thread that calls. All constants are to be set again.
+ */
+static PyObject *engine_grow(Engine *self, PyObject *args) {
+  int count, threads;
+  if (!PyArg_ParseTuple(args, "ii", &count, &threads)) return NULL;
+  if (count < 1 || count > MOST_RUNNERS)
+    return PyErr_Format(PyExc_ValueError, "a pool has 1 to %d runners, not %d", MOST_RUNNERS, count);
+  if (threads && (!self->torch.get_threads || !self->torch.set_threads))
+    return PyErr_Format(PyExc_ValueError, "this torch does not tell OpenMP's threads");
+  while (self->runner_count < (size_t)count)
+    if (add_runner(self)) return NULL;
+  self->threads = threads;
+  Py_RETURN_NONE;
+}
+
 static PyObject *engine_constants(Engine *self, PyObject *none) {
   (void)none;
   size_t count;
-  if (self->library.constants(self->container, &count)) return fail(self);
+  void *container = self->runners[0].container;
+  if (self->library.constants(container, &count)) return fail(self);
   PyObject *constants = PyList_New(0);
   for (size_t i = 0; constants && i < count; i++) {
     const char *name;
     int32_t dtype;
     size_t size;
-    if (self->library.constant_name(self->container, i, &name) ||
-        self->library.constant_dtype(self->container, i, &dtype) ||
-        self->library.constant_size(self->container, i, &size)) {
+    if (self->library.constant_name(container, i, &name) ||
+        self->library.constant_dtype(container, i, &dtype) ||
+        self->library.constant_size(container, i, &size)) {
       Py_DECREF(constants);
       return fail(self);
     }
@@ -600,7 +650,10 @@ static PyObject *engine_set_constants(Engine *self, PyObject *tensors) {
       return PyErr_Occurred() ? NULL : refuse("a constant of this kind cannot be handed over");
     }
   }
-  int failed = self->library.set_constants(self->container, pairs, (size_t)count, false, true);
+  int failed = 0;
+  for (size_t i = 0; !failed && i < self->runner_count; i++)
+    failed = self->library.set_constants(self->runners[i].container, pairs, (size_t)count, false,
+                                         true);
   free(pairs);
   if (failed) return fail(self);
   Py_RETURN_NONE;
@@ -735,23 +788,26 @@ static PyObject *engine_expect(Engine *self, PyObject *table) {
 static PyObject *engine_hold(Engine *self, PyObject *none) {
   (void)none;
   PyThreadState *state = PyEval_SaveThread();
-  PyThread_acquire_lock(self->lock, WAIT_LOCK);
+  for (size_t i = 0; i < self->runner_count; i++)
+    PyThread_acquire_lock(self->runners[i].lock, WAIT_LOCK);
   PyEval_RestoreThread(state);
   Py_RETURN_NONE;
 }
 
 static PyObject *engine_release(Engine *self, PyObject *none) {
   (void)none;
-  PyThread_release_lock(self->lock);
+  for (size_t i = 0; i < self->runner_count; i++) PyThread_release_lock(self->runners[i].lock);
   Py_RETURN_NONE;
 }
 
 /* In a forked child: another thread of the parent may have held the lock. */
 static PyObject *engine_unlock(Engine *self, PyObject *none) {
   (void)none;
-  PyThread_type_lock lock = PyThread_allocate_lock();
-  if (!lock) return PyErr_NoMemory();
-  self->lock = lock; /* the old one cannot be freed: it may be locked */
+  for (size_t i = 0; i < self->runner_count; i++) {
+    PyThread_type_lock lock = PyThread_allocate_lock();
+    if (!lock) return PyErr_NoMemory();
+    self->runners[i].lock = lock; /* the old one cannot be freed: it may be locked */
+  }
   Py_RETURN_NONE;
 }
 
@@ -762,7 +818,7 @@ static void engine_dealloc(Engine *self) {
   Py_XDECREF(self->modes);
   Py_XDECREF(self->is_neg);
   Py_XDECREF(self->is_conj);
-  if (self->lock) PyThread_free_lock(self->lock);
+  for (size_t i = 0; i < self->runner_count; i++) PyThread_free_lock(self->runners[i].lock);
   free(self->rules.inputs);
   free(self->rules.words);
   freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
@@ -783,6 +839,7 @@ static PyMethodDef engine_methods[] = {
      "The constants that the library expects: name, DLPack's code and bits of the dtype, bytes."},
     {"set_constants", (PyCFunction)engine_set_constants, METH_O,
      "Hand over the constants, which are used in place."},
+    {"grow", (PyCFunction)engine_grow, METH_VARARGS, "Let several calls run at once."},
     {"hold", (PyCFunction)engine_hold, METH_NOARGS, "Let calls wait until release()."},
     {"release", (PyCFunction)engine_release, METH_NOARGS, "Let calls go on after hold()."},
     {"unlock", (PyCFunction)engine_unlock, METH_NOARGS, "Forget calls of a parent process."},

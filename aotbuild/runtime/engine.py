@@ -53,24 +53,44 @@ def not_loaded(library: Path, error: Exception) -> ModelLoadError:
     return ModelLoadError(f"{library}: cannot be loaded: {reason}")
 
 
+@dataclass(frozen=True)
+class Pool:
+    """How many calls run at once, and with how many threads each."""
+
+    runners: int = 1
+    threads: int = 0
+    """0 leaves those of the thread that calls."""
+
+
+MOST_RUNNERS = 64
+ALONE = Pool()
+"""One call at a time."""
+
+
 class Turns:
     """What runs a model: calls take turns, and while it is held none runs."""
 
-    def __init__(self) -> None:
-        self._turn = threading.Lock()
+    def __init__(self, runners: int = 1) -> None:
+        self._runners = runners
+        self.unlock()
         _engines.append(self)
 
     def hold(self) -> None:
-        """Wait for the call that runs, and let others wait: the constants may change."""
-        self._turn.acquire()
+        """Wait for the calls that run, and let others wait: the constants may change."""
+        for _ in range(self._runners):
+            self._turn.acquire()
 
     def release(self) -> None:
         """Let calls go on."""
-        self._turn.release()
+        for _ in range(self._runners):
+            self._turn.release()
 
     def unlock(self) -> None:
         """Forget calls of other threads, which a forked child does not have."""
-        self._turn = threading.Lock()
+        # A lock is a tenth of the work of a semaphore.
+        self._turn: Any = (
+            threading.Lock() if self._runners == 1 else threading.Semaphore(self._runners)
+        )
 
     def set_constants(self, constants: dict[str, torch.Tensor]) -> None:
         """Hand over constants, by name; they are used in place, without a copy."""
@@ -97,13 +117,14 @@ class Engine(Turns):
     call: Call = staticmethod(unusual)
     direct: Any = None
 
-    def __init__(self, library: Path, device: torch.device) -> None:
+    def __init__(self, library: Path, device: torch.device, pool: Pool) -> None:
         where = (str(device),) if self.numbered else ()
         try:
-            self._runner: Any = getattr(torch._C._aoti, self.runner)(str(library), 1, *where)
+            runner: Any = getattr(torch._C._aoti, self.runner)
+            self._runner = runner(str(library), pool.runners, *where)
         except (RuntimeError, AttributeError) as error:
             raise not_loaded(library, error) from error
-        super().__init__()
+        super().__init__(pool.runners)
         self._constants: dict[str, torch.Tensor] = {}
         self.run: Run = self._in_turn(self._runner.run)
 

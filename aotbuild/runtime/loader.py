@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from .engine import ENGINES, Loaded
+from .engine import ALONE, ENGINES, Loaded, Pool
 from .errors import ModelLoadError
 from .fallback import fall_back
 from .integrity import check_file
@@ -23,7 +23,9 @@ LEVEL_VARIABLE = "AOTBUILD_CPU_LEVEL"
 _log = logging.getLogger(__name__)
 
 
-def load(package: Path, manifest: Manifest, device: torch.device, state: State) -> Loaded:
+def load(
+    package: Path, manifest: Manifest, device: torch.device, state: State, pool: Pool
+) -> Loaded:
     """Load the first variant for a device that can run here, or what the package has in its place.
 
     Raises:
@@ -35,7 +37,7 @@ def load(package: Path, manifest: Manifest, device: torch.device, state: State) 
         reason = unfit(manifest, variant)
         if reason is None:
             _log.debug("%s runs as compiled for %s", manifest.name, variant.target)
-            return load_variant(package, manifest, variant, device, state)
+            return load_variant(package, manifest, variant, device, state, pool)
         _log.debug("%s as compiled for %s does not fit: %s", manifest.name, variant.target, reason)
     if level:
         raise ModelLoadError(
@@ -64,7 +66,12 @@ def _wanted(manifest: Manifest, device: torch.device, level: str | None) -> list
 
 
 def load_variant(
-    package: Path, manifest: Manifest, variant: Variant, device: torch.device, state: State
+    package: Path,
+    manifest: Manifest,
+    variant: Variant,
+    device: torch.device,
+    state: State,
+    pool: Pool = ALONE,
 ) -> Loaded:
     """Load a variant that fits.
 
@@ -74,7 +81,7 @@ def load_variant(
     load_op_libraries(package, manifest)
     check_file(package, variant.library)
     library = package / variant.library.file
-    engine = open_engine(manifest, variant, library, device)
+    engine = open_engine(manifest, variant, library, device, pool)
     if not engine.expects({constant.name: constant for constant in variant.constants}):
         raise ModelLoadError(
             f"{library}: its constants are not those of the manifest; install the package again"

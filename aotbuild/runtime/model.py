@@ -19,7 +19,7 @@ from .arguments import (
     refuse_arguments,
     refuse_condition,
 )
-from .engine import ENGINES, Call, Loaded, Run, unusual
+from .engine import ALONE, ENGINES, MOST_RUNNERS, Call, Loaded, Pool, Run, unusual
 from .errors import ModelLoadError
 from .integrity import check_files
 from .loader import load, no_variant
@@ -48,8 +48,9 @@ class CompiledModel(Parameters):
 
     _manifest: Manifest
 
-    def __new__(cls, package: Path, directory: str) -> Self:
+    def __new__(cls, package: Path, directory: str, pool: Pool = ALONE) -> Self:
         """Check the files of a model before anything of them is used, and choose its class."""
+        del pool
         manifest = Manifest.read(package / directory / "model.json")
         if manifest.directory != directory:
             raise ModelLoadError(
@@ -58,14 +59,15 @@ class CompiledModel(Parameters):
             )
         check_files(package, manifest)
         # What Python itself says of a wrong call, such as an argument given twice, begins with it.
-        cls.__call__.__qualname__ = manifest.name
+        getattr(cls, "_checked", cls.__call__).__qualname__ = manifest.name
         model: Self = object.__new__(direct_class(cls))
         model._manifest = manifest
         return model
 
-    def __init__(self, package: Path, directory: str) -> None:
+    def __init__(self, package: Path, directory: str, pool: Pool = ALONE) -> None:
         del directory
         self._package = package
+        self._pool = pool
         self._lock = threading.Lock()
         self._state = state_of(package, self._manifest)
         self._runs = _Runs(self)
@@ -103,6 +105,30 @@ class CompiledModel(Parameters):
 
     def __reduce__(self) -> str:
         return self._manifest.name  # pickled by its import path
+
+    def pool(self, runners: int, threads_per_call: int | None = None) -> Self:
+        """The same model for several threads: so many of its calls run at once.
+
+        Args:
+            runners: How many, 1 to 64. Further calls wait for their turn. They share the weights.
+            threads_per_call: Threads of each call on the CPU; those of the calling thread
+                (``torch.set_num_threads``) when left out.
+
+        Returns:
+            A model that is called as this one, which stays as it is. Make it once: it stays loaded
+            as long as the process.
+
+        Raises:
+            ValueError: One of the numbers is out of range.
+        """
+        for name, number in (("runners", runners), ("threads_per_call", threads_per_call)):
+            if number is not None and not 1 <= number <= MOST_RUNNERS:
+                raise ValueError(
+                    f"{self._manifest.name}.pool(): {name} is {number}, "
+                    f"expected 1 to {MOST_RUNNERS}"
+                )
+        pool = Pool(runners, threads_per_call or 0)
+        return type(self)(self._package, self._manifest.directory, pool)
 
     @property
     def device(self) -> torch.device:
@@ -215,7 +241,7 @@ class _Runs(dict[torch.device, Run]):
         with self._model._lock:
             if device not in self:
                 model = self._model
-                loaded = load(model._package, model._manifest, device, model._state)
+                loaded = load(model._package, model._manifest, device, model._state, model._pool)
                 self._model._targets[device] = loaded.target or "uncompiled"
                 self[device] = self._first(device, loaded)
             return self[device]

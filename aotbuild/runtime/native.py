@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from .engine import ENGINES, Call, Engine, Run, Turns, not_loaded
+from .engine import ALONE, ENGINES, Call, Engine, Pool, Run, Turns, not_loaded
 from .errors import ModelLoadError
 from .manifest import Constant, Derived, Manifest, Size, Variant
 
@@ -39,7 +39,7 @@ _MOST_DIMS = 64
 class NativeEngine(Engine):
     """A library on the CPU, through AOTInductor's C ABI."""
 
-    def __init__(self, library: Path, manifest: Manifest) -> None:
+    def __init__(self, library: Path, manifest: Manifest, pool: Pool) -> None:
         exchange = torch.Tensor.__dlpack_c_exchange_api__
         modes = torch._C._len_torch_dispatch_stack
         try:
@@ -48,6 +48,8 @@ class NativeEngine(Engine):
             )
         except (OSError, RuntimeError) as error:
             raise not_loaded(library, error) from error
+        if pool != ALONE:
+            self._runner.grow(pool.runners, pool.threads)
         if not manifest.conditions:  # those are Python expressions
             self._runner.expect(_table(manifest))
             self.direct = self._runner
@@ -55,7 +57,7 @@ class NativeEngine(Engine):
             self._runner.find_flags(_negated(), _conjugated())
         self.run: Run = self._runner.run
         self.call: Call = self._runner.call
-        Turns.__init__(self)
+        Turns.__init__(self, pool.runners)
 
     def expects(self, constants: Mapping[str, Constant]) -> bool:
         found = {name: (dtype, size) for name, dtype, size in self._runner.constants()}
@@ -82,7 +84,7 @@ class NativeEngine(Engine):
 
 
 def open_engine(
-    manifest: Manifest, variant: Variant, library: Path, device: torch.device
+    manifest: Manifest, variant: Variant, library: Path, device: torch.device, pool: Pool
 ) -> Engine:
     """Open a library with the best engine for it, or on the CPU that of ``AOTBUILD_ENGINE``.
 
@@ -95,10 +97,10 @@ def open_engine(
     if variant.device == "cpu" and wanted != "torch":
         reason = _unable(manifest, variant, library)
         if not reason:
-            return NativeEngine(library, manifest)
+            return NativeEngine(library, manifest, pool)
         if wanted:
             raise ModelLoadError(f"{VARIABLE}={wanted}: {manifest.name} cannot use it: {reason}")
-    return ENGINES[variant.device](library, device)
+    return ENGINES[variant.device](library, device, pool)
 
 
 def _unable(manifest: Manifest, variant: Variant, library: Path) -> str:

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 
 from .checkpoint import read_checkpoint
+from .deltas import differences, product
 from .engine import Turns
 from .errors import StateDictError
 from .manifest import Constant, Manifest, Parameter
@@ -167,7 +168,7 @@ class State:
         with self._lock:
             values: dict[str, torch.Tensor] = {}
             wrong: list[str] = []
-            for name, delta in _deltas(state, self._parameters, wrong):
+            for name, delta in differences(state, self._parameters, wrong):
                 parameter = self._parameters[name]
                 if parameter.key not in self._constants:
                     self._refuse_folded([parameter.key])
@@ -176,7 +177,7 @@ class State:
                 if before is None:
                     before = self._file().tensor(self._constants[parameter.key])
                 try:
-                    change = _product(delta) * scale
+                    change = product(delta) * scale
                 except (RuntimeError, TypeError, ValueError) as error:
                     wrong.append(f"{name}: {error}")
                     continue
@@ -316,42 +317,6 @@ def _holds(constant: Constant, value: torch.Tensor) -> bool:
     """Whether the memory of a constant, in which elements may be one, can hold a value."""
     index = tuple(slice(0, 1 if stride == 0 else None) for stride in constant.stride)
     return 0 not in constant.stride or torch.equal(value[index].expand_as(value), value)
-
-
-def _deltas(
-    state: Mapping[str, Any], parameters: Mapping[str, Parameter], wrong: list[str]
-) -> Iterator[tuple[str, Any]]:
-    """The differences by the names of parameters; pairs of low rank are told as such."""
-    for name, value in state.items():
-        low, _, rest = name.partition(".lora_A.")
-        if rest:
-            other = f"{low}.lora_B.{rest}"
-            if other not in state:
-                wrong.append(f"{name}: there is no {other} beside it")
-                continue
-            name, value = f"{low}.weight", (state[other], value)  # noqa: PLW2901
-        elif ".lora_B." in name:
-            if name.replace(".lora_B.", ".lora_A.") not in state:
-                wrong.append(
-                    f"{name}: there is no {name.replace('.lora_B.', '.lora_A.')} beside it"
-                )
-            continue
-        known = name if name in parameters else name.removeprefix("base_model.model.")
-        if known in parameters:
-            yield known, value
-        else:
-            wrong.append(f"{name}: is unknown to the model")
-
-
-def _product(delta: Any) -> torch.Tensor:
-    """A difference, or the product of a pair ``(B, A)``, in no less than float32."""
-    pair = delta if isinstance(delta, tuple | list) else (delta,)
-    if not all(isinstance(part, torch.Tensor) for part in pair) or len(pair) not in {1, 2}:
-        raise TypeError("expected a tensor, or a pair (B, A) of tensors")
-    wide: list[torch.Tensor] = [
-        part.detach().cpu().to(torch.promote_types(part.dtype, torch.float32)) for part in pair
-    ]
-    return wide[0] if len(wide) == 1 else wide[0] @ wide[1]
 
 
 def _place(constant: Constant, device: torch.device) -> tuple[Any, ...]:

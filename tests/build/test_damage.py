@@ -73,6 +73,7 @@ FILES = {
     "_runtime/_engine.abi3.so": False,
     "_runtime/arguments.py": False,
     "_runtime/checkpoint.py": False,
+    "_runtime/deltas.py": False,
     "_runtime/engine.py": False,
     "_runtime/errors.py": False,
     "_runtime/fallback.py": False,

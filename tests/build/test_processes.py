@@ -174,3 +174,43 @@ print(json.dumps([list(found.shape), float((found - net(images[:8])).abs().max()
     )
     assert found == [8, 10]
     assert difference < 1e-5
+
+
+def test_a_pool_runs_several_calls_at_once_with_one_set_of_weights(example: Installed) -> None:
+    wrong = example.run(
+        HEAD
+        + """
+pools = [net.pool(2), net.pool(3, threads_per_call=1)]
+batches = [torch.rand(1 + i, 1, 8, 8) for i in range(16)]
+expected = [net(batch) for batch in batches]
+other = {name: tensor * 1.1 if tensor.is_floating_point() else tensor
+         for name, tensor in net.state_dict().items()}
+wrong = []
+
+def work(turn, pool):
+    for i in range(100):
+        k = (i * 7 + turn) % 16
+        if not torch.allclose(pool(batches[k]), expected[k], atol=1e-5):
+            wrong.append([turn, i])
+
+def together():
+    threads = [threading.Thread(target=work, args=(i, pools[i % 2])) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+together()
+pools[0].load_state_dict(other)
+expected = [net(batch) for batch in batches]
+together()
+assert torch.get_num_threads() == before, (torch.get_num_threads(), before)
+print(json.dumps(wrong))
+""".replace("pools =", "before = torch.get_num_threads()\npools =", 1)
+    )
+    assert wrong == []
+
+
+def test_a_forked_child_can_use_a_pool(example: Installed) -> None:
+    code = IN_CHILD.replace("{before}", "net(images)\nnet = net.pool(2)\nnet(images)")
+    assert example.run(HEAD + code) == [True, True, 2]

@@ -272,27 +272,34 @@ print(json.dumps(message))
     assert "  unexpected: norm.weight" in lines
 
 
+@pytest.mark.parametrize("kept_in", ["build-dir", "cache"])
 def test_other_weights_compile_nothing_even_where_freezing_computes_with_them(
-    project: Callable[[str], Path], tmp_path: Path
+    project: Callable[[str], Path], tmp_path: Path, kept_in: str
 ) -> None:
     source = keep_models(project("weights"), "frozen")
-    directory = tmp_path / "build"
+    directory, cache = tmp_path / "build", tmp_path / "cache"
+    places = {
+        "build-dir": (directory, "aotbuild/models/*/*/*/kept/*.so", ""),
+        "cache": (cache, "libraries/*.so", str(cache)),
+    }
+    place, pattern, variable = places[kept_in]
 
-    def build() -> tuple[list[str], list[int]]:
-        done = pip_wheel(source, f"-Cbuild-dir={directory}", env={"AOTBUILD_CACHE_DIR": ""})
+    def build() -> list[int]:
+        if kept_in == "cache":  # from a clean tree
+            shutil.rmtree(directory, ignore_errors=True)
+        env = {"AOTBUILD_CACHE_DIR": variable}
+        done = pip_wheel(source, f"-Cbuild-dir={directory}", env=env)
         assert done.returncode == 0, done.output
-        kept = list(directory.glob("aotbuild/models/*/*/*/kept/*.so"))
+        assert "Compiling frozen for cpu-x86-64-v3" in done.steps
+        kept = list(place.glob(pattern))
         assert len(kept) == 1
-        return done.steps, [path.stat().st_mtime_ns for path in kept]
+        return [path.stat().st_mtime_ns for path in kept]
 
-    steps, before = build()
-    assert "Compiling frozen for cpu-x86-64-v3" in steps
+    before = build()
     nets = source / "weights_kit/nets.py"
     nets.write_text(nets.read_text().replace("manual_seed(5)", "manual_seed(6)"))
-    steps, after = build()
     # Freezing is done again; the library that comes of it is the one that was there.
-    assert "Compiling frozen for cpu-x86-64-v3" in steps
-    assert after == before
+    assert build() == before
 
 
 @pytest.fixture

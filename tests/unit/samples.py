@@ -277,8 +277,8 @@ class Loaded:
         loaded = self
 
         class FakeEngine(self.engine.CpuEngine):  # type: ignore[misc, name-defined]
-            def __init__(self, library: Path, device: torch.device) -> None:
-                loaded.engine.Turns.__init__(self)
+            def __init__(self, library: Path, device: torch.device, pool: Any) -> None:
+                loaded.engine.Turns.__init__(self, pool.runners)
                 loaded.loads.append(f"{library.name} on {device}")
                 self.library = library
 

@@ -19,7 +19,7 @@ import torch
 from conftest import LoadPackage
 from samples import FEATURES, IMAGE, Loaded, sample_manifest, sample_variant
 
-from aotbuild.runtime.engine import ENGINES, CpuEngine, cpu_features
+from aotbuild.runtime.engine import ALONE, ENGINES, CpuEngine, cpu_features
 from aotbuild.runtime.errors import ModelLoadError
 from aotbuild.runtime.integrity import check_file, identify
 from aotbuild.runtime.loader import in_range
@@ -535,7 +535,7 @@ def test_the_engines_are_one_table() -> None:
 def test_a_file_that_is_no_library_is_told(tmp_path: Path) -> None:
     (tmp_path / "broken.so").write_bytes(b"no library at all")
     with pytest.raises(ModelLoadError, match=r"broken\.so: cannot be loaded: "):
-        CpuEngine(tmp_path / "broken.so", torch.device("cpu"))
+        CpuEngine(tmp_path / "broken.so", torch.device("cpu"), ALONE)
 
 
 def test_without_the_list_of_features_the_level_of_the_cpu_decides(

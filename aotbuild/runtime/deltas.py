@@ -1,0 +1,50 @@
+"""Differences to parameters, and in which forms they are given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+
+from .manifest import Parameter
+
+
+def differences(
+    state: Mapping[str, Any], parameters: Mapping[str, Parameter], wrong: list[str]
+) -> Iterator[tuple[str, Any]]:
+    """The differences by the names of parameters; pairs of low rank are told as such."""
+    for name, value in state.items():
+        low, _, rest = name.partition(".lora_A.")
+        if rest:
+            other = f"{low}.lora_B.{rest}"
+            if other not in state:
+                wrong.append(f"{name}: there is no {other} beside it")
+                continue
+            name, value = f"{low}.weight", (state[other], value)  # noqa: PLW2901
+        elif ".lora_B." in name:
+            other = name.replace(".lora_B.", ".lora_A.")
+            if other not in state:
+                wrong.append(f"{name}: there is no {other} beside it")
+            continue
+        known = name if name in parameters else name.removeprefix("base_model.model.")
+        if known in parameters:
+            yield known, value
+        else:
+            wrong.append(f"{name}: is unknown to the model")
+
+
+def product(delta: Any) -> torch.Tensor:
+    """A difference, or the product of a pair ``(B, A)``, in no less than float32.
+
+    Raises:
+        TypeError: It is neither.
+        RuntimeError: The shapes of the pair have no product.
+    """
+    pair = delta if isinstance(delta, tuple | list) else (delta,)
+    if not all(isinstance(part, torch.Tensor) for part in pair) or len(pair) not in {1, 2}:
+        raise TypeError("expected a tensor, or a pair (B, A) of tensors")
+    wide: list[torch.Tensor] = [
+        part.detach().cpu().to(torch.promote_types(part.dtype, torch.float32)) for part in pair
+    ]
+    return wide[0] if len(wide) == 1 else wide[0] @ wide[1]

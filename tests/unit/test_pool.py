@@ -1,0 +1,89 @@
+"""Pools: several calls of a model at once."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import torch
+from conftest import LoadPackage
+from samples import sample_manifest
+
+from aotbuild.runtime.manifest import Parameter
+
+IMAGES = torch.zeros(2, 1, 8)
+STATE = [Parameter("weight", "float32", [3], "weight")]
+WEIGHTS = {"weight": torch.ones(3)}
+
+
+def test_as_many_calls_as_a_pool_has_runners_run_at_once(load_package: LoadPackage) -> None:
+    running = threading.Barrier(3)
+
+    def compute(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+        running.wait(10)  # passes only when all three are here
+        return tensors
+
+    loaded = load_package(compute=compute)
+    pool = loaded.net.pool(3)
+    assert isinstance(pool, type(loaded.net))
+    threads = [threading.Thread(target=pool, args=(IMAGES,)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert not running.broken
+    assert len(loaded.loads) == 2  # the model itself stays as it is
+
+
+def test_a_pool_shares_the_weights(load_package: LoadPackage) -> None:
+    loaded = load_package(sample_manifest(state=STATE), tensors=WEIGHTS)
+    pool = loaded.net.pool(2)
+    assert loaded.handed[0]["weight"].data_ptr() == loaded.handed[1]["weight"].data_ptr()
+    pool.load_state_dict({"weight": torch.zeros(3)})
+    assert torch.equal(loaded.net.state_dict()["weight"], torch.zeros(3))
+    assert loaded.handed[2]["weight"] is loaded.handed[3]["weight"]
+
+
+def test_weights_are_replaced_when_all_calls_of_a_pool_have_ended(
+    load_package: LoadPackage,
+) -> None:
+    started, go_on = threading.Event(), threading.Event()
+
+    def compute(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+        started.set()
+        go_on.wait(10)
+        return tensors
+
+    loaded = load_package(sample_manifest(state=STATE), tensors=WEIGHTS, compute=compute)
+    pool = loaded.net.pool(2)
+    call = threading.Thread(target=pool, args=(IMAGES,))
+    call.start()
+    started.wait(10)
+    swap = threading.Thread(target=pool.load_state_dict, args=({"weight": torch.zeros(3)},))
+    swap.start()
+    swap.join(0.2)
+    assert swap.is_alive()
+    go_on.set()
+    call.join(10)
+    swap.join(10)
+    assert not swap.is_alive()
+    pool(IMAGES)  # all of its runners are free again
+    pool(IMAGES)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ((0,), "net.pool(): runners is 0, expected 1 to 64"),
+        ((65,), "net.pool(): runners is 65, expected 1 to 64"),
+        ((2, 0), "net.pool(): threads_per_call is 0, expected 1 to 64"),
+        ((2, -1), "net.pool(): threads_per_call is -1, expected 1 to 64"),
+    ],
+)
+def test_a_size_that_no_pool_has_is_refused(
+    load_package: LoadPackage, arguments: tuple[int, ...], told: str
+) -> None:
+    loaded = load_package()
+    with pytest.raises(ValueError, match=r"^net\.pool\(\): ") as caught:
+        loaded.net.pool(*arguments)
+    assert str(caught.value) == told

@@ -27,15 +27,15 @@ from wheels import (
     write_speech_weights,
 )
 
-# All builds share their precompiled headers, unless a test says otherwise.
+# All builds share precompiled headers and libraries, unless a test says otherwise.
 os.environ["AOTBUILD_CACHE_DIR"] = str(REPOSITORY / "build" / "cache")
 
 # Each worker of pytest has one core, more or less.
 os.environ.setdefault("CMAKE_BUILD_PARALLEL_LEVEL", "2")
 
 LONGEST = (
-    *("architectures", "calls", "levels", "reproducible", "zoo", "rebuild", "wrong_models"),
-    *("projects", "precision"),
+    *("architectures", "calls", "weights", "reproducible", "rebuild", "levels", "zoo"),
+    *("wrong_models", "precision", "sources", "options", "frontends", "projects"),
 )
 """The files that take longest, which go first, so that all workers end at about the same time."""
 

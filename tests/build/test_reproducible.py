@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from wheels import Installed, pip_wheel
+from wheels import Installed, own_cache, pip_wheel
 
 
 @pytest.mark.parametrize("name", ["example_project", "stranger"])
@@ -27,11 +27,11 @@ def test_a_wheel_is_the_same_from_another_directory_and_environment(
         "CMAKE_BUILD_PARALLEL_LEVEL": "1",
         "TZ": "Pacific/Auckland",
         "LC_ALL": "C",
-        "AOTBUILD_CACHE_DIR": "",  # nothing that builds share
+        **own_cache(tmp_path / "cache"),
     }
     options = []
-    if name == "stranger":  # each step on its own, and a path with a blank
-        other["AOTBUILD_FORKSERVER"] = "0"
+    if name == "stranger":  # each step on its own with nothing shared, and a path with a blank
+        other |= {"AOTBUILD_FORKSERVER": "0", "AOTBUILD_CACHE_DIR": ""}
         options.append(f"-Cbuild-dir={tmp_path / 'my build'}")
     first = installed(name)
     second = pip_wheel(project(name), *options, env=other)

@@ -224,6 +224,13 @@ def copy_package(directory: Path, name: str) -> Path:
     return copy
 
 
+def own_cache(directory: Path) -> dict[str, str]:
+    """The environment of a build that has the precompiled headers of all, and no library yet."""
+    directory.mkdir()
+    (directory / "headers").symlink_to(Path(os.environ["AOTBUILD_CACHE_DIR"]) / "headers")
+    return {"AOTBUILD_CACHE_DIR": str(directory)}
+
+
 def edited(project: Path, *changes: tuple[str, str]) -> Path:
     """Replace text in the project's pyproject.toml."""
     pyproject = project / "pyproject.toml"

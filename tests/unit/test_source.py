@@ -364,3 +364,16 @@ def test_the_files_that_a_model_was_made_from_are_noted(tmp_path: Path) -> None:
         "src/demo/sizes.json",
         "src/demo/used.py",
     ]
+
+
+def test_a_module_of_no_numbers_is_refused_unless_it_is_meant(
+    written: Callable[..., Path],
+) -> None:
+    text = "import torch\n\ndef make():\n    net = torch.nn.Linear(2, 1)\n"
+    text += "    net.bias.data[0] = float('nan')\n    return net\n"
+    project = written(diverged=text)
+    with pytest.raises(WeightsError) as caught:
+        build(project, "demo.diverged:make")
+    assert caught.value.what == "demo.diverged:make: the parameter bias is not finite"
+    assert caught.value.where == "pyproject.toml: tool.aotbuild.models.net.source"
+    assert build(project, "demo.diverged:make", check_finite=False) is not None

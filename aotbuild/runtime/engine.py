@@ -72,7 +72,7 @@ class Turns:
 
     def __init__(self, runners: int = 1) -> None:
         self._runners = runners
-        self.unlock()
+        self._turn = self._new_turn()
         _engines.append(self)
 
     def hold(self) -> None:
@@ -87,10 +87,11 @@ class Turns:
 
     def unlock(self) -> None:
         """Forget calls of other threads, which a forked child does not have."""
+        self._turn = self._new_turn()
+
+    def _new_turn(self) -> Any:
         # A lock is a tenth of the work of a semaphore.
-        self._turn: Any = (
-            threading.Lock() if self._runners == 1 else threading.Semaphore(self._runners)
-        )
+        return threading.Lock() if self._runners == 1 else threading.Semaphore(self._runners)
 
     def set_constants(self, constants: dict[str, torch.Tensor]) -> None:
         """Hand over constants, by name; they are used in place, without a copy."""

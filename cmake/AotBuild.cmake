@@ -91,7 +91,8 @@ exec '@Python_EXECUTABLE@' -P -m aotbuild.build \"$@\"
     file(CHMOD "${build_dir}/step" PERMISSIONS OWNER_READ OWNER_WRITE OWNER_EXECUTE)
     set(aotbuild "./step")
   endif()
-  cmake_policy(SET CMP0116 OLD) # else each command ends with a call of CMake, for its depfile
+  # Without CMP0116, which 3.20 brought: else each command ends with a call of CMake for its depfile.
+  cmake_policy(VERSION 3.19)
 
   execute_process(
     COMMAND ${aotbuild} plan "${AOTBUILD_PROJECT_DIR}" ${requested}

@@ -225,8 +225,9 @@ def _check_dtypes(
     ]
     if not wrong:
         return
-    found = next(state[name.split(":")[0]].dtype for name in wrong)
-    castable = _name(found) in _CASTS
+    names = [line.split(":")[0] for line in wrong]
+    found = state[names[0]].dtype
+    castable = _name(found) in _CASTS and all(expected[n].is_floating_point() for n in names)
     raise WeightsError(
         f'"{shown}" has tensors of another dtype',
         where=where,

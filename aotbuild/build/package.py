@@ -83,13 +83,15 @@ def write_package(
         for path, _ in part.variants
     }
     eager = {part.exported: Eager.read(part.exported) for part in parts}
-    constants, weights = _write_pool(directory, parts, records, eager)
+    stored = {path: Stored.read(path) for path in {part.exported.parent for part in parts}}
+    constants, weights = _write_pool(directory, parts, records, eager, stored)
     models: dict[str, list[Manifest]] = {}
     for part in parts:
         (directory / part.directory).mkdir(parents=True, exist_ok=True)
         manifest = _manifest(directory, part, records, constants, weights, project, torch_policy)
         fallback = _fallback(directory, part, eager[part.exported], constants)
-        manifest = dataclasses.replace(manifest, fallback=fallback, apart=apart)
+        state = stored[part.exported.parent].state
+        manifest = dataclasses.replace(manifest, state=state, fallback=fallback, apart=apart)
         models.setdefault(part.model, []).append(manifest)
     for model, manifests in models.items():
         module = generate.model_module(manifests)
@@ -121,6 +123,7 @@ def _write_pool(
     parts: Sequence[Part],
     records: Mapping[Path, BuildRecord],
     eager: Mapping[Path, Eager | None],
+    stored: Mapping[Path, Stored],
 ) -> tuple[dict[tuple[Path, str], Constant], File]:
     """Write the weights of all variants into one file, each distinct tensor once.
 
@@ -136,22 +139,22 @@ def _write_pool(
         tensors[name] = tensor
         origins.append((path, constant, name))
 
-    opened = {part.exported.parent: _open(part.exported.parent) for part in parts}
+    opened = {path: own.open() for path, own in stored.items()}
     for part in parts:
-        stored, weights = opened[part.exported.parent]
+        own, weights = stored[part.exported.parent], opened[part.exported.parent]
         for path, _ in part.variants:
             record = records[path]
             for name, key in record.shared.items():
-                constant = dataclasses.replace(stored.tensors[key], name=name)
+                constant = dataclasses.replace(own.tensors[key], name=name)
                 device = f"{part.model}.{record.target}.{key}"
                 add(path, constant, weights[key], f"{part.model}.{key}", device)
             for constant, tensor in open_tensors(path / WEIGHTS, record.constants):
                 told = f"{record.target}.{constant.fqn}"
-                own = f"{part.model}.{part.method}.{told}"
-                add(path, constant, tensor, f"{part.model}.{told}", own)
+                names = (f"{part.model}.{told}", f"{part.model}.{part.method}.{told}")
+                add(path, constant, tensor, *names)
         program = eager[part.exported]
         for key in program.weights if program else ():
-            add(part.exported, stored.tensors[key], weights[key], f"{part.model}.{key}")
+            add(part.exported, own.tensors[key], weights[key], f"{part.model}.{key}")
     written = write_weights(directory / WEIGHTS, tensors)
     placed = {
         (path, constant.name): dataclasses.replace(
@@ -162,11 +165,6 @@ def _write_pool(
         for path, constant, key in origins
     }
     return placed, identify(directory / WEIGHTS, WEIGHTS)
-
-
-def _open(exported: Path) -> tuple[Stored, dict[str, torch.Tensor]]:
-    stored = Stored.read(exported)
-    return stored, stored.open()
 
 
 def _manifest(
@@ -224,7 +222,6 @@ def _manifest(
         conditions=sorted(conditions),
         variants=variants,
         weights=weights,
-        state=Stored.read(part.exported.parent).state,
         selftest=_selftest(directory, part),
         op_libraries=[_packaged(library, directory, project) for library in call.op_libraries],
     )

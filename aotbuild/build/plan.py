@@ -216,11 +216,11 @@ def weights_apart(project: Project) -> Apart | None:
         return None
     out = project.root / (os.environ.get(_OUT_VARIABLE) or project.config.weights_out)
     requirement = companion(project.config, project.pyproject)
+    apart = Apart(package=project.package, file="", requirement=requirement)
     name = f"{project.package}.safetensors"
     if requirement:
-        module, version = requirement.replace("-", "_").split("==")
-        name = f"{module}-{version}-py3-none-any.whl"
-    return Apart(package=project.package, file=str(out / name), requirement=requirement)
+        name = f"{apart.module}-{requirement.partition('==')[2]}-py3-none-any.whl"
+    return dataclasses.replace(apart, file=str(out / name))
 
 
 def _tools() -> Tools:

@@ -46,7 +46,8 @@ def _shared(manifests: Sequence[Manifest]) -> str:
     used += [c for manifest in manifests if manifest.fallback for c in manifest.fallback.constants]
     alone = sum(constant.size for constant in used)
     stored = sum({constant.tensor: constant.size for constant in used}.values())
-    return f" instead of {shown(alone)} unshared" if alone > stored * 1.01 else ""
+    told = alone > stored * 1.01 and not manifests[0].apart
+    return f" instead of {shown(alone)} unshared" if told else ""
 
 
 def _plan(manifests: Sequence[Manifest], weights: int) -> list[str]:

@@ -17,32 +17,14 @@ from typing import Any
 import torch
 
 from aotbuild.build.files import replacing
+from aotbuild.runtime.checkpoint import DTYPES, PADDING
 from aotbuild.runtime.manifest import Constant
 from aotbuild.runtime.weights import WeightsFile
 
 ALIGNMENT = 64
 """Bytes; the width of a cache line, and of the widest vector register."""
 
-PADDING = "__pad__"
-
-_DTYPES = {
-    torch.float64: "F64",
-    torch.float32: "F32",
-    torch.float16: "F16",
-    torch.bfloat16: "BF16",
-    torch.int64: "I64",
-    torch.int32: "I32",
-    torch.int16: "I16",
-    torch.int8: "I8",
-    torch.uint8: "U8",
-    torch.uint16: "U16",
-    torch.uint32: "U32",
-    torch.uint64: "U64",
-    torch.bool: "BOOL",
-    torch.complex64: "C64",
-    torch.float8_e4m3fn: "F8_E4M3",
-    torch.float8_e5m2: "F8_E5M2",
-}
+_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
 @dataclass(frozen=True)
@@ -127,10 +109,10 @@ def _header_entry(dtype: str, shape: list[int], offset: int, size: int) -> dict[
 
 def _type_and_shape(tensor: torch.Tensor, size: int) -> tuple[str, list[int]]:
     """How the header tells a tensor. One in another order than its strides' is told flat."""
-    if tensor.dtype not in _DTYPES or tensor.is_mkldnn:
+    if tensor.dtype not in _NAMES or tensor.is_mkldnn:
         return "U8", [size]
     shape = list(tensor.shape) if tensor.is_contiguous() else [size // tensor.dtype.itemsize]
-    return _DTYPES[tensor.dtype], shape
+    return _NAMES[tensor.dtype], shape
 
 
 def _bytes_of(tensor: torch.Tensor) -> memoryview:

@@ -16,7 +16,7 @@ from .errors import StateDictError
 PADDING = "__pad__"
 """How the entries between the tensors of a weights file of aotbuild begin."""
 
-_DTYPES = {
+DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
     "F16": torch.float16,
@@ -34,6 +34,7 @@ _DTYPES = {
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
+"""By their names in a safetensors file."""
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -73,7 +74,7 @@ def _read_safetensors(file: Path) -> dict[str, torch.Tensor]:
     for name, entry in json.loads(mapped[8:start]).items():
         if name == "__metadata__" or name.startswith(PADDING):
             continue
-        dtype = _DTYPES[entry["dtype"]]
+        dtype = DTYPES[entry["dtype"]]
         begin, end = entry["data_offsets"]
         if not 0 <= begin <= end <= len(mapped) - start:
             raise ValueError(f"it is truncated: {name} is not in it")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -244,7 +244,10 @@ class State:
             kept = [
                 (self._own[place], values[place[0]]) for place in self._own if place[0] in values
             ]
-            with _held(served.engine for served in self._served):
+            with contextlib.ExitStack() as stack:
+                for served in self._served:
+                    served.engine.hold()
+                    stack.callback(served.engine.release)
                 self._own |= created
                 for engine, new in handed:
                     engine.set_constants(new)
@@ -275,20 +278,6 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-@contextlib.contextmanager
-def _held(engines: Iterable[Turns]) -> Iterator[None]:
-    """Let no call run in any of the engines."""
-    held: list[Turns] = []
-    try:
-        for engine in engines:
-            engine.hold()
-            held.append(engine)
-        yield
-    finally:
-        for engine in reversed(held):
-            engine.release()
-
-
 def _opened(given: Given) -> tuple[Mapping[str, Any], str]:
     """A state dict, and how messages name it."""
     if isinstance(given, Mapping):
@@ -315,8 +304,8 @@ def _unfit(parameter: Parameter, value: Any) -> str:
 
 def _holds(constant: Constant, value: torch.Tensor) -> bool:
     """Whether the memory of a constant, in which elements may be one, can hold a value."""
-    index = tuple(slice(0, 1 if stride == 0 else None) for stride in constant.stride)
-    return 0 not in constant.stride or torch.equal(value[index].expand_as(value), value)
+    distinct = value[_distinct(constant.stride)]
+    return 0 not in constant.stride or torch.equal(distinct.expand_as(value), value)
 
 
 def _place(constant: Constant, device: torch.device) -> tuple[Any, ...]:
@@ -334,9 +323,13 @@ def _copy(value: torch.Tensor, constant: Constant, device: torch.device) -> torc
 
 def _write(tensor: torch.Tensor, value: torch.Tensor) -> None:
     """Copy a value into a tensor, of which some elements may be one in memory."""
-    sizes = zip(tensor.shape, tensor.stride(), strict=True)
-    index = tuple(slice(0, 1 if stride == 0 else None) for _, stride in sizes)
+    index = _distinct(tensor.stride())
     tensor[index].copy_(value.detach()[index])
+
+
+def _distinct(strides: Iterable[int]) -> tuple[slice, ...]:
+    """The index of elements that are one by one in memory."""
+    return tuple(slice(0, 1 if stride == 0 else None) for stride in strides)
 
 
 def _listed(label: str, lines: list[str]) -> str:

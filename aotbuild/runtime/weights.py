@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import dataclasses
 import functools
 import importlib.util
 import mmap
@@ -80,8 +81,18 @@ class WeightsFile:
 @functools.cache
 def open_weights(path: Path, weights: File) -> WeightsFile:
     """The weights file at a path, checked and mapped once for all models."""
-    check_file(path.parent, File(path.name, weights.size, weights.quick, weights.sha256))
+    _check(path, weights)
     return WeightsFile(path)
+
+
+@functools.cache
+def _check(path: Path, weights: File) -> None:
+    """Make sure once that the file at a path is the one that was built, whatever its name.
+
+    Raises:
+        ModelLoadError: It is missing, or another one.
+    """
+    check_file(path.parent, dataclasses.replace(weights, file=path.name))
 
 
 def find_weights(package: Path, weights: File, apart: str) -> Path:
@@ -108,7 +119,7 @@ def find_weights(package: Path, weights: File, apart: str) -> Path:
         )
     path = Path(spec.origin).parent / weights.file
     try:
-        check_file(path.parent, weights)
+        _check(path, weights)
     except ModelLoadError as error:
         raise ModelLoadError(
             f"{str(error).partition(';')[0]}: these are other weights than the package was built "
@@ -130,12 +141,12 @@ def _named(weights: File) -> Path:
     reasons = []
     for name in given.split(os.pathsep):
         path = Path(name)
-        path = path / weights.file if path.is_dir() else path
-        expected = File(path.name, weights.size, weights.quick, weights.sha256)
-        try:
-            check_file(path.parent, expected)
-        except ModelLoadError as error:
-            reasons.append(str(error).partition(";")[0])
-        else:
-            return path
+        found = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
+        for file in found or [path / weights.file]:
+            try:
+                _check(file, weights)
+            except ModelLoadError as error:
+                reasons.append(str(error).partition(";")[0])
+            else:
+                return file
     raise ModelLoadError(f"{WEIGHTS_VARIABLE}={given}: {'; '.join(reasons)}: {told}")

@@ -392,3 +392,6 @@ def test_the_weights_may_be_apart_from_the_wheel(
         assert "set AOTBUILD_WEIGHTS to the path of weights.safetensors" in missing.stderr
         env["AOTBUILD_WEIGHTS"] = str(made)
     built.run(USE + "same(regressor, eager(nets.Regressor), X)\nprint(1)", env=env)
+    if place == "file":  # its directory will do
+        env["AOTBUILD_WEIGHTS"] = str(made.parent)
+        built.run(USE + "same(regressor, eager(nets.Regressor), X)\nprint(1)", env=env)

@@ -9,6 +9,7 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -243,6 +244,15 @@ def by_model(manifests: Sequence[Manifest]) -> dict[str, list[Manifest]]:
 
 
 Compute = Callable[[list[torch.Tensor]], list[torch.Tensor]]
+
+
+def assert_waits(target: Callable[..., Any], *args: Any) -> threading.Thread:
+    """A thread that calls a function, which does not return until something else happens."""
+    thread = threading.Thread(target=target, args=args)
+    thread.start()
+    thread.join(0.2)
+    assert thread.is_alive()
+    return thread
 
 
 def echo(tensors: list[torch.Tensor]) -> list[torch.Tensor]:

@@ -7,7 +7,7 @@ import threading
 import pytest
 import torch
 from conftest import LoadPackage
-from samples import sample_manifest
+from samples import assert_waits, sample_manifest
 
 from aotbuild.runtime.manifest import Parameter
 
@@ -59,10 +59,7 @@ def test_weights_are_replaced_when_all_calls_of_a_pool_have_ended(
     call = threading.Thread(target=pool, args=(IMAGES,))
     call.start()
     started.wait(10)
-    swap = threading.Thread(target=pool.load_state_dict, args=({"weight": torch.zeros(3)},))
-    swap.start()
-    swap.join(0.2)
-    assert swap.is_alive()
+    swap = assert_waits(pool.load_state_dict, {"weight": torch.zeros(3)})
     go_on.set()
     call.join(10)
     swap.join(10)

@@ -12,7 +12,7 @@ import pytest
 import torch
 from conftest import LoadPackage
 from safetensors.torch import save_file
-from samples import Loaded, sample_manifest, sample_variant
+from samples import Loaded, assert_waits, sample_manifest, sample_variant
 
 from aotbuild.runtime.manifest import Parameter
 
@@ -375,10 +375,7 @@ def test_no_call_runs_while_tensors_are_replaced(load_package: LoadPackage) -> N
     call = threading.Thread(target=net, args=(IMAGES,))
     call.start()
     started.wait(10)
-    swap = threading.Thread(target=net.load_state_dict, args=(NEW,))
-    swap.start()
-    swap.join(0.2)
-    assert swap.is_alive()
+    swap = assert_waits(net.load_state_dict, NEW)
     go_on.set()
     call.join(10)
     swap.join(10)

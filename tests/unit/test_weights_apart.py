@@ -63,6 +63,17 @@ def test_the_file_may_have_another_name(
     _ = apart.net
 
 
+def test_a_directory_has_the_file_under_the_name_that_the_build_gave_it(
+    apart: Loaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "elsewhere" / FILE
+    file.rename(file.with_name("sample_models.safetensors"))
+    file.with_name("other.safetensors").write_bytes(b"other weights")
+    monkeypatch.setenv("AOTBUILD_WEIGHTS", str(file.parent))
+    _ = apart.net
+    assert torch.equal(apart.constants["weight"], torch.ones(3))
+
+
 def test_a_file_that_nothing_names_is_told(apart: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AOTBUILD_WEIGHTS", raising=False)
     assert refused(apart) == (

@@ -13,10 +13,10 @@ from safetensors.torch import load_file
 
 from aotbuild.build.weights_file import (
     ALIGNMENT,
-    PADDING,
     open_tensors,
     write_weights,
 )
+from aotbuild.runtime.checkpoint import PADDING
 from aotbuild.runtime.errors import ModelLoadError
 from aotbuild.runtime.integrity import identify
 from aotbuild.runtime.manifest import Constant

@@ -11,7 +11,7 @@ import zipfile
 from pathlib import Path
 
 from aotbuild.build.files import replacing
-from aotbuild.build.spec import WEIGHTS, Apart
+from aotbuild.build.spec import Apart
 
 _EARLIEST = 315532800  # 1980, when time begins in a zip archive
 _MODE = 0o100644 << 16
@@ -21,12 +21,13 @@ def move_weights(package: Path, apart: Apart) -> None:
     """Move the weights file of a package to where it belongs."""
     out = Path(apart.file)
     out.parent.mkdir(parents=True, exist_ok=True)
+    weights = package / apart.weights
     with replacing(out) as temporary:
         if apart.requirement:
-            _write_wheel(package / WEIGHTS, temporary, apart)
+            _write_wheel(weights, temporary, apart)
         else:
-            shutil.copyfile(package / WEIGHTS, temporary)
-    (package / WEIGHTS).unlink()
+            shutil.copyfile(weights, temporary)
+    weights.unlink()
 
 
 def _write_wheel(weights: Path, wheel: Path, apart: Apart) -> None:
@@ -46,7 +47,7 @@ def _write_wheel(weights: Path, wheel: Path, apart: Apart) -> None:
             data = text.encode()
             archive.writestr(_entry(path), data)
             record.append(f"{path},{_digest(hashlib.sha256(data))},{len(data)}")
-        path = f"{apart.module}/{WEIGHTS}"
+        path = f"{apart.module}/{apart.weights}"
         # Weights hardly get smaller, and as they are they can be copied fast.
         with weights.open("rb") as source:
             digest = _digest(hashlib.file_digest(source, "sha256"))

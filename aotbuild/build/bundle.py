@@ -14,7 +14,6 @@ from aotbuild.build.record import UNVERIFIED
 from aotbuild.build.size import report_size, shown
 from aotbuild.build.spec import BundleSpec, read_spec
 from aotbuild.runtime.manifest import Manifest, Variant
-from aotbuild.runtime.weights import WEIGHTS_VARIABLE
 
 
 def run(spec_file: Path) -> None:
@@ -29,9 +28,8 @@ def run(spec_file: Path) -> None:
         ]
         parts.append(Part(part.model, part.method, part.source, Path(part.exported), variants))
     with replacing_directory(Path(spec.output)) as directory:
-        apart = (spec.apart.requirement or WEIGHTS_VARIABLE) if spec.apart else ""
         manifests = write_package(
-            directory, parts, Path(spec.project), Path(spec.native), spec.torch, apart
+            directory, parts, Path(spec.project), Path(spec.native), spec.torch, spec.apart
         )
         if spec.apart:
             move_weights(directory, spec.apart)

@@ -18,7 +18,7 @@ from aotbuild.build.callspec import CallSpec
 from aotbuild.build.eager import Eager
 from aotbuild.build.native import MODULE
 from aotbuild.build.record import BuildRecord
-from aotbuild.build.spec import CALL, WEIGHTS
+from aotbuild.build.spec import CALL, WEIGHTS, Apart
 from aotbuild.build.stored import Stored
 from aotbuild.build.weights_file import open_tensors, write_weights
 from aotbuild.config.resolve import is_library_file
@@ -34,6 +34,7 @@ from aotbuild.runtime.manifest import (
     Variant,
     read_selftest,
 )
+from aotbuild.runtime.weights import WEIGHTS_VARIABLE
 from aotbuild.target import TARGETS
 from aotbuild.torch_version import runtime_range
 
@@ -61,7 +62,7 @@ def write_package(
     project: Path,
     native: Path,
     torch_policy: str = "minor",
-    apart: str = "",
+    apart: Apart | None = None,
 ) -> list[Manifest]:
     """Write a package into a new directory.
 
@@ -71,7 +72,7 @@ def write_package(
         project: Directory of the project, which holds the libraries of operators.
         native: Directory of the native engine, if there is one.
         torch_policy: Which versions of torch it runs with, as in the declaration.
-        apart: Where the weights will be found, as in the manifest.
+        apart: Where the weights will be, if not in the package. Here they are in it all the same.
 
     Returns:
         The manifests of the methods.
@@ -84,14 +85,16 @@ def write_package(
     }
     eager = {part.exported: Eager.read(part.exported) for part in parts}
     stored = {path: Stored.read(path) for path in {part.exported.parent for part in parts}}
-    constants, weights = _write_pool(directory, parts, records, eager, stored)
+    name = apart.weights if apart else WEIGHTS
+    constants, weights = _write_pool(directory / name, parts, records, eager, stored)
+    place = (apart.requirement or WEIGHTS_VARIABLE) if apart else ""
     models: dict[str, list[Manifest]] = {}
     for part in parts:
         (directory / part.directory).mkdir(parents=True, exist_ok=True)
         manifest = _manifest(directory, part, records, constants, weights, project, torch_policy)
         fallback = _fallback(directory, part, eager[part.exported], constants)
         state = stored[part.exported.parent].state
-        manifest = dataclasses.replace(manifest, state=state, fallback=fallback, apart=apart)
+        manifest = dataclasses.replace(manifest, state=state, fallback=fallback, apart=place)
         models.setdefault(part.model, []).append(manifest)
     for model, manifests in models.items():
         module = generate.model_module(manifests)
@@ -119,7 +122,7 @@ def _write_manifest(directory: Path, manifest: Manifest) -> Manifest:
 
 
 def _write_pool(
-    directory: Path,
+    file: Path,
     parts: Sequence[Part],
     records: Mapping[Path, BuildRecord],
     eager: Mapping[Path, Eager | None],
@@ -155,7 +158,7 @@ def _write_pool(
         program = eager[part.exported]
         for key in program.weights if program else ():
             add(part.exported, own.tensors[key], weights[key], f"{part.model}.{key}")
-    written = write_weights(directory / WEIGHTS, tensors)
+    written = write_weights(file, tensors)
     placed = {
         (path, constant.name): dataclasses.replace(
             constant,
@@ -164,7 +167,7 @@ def _write_pool(
         )
         for path, constant, key in origins
     }
-    return placed, identify(directory / WEIGHTS, WEIGHTS)
+    return placed, identify(file, file.name)
 
 
 def _manifest(

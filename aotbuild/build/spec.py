@@ -163,6 +163,11 @@ class Apart:
         """The import package of that distribution."""
         return self.requirement.partition("==")[0].replace("-", "_")
 
+    @property
+    def weights(self) -> str:
+        """The name of the weights file."""
+        return WEIGHTS if self.requirement else Path(self.file).name
+
 
 @dataclass(frozen=True, kw_only=True)
 class BundleSpec:

@@ -141,12 +141,11 @@ def _named(weights: File) -> Path:
     reasons = []
     for name in given.split(os.pathsep):
         path = Path(name)
-        found = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
-        for file in found or [path / weights.file]:
-            try:
-                _check(file, weights)
-            except ModelLoadError as error:
-                reasons.append(str(error).partition(";")[0])
-            else:
-                return file
+        file = path / weights.file if path.is_dir() else path
+        try:
+            _check(file, weights)
+        except ModelLoadError as error:
+            reasons.append(str(error).partition(";")[0])
+        else:
+            return file
     raise ModelLoadError(f"{WEIGHTS_VARIABLE}={given}: {'; '.join(reasons)}: {told}")

@@ -389,7 +389,8 @@ def test_the_weights_may_be_apart_from_the_wheel(
         assert 'pip install "weights-kit-weights==0.1.0"' in missing.stderr
         install(Build(0, "", [made]), tmp_path / "installed", clean_python)
     else:
-        assert "set AOTBUILD_WEIGHTS to the path of weights.safetensors" in missing.stderr
+        assert made.name == "weights_kit.models.safetensors"
+        assert f"set AOTBUILD_WEIGHTS to the path of {made.name}" in missing.stderr
         env["AOTBUILD_WEIGHTS"] = str(made)
     built.run(USE + "same(regressor, eager(nets.Regressor), X)\nprint(1)", env=env)
     if place == "file":  # its directory will do

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -43,10 +44,11 @@ def test_the_package_holds_what_the_readme_lists(shown: tuple[Path, Installed]) 
     listed = re.findall(r"^(digits/models/\S+)  ", text, re.MULTILINE)
     assert listed
     names = {name for name in shown[1].files if name.startswith("digits/models/")}
-    for path in listed:
-        assert any(name == path or name.startswith(path) for name in names), path
+    patterns = [path + "*" if path.endswith("/") else path for path in listed]
+    for pattern in patterns:
+        assert fnmatch.filter(names, pattern), pattern
     for name in names - {"digits/models/py.typed"}:
-        assert any(name == path or name.startswith(path) for path in listed), name
+        assert any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns), name
 
 
 def test_the_error_of_the_readme_is_the_one_that_is_told(

@@ -83,7 +83,7 @@ def _gain(
 ) -> float:
     """How many times as fast as one variant the other is, on one thread."""
     slow, fast = (
-        load_variant(package, manifest, variant, torch.device("cpu"), State(package, manifest)).run
+        load_variant(package, manifest, variant, "cpu", State(package, manifest)).run
         for variant in (lower, higher)
     )
     torch.set_num_threads(1)

@@ -69,14 +69,17 @@ def _compile(module: Path) -> None:
     if sys.platform == "darwin":
         linking = ["-shared", "-undefined", "dynamic_lookup"]
     with (
-        as_file(files("aotbuild") / "native" / "engine.c") as source,
+        as_file(files("aotbuild") / "native") as sources,
         replacing(module) as temporary,
         scratch(module.parent) as directory,
     ):
-        # By a name of its own: the compiler notes it.
-        (directory / source.name).write_bytes(source.read_bytes())
-        headers = f"-I{sysconfig.get_path('include')}"
-        command = [*find_cxx(), "-x", "c", source.name, "-x", "none", headers]
+        # By names of their own: the compiler notes them.
+        for source in sources.glob("*.[ch]"):
+            (directory / source.name).write_bytes(source.read_bytes())
+        command = find_cxx()
+        for name in sorted(path.name for path in directory.glob("*.c")):
+            command += ["-x", "c", name]  # of which g++ would make C++, one by one
+        command += ["-x", "none", f"-I{sysconfig.get_path('include')}"]
         done = subprocess.run(
             [*command, *_FLAGS, *linking, "-o", str(temporary.absolute())],
             cwd=directory,
@@ -87,7 +90,7 @@ def _compile(module: Path) -> None:
         if done.returncode:
             raise CompileError(
                 "the native engine could not be compiled",
-                where="aotbuild/native/engine.c",
+                where="aotbuild/native",
                 why=done.stderr.strip(),
                 fix="set CXX to another compiler; g++ 9 or newer is known to work",
             )

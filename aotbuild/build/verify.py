@@ -165,7 +165,7 @@ def _verify_fallback(
     runtime = importlib.import_module(f"{_PACKAGE}._runtime.fallback")
     cpu = torch.device("cpu")
     try:
-        uncompiled = runtime.load_eager(package, manifest, manifest.fallback, cpu, model._state)  # noqa: SLF001
+        uncompiled = runtime.load_eager(package, manifest, manifest.fallback, "cpu", model._state)  # noqa: SLF001
         model._serve(uncompiled)  # noqa: SLF001
         for case in cases:
             args, kwargs = nested_call(

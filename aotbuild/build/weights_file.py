@@ -24,7 +24,7 @@ from aotbuild.runtime.weights import WeightsFile
 ALIGNMENT = 64
 """Bytes; the width of a cache line, and of the widest vector register."""
 
-_NAMES = {dtype: name for name, dtype in DTYPES.items()}
+_NAMES = {getattr(torch, dtype): name for name, dtype in DTYPES.items()}
 
 
 @dataclass(frozen=True)

@@ -6,18 +6,18 @@ asked; it either returns tensors that pass, or raises an error that names the ar
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import torch
-from torch.utils import _python_dispatch
-
-from .manifest import Derived, Dim, Input, Manifest, Size
+from .checks import check_number, check_shape, kind_of, label_of, number_types
+from .lazy import torch
+from .manifest import Input, Manifest
 from .signature import MISSING
 
-dispatch_modes: Callable[[], int] = torch._C._len_torch_dispatch_stack
-"""How many modes are active that take part in each operation, such as FakeTensorMode."""
+
+def dispatch_modes() -> int:
+    """How many modes are active that take part in each operation, such as FakeTensorMode."""
+    return torch._C._len_torch_dispatch_stack()
 
 
 def nest(manifest: Manifest, values: tuple[Any, ...]) -> list[Any]:
@@ -60,19 +60,19 @@ def admit(manifest: Manifest, values: tuple[Any, ...], device: torch.device) -> 
             memory, or is a number that its dtype does not hold.
     """
     _check_given(manifest, values)
-    _check_modes(_label(manifest, manifest.inputs[0]))
+    _check_modes(label_of(manifest, manifest.inputs[0]))
     tensors = (value for value in values if isinstance(value, torch.Tensor))
     where = next((tensor.device for tensor in tensors), device)
     pairs = [
-        (spec, _of_number(_label(manifest, spec), spec, value, where))
+        (spec, _of_number(label_of(manifest, spec), spec, value, where))
         for spec, value in zip(manifest.inputs, values, strict=True)
     ]
     for spec, value in pairs:
-        _check_kind(_label(manifest, spec), spec, value)
+        _check_kind(label_of(manifest, spec), spec, value)
     first, first_value = pairs[0]
-    check_device(manifest, first_value.device)
+    check_device(manifest, str(first_value.device))
     for spec, value in pairs:
-        label = _label(manifest, spec)
+        label = label_of(manifest, spec)
         if value.device != first_value.device:
             raise ValueError(
                 f"{label} is on {value.device}, but {first.name!r} is on {first_value.device}. "
@@ -80,8 +80,8 @@ def admit(manifest: Manifest, values: tuple[Any, ...], device: torch.device) -> 
             )
     sizes: dict[str, tuple[int, str]] = {}
     for spec, value in pairs:
-        label = _label(manifest, spec)
-        _check_shape(label, spec, value, manifest.dims, sizes)
+        label = label_of(manifest, spec)
+        check_shape(label, spec, tuple(value.shape), manifest.dims, sizes)
         _check_memory(label, value)
     return [_laid_out(spec, value) for spec, value in pairs]
 
@@ -127,28 +127,19 @@ def _takes(manifest: Manifest) -> str:
     return f"it takes {', '.join(shown)}"
 
 
-def check_device(manifest: Manifest, device: torch.device) -> None:
+def check_device(manifest: Manifest, device: str) -> None:
     """Make sure that there is a variant for the device of the first argument.
 
     Raises:
         ValueError: There is none.
     """
     built = [variant.device for variant in manifest.variants]
-    if device.type not in built:
+    if device.partition(":")[0] not in built:
         spec = manifest.inputs[0]
         raise ValueError(
-            f"{_label(manifest, spec)} is on {device}; this package runs on "
+            f"{label_of(manifest, spec)} is on {device}; this package runs on "
             f'{" or ".join(built)}. Move it: {spec.name}.to("{built[0]}")'
         )
-
-
-def refuse_condition(manifest: Manifest, condition: str) -> ValueError:
-    """The error for sizes that a condition of the compiled code excludes."""
-    names = " and ".join(sorted(manifest.dims))
-    return ValueError(
-        f"{manifest.name}(): the sizes of {names} do not fit the compiled code, "
-        f"which needs {condition}. Call it with other sizes"
-    )
 
 
 def failure(manifest: Manifest, error: RuntimeError) -> Exception:
@@ -182,7 +173,9 @@ def _nested(manifest: Manifest, name: str, tree: dict[str, Any], value: Any) -> 
     items = tree["items"]
     if kind in {"tuple", "list"}:
         if not isinstance(value, (tuple, list)) or len(value) != len(items):
-            got = f"{_kind(value)} of {len(value)}" if hasattr(value, "__len__") else _kind(value)
+            got = (
+                f"{kind_of(value)} of {len(value)}" if hasattr(value, "__len__") else kind_of(value)
+            )
             raise TypeError(f"{label} must be a {kind} of {len(items)}, got {got}")
         pairs = zip(items, value, strict=True)
         parts = [
@@ -194,7 +187,7 @@ def _nested(manifest: Manifest, name: str, tree: dict[str, Any], value: Any) -> 
         got = f"the keys {', '.join(map(repr, value))}" if isinstance(value, Mapping) else ""
         raise TypeError(
             f"{label} must be a dict with the keys {', '.join(map(repr, keys))}, "
-            f"got {got or _kind(value)}"
+            f"got {got or kind_of(value)}"
         )
     return {
         key: _nested(manifest, f'{name}["{key}"]', item, value[key])
@@ -202,15 +195,13 @@ def _nested(manifest: Manifest, name: str, tree: dict[str, Any], value: Any) -> 
     }
 
 
-def _label(manifest: Manifest, spec: Input) -> str:
-    return f"{manifest.name}(): argument {spec.name!r}"
-
-
 def _check_modes(label: str) -> None:
     """Refuse a call under a mode for tensors without values, which would get between the code's.
 
     Others, such as one that counts operations, let the compiled code do as it does.
     """
+    from torch.utils import _python_dispatch  # only where there is torch
+
     for mode in _python_dispatch._get_current_dispatch_mode_stack():
         if getattr(mode, "_mode_key", None) is not None:
             raise TypeError(
@@ -219,44 +210,22 @@ def _check_modes(label: str) -> None:
             )
 
 
-def _numbers(spec: Input) -> tuple[type[Any], ...]:
-    """The types of numbers that stand for a tensor of this input, the usual one first."""
-    dtype: torch.dtype = getattr(torch, spec.dtype)
-    if spec.shape or dtype.is_complex:
-        return ()
-    if dtype is torch.bool:
-        return (bool,)
-    return (float, int) if dtype.is_floating_point else (int,)
-
-
 def _of_number(label: str, spec: Input, value: Any, device: torch.device) -> Any:
     """A number as the 0-dim tensor that it stands for; anything else as it is."""
-    if type(value) not in _numbers(spec):
+    if type(value) not in number_types(spec):
         return value
-    dtype: torch.dtype = getattr(torch, spec.dtype)
-    if type(value) is not bool and (type(value) is int or math.isfinite(value)):
-        limits = torch.finfo(dtype) if dtype.is_floating_point else torch.iinfo(dtype)
-        if not limits.min <= value <= limits.max:
-            raise ValueError(
-                f"{label} has dtype {spec.dtype}, which holds {limits.min} to {limits.max}, "
-                f"got {value if type(value) is float else _digits(value)}"
-            )
-    return torch.tensor(value, dtype=dtype, device=device)
-
-
-def _digits(value: int) -> str:
-    """An integer in digits, if it has not too many of them."""
-    return str(value) if value.bit_length() <= 128 else f"a number of {value.bit_length()} bits"
+    check_number(label, spec, value)
+    return torch.tensor(value, dtype=getattr(torch, spec.dtype), device=device)
 
 
 def _check_kind(label: str, spec: Input, value: Any) -> None:
     if type(value) is not torch.Tensor and type(value) is not torch.nn.Parameter:
-        numbers = _numbers(spec)
+        numbers = number_types(spec)
         also = ""
         if numbers:
             also = f" or {'an' if numbers[0] is int else 'a'} {numbers[0].__name__}"
         raise TypeError(
-            f"{label} must be a torch.Tensor{also}, got {_kind(value)}. {_convert(spec, value)}"
+            f"{label} must be a torch.Tensor{also}, got {kind_of(value)}. {_convert(spec, value)}"
         )
     if value.is_nested:
         raise TypeError(
@@ -282,11 +251,6 @@ def _check_kind(label: str, spec: Input, value: Any) -> None:
         )
 
 
-def _kind(value: Any) -> str:
-    kind = type(value)
-    return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
-
-
 def _convert(spec: Input, value: Any) -> str:
     if isinstance(value, torch.Tensor):
         return f"Pass a plain tensor: {spec.name}.as_subclass(torch.Tensor)"
@@ -299,61 +263,10 @@ def _convert(spec: Input, value: Any) -> str:
     return f"Convert it: torch.tensor({spec.name}, dtype=torch.{spec.dtype})"
 
 
-def _check_shape(
-    label: str,
-    spec: Input,
-    value: torch.Tensor,
-    dims: dict[str, Dim],
-    sizes: dict[str, tuple[int, str]],
-) -> None:
-    expected = "(" + ", ".join(map(str, spec.shape)) + ("," if len(spec.shape) == 1 else "") + ")"
-    shape = tuple(value.shape)
-    if len(shape) != len(spec.shape):
-        raise ValueError(
-            f"{label} must have {len(spec.shape)} dimensions, {expected}, got {len(shape)}: "
-            f"shape {shape}"
-        )
-    for i, (size, want) in enumerate(zip(shape, spec.shape, strict=True)):
-        if isinstance(want, int):
-            if size != want:
-                raise ValueError(
-                    f"{label} must have shape {expected}, got {shape}: "
-                    f"dimension {i} must be {want}, not {size}"
-                )
-            continue
-        name, found = _solved(want, size)
-        if found is None:
-            raise ValueError(
-                f"{label} has shape {shape}, expected {expected}: "
-                f"dimension {i} is {size}, which is {want} for no {name}"
-            )
-        dim = dims[name]
-        told = f"{label} has shape {shape}, expected {expected}: {name} is {found}"
-        if found < dim.min or (dim.max is not None and found > dim.max):
-            raise ValueError(f"{told}, the compiled model takes {_range(dim)}")
-        if found % dim.multiple_of:
-            raise ValueError(f"{told}, the compiled model takes multiples of {dim.multiple_of}")
-        seen, owner = sizes.setdefault(name, (found, spec.name))
-        if found != seen:
-            raise ValueError(f"{told}, but {seen} in {owner!r}")
-
-
 def _check_memory(label: str, value: torch.Tensor) -> None:
     """Refuse a tensor whose storage has been emptied; one of zeros alone never had any."""
     if value.numel() and not value._is_zerotensor() and not value.untyped_storage().nbytes():
         raise ValueError(f"{label} has no memory: its storage was resized to 0. Pass its values")
-
-
-def _solved(want: Size, size: int) -> tuple[str, int | None]:
-    """The dimension that a size tells, and how large it is; None when the size fits none."""
-    if isinstance(want, Derived):
-        found, rest = divmod(size - want.offset, want.factor)
-        return want.dim, None if rest else found
-    return str(want), size
-
-
-def _range(dim: Dim) -> str:
-    return f"{dim.min} or more" if dim.max is None else f"{dim.min} to {dim.max}"
 
 
 def _laid_out(spec: Input, value: torch.Tensor) -> torch.Tensor:

@@ -9,32 +9,31 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from .errors import StateDictError
+from .lazy import torch
 
 PADDING = "__pad__"
 """How the entries between the tensors of a weights file of aotbuild begin."""
 
 DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "F8_E4M3": torch.float8_e4m3fn,
-    "F8_E5M2": torch.float8_e5m2,
-    "C64": torch.complex64,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U64": torch.uint64,
-    "U32": torch.uint32,
-    "U16": torch.uint16,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
+    "F64": "float64",
+    "F32": "float32",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "F8_E4M3": "float8_e4m3fn",
+    "F8_E5M2": "float8_e5m2",
+    "C64": "complex64",
+    "I64": "int64",
+    "I32": "int32",
+    "I16": "int16",
+    "I8": "int8",
+    "U64": "uint64",
+    "U32": "uint32",
+    "U16": "uint16",
+    "U8": "uint8",
+    "BOOL": "bool",
 }
-"""By their names in a safetensors file."""
+"""Those of torch by their names in a safetensors file."""
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -74,7 +73,7 @@ def _read_safetensors(file: Path) -> dict[str, torch.Tensor]:
     for name, entry in json.loads(mapped[8:start]).items():
         if name == "__metadata__" or name.startswith(PADDING):
             continue
-        dtype = DTYPES[entry["dtype"]]
+        dtype = getattr(torch, DTYPES[entry["dtype"]])
         begin, end = entry["data_offsets"]
         if not 0 <= begin <= end <= len(mapped) - start:
             raise ValueError(f"it is truncated: {name} is not in it")

@@ -13,24 +13,22 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .errors import ModelLoadError
+from .lazy import torch
+from .machine import engine_module
 from .manifest import Constant
 
-Run = Callable[[list[torch.Tensor]], list[torch.Tensor]]
+if TYPE_CHECKING:
+    from .weights import WeightsFile
+
+Run: TypeAlias = "Callable[[list[torch.Tensor]], list[torch.Tensor]]"
 """Runs the model on tensors that are as the compiled code reads them."""
 
-Call = Callable[..., "list[torch.Tensor] | None"]
+Call: TypeAlias = "Callable[..., list[Any] | None]"
 """Runs the model on the values of its inputs if they are as the compiled code reads them; answers
-None, and does nothing, if they are not, or if the engine cannot tell."""
-
-
-def unusual(*values: Any) -> None:
-    """What answers every call where none can be told to be usual."""
-    del values
+None, and does nothing, if they are not, or if the engine cannot tell. Arrays are all its own."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,7 @@ class Loaded:
     """What runs a model on one device."""
 
     run: Run
-    call: Call = unusual
+    call: Call | None = None
     direct: Any = None
     """What a model's class in C can call by itself, see ``native.bind``."""
     target: str = ""
@@ -93,9 +91,16 @@ class Turns:
         # A lock is a tenth of the work of a semaphore.
         return threading.Lock() if self._runners == 1 else threading.Semaphore(self._runners)
 
+    def one_thread(self) -> None:
+        """Let a forked child, which has no other threads, use none."""
+
     def set_constants(self, constants: dict[str, torch.Tensor]) -> None:
         """Hand over constants, by name; they are used in place, without a copy."""
         raise NotImplementedError
+
+    def map_constants(self, file: WeightsFile, constants: list[Constant], device: str) -> None:
+        """Hand over constants that lie in a weights file."""
+        self.set_constants({c.name: file.on(device, c) for c in constants})
 
     def _in_turn(self, run: Run) -> Run:
         def turn(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
@@ -115,11 +120,11 @@ class Engine(Turns):
     """Name of the class in ``torch._C._aoti``."""
     numbered = True
     """Whether a machine can have several such devices, and the runner takes which one."""
-    call: Call = staticmethod(unusual)
+    call: Call | None = None
     direct: Any = None
 
-    def __init__(self, library: Path, device: torch.device, pool: Pool) -> None:
-        where = (str(device),) if self.numbered else ()
+    def __init__(self, library: Path, device: str, pool: Pool) -> None:
+        where = (device,) if self.numbered else ()
         try:
             runner: Any = getattr(torch._C._aoti, self.runner)
             self._runner = runner(str(library), pool.runners, *where)
@@ -127,7 +132,11 @@ class Engine(Turns):
             raise not_loaded(library, error) from error
         super().__init__(pool.runners)
         self._constants: dict[str, torch.Tensor] = {}
-        self.run: Run = self._in_turn(self._runner.run)
+        self.run = self._in_turn(self._runner.run)  # type: ignore[assignment, method-assign]
+
+    def run(self, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Run the model on tensors that are as the compiled code reads them."""
+        raise NotImplementedError
 
     @staticmethod
     def present() -> bool:
@@ -207,6 +216,10 @@ ENGINES: dict[str, type[Engine]] = {
 
 def cpu_features() -> dict[str, Any]:
     """Features of this CPU, by the names of ``torch.cpu.get_capabilities``."""
+    own = getattr(engine_module(), "cpu_features", None)
+    if own is not None:
+        found: dict[str, Any] = own()
+        return found
     if hasattr(torch.cpu, "get_capabilities"):
         return dict(torch.cpu.get_capabilities())
     # Before torch 2.13 only the level is known. It implies the features of its x86-64 level.
@@ -214,6 +227,12 @@ def cpu_features() -> dict[str, Any]:
     v3 = level in {"AVX2", "AVX512"}
     names = ("avx", "avx2", "bmi", "bmi2", "f16c", "fma3", "lzcnt")
     return dict.fromkeys(names, v3)
+
+
+def one_thread() -> None:
+    """Let all engines use only the thread that calls, see ``Turns.one_thread``."""
+    for engine in _engines:
+        engine.one_thread()
 
 
 def _after_fork() -> None:

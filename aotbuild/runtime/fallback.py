@@ -8,11 +8,11 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from .engine import Loaded, Turns
 from .errors import ModelLoadError
 from .integrity import check_file
+from .lazy import torch
+from .machine import torch_version
 from .manifest import Fallback, Manifest
 from .operators import load_op_libraries
 from .state import State
@@ -22,7 +22,7 @@ _POLICIES = ("warn", "silent", "error")
 
 
 def fall_back(
-    package: Path, manifest: Manifest, device: torch.device, reason: ModelLoadError, state: State
+    package: Path, manifest: Manifest, device: str, reason: ModelLoadError, state: State
 ) -> Loaded:
     """Load the eager program if there is one and it may be used.
 
@@ -49,7 +49,7 @@ def fall_back(
 
 
 def load_eager(
-    package: Path, manifest: Manifest, fallback: Fallback, device: torch.device, state: State
+    package: Path, manifest: Manifest, fallback: Fallback, device: str, state: State
 ) -> Loaded:
     """Load the eager program.
 
@@ -67,7 +67,7 @@ def load_eager(
         spec.loader.exec_module(module)
     except Exception as error:
         raise ModelLoadError(
-            f"{manifest.name}: this torch {torch.__version__} cannot run the uncompiled program "
+            f"{manifest.name}: this torch {torch_version()} cannot run the uncompiled program "
             f"({error})"
         ) from error
     program = _Program(module.program, [constant.name for constant in fallback.constants])
@@ -87,7 +87,7 @@ class _Program(Turns):
     def set_constants(self, constants: dict[str, torch.Tensor]) -> None:
         self._constants |= constants
 
-    @torch.no_grad()
     def _run(self, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
         weights = [self._constants[name] for name in self._names]
-        return [torch.as_tensor(output) for output in self._program(*weights, *tensors)]
+        with torch.no_grad():
+            return [torch.as_tensor(output) for output in self._program(*weights, *tensors)]

@@ -7,10 +7,10 @@ are no protection against someone who may write to the package, as nothing in it
 from __future__ import annotations
 
 import functools
-import hashlib
 import os
 from pathlib import Path
 
+from .digest import blake2b
 from .errors import ModelLoadError
 from .manifest import File, Manifest
 
@@ -28,9 +28,7 @@ def identify(path: Path, name: str) -> File:
         path: The file.
         name: Where it is in the package.
     """
-    with path.open("rb") as file:
-        full = hashlib.file_digest(file, "sha256").hexdigest()
-    return File(name, path.stat().st_size, _quick(path), full)
+    return File(name, path.stat().st_size, _quick(path), _full(path))
 
 
 def check_file(package: Path, expected: File) -> None:
@@ -52,10 +50,8 @@ def check_file(package: Path, expected: File) -> None:
             raise _damaged(path, f"has {size} bytes instead of {expected.size}")
         if _quick(path) != expected.quick:
             raise _damaged(path, "is not the file that was built")
-        if wanted == "full":
-            with path.open("rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() != expected.sha256:
-                    raise _damaged(path, "is not the file that was built")
+        if wanted == "full" and _full(path) != expected.sha256:
+            raise _damaged(path, "is not the file that was built")
     except FileNotFoundError:
         raise _damaged(path, "is missing") from None
     except OSError as error:
@@ -79,8 +75,15 @@ def _check_once(package: Path, file: File) -> None:
     check_file(package, file)
 
 
+def _full(path: Path) -> str:
+    import hashlib  # which takes time, and memory
+
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _quick(path: Path) -> str:
-    digest = hashlib.sha256()
+    digest = blake2b(digest_size=32)
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         digest.update(size.to_bytes(8, "little"))

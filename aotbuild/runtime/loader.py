@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import os
+import sys
 from pathlib import Path
-
-import torch
 
 from .engine import ALONE, ENGINES, Loaded, Pool
 from .errors import ModelLoadError
 from .fallback import fall_back
 from .integrity import check_file
-from .machine import missing_symbols, onednn_version, this_platform
+from .machine import missing_symbols, onednn_version, this_platform, torch_version
 from .manifest import Manifest, Variant
 from .native import open_engine
 from .operators import load_op_libraries
@@ -20,25 +18,21 @@ from .state import State
 
 LEVEL_VARIABLE = "AOTBUILD_CPU_LEVEL"
 
-_log = logging.getLogger(__name__)
 
-
-def load(
-    package: Path, manifest: Manifest, device: torch.device, state: State, pool: Pool
-) -> Loaded:
+def load(package: Path, manifest: Manifest, device: str, state: State, pool: Pool) -> Loaded:
     """Load the first variant for a device that can run here, or what the package has in its place.
 
     Raises:
         ModelLoadError: There is none, or a file of the package is damaged.
     """
-    level = os.environ.get(LEVEL_VARIABLE) if device.type == "cpu" else None
+    level = os.environ.get(LEVEL_VARIABLE) if device == "cpu" else None
     reason = None
     for variant in _wanted(manifest, device, level):
         reason = unfit(manifest, variant)
         if reason is None:
-            _log.debug("%s runs as compiled for %s", manifest.name, variant.target)
+            _log("%s runs as compiled for %s", manifest.name, variant.target)
             return load_variant(package, manifest, variant, device, state, pool)
-        _log.debug("%s as compiled for %s does not fit: %s", manifest.name, variant.target, reason)
+        _log("%s as compiled for %s does not fit: %s", manifest.name, variant.target, reason)
     if level:
         raise ModelLoadError(
             f"{LEVEL_VARIABLE}={level}: {manifest.name} cannot run as compiled for it: {reason}"
@@ -46,13 +40,20 @@ def load(
     return fall_back(package, manifest, device, no_variant(manifest, device), state)
 
 
-def _wanted(manifest: Manifest, device: torch.device, level: str | None) -> list[Variant]:
+def _log(message: str, *values: str) -> None:
+    """Log at debug level, if anything in this process logs."""
+    logging = sys.modules.get("logging")
+    if logging is not None:
+        logging.getLogger(__name__).debug(message, *values)
+
+
+def _wanted(manifest: Manifest, device: str, level: str | None) -> list[Variant]:
     """The variants for a device, the best first; with a CPU level, the one for that.
 
     Raises:
         ModelLoadError: There is none for that level.
     """
-    found = [variant for variant in manifest.variants if variant.device == device.type]
+    found = [variant for variant in manifest.variants if variant.device == device.partition(":")[0]]
     if not level:
         return found
     wanted = [variant for variant in found if variant.target == f"cpu-{level}"]
@@ -69,7 +70,7 @@ def load_variant(
     package: Path,
     manifest: Manifest,
     variant: Variant,
-    device: torch.device,
+    device: str,
     state: State,
     pool: Pool = ALONE,
 ) -> Loaded:
@@ -92,8 +93,9 @@ def load_variant(
 
 def unfit(manifest: Manifest, variant: Variant) -> str | None:
     """Why a variant cannot run here, or None."""
-    if not in_range(torch.__version__, manifest.torch):
-        return f"it needs torch{manifest.torch}, this is torch {torch.__version__}"
+    version = torch_version()
+    if not in_range(version, manifest.torch):
+        return f"it needs torch{manifest.torch}, this is torch {version}"
     if variant.platform != this_platform():
         return f"it was built for {variant.platform}, this is {this_platform()}"
     engine = ENGINES[variant.device]
@@ -109,11 +111,11 @@ def unfit(manifest: Manifest, variant: Variant) -> str | None:
         )
     absent = missing_symbols(variant.symbols)
     if absent:
-        return f"this torch {torch.__version__} lacks {', '.join(absent[:3])}"
+        return f"this torch {version} lacks {', '.join(absent[:3])}"
     return None
 
 
-def no_variant(manifest: Manifest, device: torch.device | None) -> ModelLoadError:
+def no_variant(manifest: Manifest, device: str | None) -> ModelLoadError:
     """The error where no variant can run, with the reason against each."""
     lines = [
         f"  {variant.target}: {unfit(manifest, variant) or f'is for {variant.device}'}"

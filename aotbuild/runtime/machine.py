@@ -1,17 +1,23 @@
-"""What this machine and this torch are, as far as a compiled library depends on it."""
+"""What this machine and this torch are, as far as a compiled library depends on it.
+
+Most of it is told without importing torch.
+"""
 
 from __future__ import annotations
 
 import ctypes
 import functools
+import importlib
+import importlib.util
 import os
 import platform
 import re
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
-import torch
+from .lazy import torch
 
 
 def this_platform() -> str:
@@ -20,11 +26,56 @@ def this_platform() -> str:
     return f"{sys.platform}-{ {'amd64': 'x86_64', 'arm64': 'aarch64'}.get(machine, machine) }"
 
 
+def torch_version() -> str:
+    """The version of torch, such as ``2.13.0+cpu``."""
+    version = getattr(sys.modules.get("torch"), "__version__", None)
+    return str(version or _installed_version() or torch.__version__)
+
+
+@functools.cache
+def _installed_version() -> str | None:
+    """What the installed torch tells of itself; None where it does not in the usual way."""
+    directory = _torch_directory()
+    try:
+        text = (directory / "version.py").read_text("utf-8") if directory else ""
+    except OSError:
+        return None
+    found = re.search(r"^__version__ = '([^']+)'", text, re.MULTILINE)
+    return found[1] if found else None
+
+
+def torch_library() -> str:
+    """The path of torch's library for the CPU; if it is not where it is used to be, torch's own."""
+    directory = _torch_directory()
+    name = "libtorch_cpu.dylib" if sys.platform == "darwin" else "libtorch_cpu.so"
+    path = directory / "lib" / name if directory else None
+    return str(path if path and path.exists() else torch._C.__file__)
+
+
+@functools.cache
+def _torch_directory() -> Path | None:
+    spec = importlib.util.find_spec("torch")
+    return Path(spec.origin).parent if spec and spec.origin else None
+
+
+@functools.cache
+def engine_module() -> Any:
+    """The extension module that lies beside this file; None where there is none for this Python."""
+    try:
+        return importlib.import_module(f"{__package__}._engine")
+    except ImportError:
+        return None
+
+
 def missing_symbols(symbols: Iterable[str]) -> list[str]:
     """Those of the symbols that the loaded torch does not have.
 
     A library that needs one of them would end the process where it is first used.
     """
+    own = getattr(engine_module(), "missing", None)
+    if own is not None:
+        found: list[str] = own(torch_library(), list(symbols))
+        return found
     handle = _torch_library()
     return [] if handle is None else [name for name in symbols if not hasattr(handle, name)]
 
@@ -82,10 +133,10 @@ def packed_tensor(
 
 @functools.cache
 def _torch_library() -> ctypes.CDLL | None:
-    """The loaded libraries of torch; a name is looked up in all that its extension module needs."""
-    if not hasattr(os, "RTLD_NOLOAD"):
+    """Torch's library; a name is looked up in all that it needs, too."""
+    if os.name != "posix":
         return None  # Windows resolves every symbol when it opens a library
     try:
-        return ctypes.CDLL(torch._C.__file__, mode=os.RTLD_NOLOAD | os.RTLD_LAZY)
+        return ctypes.CDLL(torch_library(), mode=os.RTLD_LAZY)
     except OSError:
         return None

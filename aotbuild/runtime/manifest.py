@@ -6,12 +6,12 @@ Readable without torch. The build writes it with the same classes that read it h
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from .digest import blake2b
 from .errors import ModelLoadError
 
 _DIGEST = "digest"
@@ -303,7 +303,7 @@ def read_selftest(table: dict[str, Any] | None) -> SelfTest | None:
 
 def _digest(table: dict[str, Any]) -> str:
     text = json.dumps(table, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return blake2b(text.encode(), digest_size=32).hexdigest()
 
 
 def _leaves(name: str) -> bool:

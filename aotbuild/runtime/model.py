@@ -9,28 +9,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn, Self
 
-import torch
-
-from .arguments import (
-    admit,
-    check_device,
-    failure,
-    nest,
-    refuse_arguments,
-    refuse_condition,
-)
-from .engine import ALONE, ENGINES, MOST_RUNNERS, Call, Loaded, Pool, Run, unusual
+from .arguments import admit, check_device, failure, nest, refuse_arguments
+from .arrays import through_torch
+from .checks import refuse_condition
+from .engine import ALONE, ENGINES, MOST_RUNNERS, Call, Loaded, Pool, Run
 from .errors import ModelLoadError
 from .integrity import check_files
+from .lazy import torch
 from .loader import load, no_variant
 from .manifest import Manifest
 from .native import bind, direct_class
 from .parameters import Parameters
 from .processes import note_use, remember
+from .results import write
 from .signature import tell_signature
 from .state import State, state_of
 
 _DEVICE_VARIABLE = "AOTBUILD_DEVICE"
+LAZY_VARIABLE = "AOTBUILD_LAZY"
 
 
 class CompiledModel(Parameters):
@@ -71,23 +67,39 @@ class CompiledModel(Parameters):
         self._lock = threading.Lock()
         self._state = state_of(package, self._manifest)
         self._runs = _Runs(self)
-        self._targets: dict[torch.device, str] = {}
+        self._targets: dict[str, str] = {}
         self._classes: dict[str, Any] = {}
         self.__name__ = self._manifest.name
-        self._call: Call = unusual
-        self._run: Run = self._runs[self._default_device()]
+        self._call: Call = self._call_first
+        self._run: Run = self._run_first
+        if os.environ.get(LAZY_VARIABLE) != "1":
+            self._open()
         remember(self)
 
-    def _serve(self, loaded: Loaded) -> None:
+    def _open(self) -> None:
+        """Load the model for the device that it is for where no tensor tells another."""
+        device = self._default_device()
+        self._run = self._runs[device]
+
+    def _call_first(self, *values: Any) -> list[Any] | None:
+        self._open()
+        return self._call(*values)
+
+    def _run_first(self, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+        self._open()
+        return self._run(tensors)
+
+    def _serve(self, loaded: Loaded, device: str = "cpu") -> None:
         """Run the model by something else, behind the same checks."""
-        self._call, self._run = loaded.call, loaded.run
+        self._run = loaded.run
+        self._call = loaded.call or through_torch(self._manifest, loaded.run, device)
         bind(self, self._manifest, loaded.direct)
 
-    def _hold(self, wrap: Callable[[Run], Run]) -> None:
+    def _hold(self, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
         """Put what runs the model behind something else, as at the end of the interpreter."""
         for device, run in self._runs.items():
             self._runs[device] = wrap(run)
-        self._serve(Loaded(wrap(self._run)))
+        self._serve(Loaded(wrap(self._run), wrap(self._call)))
 
     def __init_subclass__(cls) -> None:
         tell_signature(cls)
@@ -133,7 +145,9 @@ class CompiledModel(Parameters):
     @property
     def device(self) -> torch.device:
         """The device that the model was loaded for first."""
-        return next(iter(self._runs))
+        if not self._runs:
+            self._open()
+        return torch.device(next(iter(self._runs)))
 
     @property
     def target(self) -> str:
@@ -141,7 +155,7 @@ class CompiledModel(Parameters):
 
         It is ``uncompiled`` where eager torch runs the model.
         """
-        return self._targets[self.device]
+        return self._targets[str(self.device)]
 
     def _construct(self, path: str, fields: dict[str, Any]) -> Any:
         """An output of the class ``module:Name``; a dict where that cannot be imported."""
@@ -162,6 +176,9 @@ class CompiledModel(Parameters):
     def _admit(self, *values: Any) -> list[torch.Tensor]:
         return admit(self._manifest, values, self.device)
 
+    def _write(self, result: Any, out: Any) -> Any:
+        return write(f"{self._manifest.name}(): out", result, out)
+
     def _refuse(self, condition: str) -> NoReturn:
         raise refuse_condition(self._manifest, condition)
 
@@ -171,23 +188,23 @@ class CompiledModel(Parameters):
     def _refuse_arguments(self, extra: tuple[Any, ...], unknown: dict[str, Any]) -> NoReturn:
         raise refuse_arguments(self._manifest, extra, unknown)
 
-    def _default_device(self) -> torch.device:
+    def _default_device(self) -> str:
         built = [variant.device for variant in self._manifest.variants]
         wanted = os.environ.get(_DEVICE_VARIABLE)
         if wanted:
             try:
-                device = torch.device(wanted)
+                kind = "cpu" if wanted == "cpu" else torch.device(wanted).type
             except RuntimeError:
-                device = None
-            if device is None or device.type not in built:
+                kind = ""
+            if kind not in built:
                 raise ModelLoadError(
                     f"{_DEVICE_VARIABLE}={wanted}: {self._manifest.name} was compiled for "
                     f"{', '.join(built)}; set it to one of these, or unset it"
                 )
-            return _indexed(device)
+            return _indexed(wanted)
         for kind, engine in ENGINES.items():
             if kind in built and engine.present():
-                return _indexed(torch.device(kind))
+                return _indexed(kind)
         raise no_variant(self._manifest, None)
 
 
@@ -229,14 +246,14 @@ class CompiledMethods(Parameters):
         return first.target
 
 
-class _Runs(dict[torch.device, Run]):
+class _Runs(dict[str, Run]):
     """The loaded variants by device; one that is missing is loaded when it is asked for."""
 
     def __init__(self, model: CompiledModel) -> None:
         super().__init__()
         self._model = model
 
-    def __missing__(self, device: torch.device) -> Run:
+    def __missing__(self, device: str) -> Run:
         check_device(self._model._manifest, device)
         with self._model._lock:
             if device not in self:
@@ -246,7 +263,7 @@ class _Runs(dict[torch.device, Run]):
                 self[device] = self._first(device, loaded)
             return self[device]
 
-    def _first(self, device: torch.device, loaded: Loaded) -> Run:
+    def _first(self, device: str, loaded: Loaded) -> Run:
         """What notes the first call, and gives way to what is loaded."""
         model = self._model
 
@@ -256,22 +273,23 @@ class _Runs(dict[torch.device, Run]):
             if model._run is run:
                 model._run = loaded.run
             if model._call is call:
-                model._call = loaded.call
+                model._call = later
                 bind(model, model._manifest, loaded.direct)
 
         def run(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
             settle()
             return loaded.run(tensors)
 
-        def call(*values: Any) -> list[torch.Tensor] | None:
+        def call(*values: Any) -> list[Any] | None:
             settle()
-            return loaded.call(*values)
+            return later(*values)
 
-        if loaded.call is not unusual:
+        later = loaded.call or through_torch(model._manifest, run, device)
+        if loaded.call is not None or model._call == model._call_first:
             model._call = call
         return run
 
 
-def _indexed(device: torch.device) -> torch.device:
+def _indexed(device: str) -> str:
     """The device as tensors on it name it: ``cuda`` becomes ``cuda:0``."""
-    return torch.empty(0, device=device).device
+    return "cpu" if device == "cpu" else str(torch.empty(0, device=device).device)

@@ -7,19 +7,23 @@ same results and messages.
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import os
 import struct
+import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from .engine import ALONE, ENGINES, Call, Engine, Pool, Run, Turns, not_loaded
+from .arrays import Arrays
+from .engine import ALONE, ENGINES, Call, Engine, Pool, Turns, not_loaded
 from .errors import ModelLoadError
+from .lazy import is_tensor, torch
+from .machine import engine_module, torch_library, torch_version
 from .manifest import Constant, Derived, Manifest, Size, Variant
+
+if TYPE_CHECKING:
+    from .weights import WeightsFile
 
 VARIABLE = "AOTBUILD_ENGINE"
 
@@ -37,27 +41,50 @@ _MOST_DIMS = 64
 
 
 class NativeEngine(Engine):
-    """A library on the CPU, through AOTInductor's C ABI."""
+    """A library on the CPU, through AOTInductor's C ABI; it need not have torch imported."""
 
     def __init__(self, library: Path, manifest: Manifest, pool: Pool) -> None:
-        exchange = torch.Tensor.__dlpack_c_exchange_api__
-        modes = torch._C._len_torch_dispatch_stack
         try:
-            self._runner = _module().Engine(
-                str(library), torch._C.__file__, exchange, torch.Tensor, modes
-            )
+            self._runner = engine_module().Engine(str(library), torch_library())
         except (OSError, RuntimeError) as error:
             raise not_loaded(library, error) from error
         if pool != ALONE:
             self._runner.grow(pool.runners, pool.threads)
-        if not manifest.conditions:  # those are Python expressions
-            self._runner.expect(_table(manifest))
-            self.direct = self._runner
+        self._runner.expect(_table(manifest))
+        self._arrays = Arrays(manifest, self._runner.run_arrays, checks=True)
+        self._runner.listen(self._others)
+        self.call: Call = self._others  # of conditions, which are Python expressions, C knows not
+        if not manifest.conditions:
+            self.call, self.direct = self._runner.call, self._runner
+        self._attached = False
+        if "torch" in sys.modules:
+            self._attach()
+        Turns.__init__(self, pool.runners)
+
+    def _attach(self) -> None:
+        """Let the engine take torch's tensors."""
+        if self._attached:
+            return
+        exchange = torch.Tensor.__dlpack_c_exchange_api__
+        self._runner.attach(exchange, torch.Tensor, torch._C._len_torch_dispatch_stack)
         if self._runner.find_place(_samples()):
             self._runner.find_flags(_negated(), _conjugated())
-        self.run: Run = self._runner.run
-        self.call: Call = self._runner.call
-        Turns.__init__(self, pool.runners)
+        self._attached = True
+
+    def _others(self, *values: Any) -> list[Any] | None:
+        """A call with anything but plain tensors of torch, or before torch is known."""
+        if values and not any(map(is_tensor, values)):
+            return self._arrays(values)
+        if self._attached or self.direct is None:
+            return None
+        self._attach()
+        answer: list[Any] | None = self._runner.call(*values)
+        return answer
+
+    def run(self, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+        self._attach()
+        results: list[torch.Tensor] = self._runner.run(tensors)
+        return results
 
     def expects(self, constants: Mapping[str, Constant]) -> bool:
         found = {name: (dtype, size) for name, dtype, size in self._runner.constants()}
@@ -67,11 +94,26 @@ class NativeEngine(Engine):
         )
 
     def set_constants(self, constants: dict[str, torch.Tensor]) -> None:
+        self._attach()
         # Those that oneDNN has packed are not exchanged by DLPack. The library keeps their handles.
         handle: Any = torch._C._aoti.unsafe_alloc_void_ptr_from_tensor
         self._runner.set_constants(
             {name: handle(t) if t.is_mkldnn else t for name, t in constants.items()}
         )
+
+    def map_constants(self, file: WeightsFile, constants: list[Constant], device: str) -> None:
+        del device
+        told = [
+            (
+                *(c.name, _CODES[c.dtype], tuple(c.shape), tuple(c.stride), c.offset, c.size),
+                bytes.fromhex(c.packed),
+            )
+            for c in constants
+        ]
+        self._runner.map_constants(file.bytes, told)
+
+    def one_thread(self) -> None:
+        self._runner.set_threads(1)
 
     def hold(self) -> None:
         self._runner.hold()
@@ -84,7 +126,7 @@ class NativeEngine(Engine):
 
 
 def open_engine(
-    manifest: Manifest, variant: Variant, library: Path, device: torch.device, pool: Pool
+    manifest: Manifest, variant: Variant, library: Path, device: str, pool: Pool
 ) -> Engine:
     """Open a library with the best engine for it, or on the CPU that of ``AOTBUILD_ENGINE``.
 
@@ -113,17 +155,13 @@ def _unable(manifest: Manifest, variant: Variant, library: Path) -> str:
         return f"it has tensors of dtype {min(dtypes - _CODES.keys())}"
     if len(manifest.dims) > _MOST_DIMS:
         return f"it has more than {_MOST_DIMS} dynamic dimensions"
-    if not hasattr(torch.Tensor, "__dlpack_c_exchange_api__"):
+    if engine_module() is None:
+        return "this Python has none"
+    # Whether an older torch does is only found out by importing it.
+    known = "torch" not in sys.modules and not torch_version().startswith(("2.11.", "2.12."))
+    if not known and not hasattr(torch.Tensor, "__dlpack_c_exchange_api__"):
         return f"torch {torch.__version__} does not exchange tensors in C"
-    try:
-        _module()
-    except ImportError as error:
-        return f"this Python has none ({error})"
     return ""
-
-
-def _module() -> Any:
-    return importlib.import_module(f"{__package__}._engine")
 
 
 def _dtypes(outputs: Any) -> set[str]:
@@ -161,11 +199,8 @@ def direct_class(cls: type[Any]) -> type[Any]:
     """
     if os.environ.get(VARIABLE) == "torch":
         return cls
-    try:
-        base = _module().Model
-    except (ImportError, AttributeError):
-        return cls
-    if issubclass(cls, base):
+    base = getattr(engine_module(), "Model", None)
+    if base is None or issubclass(cls, base):
         return cls
     shown = inspect.signature(cls.__call__)
     told = shown.replace(parameters=list(shown.parameters.values())[1:])
@@ -210,7 +245,7 @@ _CONTAINERS = {"tuple": tuple, "list": list, "dict": dict}
 
 
 def _results(tree: dict[str, Any]) -> Any:
-    """How results nest, as ``build`` in engine.c reads it.
+    """How results nest, as ``build`` in model.c reads it.
 
     Raises:
         KeyError: There is more to them than tensors in tuples, lists and dicts.
@@ -224,7 +259,7 @@ def _results(tree: dict[str, Any]) -> Any:
 
 
 def _table(manifest: Manifest) -> bytes:
-    """What the tensors of a usual call are; ``engine_expect`` in engine.c reads it."""
+    """What the tensors of a usual call are; ``engine_expect`` in checks.c reads it."""
     dims = list(manifest.dims)
     words = [len(dims), len(manifest.inputs)]
     for dim in manifest.dims.values():

@@ -5,9 +5,8 @@ from __future__ import annotations
 import importlib
 from pathlib import Path
 
-import torch
-
 from .errors import ModelLoadError
+from .lazy import torch
 from .manifest import Manifest
 
 SUFFIXES = (".so", ".dylib", ".dll")

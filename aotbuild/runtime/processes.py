@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from typing import Any
 
-import torch
-
-from .engine import Run
+from .engine import one_thread
+from .lazy import torch
 
 _MOMENT = 0.02
 """Seconds in which threads come to where they are held: a call's checks take microseconds."""
@@ -40,11 +41,11 @@ def remember(model: Any) -> None:
     _models.add(model)
 
 
-def _held(run: Run) -> Run:
-    def held(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+def _held(run: Callable[..., Any]) -> Callable[..., Any]:
+    def held(*values: Any) -> Any:
         if threading.current_thread().daemon:
             threading.Event().wait()  # for ever; the process ends without it
-        return run(tensors)
+        return run(*values)
 
     return held
 
@@ -60,7 +61,9 @@ atexit.register(_at_exit)
 
 
 def _after_fork() -> None:
-    if _used and torch.get_num_threads() > 1:
+    if _used and "torch" not in sys.modules:
+        one_thread()
+    elif _used and torch.get_num_threads() > 1:
         torch.set_num_threads(1)
 
 

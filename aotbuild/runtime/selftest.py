@@ -12,12 +12,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NoReturn
 
-import torch
-
 from .engine import Loaded, Run
 from .errors import ModelLoadError
 from .fallback import load_eager
 from .integrity import check_file, check_files
+from .lazy import torch
 from .loader import load_variant, unfit
 from .manifest import Manifest, Variant
 from .state import State
@@ -53,14 +52,13 @@ def test_model(package: Path, manifest: Manifest) -> list[Outcome]:
     outcomes = [_variant(package, manifest, variant) for variant in manifest.variants]
     fallback = manifest.fallback
     if fallback is not None:
-        cpu = torch.device("cpu")
         outcomes.append(
             _tested(
                 package,
                 manifest,
                 "uncompiled",
-                cpu,
-                lambda: load_eager(package, manifest, fallback, cpu, State(package, manifest)),
+                "cpu",
+                lambda: load_eager(package, manifest, fallback, "cpu", State(package, manifest)),
             )
         )
     return outcomes
@@ -70,16 +68,15 @@ def _variant(package: Path, manifest: Manifest, variant: Variant) -> Outcome:
     reason = unfit(manifest, variant)
     if reason:
         return Outcome(manifest.name, variant.target, passed=None, loaded=False, reason=reason)
-    device = torch.device(variant.device)
 
     def load() -> Loaded:
-        return load_variant(package, manifest, variant, device, State(package, manifest))
+        return load_variant(package, manifest, variant, variant.device, State(package, manifest))
 
-    return _tested(package, manifest, variant.target, device, load)
+    return _tested(package, manifest, variant.target, variant.device, load)
 
 
 def _tested(
-    package: Path, manifest: Manifest, target: str, device: torch.device, load: Callable[[], Loaded]
+    package: Path, manifest: Manifest, target: str, device: str, load: Callable[[], Loaded]
 ) -> Outcome:
     name, recorded = manifest.name, manifest.selftest
     try:

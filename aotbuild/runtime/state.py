@@ -16,12 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-import torch
-
 from .checkpoint import read_checkpoint
 from .deltas import differences, product
 from .engine import Turns
 from .errors import StateDictError
+from .lazy import torch
 from .manifest import Constant, Manifest, Parameter
 from .weights import WeightsFile, find_weights, open_weights
 
@@ -46,7 +45,7 @@ class _Served:
 
     engine: Turns
     constants: list[Constant]
-    device: torch.device
+    device: str
 
 
 class State:
@@ -85,10 +84,13 @@ class State:
         """Forget other threads, which a forked child does not have."""
         self._lock = threading.RLock()
 
-    def serve(self, engine: Turns, constants: list[Constant], device: torch.device) -> None:
+    def serve(self, engine: Turns, constants: list[Constant], device: str) -> None:
         """Hand what it takes to something that runs the model."""
         with self._lock:
-            engine.set_constants({c.name: self._current(c, device) for c in constants})
+            if self._own:
+                engine.set_constants({c.name: self._current(c, device) for c in constants})
+            else:
+                engine.map_constants(self._file(), constants, device)
             self._served.append(_Served(engine, constants, device))
         if os.environ.get(PREFETCH_VARIABLE) == "1":
             self._file().prefetch(constants)
@@ -201,7 +203,7 @@ class State:
     def _file(self) -> WeightsFile:
         return open_weights(self._path, self._weights)
 
-    def _current(self, constant: Constant, device: torch.device) -> torch.Tensor:
+    def _current(self, constant: Constant, device: str) -> torch.Tensor:
         """The tensor for a constant."""
         replaced = self._replaced(constant.fqn)
         if replaced is None:
@@ -253,7 +255,7 @@ class State:
                     engine.set_constants(new)
                 for tensor, value in kept:
                     _write(tensor, value)
-                if any(served.device.type in _ASYNCHRONOUS for served in self._served):
+                if any(_kind(served.device) in _ASYNCHRONOUS for served in self._served):
                     torch.accelerator.synchronize()  # the next call may be on another stream
 
 
@@ -308,11 +310,15 @@ def _holds(constant: Constant, value: torch.Tensor) -> bool:
     return 0 not in constant.stride or torch.equal(distinct.expand_as(value), value)
 
 
-def _place(constant: Constant, device: torch.device) -> tuple[Any, ...]:
+def _kind(device: str) -> str:
+    return device.partition(":")[0]
+
+
+def _place(constant: Constant, device: str) -> tuple[Any, ...]:
     return constant.fqn, device, tuple(constant.stride)
 
 
-def _copy(value: torch.Tensor, constant: Constant, device: torch.device) -> torch.Tensor:
+def _copy(value: torch.Tensor, constant: Constant, device: str) -> torch.Tensor:
     """A copy of a value in memory of its own, laid out like a constant."""
     tensor = torch.empty_strided(
         constant.shape, constant.stride, dtype=getattr(torch, constant.dtype), device=device

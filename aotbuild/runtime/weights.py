@@ -13,10 +13,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from .errors import ModelLoadError
 from .integrity import check_file
+from .lazy import torch
 from .machine import packed_tensor
 from .manifest import Constant, File
 
@@ -57,9 +56,14 @@ class WeightsFile:
         flat = torch.frombuffer(self._map, dtype=dtype, count=count, offset=constant.offset)
         return flat.as_strided(constant.shape, constant.stride)
 
-    def on(self, device: torch.device, constant: Constant) -> torch.Tensor:
+    @property
+    def bytes(self) -> mmap.mmap:
+        """The mapped bytes."""
+        return self._map
+
+    def on(self, device: str, constant: Constant) -> torch.Tensor:
         """The tensor on a device: over the mapped bytes, or copied once for all models."""
-        if device.type == "cpu":
+        if device == "cpu":
             return self.tensor(constant)
         place = (device, constant.offset, constant.dtype, *constant.shape, *constant.stride)
         if place not in self._on_devices:

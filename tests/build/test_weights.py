@@ -210,7 +210,7 @@ new = eager(nets.Regressor, 3)
 regressor.load_state_dict(new.state_dict())
 uncompiled = load_eager(
     pathlib.Path(models.__file__).parent, regressor._manifest, regressor._manifest.fallback,
-    torch.device("cpu"), regressor._state,
+    "cpu", regressor._state,
 )
 for state in (new, eager(nets.Regressor, 4)):
     regressor.load_state_dict(state.state_dict())

@@ -473,7 +473,7 @@ UNFIT: list[tuple[str, Any, type[Exception], str]] = [
     ("float64", -(10**400), ValueError, "'t' has dtype float64, which holds -1.7"),
     ("float32", True, TypeError, "'t' must be a torch.Tensor or a float, got bool"),
     ("float32", 1j, TypeError, "'t' must be a torch.Tensor or a float, got complex"),
-    ("float32", np.float64(1), TypeError, "or a float, got numpy.float64"),
+    ("float32", np.float64(1), TypeError, "'t' must have dtype float32, got float64"),
     ("int64", 1.0, TypeError, "'t' must be a torch.Tensor or an int, got float"),
     ("int64", True, TypeError, "'t' must be a torch.Tensor or an int, got bool"),
     ("bool", 1, TypeError, "'t' must be a torch.Tensor or a bool, got int"),

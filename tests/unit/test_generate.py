@@ -377,6 +377,13 @@ def test_the_classes_of_a_stub_are_distinct() -> None:
     assert not set(classes) & set(models)
 
 
+CALL = """
+    def __call__(
+        self, image: Tensor, *, mask: Tensor, out: object = None
+    ) -> dict[str, Tensor | int]:
+"""
+
+
 def test_a_stub_tells_signature_dtypes_shapes_and_ranges() -> None:
     manifest = sample_manifest(
         inputs=[IMAGE, vector("mask", "bool")],
@@ -385,9 +392,7 @@ def test_a_stub_tells_signature_dtypes_shapes_and_ranges() -> None:
         conditions=["batch != 6"],
     )
     text = stub({"net": [manifest]})
-    assert (
-        "    def __call__(self, image: Tensor, *, mask: Tensor) -> dict[str, Tensor | int]:" in text
-    )
+    assert CALL in text
     assert "image: float32 tensor of shape (batch, 1, 8)" in text
     assert "mask: bool tensor of shape (batch, 3)" in text
     assert "scores: float32 tensor of shape (batch, 1, 8)" in text

@@ -3,44 +3,47 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from aotbuild.build import levels
 from aotbuild.build.levels import _ratio, left_out
 
 
-def taking(milliseconds: float) -> Any:
-    def run(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
-        end = time.perf_counter() + milliseconds / 1000
-        while time.perf_counter() < end:
-            pass
-        return tensors
+class Clock:
+    """Time that passes only in what runs."""
 
-    return run
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 0.0
+        monkeypatch.setattr("time.perf_counter", lambda: self.now)
+        monkeypatch.setattr("time.monotonic", lambda: self.now)
+
+    def taking(self, milliseconds: float) -> Any:
+        def run(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+            self.now += milliseconds / 1000
+            return tensors
+
+        return run
 
 
 def test_the_ratio_is_that_of_the_times(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(levels, "_PAIRS", 5)
-    monkeypatch.setattr(levels, "_SECONDS", 0.01)
-    assert _ratio(taking(3), taking(1), []) == pytest.approx(3, rel=0.2)
-    assert _ratio(taking(1), taking(2), []) == pytest.approx(0.5, rel=0.2)
+    clock = Clock(monkeypatch)
+    assert _ratio(clock.taking(3), clock.taking(1), []) == pytest.approx(3)
+    assert _ratio(clock.taking(1), clock.taking(2), []) == pytest.approx(0.5)
 
 
 def test_slow_models_are_timed_three_times_at_least(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(levels, "_LONGEST", 0.0)
+    clock = Clock(monkeypatch)
     calls: list[str] = []
 
     def run(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
         calls.append("")
-        time.sleep(0.03)
+        clock.now += 30
         return tensors
 
-    assert _ratio(run, run, []) == pytest.approx(1, rel=0.3)
+    assert _ratio(run, run, []) == pytest.approx(1)
     assert len(calls) == 3 + 3 + 1 + 2 * 3
 
 

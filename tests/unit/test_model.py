@@ -508,10 +508,10 @@ def test_a_model_has_the_signature_of_forward(load_package: LoadPackage) -> None
     kinds = {"other": "keyword-only"}
     net = load_package(sample_manifest(kinds=kinds, inputs=[IMAGE, other])).net
     signature = inspect.signature(net)
-    assert list(signature.parameters) == ["image", "other"]
+    assert list(signature.parameters) == ["image", "other", "out"]
     assert signature.parameters["image"].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
     assert signature.parameters["other"].kind is inspect.Parameter.KEYWORD_ONLY
-    assert signature.return_annotation is torch.Tensor
+    assert signature.return_annotation == "Tensor"
     assert net.__name__ == "net"
     assert callable(net)
 
@@ -535,7 +535,7 @@ def test_the_engines_are_one_table() -> None:
 def test_a_file_that_is_no_library_is_told(tmp_path: Path) -> None:
     (tmp_path / "broken.so").write_bytes(b"no library at all")
     with pytest.raises(ModelLoadError, match=r"broken\.so: cannot be loaded: "):
-        CpuEngine(tmp_path / "broken.so", torch.device("cpu"), ALONE)
+        CpuEngine(tmp_path / "broken.so", "cpu", ALONE)
 
 
 def test_without_the_list_of_features_the_level_of_the_cpu_decides(

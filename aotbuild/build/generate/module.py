@@ -25,7 +25,14 @@ from aotbuild.build.generate.names import (
     last_part,
 )
 from aotbuild.build.generate.results import namedtuples_of, rebuilt, returned_inputs
-from aotbuild.build.generate.signature import Catching, catches, docstring, signature
+from aotbuild.build.generate.signature import (
+    OUT,
+    Catching,
+    can_write,
+    catches,
+    docstring,
+    signature,
+)
 from aotbuild.config.schema import FORWARD
 from aotbuild.runtime.manifest import Manifest
 
@@ -53,7 +60,7 @@ def model_module(manifests: Sequence[Manifest]) -> str:
         {name: names.take(name) for name in ("OrderedDict", "namedtuple")},
         {key: names.take(last_part(key[0])) for key in dict.fromkeys(tuples)},
     )
-    path = names.take("Path")
+    path, checking = names.take("Path"), names.take("TYPE_CHECKING")
     runtime = {name: names.take(name) for name in _RUNTIME}
     base = runtime["CompiledModel"]
     classes = {m.method: names.take(class_name(m.name)) for m in manifests if m.method != FORWARD}
@@ -61,6 +68,7 @@ def model_module(manifests: Sequence[Manifest]) -> str:
     bodies: dict[str, list[str]] = {}
     for manifest in manifests:
         own = names.inner()
+        own.take(OUT)
         values = [
             spec.name if spec.name in keys else own.take(re.sub(r"\W+", "_", spec.name).strip("_"))
             for spec in manifest.inputs
@@ -100,13 +108,19 @@ def model_module(manifests: Sequence[Manifest]) -> str:
         f"The compiled model ``{model}``, made from ``{source}``.",
         shared,
         path,
+        checking,
         runtime,
         "\n\n\n".join([*definitions, f"{model} = {cls}({arguments})"]),
     )
 
 
 def _module(
-    docstring: str, shared: Shared, path: str, runtime: Mapping[str, str], body: str
+    docstring: str,
+    shared: Shared,
+    path: str,
+    checking: str,
+    runtime: Mapping[str, str],
+    body: str,
 ) -> str:
     used = set(re.findall(r"\w+", body))
     hidden = [
@@ -129,7 +143,13 @@ def _module(
     imported = [aliased(*pair) for pair in sorted(runtime.items()) if pair[1] in used]
     kinds = used | ({shared.kinds["namedtuple"]} if namedtuples else set())
     collections = [aliased(name, alias) for name, alias in shared.kinds.items() if alias in kinds]
-    torch_names = sorted(aliased(name, alias) for name, alias in shared.torch.items())
+    tensor = shared.torch["Tensor"]
+    annotating = [
+        f"from typing import {aliased('TYPE_CHECKING', checking)}",
+        f"if {checking}:",
+        f"    from torch import {aliased('Tensor', tensor)}",
+        "",
+    ]
     lines = [
         HEADER,
         f'"""{docstring}"""',
@@ -137,13 +157,13 @@ def _module(
         *(f"from builtins import {', '.join(group)}" for group in [hidden] if group),
         *(f"from collections import {', '.join(group)}" for group in [collections] if group),
         f"from pathlib import {aliased('Path', path)}",
-        "",
-        f"from torch import {', '.join(torch_names)}",
+        *annotating[:1],
         "",
         f"from ._runtime import {', '.join(imported)}",
         "",
         *namedtuples,
         *([""] if namedtuples else []),
+        *annotating[1:],
         "",
         body,
     ]
@@ -155,6 +175,13 @@ def _class(name: str, base: str, docstring: str, members: Sequence[Sequence[str]
     for member in members:
         lines += ["", *member]
     return "\n".join(lines)
+
+
+def _torch_imports(manifest: Manifest, local: Locals) -> list[str]:
+    """The lines that import what the checks need, which calls with arrays never come to."""
+    names = ["Tensor", *sorted({spec.dtype for spec in manifest.inputs})] if local.values else []
+    imported = [aliased(name, local.shared.torch[name]) for name in names]
+    return [f"            from torch import {', '.join(imported)}", ""] if imported else []
 
 
 def _constructor(model: str, classes: Mapping[str, str], path: str, *, forward: bool) -> list[str]:
@@ -194,8 +221,17 @@ def _refusing_lines(manifest: Manifest, catching: Catching) -> list[str]:
 
 def _body(manifest: Manifest, local: Locals) -> list[str]:
     values = local.values
-    run = "self._run(" if on_cpu_only(manifest) else f"self._runs[{values[0]}.device]("
-    result = statement("return ", rebuilt(manifest.outputs, local), 8)
+    string = local.shared.builtins["str"]
+    where = f"{string}({values[0]}.device)" if values else ""
+    run = "self._run(" if on_cpu_only(manifest) else f"self._runs[{where}]("
+    built = rebuilt(manifest.outputs, local)
+    result = [statement("return ", built, 8)]
+    if can_write(manifest):
+        result = [
+            f"        if {OUT} is not None:",
+            statement("return ", Brackets("self._write(", [built, OUT], ")"), 12),
+            *result,
+        ]
     outputs = local.outputs
     return [
         *nesting_lines(manifest, local),
@@ -209,6 +245,7 @@ def _body(manifest: Manifest, local: Locals) -> list[str]:
         f"        except RuntimeError as {local.error}:",
         f"            raise self._failure({local.error}) from {local.error}",
         f"        if {outputs} is None:  # it is not known to be what the compiled code takes",
+        *_torch_imports(manifest, local),
         *fitting(checks_of(manifest, local), local.fits),
         assigned(values, "self._admit(", 16),
         *condition_lines(manifest, local),
@@ -216,5 +253,5 @@ def _body(manifest: Manifest, local: Locals) -> list[str]:
         statement(f"{outputs} = ", Brackets(run, [Brackets("[", values, "]")], ")"), 16),
         f"            except RuntimeError as {local.error}:",
         f"                raise self._failure({local.error}) from {local.error}",
-        result,
+        *result,
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,9 +24,35 @@ class Catching:
     unknown: str
 
 
-def signature(manifest: Manifest, tensor: str, catching: Catching | None = None) -> str:
-    """The first lines of ``__call__``, as users read it or so that it catches wrong arguments."""
-    result = annotation(manifest.outputs, tensor)
+OUT = "out"
+"""The argument for what a result is written to."""
+
+
+def can_write(manifest: Manifest) -> bool:
+    """Whether results can be written to what is given: they are tensors, in plain containers."""
+
+    def plain(tree: dict[str, Any]) -> bool:
+        return tree["type"] != "object" and all(map(plain, tree.get("items", [])))
+
+    def count(tree: dict[str, Any]) -> int:
+        return int(tree["type"] == "tensor") + sum(map(count, tree.get("items", [])))
+
+    free = OUT not in manifest.in_spec["keys"]
+    return free and plain(manifest.outputs) and count(manifest.outputs) > 0
+
+
+def signature(
+    manifest: Manifest, tensor: str, catching: Catching | None = None, *, result: str = ""
+) -> str:
+    """The first lines of ``__call__``, as users read it or so that it catches wrong arguments.
+
+    Args:
+        manifest: The model.
+        tensor: The type of a tensor.
+        catching: What catches wrong arguments.
+        result: The type of a tensor that is returned, if it is another.
+    """
+    result = _written(annotation(manifest.outputs, result or tensor), tensor, catching)
     parameters = ["self"]
     trees = list(zip(manifest.in_spec["keys"], manifest.in_spec["items"], strict=True))
     kinds = [tree.get("kind", "") for _, tree in trees]
@@ -39,11 +66,13 @@ def signature(manifest: Manifest, tensor: str, catching: Catching | None = None)
         parameters.append(_parameter(name, tree, others, tensor, catching))
         if kind == "positional-only" and kinds[i + 1 : i + 2] != [kind]:
             parameters.append("/")
-    if catching:
-        if not {star, "var-positional"} & {*parameters, *kinds}:
-            parameters.append(star)
-        if "var-keyword" not in kinds:
-            parameters.append(f"**{catching.unknown}: {catching.refused}")
+    written = [f"{OUT}: object = None"] if can_write(manifest) else []
+    if (catching or written) and not {star, "var-positional"} & {*parameters, *kinds}:
+        parameters.append(star)
+    at = len(parameters) - kinds.count("var-keyword")
+    parameters[at:at] = written
+    if catching and "var-keyword" not in kinds:
+        parameters.append(f"**{catching.unknown}: {catching.refused}")
     line = f"    def __call__({', '.join(parameters)}) -> {result}:"
     if len(line) <= WIDTH:
         return line
@@ -73,15 +102,21 @@ def _parameter(
     kind = tree.get("kind", "")
     if kind in {"var-positional", "var-keyword"}:
         items = [annotation(item, tensor) for item in tree["items"]]
-        union = " | ".join(dict.fromkeys(items)) or tensor
+        union = _written(" | ".join(dict.fromkeys(items)) or tensor, tensor, catching)
         return f"{'*' if kind == 'var-positional' else '**'}{name}: {union}"
-    parameter = f"{name}: {annotation(tree, tensor)}"
+    parameter = f"{name}: {_written(annotation(tree, tensor), tensor, catching)}"
     # A default must not stand before a parameter without one.
     positional = [other for other in behind if other.get("kind", "") in {"", "positional-only"}]
     optional = all(other["type"] == "constant" for other in positional)
     if tree["type"] == "constant" and (kind == "keyword-only" or optional):
         return f"{parameter} = {literal(tree['value'])}"
     return f"{parameter} = {catching.missing}" if catching else parameter
+
+
+def _written(annotation: str, tensor: str, catching: Catching | None) -> str:
+    """An annotation as source: in quotes where torch is not imported, which has the tensors."""
+    names = re.findall(r"\w+", annotation)
+    return f'"{annotation}"' if catching and tensor in names else annotation
 
 
 def annotation(tree: dict[str, Any], tensor: str) -> str:
@@ -116,6 +151,8 @@ def docstring(manifest: Manifest) -> str:
     ]
     constants = _constants_told(manifest.in_spec["keys"], manifest.in_spec["items"])
     lines += [f"    {label}: always {value}" for label, value in constants]
+    if can_write(manifest):
+        lines.append(f"    {OUT}: where to write the result to, of the same structure")
     lines += ["", "Returns:"]
     lines += [f"    {line}" for line in _outputs_told(manifest.outputs)]
     if manifest.dims:

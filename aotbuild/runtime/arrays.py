@@ -1,0 +1,217 @@
+"""Calls with arrays: of numpy, or of any library that exchanges them by DLPack.
+
+Their results are arrays of the same library. torch is not imported for them, unless it is torch
+that runs the model.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any, Protocol, TypeAlias
+
+from .checks import check_number, check_shape, kind_of, label_of, number_types, refuse_condition
+from .lazy import is_tensor, torch
+from .manifest import Input, Manifest
+
+RunArrays: TypeAlias = "Callable[[list[Any]], list[Any] | None]"
+"""Runs the model on numpy's arrays and DLPack's capsules, one for each input, and gives what has a
+buffer and ``__dlpack__()``; None, and nothing is run, where they are not as the compiled code reads
+them."""
+
+
+class Array(Protocol):
+    """An array of any library that exchanges them."""
+
+    def __dlpack__(self, *args: Any, **kwargs: Any) -> Any:
+        """A capsule with the array."""
+
+
+class Arrays:
+    """Has the calls of a model with arrays.
+
+    Args:
+        manifest: The model.
+        run: What runs it.
+        checks: Whether that tells by itself if it can run on what it gets.
+    """
+
+    def __init__(self, manifest: Manifest, run: RunArrays, *, checks: bool) -> None:
+        self._manifest, self._run = manifest, run
+        self._checks = checks and not manifest.conditions
+
+    def __call__(self, values: tuple[Any, ...]) -> list[Any] | None:
+        """The outputs; None where no value is an array.
+
+        Raises:
+            TypeError: A value is no array of the same library, or has another dtype.
+            ValueError: A value has another shape, or is not on the CPU.
+        """
+        library = next(filter(None, map(_library_of, values)), None)
+        if library is None:
+            return None
+        outputs = self._run([_exported(value) for value in values]) if self._checks else None
+        if outputs is None:
+            arrays = _admit(self._manifest, values, library)
+            outputs = self._run([_exported(array) for array in arrays])
+        if outputs is None:
+            raise TypeError(f"{self._manifest.name}(): these arrays cannot be handed over")
+        return [_imported(self._manifest, output, library) for output in outputs]
+
+
+def through_torch(
+    manifest: Manifest, run: Callable[[list[torch.Tensor]], list[torch.Tensor]], device: str
+) -> Callable[..., list[Any] | None]:
+    """Let torch have the calls of a model with arrays; all other calls are answered by None.
+
+    Args:
+        manifest: The model.
+        run: What runs it on tensors.
+        device: Where.
+    """
+
+    def run_arrays(arrays: list[Any]) -> list[Any]:
+        return [output.detach().cpu() for output in run([_tensor(a).to(device) for a in arrays])]
+
+    arrays = Arrays(manifest, run_arrays, checks=False)
+
+    def call(*values: Any) -> list[Any] | None:
+        return None if any(map(is_tensor, values)) else arrays(values)
+
+    return call
+
+
+def _tensor(array: Any) -> torch.Tensor:
+    """The tensor over the memory of an array, or over a copy of what may not be written to."""
+    if not _is_numpy(array):
+        return torch.utils.dlpack.from_dlpack(array)
+    return torch.from_numpy(array if array.flags.writeable else array.copy())
+
+
+def _library_of(value: Any) -> Any:
+    """The module that an array is of; None for anything else."""
+    if _is_numpy(value):
+        return sys.modules["numpy"]
+    if not hasattr(value, "__dlpack__") or is_tensor(value):
+        return None
+    if hasattr(value, "__array_namespace__"):
+        return value.__array_namespace__()
+    return sys.modules[type(value).__module__.partition(".")[0]]
+
+
+def _is_numpy(value: Any) -> bool:
+    numpy = sys.modules.get("numpy")
+    known = (getattr(numpy, "ndarray", None), getattr(numpy, "generic", None))
+    return any(kind is not None and isinstance(value, kind) for kind in known)
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether an array of numpy is what its memory holds, which a masked one is not."""
+    numpy: Any = sys.modules["numpy"]
+    return type(value) in {numpy.ndarray, numpy.memmap}
+
+
+def _exported(value: Any) -> Any:
+    """An array as the engine takes it; None for what it does not."""
+    if _is_numpy(value):
+        return value if _is_plain(value) else None
+    if not hasattr(value, "__dlpack__"):
+        return None
+    try:
+        return value.__dlpack__(max_version=(1, 0))
+    except TypeError:  # it is older than versions
+        return value.__dlpack__()
+
+
+def _imported(manifest: Manifest, output: Any, library: Any) -> Any:
+    """An output as an array of a library."""
+    try:
+        if library.__name__ != "numpy":
+            return library.from_dlpack(output)
+        return library.asarray(output if is_tensor(output) else memoryview(output))
+    except (BufferError, TypeError) as error:
+        raise TypeError(
+            f"{manifest.name}(): {library.__name__} cannot take a result ({error}). Call it with "
+            "tensors of torch"
+        ) from error
+
+
+def _admit(manifest: Manifest, values: tuple[Any, ...], library: Any) -> list[Any]:
+    """Arrays as the compiled code reads them, copies where they had to be."""
+    first = next(
+        spec for spec, value in zip(manifest.inputs, values, strict=True) if _library_of(value)
+    )
+    arrays = []
+    sizes: dict[str, tuple[int, str]] = {}
+    for spec, value in zip(manifest.inputs, values, strict=True):
+        label = label_of(manifest, spec)
+        array = _of_number(label, spec, value, library)
+        if _library_of(array) is not library:
+            raise TypeError(
+                f"{label} must be an array of {library.__name__}, as {first.name!r} is, "
+                f"got {kind_of(value)}. Convert it: {_conversion(spec, library)}"
+            )
+        _check_array(label, spec, array, library)
+        check_shape(label, spec, tuple(array.shape), manifest.dims, sizes)
+        arrays.append(_laid_out(spec, array))
+    known = {name: size for name, (size, _) in sizes.items()}
+    for condition in manifest.conditions:
+        if not eval(condition, {"__builtins__": {}}, known):  # noqa: S307  # the build wrote it
+            raise refuse_condition(manifest, condition)
+    return arrays
+
+
+def _of_number(label: str, spec: Input, value: Any, library: Any) -> Any:
+    """A number as the array without dimensions that it stands for; anything else as it is."""
+    if type(value) in number_types(spec):
+        check_number(label, spec, value)
+        return library.asarray(value, dtype=getattr(library, _NAMES.get(spec.dtype, spec.dtype)))
+    if _is_numpy(value) and not hasattr(value, "__dlpack__"):
+        return library.asarray(value)  # a number of numpy's own
+    return value
+
+
+_NAMES = {"bool": "bool_"}
+"""Dtypes whose names are others in older numpy."""
+
+
+def _check_array(label: str, spec: Input, array: Any, library: Any) -> None:
+    if _is_numpy(array) and not _is_plain(array):
+        raise TypeError(
+            f"{label} must be a plain array, got {kind_of(array)}. "
+            f"Convert it: numpy.asarray({spec.name})"
+        )
+    dtype = getattr(array.dtype, "name", None) or str(array.dtype).rpartition(".")[2]
+    if dtype != spec.dtype:
+        raise TypeError(
+            f"{label} must have dtype {spec.dtype}, got {dtype}. "
+            f"Convert it: {_conversion(spec, library)}"
+        )
+    if not _is_numpy(array) and array.__dlpack_device__()[0] != 1:
+        raise ValueError(
+            f"{label} is not on the CPU, where arrays of {library.__name__} are taken from. "
+            "Move it there"
+        )
+
+
+def _conversion(spec: Input, library: Any) -> str:
+    """What makes a value one that is expected, as the user would write it."""
+    return f'{library.__name__}.asarray({spec.name}, dtype="{spec.dtype}")'
+
+
+def _laid_out(spec: Input, array: Any) -> Any:
+    """An array in the order that the compiled code reads, in the byte order of this machine."""
+    import numpy as np  # most libraries of arrays need it
+
+    if not _is_numpy(array):
+        try:
+            array = np.from_dlpack(array)
+        except (BufferError, RuntimeError, TypeError):
+            return array  # numpy lacks its dtype
+    native = array.dtype.newbyteorder("=")
+    order = spec.order
+    inverse = [order.index(i) for i in range(len(order))]
+    # permute() to the order in memory, make that contiguous, and permute back
+    moved = array.transpose(order)
+    copied = np.require(moved, native, ["C_CONTIGUOUS", "ALIGNED"])
+    return copied.transpose(inverse)

@@ -1,0 +1,143 @@
+"""Checks of a call that torch's tensors and all other arrays have in common."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from .lazy import torch
+from .manifest import Derived, Dim, Input, Manifest, Size
+
+_LARGEST = {
+    "float16": 65504.0,
+    "bfloat16": float.fromhex("0x1.fep127"),
+    "float32": float.fromhex("0x1.fffffep127"),
+    "float64": float.fromhex("0x1.fffffffffffffp1023"),
+}
+"""The largest finite number of each dtype."""
+
+
+def label_of(manifest: Manifest, spec: Input) -> str:
+    """How messages begin that tell of an argument."""
+    return f"{manifest.name}(): argument {spec.name!r}"
+
+
+def kind_of(value: Any) -> str:
+    """The type of a value, as messages name it."""
+    kind = type(value)
+    return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
+
+
+def number_types(spec: Input) -> tuple[type[Any], ...]:
+    """The types of numbers that stand for a tensor of this input, the usual one first."""
+    if spec.shape or spec.dtype.startswith("complex"):
+        return ()
+    if spec.dtype == "bool":
+        return (bool,)
+    return (int,) if spec.dtype.startswith(("int", "uint")) else (float, int)
+
+
+def check_number(label: str, spec: Input, value: Any) -> None:
+    """Make sure that the dtype of an input holds a number.
+
+    Raises:
+        ValueError: It does not.
+    """
+    if type(value) is bool or (type(value) is float and not math.isfinite(value)):
+        return
+    lowest, highest = _limits(spec.dtype)
+    if not lowest <= value <= highest:
+        raise ValueError(
+            f"{label} has dtype {spec.dtype}, which holds {lowest} to {highest}, "
+            f"got {value if type(value) is float else _digits(value)}"
+        )
+
+
+def _limits(dtype: str) -> tuple[Any, Any]:
+    """The lowest and the highest finite number of a dtype."""
+    if dtype.startswith(("int", "uint")):
+        bits = int(dtype.lstrip("uint"))
+        return (
+            (0, 2**bits - 1) if dtype.startswith("u") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+        )
+    largest = _LARGEST.get(dtype)
+    if largest is None:
+        largest = torch.finfo(getattr(torch, dtype)).max
+    return -largest, largest
+
+
+def _digits(value: int) -> str:
+    """An integer in digits, if it has not too many of them."""
+    return str(value) if value.bit_length() <= 128 else f"a number of {value.bit_length()} bits"
+
+
+def check_shape(
+    label: str,
+    spec: Input,
+    shape: tuple[int, ...],
+    dims: dict[str, Dim],
+    sizes: dict[str, tuple[int, str]],
+) -> None:
+    """Make sure of the sizes of an argument.
+
+    Args:
+        label: How messages begin.
+        spec: What is expected.
+        shape: What was found.
+        dims: The dimensions by name.
+        sizes: For each dimension that is known the size, and the argument that told it; what this
+            one tells is added.
+
+    Raises:
+        ValueError: A size does not fit.
+    """
+    expected = "(" + ", ".join(map(str, spec.shape)) + ("," if len(spec.shape) == 1 else "") + ")"
+    if len(shape) != len(spec.shape):
+        raise ValueError(
+            f"{label} must have {len(spec.shape)} dimensions, {expected}, got {len(shape)}: "
+            f"shape {shape}"
+        )
+    for i, (size, want) in enumerate(zip(shape, spec.shape, strict=True)):
+        if isinstance(want, int):
+            if size != want:
+                raise ValueError(
+                    f"{label} must have shape {expected}, got {shape}: "
+                    f"dimension {i} must be {want}, not {size}"
+                )
+            continue
+        name, found = _solved(want, size)
+        if found is None:
+            raise ValueError(
+                f"{label} has shape {shape}, expected {expected}: "
+                f"dimension {i} is {size}, which is {want} for no {name}"
+            )
+        dim = dims[name]
+        told = f"{label} has shape {shape}, expected {expected}: {name} is {found}"
+        if found < dim.min or (dim.max is not None and found > dim.max):
+            raise ValueError(f"{told}, the compiled model takes {_range(dim)}")
+        if found % dim.multiple_of:
+            raise ValueError(f"{told}, the compiled model takes multiples of {dim.multiple_of}")
+        seen, owner = sizes.setdefault(name, (found, spec.name))
+        if found != seen:
+            raise ValueError(f"{told}, but {seen} in {owner!r}")
+
+
+def _solved(want: Size, size: int) -> tuple[str, int | None]:
+    """The dimension that a size tells, and how large it is; None when the size fits none."""
+    if isinstance(want, Derived):
+        found, rest = divmod(size - want.offset, want.factor)
+        return want.dim, None if rest else found
+    return str(want), size
+
+
+def _range(dim: Dim) -> str:
+    return f"{dim.min} or more" if dim.max is None else f"{dim.min} to {dim.max}"
+
+
+def refuse_condition(manifest: Manifest, condition: str) -> ValueError:
+    """The error for sizes that a condition of the compiled code excludes."""
+    names = " and ".join(sorted(manifest.dims))
+    return ValueError(
+        f"{manifest.name}(): the sizes of {names} do not fit the compiled code, "
+        f"which needs {condition}. Call it with other sizes"
+    )

@@ -1,0 +1,71 @@
+"""Results, written to what a caller has for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .checks import kind_of
+from .lazy import is_tensor, torch
+
+
+def write(label: str, result: Any, out: Any) -> Any:
+    """Copy a result to what was given for it.
+
+    Args:
+        label: How messages name what was given.
+        result: Tensors or arrays, in tuples, lists and dicts; anything else is passed over.
+        out: Tensors or arrays of the same shapes and dtypes, in containers that have the same
+            lengths and keys.
+
+    Returns:
+        ``out``
+
+    Raises:
+        TypeError: It holds something else. Nothing is written then.
+        ValueError: It has another shape, length, or keys. Nothing is written then.
+    """
+    pairs: list[tuple[Any, Any]] = []
+    _pair(label, result, out, pairs)
+    for found, target in pairs:
+        if is_tensor(target):
+            with torch.no_grad():
+                target.copy_(found)
+        else:
+            target[...] = found
+    return out
+
+
+def _pair(label: str, result: Any, out: Any, pairs: list[tuple[Any, Any]]) -> None:
+    if isinstance(result, Mapping):
+        if not isinstance(out, Mapping) or out.keys() != result.keys():
+            raise ValueError(f"{label} must be a dict with the keys {', '.join(map(repr, result))}")
+        for key, item in result.items():
+            _pair(f"{label}[{key!r}]", item, out[key], pairs)
+    elif isinstance(result, (tuple, list)):
+        if not isinstance(out, (tuple, list)) or len(out) != len(result):
+            kind = "tuple" if isinstance(result, tuple) else "list"
+            raise ValueError(f"{label} must be a {kind} of {len(result)}")
+        for i, item in enumerate(result):
+            _pair(f"{label}[{i}]", item, out[i], pairs)
+    elif hasattr(result, "__dlpack__"):
+        _check(label, result, out)
+        pairs.append((result, out))
+
+
+def _check(label: str, result: Any, out: Any) -> None:
+    if is_tensor(result) != is_tensor(out) or not hasattr(out, "dtype"):
+        raise TypeError(f"{label} must be a {kind_of(result)}, got {kind_of(out)}")
+    if out.dtype != result.dtype:
+        raise TypeError(f"{label} must have dtype {result.dtype}, got {out.dtype}")
+    if tuple(out.shape) != tuple(result.shape):
+        raise ValueError(f"{label} must have shape {tuple(result.shape)}, got {tuple(out.shape)}")
+    if is_tensor(out):
+        if out.device != result.device:
+            raise ValueError(f"{label} must be on {result.device}, got {out.device}")
+        if out.requires_grad and not out.is_leaf:
+            raise ValueError(f"{label} has a history of gradients. Pass out.detach()")
+        return
+    writeable = getattr(getattr(out, "flags", None), "writeable", True)
+    if not hasattr(out, "__setitem__") or not writeable:
+        raise ValueError(f"{label} cannot be written to")

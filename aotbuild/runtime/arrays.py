@@ -92,7 +92,7 @@ def _library_of(value: Any) -> Any:
     """The module that an array is of; None for anything else."""
     if _is_numpy(value):
         return sys.modules["numpy"]
-    if not hasattr(value, "__dlpack__") or is_tensor(value):
+    if not hasattr(type(value), "__dlpack__") or is_tensor(value):
         return None
     if hasattr(value, "__array_namespace__"):
         return value.__array_namespace__()
@@ -115,7 +115,7 @@ def _exported(value: Any) -> Any:
     """An array as the engine takes it; None for what it does not."""
     if _is_numpy(value):
         return value if _is_plain(value) else None
-    if not hasattr(value, "__dlpack__"):
+    if not hasattr(type(value), "__dlpack__"):
         return None
     try:
         return value.__dlpack__(max_version=(1, 0))
@@ -166,7 +166,7 @@ def _of_number(label: str, spec: Input, value: Any, library: Any) -> Any:
     if type(value) in number_types(spec):
         check_number(label, spec, value)
         return library.asarray(value, dtype=getattr(library, _NAMES.get(spec.dtype, spec.dtype)))
-    if _is_numpy(value) and not hasattr(value, "__dlpack__"):
+    if _is_numpy(value) and not hasattr(type(value), "__dlpack__"):
         return library.asarray(value)  # a number of numpy's own
     return value
 

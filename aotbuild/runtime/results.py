@@ -48,7 +48,7 @@ def _pair(label: str, result: Any, out: Any, pairs: list[tuple[Any, Any]]) -> No
             raise ValueError(f"{label} must be a {kind} of {len(result)}")
         for i, item in enumerate(result):
             _pair(f"{label}[{i}]", item, out[i], pairs)
-    elif hasattr(result, "__dlpack__"):
+    elif hasattr(type(result), "__dlpack__"):
         _check(label, result, out)
         pairs.append((result, out))
 

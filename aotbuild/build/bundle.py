@@ -26,7 +26,8 @@ def run(spec_file: Path) -> None:
         variants = [
             (path, json.loads((path / "verified.json").read_text("utf-8"))) for path in kept
         ]
-        parts.append(Part(part.model, part.method, part.source, Path(part.exported), variants))
+        exported = Path(part.exported)
+        parts.append(Part(part.model, part.method, part.source, exported, variants, part.runners))
     with replacing_directory(Path(spec.output)) as directory:
         manifests = write_package(
             directory, parts, Path(spec.project), Path(spec.native), spec.torch, spec.apart

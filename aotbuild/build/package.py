@@ -49,6 +49,8 @@ class Part:
     exported: Path
     variants: Sequence[tuple[Path, Mapping[str, Any] | None]]
     """For each variant the directory of its library, and what verifying it gave, if known."""
+    runners: int = 1
+    """How many calls run at once."""
 
     @property
     def directory(self) -> str:
@@ -225,6 +227,7 @@ def _manifest(
         conditions=sorted(conditions),
         variants=variants,
         weights=weights,
+        runners=part.runners,
         selftest=_selftest(directory, part),
         op_libraries=[_packaged(library, directory, project) for library in call.op_libraries],
     )

@@ -238,6 +238,7 @@ def export_spec(project: Project, name: str, device: str, output: str) -> Export
         cpu_levels=None,
         require_verified=None,
         swappable=None,
+        num_runners=None,
     )
     return ExportSpec(
         name=name,
@@ -285,6 +286,7 @@ def _model_commands(project: Project, name: str) -> tuple[list[Command], list[Me
             exported=f"{first}/{method}",
             variants=own,
             levels=chosen[method],
+            runners=model.num_runners or 1,
         )
         for method, own in variants.items()
     ]

@@ -146,6 +146,8 @@ class MethodParts:
     variants: list[str]
     levels: list[str] = field(default_factory=list)
     """Files that tell which of them are left out."""
+    runners: int = 1
+    """How many calls run at once."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 from aotbuild.config.keys import Key, bare, docstrings, keys_of, mark, one_line, rules
 from aotbuild.config.resolve import DEFAULT_PROFILE, PROFILE_VARIABLE, PROFILES
-from aotbuild.config.rules import Choice, Least
+from aotbuild.config.rules import Choice, Within
 from aotbuild.config.schema import (
     Call,
     Config,
@@ -283,8 +283,9 @@ def _kind(hint: Any) -> str:
     for rule in rules(hint):
         if isinstance(rule, Choice):
             return _one_of(rule.choices)
-        if isinstance(rule, Least) and rule.minimum is not None:
-            return f"{_kind(bare(hint))} from {rule.minimum}"
+        if isinstance(rule, Within) and rule.minimum is not None:
+            to = "" if rule.maximum is None else f" to {rule.maximum}"
+            return f"{_kind(bare(hint))} from {rule.minimum}{to}"
     hint = bare(hint)
     args = typing.get_args(hint)
     origin = typing.get_origin(hint)

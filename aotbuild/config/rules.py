@@ -118,18 +118,22 @@ class Choice(Rule):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Least(Rule):
-    """A number is finite, and not below a minimum."""
+class Within(Rule):
+    """A number is finite, not below a minimum and not above a maximum."""
 
     minimum: float | None = None
+    maximum: float | None = None
 
     def holds(self, value: Any) -> bool:
         """Whether the number is in the range."""
-        return math.isfinite(value) and (self.minimum is None or value >= self.minimum)
+        above = self.minimum is None or value >= self.minimum
+        below = self.maximum is None or value <= self.maximum
+        return math.isfinite(value) and above and below
 
     def keywords(self) -> dict[str, Any]:
-        """The minimum; JSON has no infinite numbers."""
-        return {} if self.minimum is None else {"minimum": self.minimum}
+        """The limits; JSON has no infinite numbers."""
+        limits = {"minimum": self.minimum, "maximum": self.maximum}
+        return {name: limit for name, limit in limits.items() if limit is not None}
 
 
 @dataclass(frozen=True, kw_only=True)

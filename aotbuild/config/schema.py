@@ -35,6 +35,7 @@ from aotbuild.config.values import (
     OpLibrary,
     Plain,
     ProfileName,
+    Runners,
     ShapeSize,
     SizeLimit,
     Smallest,
@@ -214,6 +215,10 @@ class Settings:
     check_finite: bool | None = None
     """Whether the build fails where a parameter is NaN or infinite, or a buffer is NaN; true when
     left out."""
+
+    num_runners: Runners | None = None
+    """How many calls of the model run at once, 1 when left out; further ones wait for their turn.
+    They share the weights. ``net.pool()`` makes more at run time."""
 
     fallback: Literal["eager"] | None = None
     """``"eager"``: the package also carries the traced program, which torch runs uncompiled where

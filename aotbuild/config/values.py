@@ -9,8 +9,8 @@ from aotbuild.config.rules import (
     DOTTED,
     FILE,
     Choice,
-    Least,
     Pattern,
+    Within,
     file_with,
     name_of,
     reference_to,
@@ -180,7 +180,7 @@ OpLibrary = Annotated[
 ShapeSize: TypeAlias = (
     Annotated[
         int,
-        Least(
+        Within(
             minimum=0,
             what="a size cannot be negative: {value}",
             why="a dynamic dimension has a name instead of a size",
@@ -191,11 +191,11 @@ ShapeSize: TypeAlias = (
 )
 Bound = Annotated[
     float,
-    Least(what="{key} is not a finite number: {value}", fix="write a number, or remove the key"),
+    Within(what="{key} is not a finite number: {value}", fix="write a number, or remove the key"),
 ]
 Tolerance = Annotated[
     float,
-    Least(
+    Within(
         minimum=0,
         what="{key} is not a tolerance: {value}",
         fix="write a number that is zero or greater, such as 1e-4",
@@ -203,7 +203,7 @@ Tolerance = Annotated[
 ]
 Smallest = Annotated[
     int,
-    Least(
+    Within(
         minimum=0,
         what="{key} is negative: {value}",
         fix="write the smallest size that occurs, usually 1",
@@ -211,7 +211,7 @@ Smallest = Annotated[
 ]
 Largest = Annotated[
     int,
-    Least(
+    Within(
         minimum=2,
         what="{key} is {value}",
         why="a dynamic dimension needs a size of at least 2 to be traced with",
@@ -220,7 +220,7 @@ Largest = Annotated[
 ]
 Multiple = Annotated[
     int,
-    Least(
+    Within(
         minimum=1,
         what="{key} is {value}",
         fix="write the number of which every size is a multiple, such as 8",
@@ -228,15 +228,24 @@ Multiple = Annotated[
 ]
 ExampleSize = Annotated[
     int,
-    Least(
+    Within(
         minimum=2,
         what="{key} is {value}",
         why="torch.export fixes a dimension whose example has the size 0 or 1",
         fix="choose an example of at least 2; sizes from min on still work",
     ),
 ]
+Runners = Annotated[
+    int,
+    Within(
+        minimum=1,
+        maximum=64,
+        what="{key} is {value}",
+        fix="write how many calls may run at once, 1 to 64",
+    ),
+]
 SizeLimit = Annotated[
     int,
-    Least(minimum=1, what="{key} is {value}", fix="write a size in MB, such as 100"),
+    Within(minimum=1, what="{key} is {value}", fix="write a size in MB, such as 100"),
 ]
 Plain = Annotated[Any, "plain"]

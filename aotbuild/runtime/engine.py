@@ -65,6 +65,18 @@ ALONE = Pool()
 """One call at a time."""
 
 
+def pool_of(name: str, runners: int, threads: int | None) -> Pool:
+    """The pool that is asked for.
+
+    Raises:
+        ValueError: One of the numbers is out of range.
+    """
+    for label, number in (("runners", runners), ("threads_per_call", threads)):
+        if number is not None and not 1 <= number <= MOST_RUNNERS:
+            raise ValueError(f"{name}.pool(): {label} is {number}, expected 1 to {MOST_RUNNERS}")
+    return Pool(runners, threads or 0)
+
+
 class Turns:
     """What runs a model: calls take turns, and while it is held none runs."""
 

@@ -200,6 +200,8 @@ class Manifest:
     ``digits-weights==1.0``, or the name of the environment variable that names it."""
     files: list[File] = field(default_factory=list)
     """What else of the package is checked before the model is loaded."""
+    runners: int = 1
+    """How many calls run at once, if a caller does not ask for another number."""
     state: list[Parameter] = field(default_factory=list)
     """The state dict of the module, with what the compiled code does not use."""
     selftest: SelfTest | None = None

@@ -12,7 +12,7 @@ from typing import Any, NoReturn, Self
 from .arguments import admit, check_device, failure, nest, refuse_arguments
 from .arrays import through_torch
 from .checks import refuse_condition
-from .engine import ALONE, ENGINES, MOST_RUNNERS, Call, Loaded, Pool, Run
+from .engine import ENGINES, Call, Loaded, Pool, Run, pool_of
 from .errors import ModelLoadError
 from .integrity import check_files
 from .lazy import torch
@@ -44,7 +44,7 @@ class CompiledModel(Parameters):
 
     _manifest: Manifest
 
-    def __new__(cls, package: Path, directory: str, pool: Pool = ALONE) -> Self:
+    def __new__(cls, package: Path, directory: str, pool: Pool | None = None) -> Self:
         """Check the files of a model before anything of them is used, and choose its class."""
         del pool
         manifest = Manifest.read(package / directory / "model.json")
@@ -60,10 +60,10 @@ class CompiledModel(Parameters):
         model._manifest = manifest
         return model
 
-    def __init__(self, package: Path, directory: str, pool: Pool = ALONE) -> None:
+    def __init__(self, package: Path, directory: str, pool: Pool | None = None) -> None:
         del directory
         self._package = package
-        self._pool = pool
+        self._pool = pool or Pool(self._manifest.runners)
         self._lock = threading.Lock()
         self._state = state_of(package, self._manifest)
         self._runs = _Runs(self)
@@ -133,13 +133,7 @@ class CompiledModel(Parameters):
         Raises:
             ValueError: One of the numbers is out of range.
         """
-        for name, number in (("runners", runners), ("threads_per_call", threads_per_call)):
-            if number is not None and not 1 <= number <= MOST_RUNNERS:
-                raise ValueError(
-                    f"{self._manifest.name}.pool(): {name} is {number}, "
-                    f"expected 1 to {MOST_RUNNERS}"
-                )
-        pool = Pool(runners, threads_per_call or 0)
+        pool = pool_of(self._manifest.name, runners, threads_per_call)
         return type(self)(self._package, self._manifest.directory, pool)
 
     @property
@@ -213,6 +207,19 @@ class CompiledMethods(Parameters):
 
     _model: str
     _methods: tuple[str, ...]
+
+    def __init__(self, package: Path, pool: Pool | None = None) -> None:
+        """Load the methods; the generated class of each model overrides this."""
+
+    def pool(self, runners: int, threads_per_call: int | None = None) -> Self:
+        """The same model for several threads, see ``CompiledModel.pool``; each method has its own.
+
+        Raises:
+            ValueError: One of the numbers is out of range.
+        """
+        first: CompiledModel = getattr(self, self._methods[0])
+        pool = pool_of(self._model, runners, threads_per_call)
+        return type(self)(first._package, pool)
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> NoReturn:
         del args, kwargs

@@ -406,3 +406,15 @@ def test_a_specification_is_read_as_it_was_written(tmp_path: Path, spec: Any) ->
     path = tmp_path / "spec.json"
     path.write_text(spec_text(spec), encoding="utf-8")
     assert read_spec(type(spec), path) == spec
+
+
+def test_how_many_calls_run_at_once_only_changes_the_bundle(tmp_path: Path) -> None:
+    def specs(text: str) -> dict[str, str]:
+        root = write_project(tmp_path / "project", text)
+        table = planned(root, tmp_path / "build")
+        files = [command["spec"] for command in table["commands"]]
+        return {file: (tmp_path / "build" / file).read_text() for file in files}
+
+    one, two = specs(PYPROJECT), specs(edited('devices = ["cpu"]', "num-runners = 2", PYPROJECT))
+    assert {file for file in one if one[file] != two[file]} == {"bundle.json"}
+    assert json.loads(two["bundle.json"])["parts"][0]["runners"] == 2

@@ -84,3 +84,41 @@ def test_a_size_that_no_pool_has_is_refused(
     with pytest.raises(ValueError, match=r"^net\.pool\(\): ") as caught:
         loaded.net.pool(*arguments)
     assert str(caught.value) == told
+
+
+def test_a_model_may_have_several_runners_from_the_start(load_package: LoadPackage) -> None:
+    running = threading.Barrier(2)
+
+    def compute(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+        running.wait(10)
+        return tensors
+
+    loaded = load_package(sample_manifest(runners=2), compute=compute)
+    threads = [threading.Thread(target=loaded.net, args=(IMAGES,)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert not running.broken
+    assert len(loaded.loads) == 1
+
+
+def test_methods_have_pools_too(load_package: LoadPackage) -> None:
+    methods = [sample_manifest(method=name) for name in ("encode", "decode")]
+    loaded = load_package(*methods)
+    pool = loaded.net.pool(3)
+    assert type(pool) is type(loaded.net)
+    assert pool is not loaded.net
+    assert pool.decode._pool.runners == pool.encode._pool.runners == 3
+    assert loaded.net.encode._pool.runners == 1
+    assert torch.equal(pool.encode(IMAGES), IMAGES)
+    with pytest.raises(ValueError, match=r"^net\.pool\(\): runners is 0, expected 1 to 64$"):
+        loaded.net.pool(0)
+
+
+def test_methods_beside_a_model_are_in_its_pool(load_package: LoadPackage) -> None:
+    loaded = load_package(sample_manifest(), sample_manifest(method="encode"))
+    pool = loaded.net.pool(2, threads_per_call=1)
+    assert pool.encode._pool == pool._pool
+    assert torch.equal(pool.encode(IMAGES), IMAGES)
+    assert torch.equal(pool(IMAGES), IMAGES)

@@ -188,8 +188,8 @@ def _constructor(model: str, classes: Mapping[str, str], path: str, *, forward: 
     """The lines that load a model's methods."""
     if forward:
         lines = [
-            f"    def __init__(self, package: {path}, directory: str) -> None:",
-            "        super().__init__(package, directory)",
+            f"    def __init__(self, package: {path}, directory: str, *pool: object) -> None:",
+            "        super().__init__(package, directory, *pool)",
         ]
     else:
         listing = Brackets("(", [literal(method) for method in classes], ")")
@@ -197,10 +197,10 @@ def _constructor(model: str, classes: Mapping[str, str], path: str, *, forward: 
             f'    _model = "{model}"',
             statement("_methods = ", listing, 4),
             "",
-            f"    def __init__(self, package: {path}) -> None:",
+            f"    def __init__(self, package: {path}, *pool: object) -> None:",
         ]
     for method, cls in classes.items():
-        lines.append(f'        self.{method} = {cls}(package, "{model}/{method}")')
+        lines.append(f'        self.{method} = {cls}(package, "{model}/{method}", *pool)')
     return lines
 
 

@@ -1,5 +1,6 @@
 # make demo   build the example's wheel as a user does, install it elsewhere, predict with it
 # make test   lint, types, unit tests, build tests
+# make sanitize   calls of the native engine under AddressSanitizer and UBSan
 # make bench  what aotbuild costs beyond torch, see benchmarks/README.md
 # make generate   write the JSON schema and docs/reference.md anew, after a change of the declaration
 #
@@ -13,7 +14,7 @@ PIP    := -m pip --disable-pip-version-check --quiet
 DEMO := build/demo
 VENV := .venv
 
-.PHONY: demo test bench unit venv lint generate clean
+.PHONY: demo test sanitize bench unit venv lint generate clean
 
 demo:
 	rm -rf $(DEMO)
@@ -32,6 +33,9 @@ demo:
 test: venv
 	$(MAKE) --jobs 2 --output-sync=target lint unit
 	$(VENV)/bin/pytest tests/build -n 2 --dist loadfile --no-loadscope-reorder
+
+sanitize: venv
+	$(VENV)/bin/python tests/build/sanitize.py -n 2
 
 unit:
 	$(VENV)/bin/pytest tests/unit -n 2

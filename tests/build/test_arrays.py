@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from sanitize import environment as sanitizing
 from wheels import ENGINES, Installed
 
 HEAD = """
@@ -61,6 +62,7 @@ def run(installed: Installed, code: str, **env: str) -> Any:
             **os.environ,
             "PYTHONPATH": str(installed.directory),
             "AOTBUILD_ENGINE": installed.engine,
+            **sanitizing(),
             **env,
         },
         cwd=installed.directory.parent,

@@ -15,6 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sanitize import environment as sanitizing
+from sanitize import sanitize
+
 if TYPE_CHECKING:
     import torch
 
@@ -139,6 +142,7 @@ class Installed:
                 **os.environ,
                 "PYTHONPATH": str(self.directory),
                 "AOTBUILD_ENGINE": self.engine,
+                **sanitizing(),
                 **(env or {}),
             },
             cwd=self.directory.parent,
@@ -185,6 +189,7 @@ def _forking(python: Path) -> subprocess.Popen[str]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        env={**os.environ, **sanitizing()},
     )
 
 
@@ -273,6 +278,7 @@ def install(build: Build, directory: Path, python: Path) -> Installed:
         + ["--no-compile", "--target", directory, wheel],
         check=True,
     )
+    sanitize(directory)
     return Installed(wheel, directory, build.output, python)
 
 

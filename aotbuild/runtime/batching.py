@@ -15,7 +15,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Generic, NoReturn, ParamSpec, Self, TypeVar
 
 from .errors import QueueFullError
@@ -48,17 +48,17 @@ class Batched(Generic[P, R]):
         found = joining(model._manifest, dim)
         range_of = model._manifest.dims[found.dim]
         most = sys.maxsize if range_of.max is None else range_of.max
-        _check(name, "max_batch", max_batch, max(range_of.min, 1), sys.maxsize, int)
-        _check(name, "max_wait_ms", max_wait_ms, 0, MOST_WAIT_MS, float)
-        _check(name, "max_queue", max_queue, 1, sys.maxsize, int)
-        queue = _Queue(name, min(max_batch, most), max_wait_ms / 1e3, max_queue)
-        queue.serve(_Runner(model, found))
+        _check_number(name, "max_batch", max_batch, max(range_of.min, 1), None)
+        _check_number(name, "max_wait_ms", max_wait_ms, 0, MOST_WAIT_MS)
+        _check_number(name, "max_queue", max_queue, 1, None)
+        limit = min(max_batch, most)
+        queue = _Queue(name, _Runner(model, found), limit, max_wait_ms / 1e3, max_queue)
         self._name, self._queue, self._joining = name, queue, found
-        self._given = threading.local()
-        self._call: Callable[P, R] = _behind(model, self._join_and_wait)
+        self._given = given = threading.local()
+        self._call: Callable[P, R] = _behind(model, queue.run)
         self._check: Callable[P, R] = _behind(model, _admitted)
-        self._result: Callable[P, R] = _behind(model, _admitted, lambda *_: self._given.outputs)
-        # Nobody waits in the queue of what is forgotten.
+        self._result: Callable[P, R] = _behind(model, _admitted, lambda *_: given.outputs)
+        # Where this is forgotten, nobody waits in its queue.
         weakref.finalize(self, queue.close, wait=False).atexit = False
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -131,28 +131,17 @@ class Batched(Generic[P, R]):
         try:
             self._check(*args, **kwargs)
         except _Admitted as admitted:
-            return _Request(self._joining, admitted.values)
+            return _Request(admitted.values)
         raise AssertionError  # it always tells the values so
 
-    def _join_and_wait(self, values: Values) -> Sequence[Any]:
-        request = _Request(self._joining, values)
-        done = self._queue.add(request)
-        try:
-            done.acquire()
-        except BaseException:  # such as KeyboardInterrupt
-            self._queue.withdraw(request)
-            raise
-        done.release()  # lets the next one through
-        if request.error is not None:
-            raise _Failed(request.error)
-        return request.outputs
 
-
-def _check(name: str, what: str, number: Any, low: float, high: float, kind: type[Any]) -> None:
-    kinds = (int,) if kind is int else (int, float)
-    if isinstance(number, bool) or not isinstance(number, kinds) or not low <= number <= high:
-        told = f"{low} or more" if high == sys.maxsize else f"{low} to {high}"
-        raise ValueError(f"{name}: {what} is {number!r}, expected {kind.__name__} {told}")
+def _check_number(name: str, what: str, number: Any, low: int, high: int | None) -> None:
+    """Refuse a number that is out of range; one without a limit is an integer."""
+    kinds = (int,) if high is None else (int, float)
+    number_itself = isinstance(number, kinds) and not isinstance(number, bool)
+    if not number_itself or not low <= number <= (sys.maxsize if high is None else high):
+        told = f"an integer, {low} or more" if high is None else f"{low} to {high}"
+        raise ValueError(f"{name}: {what} is {number!r}, expected {told}")
 
 
 class _Failed(Exception):  # noqa: N818  # it never leaves this module
@@ -187,6 +176,9 @@ class _Devices:
         self._model._runs[device]  # it is loaded, or there is an error
         return self._run
 
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._model._runs)
+
 
 def _behind(
     model: Any, run: Callable[[Values], Sequence[Any]], call: Callable[..., Any] = _nothing
@@ -201,17 +193,19 @@ def _behind(
 class _Request:
     """What one caller wants, and gets."""
 
-    __slots__ = ("batch", "error", "future", "kind", "loop", "outputs", "rows", "values")
+    __slots__ = ("batch", "error", "future", "loop", "outputs", "rows", "values")
 
-    def __init__(self, joining: Joining, values: Values) -> None:
+    values: Values
+    rows: int
+    outputs: Sequence[Any]
+    error: BaseException | None
+    batch: _Batch | None
+    loop: Any
+    future: Any
+
+    def __init__(self, values: Values) -> None:
         self.values = values
-        self.rows = joining.rows(values)
-        self.kind = joining.kind(values)
-        self.outputs: Sequence[Any] = ()
-        self.error: BaseException | None = None
-        self.batch: _Batch | None = None
-        self.loop: Any = None
-        self.future: Any = None
+        self.error = self.batch = self.loop = None
 
 
 class _Batch:
@@ -233,7 +227,7 @@ class _Runner:
     """Runs batches by a model."""
 
     def __init__(self, model: Any, joining: Joining) -> None:
-        self._model, self._joining = model, joining
+        self._model, self.joining = model, joining
         self.threads: int = model._pool.runners
 
     def run(self, requests: Sequence[_Request]) -> None:
@@ -246,22 +240,23 @@ class _Runner:
             self._alone(request)
 
     def _together(self, requests: Sequence[_Request]) -> None:
-        inputs = self._joining.join([request.values for request in requests])
+        inputs = self.joining.join([request.values for request in requests])
         outputs = self._compute(inputs)
-        results = self._joining.split(outputs, [request.rows for request in requests])
+        results = self.joining.split(outputs, [request.rows for request in requests])
         for request, own in zip(requests, results, strict=True):
             request.outputs = own
 
     def _alone(self, request: _Request) -> None:
+        # The frames of this thread, in a traceback, would hold all requests of the batch.
         try:
             request.outputs = self._compute(request.values)
         except RuntimeError as error:
             told: BaseException = self._model._failure(error)
+            request.error = told.with_traceback(None)
             if told is not error:
-                told.__cause__ = error
-            request.error = told
+                told.__cause__ = error.with_traceback(None)
         except BaseException as error:  # noqa: BLE001  # it is the caller's
-            request.error = error
+            request.error = error.with_traceback(None)
 
     def _compute(self, values: Values) -> Sequence[Any]:
         outputs: Sequence[Any] | None = self._model._call(*values)
@@ -274,27 +269,25 @@ class _Runner:
 class _Queue:
     """Batches that wait for their turn, in the order in which their first requests came."""
 
-    def __init__(self, name: str, limit: int, wait: float, most: int) -> None:
+    def __init__(self, name: str, runner: _Runner, limit: int, wait: float, most: int) -> None:
         self.limit = limit
         self.closed = False
-        self._name, self._wait, self._most = name, wait, most
-        self._runner: _Runner | None = None
-        self._reset()
+        self._name, self._runner, self._wait, self._most = name, runner, wait, most
+        self._rows, self._kind = runner.joining.rows, runner.joining.kind
+        self.reset()
+        _queues.add(self)
 
-    def _reset(self) -> None:
+    def reset(self) -> None:
+        """Begin anew, without the threads that a forked child does not have."""
         self.waiting = 0
         """How many requests wait."""
         # One that may be entered again, as by a finalizer that runs at any time.
-        self._changed = threading.Condition(threading.RLock())
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._open: dict[Any, _Batch] = {}
         """The batches that take further requests, by what these have in common."""
         self._full: deque[_Batch] = deque()
         self._threads: list[threading.Thread] = []
-
-    def serve(self, runner: _Runner) -> None:
-        """Let the batches be run, from the first request on."""
-        self._runner = runner
-        _queues.add(self)
 
     def add(self, request: _Request) -> threading.Lock:
         """Let a request wait, in a batch with others.
@@ -305,33 +298,57 @@ class _Queue:
         Raises:
             _Failed: Too many others wait, or the queue is closed.
         """
-        with self._changed:
-            if self.closed:
-                self._refuse_closed()
-            if self.waiting >= self._most:
-                raise _Failed(
-                    QueueFullError(
-                        f"{self._name}: {self.waiting} requests wait already, which is max_queue. "
-                        "Send fewer at once, or try again later"
-                    )
-                )
-            if not self._threads:
-                self._start()
-            batch = self._open.get(request.kind)
-            if batch is not None and batch.rows + request.rows > self.limit:
+        kind = self._kind(request.values)
+        request.rows = rows = self._rows(request.values)
+        with self._lock:
+            if self.closed or self.waiting >= self._most or not self._threads:
+                self._prepare()
+            batch = self._open.get(kind)
+            if batch is not None and batch.rows + rows > self.limit:
                 self._fill(batch)
                 batch = None
             if batch is None:
-                batch = _Batch(request.kind, time.monotonic() + self._wait)
-                self._open[request.kind] = batch
+                batch = self._open[kind] = _Batch(kind, time.monotonic() + self._wait)
                 self._changed.notify()  # someone has to look at the clock
             batch.requests.append(request)
-            batch.rows += request.rows
+            batch.rows += rows
             request.batch = batch
             self.waiting += 1
             if batch.rows >= self.limit:
                 self._fill(batch)
             return batch.done
+
+    def _prepare(self) -> None:
+        """Make sure that a request can be taken."""
+        if self.closed:
+            self._refuse_closed()
+        if self.waiting >= self._most:
+            raise _Failed(
+                QueueFullError(
+                    f"{self._name}: {self.waiting} requests wait already, which is max_queue. "
+                    "Send fewer at once, or try again later"
+                )
+            )
+        if not self._threads:
+            self._start()
+
+    def run(self, values: Values) -> Sequence[Any]:
+        """Wait for a request's turn, and give its outputs.
+
+        Raises:
+            _Failed: It is refused, or failed.
+        """
+        request = _Request(values)
+        done = self.add(request)
+        try:
+            with done:  # which then lets the next one through
+                pass
+        except BaseException:  # such as KeyboardInterrupt
+            self.withdraw(request)
+            raise
+        if request.error is not None:
+            raise _Failed(request.error)
+        return request.outputs
 
     def _fill(self, batch: _Batch) -> None:
         """Close a batch to further requests."""
@@ -341,7 +358,7 @@ class _Queue:
 
     def withdraw(self, request: _Request) -> None:
         """Forget a request, if it still waits."""
-        with self._changed:
+        with self._lock:
             batch = request.batch
             if batch is None or request not in batch.requests:
                 return
@@ -357,7 +374,7 @@ class _Queue:
 
     def take(self) -> tuple[_Batch, list[_Request]] | None:
         """Wait for a batch that may run; None when there will be no more."""
-        with self._changed:
+        with self._lock:
             while True:
                 batch = self._next()
                 if batch is not None:
@@ -368,8 +385,13 @@ class _Queue:
                     return batch, requests
                 if self.closed:
                     return None
-                first = next(iter(self._open.values()), None)
-                self._changed.wait(None if first is None else first.due - time.monotonic())
+                self._changed.wait(self._patience())
+
+    def _patience(self) -> float | None:
+        """Seconds until a batch is due; None where there is none."""
+        for batch in self._open.values():
+            return batch.due - time.monotonic()
+        return None
 
     def _next(self) -> _Batch | None:
         """The batch that has waited longest, of those that are full or have waited long enough."""
@@ -381,7 +403,7 @@ class _Queue:
 
     def close(self, *, wait: bool) -> None:
         """Refuse further requests; those that wait are run."""
-        with self._changed:
+        with self._lock:
             self.closed = True
             self._changed.notify_all()
             threads = list(self._threads)
@@ -389,14 +411,9 @@ class _Queue:
             for thread in threads:
                 thread.join()
 
-    def forked(self) -> None:
-        """Forget what belongs to threads that a forked child does not have."""
-        self._reset()
-
     def _start(self) -> None:
         if not threading.main_thread().is_alive():  # the interpreter ends
             self._refuse_closed()
-        assert self._runner is not None  # noqa: S101  # requests come after serve()
         for _ in range(self._runner.threads):
             thread = threading.Thread(
                 target=_work, args=(self, self._runner), name=self._name, daemon=True
@@ -462,7 +479,7 @@ atexit.register(_at_exit)
 
 def _after_fork() -> None:
     for queue in list(_queues):
-        queue.forked()
+        queue.reset()
 
 
 if hasattr(os, "register_at_fork"):

@@ -28,7 +28,7 @@ from samples import (
 )
 
 from aotbuild.runtime.joining import joining
-from aotbuild.runtime.manifest import Derived, Dim, Input
+from aotbuild.runtime.manifest import Derived, Dim, Input, Size
 
 LONG = 60_000
 """A wait that no test has the time for: a batch is full, or the queue closed, before."""
@@ -161,9 +161,9 @@ def test_a_batch_of_multiples_is_a_multiple(load_package: LoadPackage, doubling:
 
 
 def test_requests_of_other_sizes_are_apart(load_package: LoadPackage, doubling: Doubling) -> None:
-    shape = ["batch", Derived("length", 1, 1), "length"]
+    shape: list[Size] = ["batch", Derived("length", 1, 1), "length"]
     manifest = sample_manifest(
-        inputs=[Input("x", "float32", ["batch", *shape[1:]], [0, 1, 2])],
+        inputs=[Input("x", "float32", shape, [0, 1, 2])],
         outputs={**TENSOR, "shape": ["batch", "length + 1", "length"]},
         dims={"batch": Dim(1, 8), "length": Dim(1, 9)},
     )
@@ -363,7 +363,7 @@ def test_a_cancelled_request_does_not_run(load_package: LoadPackage, doubling: D
     loaded = load_package(compute=doubling)
     batched = loaded.net.batched(3, LONG)
 
-    async def main() -> torch.Tensor:
+    async def main() -> Any:
         first, second = [asyncio.ensure_future(batched.acall(image)) for image in images(1, 1)]
         await asyncio.sleep(0)
         first.cancel()
@@ -586,9 +586,9 @@ def test_requests_on_other_devices_are_apart(load_package: LoadPackage) -> None:
 
 
 def test_the_named_dimension_may_be_anywhere(load_package: LoadPackage, doubling: Doubling) -> None:
-    shape = ["steps", "batch", 2]
+    shape: list[Size] = ["steps", "batch", 2]
     manifest = sample_manifest(
-        inputs=[Input("x", "float32", list(shape), [0, 1, 2])],
+        inputs=[Input("x", "float32", shape, [0, 1, 2])],
         outputs={**TENSOR, "shape": shape},
         dims={"steps": Dim(1, 9), "batch": Dim(1, 4)},
     )
@@ -726,8 +726,9 @@ def plain(array: Any) -> Any:
 @pytest.mark.parametrize("make", [np.asarray, Array, torch.tensor])
 @pytest.mark.parametrize("axis", [0, 1])
 def test_other_arrays_are_joined_and_split_alike(make: Callable[[Any], Any], axis: int) -> None:
-    shape = [["batch", 2], [2, "batch"]][axis]
-    spec = Input("x", "float32", list(shape), [0, 1])
+    shapes: list[list[Size]] = [["batch", 2], [2, "batch"]]
+    shape = shapes[axis]
+    spec = Input("x", "float32", shape, [0, 1])
     found = joining(sample_manifest(inputs=[spec], outputs={**TENSOR, "shape": shape}), "batch")
     parts = [make([[1.0, 2.0], [3.0, 4.0]]), make([[5.0, 6.0], [7.0, 8.0]])]
     rows = [found.rows([part]) for part in parts]
@@ -735,7 +736,7 @@ def test_other_arrays_are_joined_and_split_alike(make: Callable[[Any], Any], axi
     assert found.kind([parts[0]]) is type(parts[0])
     (whole,) = found.join([[part] for part in parts])
     assert tuple(whole.shape) == ((4, 2), (2, 4))[axis]
-    results = found.split([whole], rows)
+    results = found.split([whole], [2, 2])
     for (result,), part in zip(results, parts, strict=True):
         assert type(result) is type(part)
         assert np.array_equal(plain(result), plain(part))

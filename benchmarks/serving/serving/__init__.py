@@ -1,1 +1,1 @@
-"""Models that do next to nothing, so that what surrounds them can be measured."""
+"""Models for many small requests at once."""

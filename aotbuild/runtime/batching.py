@@ -138,8 +138,8 @@ class Batched(Generic[P, R]):
 def _check_number(name: str, what: str, number: Any, low: int, high: int | None) -> None:
     """Refuse a number that is out of range; one without a limit is an integer."""
     kinds = (int,) if high is None else (int, float)
-    number_itself = isinstance(number, kinds) and not isinstance(number, bool)
-    if not number_itself or not low <= number <= (sys.maxsize if high is None else high):
+    of_kind = isinstance(number, kinds) and not isinstance(number, bool)
+    if not of_kind or not low <= number <= (sys.maxsize if high is None else high):
         told = f"an integer, {low} or more" if high is None else f"{low} to {high}"
         raise ValueError(f"{name}: {what} is {number!r}, expected {told}")
 
@@ -418,7 +418,12 @@ class _Queue:
             thread = threading.Thread(
                 target=_work, args=(self, self._runner), name=self._name, daemon=True
             )
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError as error:  # there are too many
+                if not self._threads:
+                    raise _Failed(error) from None
+                return
             self._threads.append(thread)
 
     def _refuse_closed(self) -> NoReturn:
@@ -461,8 +466,6 @@ def _wake(futures: Iterable[Any]) -> None:
 
 
 _queues: weakref.WeakSet[_Queue] = weakref.WeakSet()
-
-
 _ended = False
 
 

@@ -71,7 +71,7 @@ def through_torch(
     """
 
     def run_arrays(arrays: list[Any]) -> list[Any]:
-        return [output.detach().cpu() for output in run([_tensor(a).to(device) for a in arrays])]
+        return [output.detach().cpu() for output in run([as_tensor(a).to(device) for a in arrays])]
 
     arrays = Arrays(manifest, run_arrays, checks=False)
 
@@ -81,7 +81,7 @@ def through_torch(
     return call
 
 
-def _tensor(array: Any) -> torch.Tensor:
+def as_tensor(array: Any) -> torch.Tensor:
     """The tensor over the memory of an array, or over a copy of what may not be written to."""
     if not _is_numpy(array):
         return torch.utils.dlpack.from_dlpack(array)

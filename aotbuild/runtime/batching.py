@@ -18,8 +18,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Generic, NoReturn, ParamSpec, Self, TypeVar
 
+from .arrays import Arrays, as_tensor
 from .errors import QueueFullError
 from .joining import Joining, Values, joining
+from .lazy import is_tensor, torch
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -57,7 +59,7 @@ class Batched(Generic[P, R]):
         self._given = given = threading.local()
         self._call: Callable[P, R] = _behind(model, queue.run)
         self._check: Callable[P, R] = _behind(model, _admitted)
-        self._result: Callable[P, R] = _behind(model, _admitted, lambda *_: given.outputs)
+        self._result: Callable[P, R] = _behind(model, lambda _: given.outputs)
         # Where this is forgotten, nobody waits in its queue.
         weakref.finalize(self, queue.close, wait=False).atexit = False
 
@@ -162,28 +164,34 @@ def _admitted(values: Values) -> NoReturn:
     raise _Admitted(values)
 
 
-def _nothing(*values: Any) -> None:
-    del values
-
-
 class _Devices:
     """In place of what runs a model on each device: one for all that it was compiled for."""
 
     def __init__(self, model: Any, run: Callable[[Values], Sequence[Any]]) -> None:
         self._model, self._run = model, run
 
-    def __getitem__(self, device: Any) -> Callable[[Values], Sequence[Any]]:
+    def __getitem__(self, device: str) -> Callable[[Values], Sequence[Any]]:
         self._model._runs[device]  # it is loaded, or there is an error
         return self._run
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[str]:
         return iter(self._model._runs)
 
 
-def _behind(
-    model: Any, run: Callable[[Values], Sequence[Any]], call: Callable[..., Any] = _nothing
-) -> Any:
-    """The model with something else behind its checks."""
+def _behind(model: Any, run: Callable[[Values], Sequence[Any]]) -> Any:
+    """The model with something else behind its checks. It gets tensors, or arrays of numpy."""
+    manifest = model._manifest
+
+    def run_arrays(arrays: list[Any]) -> list[Any]:
+        # What numpy has no dtype for comes as a capsule.
+        whole = all(hasattr(array, "shape") for array in arrays)
+        return list(run(arrays if whole else [as_tensor(array) for array in arrays]))
+
+    arrays = Arrays(manifest, run_arrays, checks=False)
+
+    def call(*values: Any) -> list[Any] | None:
+        return None if any(map(is_tensor, values)) else arrays(values)
+
     shell = object.__new__(type(model))
     shell.__dict__.update(model.__dict__)
     shell._call, shell._run, shell._runs = call, run, _Devices(model, run)
@@ -262,7 +270,7 @@ class _Runner:
         outputs: Sequence[Any] | None = self._model._call(*values)
         if outputs is None:
             values = self._model._admit(*values)
-            outputs = self._model._runs[values[0].device](values)
+            outputs = self._model._runs[str(values[0].device)](values)
         return outputs
 
 
@@ -434,12 +442,13 @@ class _Queue:
 
 def _work(queue: _Queue, runner: _Runner) -> None:
     """Run batches until the queue is closed."""
-    torch = sys.modules.get("torch")
-    if torch is not None:
-        torch.set_grad_enabled(False)  # inputs that require gradients are joined, too
-        torch.get_num_threads()  # OpenMP has the number for each thread; this sets it
+    prepared = False
     while (taken := queue.take()) is not None:
         batch, requests = taken
+        if not prepared and "torch" in sys.modules:
+            torch.set_grad_enabled(False)  # inputs that require gradients are joined, too
+            torch.get_num_threads()  # OpenMP has the number for each thread; this sets it
+            prepared = True
         runner.run(requests)
         batch.done.release()
         _tell_loops(requests)

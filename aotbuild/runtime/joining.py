@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .lazy import is_tensor, torch
 from .manifest import Derived, Input, Manifest
 
 Values = Sequence[Any]
@@ -43,7 +44,7 @@ class Joining:
         if not self.others and not self.devices:
             return type(first)
         sizes = tuple([values[i].shape[axis] for i, axis in self.others])
-        return (type(first), first.device if self.devices else None, sizes)
+        return (type(first), getattr(first, "device", None) if self.devices else None, sizes)
 
     def join(self, requests: Sequence[Values]) -> list[Any]:
         """The inputs of one call for several requests."""
@@ -170,12 +171,10 @@ def _others(inputs: Sequence[Input], dim: str) -> Iterator[tuple[int, int]]:
 
 def _joined(parts: list[Any], axis: int, order: tuple[int, ...]) -> Any:
     first = parts[0]
-    if not _is_torch(first):
+    if not is_tensor(first):
         namespace = _namespace(first)
         concat = getattr(namespace, "concat", None) or namespace.concatenate
         return concat(parts, axis=axis)
-    import torch
-
     if not order:
         return torch.cat(parts, axis)
     # In memory the dimensions are in this order, and so they shall be in the whole.
@@ -189,9 +188,7 @@ def _pieces(whole: Any, axis: int, rows: Sequence[int]) -> list[Any]:
     A view would keep all of the memory for as long as one result is there, save all of it with
     one, and share the count of changes that autograd looks at.
     """
-    if _is_torch(whole):
-        import torch
-
+    if is_tensor(whole):
         if whole.is_contiguous():
             copies: Any = torch.split_with_sizes_copy  # its stub says that it returns nothing
             found: list[Any] = list(copies(whole, list(rows), axis))
@@ -205,10 +202,6 @@ def _pieces(whole: Any, axis: int, rows: Sequence[int]) -> list[Any]:
         copied = hasattr(piece, "copy")
         pieces.append(piece.copy() if copied else _namespace(whole).asarray(piece, copy=True))
     return pieces
-
-
-def _is_torch(array: Any) -> bool:
-    return type(array).__module__.partition(".")[0] == "torch"
 
 
 def _namespace(array: Any) -> Any:

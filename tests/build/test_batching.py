@@ -192,6 +192,26 @@ print("ending")
     assert done.stderr == ""
 
 
+def test_arrays_share_calls_without_torch(calls: Installed) -> None:
+    shapes, torch_is_there = calls.run(
+        """
+import json, sys
+import numpy as np
+from concurrent.futures import ThreadPoolExecutor
+from calls.models import dense
+requests = [np.full((1 + i % 2, 6), i, "float32") for i in range(32)]
+with dense.batched(12, 60_000) as batched, ThreadPoolExecutor(32) as threads:
+    results = list(threads.map(batched, requests))
+for request, result in zip(requests, results, strict=True):
+    np.testing.assert_allclose(result, dense(request), rtol=1e-4, atol=1e-5)
+print(json.dumps([[result.shape for result in results[:2]], "torch" in sys.modules]))
+""",
+        env={},
+    )
+    assert shapes == [[1, 5], [2, 5]]
+    assert torch_is_there == (calls.engine == "torch")
+
+
 def test_what_the_docs_show_runs(installed: Callable[[str], Installed]) -> None:
     text = (REPOSITORY / "docs" / "serving.md").read_text()
     blocks = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)

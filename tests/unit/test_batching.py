@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import gc
 import importlib
 import os
@@ -548,6 +549,75 @@ def test_constants_and_returned_inputs_pass(load_package: LoadPackage, doubling:
     for result, request in zip(results, requests, strict=True):
         assert result["given"] is request
         assert result["none"] is None
+    assert doubling.rows == [2]
+
+
+def test_arrays_share_calls_with_arrays(load_package: LoadPackage, doubling: Doubling) -> None:
+    net = load_package(compute=doubling).net
+    tensors = images(1, 1)
+    requests = [tensors[0], tensors[0].numpy(), tensors[1], tensors[1].double().numpy()]
+    results = outcomes(net.batched(3, LONG), [*requests, tensors[1].numpy()])
+    wrong = results.pop(3)
+    assert isinstance(wrong, TypeError)
+    with pytest.raises(TypeError) as expected:
+        net(requests[3])
+    assert str(wrong) == str(expected.value)
+    kinds = [torch.Tensor, np.ndarray, torch.Tensor, np.ndarray]
+    assert [type(result) for result in results] == kinds
+    for result, tensor in zip(results, [tensors[0]] * 2 + [tensors[1]] * 2, strict=True):
+        assert np.array_equal(result, tensor.numpy() * 2)
+    assert doubling.rows == [2, 2]
+    with net.batched(2, LONG) as batched, ThreadPoolExecutor(2) as threads:
+        for result, tensor in zip(
+            threads.map(batched, [tensor.numpy() for tensor in tensors]), tensors, strict=True
+        ):
+            assert type(result) is np.ndarray
+            assert np.array_equal(result, tensor.numpy() * 2)
+    assert doubling.rows == [2, 2, 2]
+
+
+class Half:
+    """An array of a library whose dtype numpy lacks."""
+
+    def __init__(self, tensor: torch.Tensor) -> None:
+        self.tensor, self.shape, self.dtype = tensor, tensor.shape, tensor.dtype
+
+    def __dlpack__(self, **how: Any) -> Any:
+        return self.tensor.__dlpack__(**how)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return (1, 0)
+
+    def __array_namespace__(self) -> Any:
+        def from_dlpack(found: torch.Tensor) -> Half:
+            return Half(found)
+
+        return SimpleNamespace(__name__="halves", from_dlpack=from_dlpack)
+
+
+def test_arrays_that_numpy_does_not_know_share_calls(
+    load_package: LoadPackage, doubling: Doubling
+) -> None:
+    manifest = sample_manifest(inputs=[dataclasses.replace(IMAGE, dtype="bfloat16")])
+    loaded = load_package(manifest, compute=doubling)
+    halves = [image.bfloat16() for image in images(1, 1)]
+    requests: list[Any] = [Half(half) for half in halves]
+    results = outcomes(loaded.net.batched(2, LONG), requests)
+    assert [type(result) for result in results] == [Half, Half]
+    assert_doubled([result.tensor for result in results], halves)
+    assert doubling.rows == [2]
+
+
+def test_results_are_written_to_what_is_given(
+    load_package: LoadPackage, doubling: Doubling
+) -> None:
+    loaded = load_package(compute=doubling)
+    requests = images(1, 1)
+    with loaded.net.batched(2, LONG) as batched, ThreadPoolExecutor(2) as threads:
+        given = [torch.zeros(1, 1, 8) for _ in requests]
+        results = list(threads.map(lambda *pair: batched(pair[0], out=pair[1]), requests, given))
+        assert all(result is out for result, out in zip(results, given, strict=True))
+        assert_doubled(given, requests)
     assert doubling.rows == [2]
 
 

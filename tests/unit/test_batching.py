@@ -555,7 +555,7 @@ def test_constants_and_returned_inputs_pass(load_package: LoadPackage, doubling:
 def test_arrays_share_calls_with_arrays(load_package: LoadPackage, doubling: Doubling) -> None:
     net = load_package(compute=doubling).net
     tensors = images(1, 1)
-    requests = [tensors[0], tensors[0].numpy(), tensors[1], tensors[1].double().numpy()]
+    requests: list[Any] = [tensors[0], tensors[0].numpy(), tensors[1], tensors[1].double().numpy()]
     results = outcomes(net.batched(3, LONG), [*requests, tensors[1].numpy()])
     wrong = results.pop(3)
     assert isinstance(wrong, TypeError)
@@ -589,10 +589,10 @@ class Half:
         return (1, 0)
 
     def __array_namespace__(self) -> Any:
-        def from_dlpack(found: torch.Tensor) -> Half:
-            return Half(found)
+        return HALVES
 
-        return SimpleNamespace(__name__="halves", from_dlpack=from_dlpack)
+
+HALVES = SimpleNamespace(__name__="halves", from_dlpack=Half)
 
 
 def test_arrays_that_numpy_does_not_know_share_calls(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from wheels import ENGINES, REPOSITORY, Installed
@@ -193,7 +195,8 @@ print("ending")
 
 
 def test_arrays_share_calls_without_torch(calls: Installed) -> None:
-    shapes, torch_is_there = calls.run(
+    with_numpy = dataclasses.replace(calls, python=Path(sys.executable))
+    shapes, torch_is_there = with_numpy.run(
         """
 import json, sys
 import numpy as np

@@ -556,7 +556,8 @@ def test_arrays_share_calls_with_arrays(load_package: LoadPackage, doubling: Dou
     net = load_package(compute=doubling).net
     tensors = images(1, 1)
     requests: list[Any] = [tensors[0], tensors[0].numpy(), tensors[1], tensors[1].double().numpy()]
-    results = outcomes(net.batched(3, LONG), [*requests, tensors[1].numpy()])
+    requests.append(tensors[1].numpy())
+    results = outcomes(net.batched(3, LONG), requests)
     wrong = results.pop(3)
     assert isinstance(wrong, TypeError)
     with pytest.raises(TypeError) as expected:

@@ -189,7 +189,10 @@ def _behind(model: Any, run: Callable[[Values], Sequence[Any]]) -> Any:
 
     arrays = Arrays(manifest, run_arrays, checks=False)
 
-    def call(*values: Any) -> list[Any] | None:
+    def call(*values: Any) -> Sequence[Any] | None:
+        fits = model._fits  # the native engine tells the usual ones in C
+        if fits is not None and fits(*values):
+            return run(values)
         return None if any(map(is_tensor, values)) else arrays(values)
 
     shell = object.__new__(type(model))

@@ -78,6 +78,7 @@ class CompiledModel(Parameters):
         self.__name__ = self._manifest.name
         self._call: Call = self._call_first
         self._run: Run = self._run_first
+        self._fits: Callable[..., bool] | None = None
         if os.environ.get(LAZY_VARIABLE) != "1":
             self._open()
         remember(self)
@@ -296,6 +297,7 @@ class _Runs(dict[str, Run]):
             if device not in self:
                 model = self._model
                 loaded = load(model._package, model._manifest, device, model._state, model._pool)
+                model._fits = getattr(loaded.direct, "fits", model._fits)
                 self._model._targets[device] = loaded.target or "uncompiled"
                 self[device] = self._first(device, loaded)
             return self[device]

@@ -34,7 +34,7 @@ def show(rows: Sequence[Row]) -> None:
         line = f"{row.name:{width}}  {f'{row.value:.2f} {row.unit}':>12}"
         if row.bound is not None:
             ratio = row.value / row.bound
-            line += f"  {row.bound:>6g}  {ratio:>5.2f}  {'holds' if ratio <= 1 else 'MISSED'}"
+            line += f"  {row.bound:>6.3g}  {ratio:>5.2f}  {'holds' if ratio <= 1 else 'MISSED'}"
         print(line)
 
 

@@ -391,6 +391,8 @@ static void engine_dealloc(Engine *self) {
 static PyMethodDef engine_methods[] = {
     {"call", (PyCFunction)(void (*)(void))engine_call, METH_FASTCALL,
      "Check tensors and run the model on them: a list of its outputs, or None for an unusual call."},
+    {"fits", (PyCFunction)(void (*)(void))engine_fits, METH_FASTCALL,
+     "Whether tensors are those of a usual call."},
     {"run", (PyCFunction)engine_run, METH_O, "Run the model on a list of tensors, unchecked."},
     {"run_arrays", (PyCFunction)engine_run_arrays, METH_O,
      "Check arrays and run the model on them: a list of its outputs, or None for an unusual call."},

@@ -214,6 +214,8 @@ void forget_rules(Engine *self);
 
 /* Check values and run the model on them: a list of its outputs, or None for an unusual call. */
 PyObject *engine_call(Engine *self, PyObject *const *values, Py_ssize_t count);
+/* Whether a call with these values is one that engine_call runs. */
+PyObject *engine_fits(Engine *self, PyObject *const *values, Py_ssize_t count);
 PyObject *engine_run(Engine *self, PyObject *given);
 PyObject *engine_attach(Engine *self, PyObject *args);
 PyObject *engine_find_place(Engine *self, PyObject *samples);

@@ -193,6 +193,15 @@ PyObject *engine_call(Engine *self, PyObject *const *values, Py_ssize_t count) {
   return results;
 }
 
+PyObject *engine_fits(Engine *self, PyObject *const *values, Py_ssize_t count) {
+  if ((size_t)count != self->input_count || !self->checks || !self->exchange) Py_RETURN_FALSE;
+  SPACE(self, tensors, handles)
+  int usual = tensors && handles && fits(self, values, tensors);
+  PyErr_Clear();
+  FREE(tensors, handles)
+  return PyBool_FromLong(usual);
+}
+
 PyObject *engine_run(Engine *self, PyObject *given) {
   Py_ssize_t count = PyList_Check(given) ? PyList_Size(given) : -1;
   if (count < 0 || (size_t)count != self->input_count || !self->exchange) {

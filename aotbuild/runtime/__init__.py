@@ -7,7 +7,7 @@ aotbuild copies this directory into each package of compiled models, as ``_runti
 
 from .arguments import dispatch_modes
 from .arrays import Array
-from .errors import ModelLoadError, StateDictError
+from .errors import ModelLoadError, QueueFullError, StateDictError
 from .model import CompiledMethods, CompiledModel
 from .signature import MISSING, Refused
 
@@ -17,6 +17,7 @@ __all__ = [
     "CompiledMethods",
     "CompiledModel",
     "ModelLoadError",
+    "QueueFullError",
     "Refused",
     "StateDictError",
     "dispatch_modes",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import functools
 import math
 from typing import Any
 
@@ -132,6 +134,31 @@ def _solved(want: Size, size: int) -> tuple[str, int | None]:
 
 def _range(dim: Dim) -> str:
     return f"{dim.min} or more" if dim.max is None else f"{dim.min} to {dim.max}"
+
+
+_ARITHMETIC = (
+    *(ast.Expression, ast.Name, ast.Load, ast.Constant, ast.BinOp, ast.UnaryOp, ast.Compare),
+    *(ast.BoolOp, ast.operator, ast.unaryop, ast.cmpop, ast.boolop),
+)
+
+
+@functools.cache
+def _compiled(condition: str) -> Any:
+    tree = ast.parse(condition, mode="eval")
+    if not all(isinstance(node, _ARITHMETIC) for node in ast.walk(tree)):
+        raise ValueError(f"{condition!r} is no condition between sizes")
+    return compile(tree, "<condition>", "eval")
+
+
+def check_conditions(manifest: Manifest, sizes: dict[str, int]) -> None:
+    """Make sure of what must hold between the sizes of dimensions.
+
+    Raises:
+        ValueError: It does not.
+    """
+    for condition in manifest.conditions:
+        if not eval(_compiled(condition), {"__builtins__": {}}, sizes):  # noqa: S307  # arithmetic
+            raise refuse_condition(manifest, condition)
 
 
 def refuse_condition(manifest: Manifest, condition: str) -> ValueError:

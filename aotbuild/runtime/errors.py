@@ -9,3 +9,7 @@ class ModelLoadError(ImportError):
 
 class StateDictError(ValueError):
     """A state dict cannot be loaded into the compiled model, or not be read from it."""
+
+
+class QueueFullError(RuntimeError):
+    """A request is refused because too many others wait for their turn."""

@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, Self, TypeVar
 
 from .arguments import admit, check_device, failure, nest, refuse_arguments
 from .arrays import through_torch
@@ -24,6 +24,12 @@ from .processes import note_use, remember
 from .results import write
 from .signature import tell_signature
 from .state import State, state_of
+
+if TYPE_CHECKING:
+    from .batching import Batched
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 _DEVICE_VARIABLE = "AOTBUILD_DEVICE"
 LAZY_VARIABLE = "AOTBUILD_LAZY"
@@ -72,6 +78,7 @@ class CompiledModel(Parameters):
         self.__name__ = self._manifest.name
         self._call: Call = self._call_first
         self._run: Run = self._run_first
+        self._fits: Callable[..., bool] | None = None
         if os.environ.get(LAZY_VARIABLE) != "1":
             self._open()
         remember(self)
@@ -135,6 +142,37 @@ class CompiledModel(Parameters):
         """
         pool = pool_of(self._manifest.name, runners, threads_per_call)
         return type(self)(self._package, self._manifest.directory, pool)
+
+    def batched(
+        self: Callable[_P, _R],
+        max_batch: int,
+        max_wait_ms: float = 2.0,
+        *,
+        dim: str | None = None,
+        max_queue: int = 1024,
+    ) -> Batched[_P, _R]:
+        """The same model for many small requests: those that come together share a call.
+
+        No row of the batch may have an influence on the results of another.
+
+        Args:
+            max_batch: Largest size of the batch dimension in a shared call. A request may have any
+                size that the model takes; it runs alone where it is larger.
+            max_wait_ms: Milliseconds that a request waits for others, unless the batch is full
+                before. The time in which other calls run counts.
+            dim: Name of the batch dimension; the one that all inputs begin with when left out.
+            max_queue: How many requests may wait. One more is refused with a ``QueueFullError``.
+
+        Returns:
+            What is called as this model, from any thread; ``await batched.acall(...)`` does the
+            same in asyncio. Close it, or use it in a ``with`` statement.
+
+        Raises:
+            ValueError: A number is out of range, or the results of the model cannot be split.
+        """
+        from .batching import Batched
+
+        return Batched(self, max_batch, max_wait_ms, dim, max_queue)
 
     @property
     def device(self) -> torch.device:
@@ -266,6 +304,7 @@ class _Runs(dict[str, Run]):
             if device not in self:
                 model = self._model
                 loaded = load(model._package, model._manifest, device, model._state, model._pool)
+                model._fits = getattr(loaded.direct, "fits", model._fits)
                 self._model._targets[device] = loaded.target or "uncompiled"
                 self[device] = self._first(device, loaded)
             return self[device]

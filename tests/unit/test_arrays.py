@@ -11,6 +11,7 @@ import torch
 from conftest import LoadPackage
 from samples import TENSOR, Loaded, sample_manifest
 
+from aotbuild.runtime.checks import check_conditions
 from aotbuild.runtime.manifest import Derived, Dim, Input
 
 X = np.arange(16, dtype=np.float32).reshape(2, 1, 8)
@@ -285,3 +286,10 @@ def test_a_model_may_have_an_argument_of_that_name(load_package: LoadPackage) ->
     loaded = load_package(sample_manifest(inputs=[out]))
     x = torch.from_numpy(X)
     assert loaded.net(out=x) is x
+
+
+@pytest.mark.parametrize("condition", ["open('x')", "batch.real", "[batch][0]", "(lambda: 1)()"])
+def test_a_condition_is_arithmetic(condition: str) -> None:
+    manifest = sample_manifest(conditions=[condition])
+    with pytest.raises(ValueError, match="is no condition between sizes"):
+        check_conditions(manifest, {"batch": 2})

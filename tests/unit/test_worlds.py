@@ -99,6 +99,7 @@ print(json.dumps([vendored.__all__, vendored.CompiledModel.__module__]))
     assert run_python(code, cwd=tmp_path) == [
         [
             *("MISSING", "Array", "CompiledMethods", "CompiledModel", "ModelLoadError"),
+            "QueueFullError",
             *("Refused", "StateDictError", "dispatch_modes"),
         ],
         "vendored.model",

@@ -1,0 +1,1 @@
+"""Models for many small requests at once."""

@@ -1,0 +1,223 @@
+"""Requests that share calls of compiled models, and what a server does around them."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from wheels import ENGINES, REPOSITORY, Installed
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def calls(installed: Callable[[str], Installed], request: pytest.FixtureRequest) -> Installed:
+    return dataclasses.replace(installed("calls"), engine=request.param)
+
+
+HEAD = """
+import asyncio, json, os, threading, time, torch
+from concurrent.futures import ThreadPoolExecutor
+from calls.models import conv, dense, lookup, nested
+from calls.models._runtime import QueueFullError
+torch.set_num_threads(1)
+torch.manual_seed(0)
+
+def close(actual, expected):
+    torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5)
+"""
+
+
+def test_64_threads_get_their_own_right_answers(calls: Installed) -> None:
+    served = calls.run(
+        HEAD
+        + """
+def work(turn):
+    generator = torch.Generator().manual_seed(turn)
+    requests = [torch.randn(1 + i % 3, 6, generator=generator) for i in range(50)]
+    for request, expected in [(request, dense(request)) for request in requests]:
+        close(batched(request), expected)
+    return len(requests)
+
+found = []
+for model in (dense, dense.pool(2)):
+    with model.batched(64, 1) as batched, ThreadPoolExecutor(64) as threads:
+        found.append(sum(threads.map(work, range(64))))
+print(json.dumps(found))
+"""
+    )
+    assert served == [3200, 3200]
+
+
+def test_nested_arguments_from_tasks_of_several_loops(calls: Installed) -> None:
+    served = calls.run(
+        HEAD
+        + """
+def made(rows):
+    state = {"a": torch.randn(rows, 4), "b": {"c": torch.randn(rows, 4, dtype=torch.float64)}}
+    return state, (torch.randn(rows), torch.rand(rows) > 0.5)
+
+async def together(requests):
+    return await asyncio.gather(*(batched.acall(s, pair=p) for s, p in requests))
+
+def work(turn):
+    requests = [made(1 + i % 2) for i in range(40)]
+    for (state, pair), result in zip(requests, asyncio.run(together(requests)), strict=True):
+        close(result, nested(state, pair))
+    return len(requests)
+
+with nested.batched(8, 1) as batched, ThreadPoolExecutor(4) as threads:
+    print(json.dumps(sum(threads.map(work, range(4)))))
+"""
+    )
+    assert served == 160
+
+
+def test_images_in_their_layout(calls: Installed) -> None:
+    strides = calls.run(
+        HEAD
+        + """
+shape = next(spec.shape for spec in conv._manifest.inputs)
+sizes = [size if type(size) is int else 8 for size in shape[1:]]
+images = [torch.randn(1, *sizes) for _ in range(4)]
+with conv.batched(4, 60_000) as batched, ThreadPoolExecutor(4) as threads:
+    results = list(threads.map(batched, images))
+for image, result in zip(images, results, strict=True):
+    close(result, conv(image))
+print(json.dumps([[t.stride() for t in results[0]], [t.stride() for t in conv(images[0])]]))
+"""
+    )
+    assert strides[0] == strides[1]
+
+
+def test_an_index_out_of_range_is_the_error_of_one_request(calls: Installed) -> None:
+    right, told = calls.run(
+        HEAD
+        + """
+requests = [torch.randint(0, 10, (1, 5)) for _ in range(4)]
+requests[2][0, 3] = 10
+
+def work(request):
+    try:
+        return batched(request)
+    except IndexError as error:
+        return str(error)
+
+with lookup.batched(4, 60_000) as batched, ThreadPoolExecutor(4) as threads:
+    results = list(threads.map(work, requests))
+told = results.pop(2)
+del requests[2]
+close(results, [lookup(request) for request in requests])
+print(json.dumps([len(results), told]))
+"""
+    )
+    assert right == 3
+    assert told.startswith("lookup(): an index is outside of what it picks from.")
+
+
+def test_an_overload_is_refused_and_what_waits_is_served(calls: Installed) -> None:
+    served, refused = calls.run(
+        HEAD
+        + """
+requests = [torch.randn(1, 6) for _ in range(8)]
+batched = dense.batched(16, 60_000, max_queue=5)
+
+def work(request):
+    try:
+        return batched(request)
+    except QueueFullError:
+        return None
+
+with ThreadPoolExecutor(8) as threads:
+    results = [threads.submit(work, request) for request in requests]
+    while sum(result.done() for result in results) < 3:
+        time.sleep(0.01)
+    batched.close()
+results = [result.result() for result in results]
+for request, result in zip(requests, results, strict=True):
+    if result is not None:
+        close(result, dense(request))
+print(json.dumps([sum(r is not None for r in results), sum(r is None for r in results)]))
+"""
+    )
+    assert (served, refused) == (5, 3)
+
+
+def test_a_forked_child_has_batches_of_its_own(calls: Installed) -> None:
+    assert calls.run(
+        HEAD
+        + """
+batched = dense.batched(4, 1)
+x = torch.randn(1, 6)
+expected = batched(x)
+child = os.fork()
+if not child:
+    with ThreadPoolExecutor(8) as threads:
+        results = list(threads.map(batched, [x] * 64))
+    right = all(torch.allclose(result, expected, atol=1e-5) for result in results)
+    os._exit(0 if right else 1)
+deadline, ended = time.monotonic() + 60, 0
+while not ended and time.monotonic() < deadline:
+    ended, status = os.waitpid(child, os.WNOHANG)
+    time.sleep(0.01)
+if not ended:
+    os.kill(child, 9)
+close(batched(x), expected)
+print(json.dumps(bool(ended) and status == 0))
+"""
+    )
+
+
+@pytest.mark.parametrize("daemon", [True, False])
+def test_the_process_ends_while_requests_wait(calls: Installed, daemon: bool) -> None:  # noqa: FBT001
+    done = calls.attempt(
+        HEAD
+        + f"""
+batched, late = dense.batched(16, 1), dense.batched(16, 300)
+x = torch.randn(1, 6)
+
+def work():
+    late(x)
+    while {daemon}:
+        batched(x)
+
+for _ in range(8):
+    threading.Thread(target=work, daemon={daemon}).start()
+time.sleep({0.5 if daemon else 0})
+print("ending")
+"""
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "ending\n"
+    assert done.stderr == ""
+
+
+def test_arrays_share_calls_without_torch(calls: Installed) -> None:
+    with_numpy = dataclasses.replace(calls, python=Path(sys.executable))
+    shapes, torch_is_there = with_numpy.run(
+        """
+import json, sys
+import numpy as np
+from concurrent.futures import ThreadPoolExecutor
+from calls.models import dense
+requests = [np.full((1 + i % 2, 6), i, "float32") for i in range(32)]
+with dense.batched(12, 60_000) as batched, ThreadPoolExecutor(32) as threads:
+    results = list(threads.map(batched, requests))
+for request, result in zip(requests, results, strict=True):
+    np.testing.assert_allclose(result, dense(request), rtol=1e-4, atol=1e-5)
+print(json.dumps([[result.shape for result in results[:2]], "torch" in sys.modules]))
+""",
+        env={},
+    )
+    assert shapes == [[1, 5], [2, 5]]
+    assert torch_is_there == (calls.engine == "torch")
+
+
+def test_what_the_docs_show_runs(installed: Callable[[str], Installed]) -> None:
+    text = (REPOSITORY / "docs" / "serving.md").read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    assert len(blocks) == 4
+    shape = "\nimport json\nprint(json.dumps(list(logits.shape)))"
+    assert installed("example_project").run("\n".join(blocks) + shape) == [1, 10]

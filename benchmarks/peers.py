@@ -123,18 +123,16 @@ class Package(Peer):
             torch._inductor.aoti_compile_and_package(exported(case), package_path=path)  # noqa: SLF001
 
     def open(self, case: Case, directory: str, threads: int) -> Any:
-        return self._load(directory, threads, 1)
-
-    def share(self, opened: Any, case: Case, directory: str, runners: int) -> Any:
-        return self._load(directory, 1, runners)
-
-    def _load(self, directory: str, threads: int, runners: int) -> Any:
         import torch
         import torch._inductor
 
         torch.set_num_threads(threads)
-        path = f"{directory}/{self.artifact}"
-        return torch._inductor.aoti_load_package(path, num_runners=runners)  # noqa: SLF001
+        return torch._inductor.aoti_load_package(f"{directory}/{self.artifact}")  # noqa: SLF001
+
+    def share(self, opened: Any, case: Case, directory: str, runners: int) -> Any:
+        from torch._inductor.package.package import load_package
+
+        return load_package(f"{directory}/{self.artifact}", num_runners=runners)
 
 
 class OnnxRuntime(Peer):

@@ -1,6 +1,6 @@
 """What is compiled, converted and installed once for all suites, below ``build/bench/prepared``.
 
-It is made anew when the models, this code, torch, the peer or the installed aotbuild changed.
+It is made anew when the models, peers.py, torch, the peer or the installed aotbuild changed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from peers import PEERS, Ours
 
 HERE = Path(__file__).resolve().parent
 PLACE = REPOSITORY / "build" / "bench" / "prepared"
-CODE = ("cases.py", "peers.py", "worker.py", "prepare.py")
+CODE = ("cases.py", "peers.py")
 
 
 @dataclass
@@ -142,7 +142,7 @@ def _digest(peer: str) -> str:
     found = hashlib.sha256()
     sources = [HERE / name for name in CODE]
     for project in ("models", "overhead"):
-        sources += sorted((HERE / project).rglob("*.py")) + [HERE / project / "pyproject.toml"]
+        sources += [*sorted((HERE / project).rglob("*.py")), HERE / project / "pyproject.toml"]
     for path in sources:
         found.update(path.read_bytes())
     for name in PEERS[peer].needs:

@@ -24,7 +24,7 @@ class Estimate(NamedTuple):
 
 
 def estimate(values: Sequence[float]) -> Estimate:
-    """The median of values and its 95% interval, by order statistics: no distribution is assumed."""
+    """The median of values and its 95% interval by order statistics, for any distribution."""
     ordered = sorted(values)
     n = len(ordered)
     rank = max(0, math.floor(n / 2 - 0.98 * math.sqrt(n)))

@@ -64,7 +64,9 @@ def reference(case_name: str, path: str) -> None:
     flops = counter.get_total_flops()
     for layer in module.modules():
         if isinstance(layer, torch.nn.LSTM):  # which the counter does not know
-            weights = sum(weight.numel() for name, weight in layer.named_parameters() if "_w" in name)
+            weights = sum(
+                weight.numel() for name, weight in layer.named_parameters() if "_w" in name
+            )
             flops += 2 * weights * arrays[0].shape[1]
     with torch.no_grad():
         results = PEERS["eager"].results(module(*tensors))
@@ -85,7 +87,7 @@ class Arm:
         opened = self.peer.open(self.case, directory, 1)
         if runners > 1:
             opened = self.peer.share(opened, self.case, directory, runners)
-        self.calls = [self._bound(opened) for _ in range(runners)]
+        self.calls: list[Callable[[], Any]] = [self._bound(opened) for _ in range(runners)]
 
     def _bound(self, opened: Any) -> Callable[[], Any]:
         return self.peer.bind(opened, self.case, self.case.arrays())
@@ -128,12 +130,7 @@ def answer(command: dict[str, Any]) -> Any:
     if do == "open":
         ARMS[arm] = Arm(**command)
         return None
-    return {
-        "difference": Arm.difference,
-        "seconds": Arm.seconds,
-        "beside": beside,
-        "together": together,
-    }[do](ARMS[arm], **command)
+    return COMMANDS[do](ARMS[arm], **command)
 
 
 def beside(arm: Arm, seconds: float, *, calling: bool) -> tuple[float, float]:
@@ -190,6 +187,19 @@ def together(arm: Arm, seconds: float, threads: int) -> float:
     return sum(count / taken for count, taken in zip(counts, spent, strict=True))
 
 
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "difference": Arm.difference,
+    "seconds": Arm.seconds,
+    "beside": beside,
+    "together": together,
+}
+TASKS: dict[str, Callable[..., None]] = {
+    "first": first,
+    "prepare": prepare,
+    "reference": reference,
+}
+
+
 def serve() -> None:
     """Answer commands until there are no more."""
     import json
@@ -202,6 +212,6 @@ def serve() -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:]:
-        {"first": first, "prepare": prepare, "reference": reference}[sys.argv[1]](*sys.argv[2:])
+        TASKS[sys.argv[1]](*sys.argv[2:])
     else:
         serve()

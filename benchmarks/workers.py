@@ -1,8 +1,8 @@
 """Processes that hold one arm each, which are timed in turn.
 
-Peers bring OpenMP runtimes, thread pools and settings of the allocator of their own; in processes of
-their own they do not disturb one another, and because blocks of calls take turns, a drift of the
-machine hits all. One process for all arms can be asked for, to see what that changes.
+Peers bring OpenMP runtimes, thread pools and states of the allocator; in processes of their own
+they do not disturb one another, and because blocks of calls take turns, a drift of the machine hits
+all. One process for all arms can be asked for, to see what that changes.
 """
 
 from __future__ import annotations
@@ -106,7 +106,9 @@ def opened(
                 everyone.append(worker)
             where = str(prepared.place(case, peer))
             try:
-                worker.ask("open", peer, peer=peer, case=case.name, directory=where, runners=runners)
+                worker.ask(
+                    "open", peer, peer=peer, case=case.name, directory=where, runners=runners
+                )
                 difference, close = worker.ask(
                     "difference", peer, path=str(prepared.reference(case))
                 )

@@ -22,7 +22,7 @@ class _Encoder(nn.Module):
         self.bert = BertModel(config, add_pooling_layer=False)
 
     def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """ids and mask: (batch, tokens)."""
+        """Encode; ids and mask: (batch, tokens)."""
         states: torch.Tensor = self.bert(input_ids=ids, attention_mask=mask).last_hidden_state
         weights = mask.unsqueeze(-1).to(states.dtype)
         return (states * weights).sum(1) / weights.sum(1).clamp(min=1e-9)

@@ -107,7 +107,7 @@ def _head(width: int) -> list[nn.Module]:
 
 
 def _calibrated(module: nn.Module) -> nn.Module:
-    """Norms that know their data: untrained, the values would shrink to denormals layer by layer."""
+    """Norms that know their data: else the values would shrink to denormals layer by layer."""
     for norm in module.modules():
         if isinstance(norm, nn.BatchNorm2d):
             norm.momentum = None  # the mean of all batches seen, here of one

@@ -58,6 +58,7 @@ class Prepared:
 def prepare(cases: Sequence[Case], peers: Sequence[str]) -> Prepared:
     """Prepare each peer for each model, two at a time, where that was not done before."""
     prepared = Prepared()
+    start = time.perf_counter()
     models = {case.model: case for case in cases}
     _in_parallel(prepared, [(case, "eager") for case in models.values()])
     others = [name for name in peers if PEERS[name].artifact and name not in {"eager", "arrays"}]
@@ -71,6 +72,7 @@ def prepare(cases: Sequence[Case], peers: Sequence[str]) -> Prepared:
         if not _is_fresh(path.with_suffix(".json"), "eager"):
             _run(prepared, "reference", case.name, str(path))
             path.with_suffix(".json").write_text(json.dumps(_digest("eager")))
+    print(f"  prepared in {time.perf_counter() - start:.0f} s", flush=True)
     return prepared
 
 

@@ -115,7 +115,11 @@ def opened(
             except PeerError as error:
                 matches[peer], errors[peer] = "fails", str(error)
                 continue
-            matches[peer] = f"{difference:.0e}" if close else f"MISMATCH ({difference:.0e})"
+            matches[peer] = (
+                (f"{difference:.0e}" if difference else "equal")
+                if close
+                else f"MISMATCH ({difference:.0e})"
+            )
             if close:
                 workers[peer] = worker
         yield workers, matches, errors

@@ -26,7 +26,7 @@ ARMS = (
     "openvino",
 )
 CASES = ("mlp", "resnet18", "minilm")
-ROUNDS = 11
+ROUNDS = 9
 
 
 def run(request: Request) -> list[Table]:
@@ -107,7 +107,6 @@ def first_result(prepared: Prepared, case: Case, peer: str) -> tuple[float, floa
     """
     arguments = ["first", peer, case.name, str(prepared.place(case, peer))]
     env: dict[str, Any] = {**os.environ, **prepared.env}
-    # The source is for those that need it; where it is not looked up, it costs nothing.
     command = [sys.executable, "-P", "-W", "ignore", str(HERE / "worker.py"), *arguments]
     start = time.perf_counter()
     with subprocess.Popen(
@@ -116,7 +115,8 @@ def first_result(prepared: Prepared, case: Case, peer: str) -> tuple[float, floa
         assert process.stdout  # noqa: S101  # it is a pipe
         line = process.stdout.readline()
         seconds = time.perf_counter() - start
-        rest, error = process.communicate()
+        rest = process.stdout.read()
+        error = process.communicate()[1]
     if line != "done\n":
         raise RuntimeError(line + error or "no result")
     return seconds, int(rest) * 1024 / 1e6

@@ -10,7 +10,7 @@ from cases import Case, chosen
 from peers import PEERS, available
 from prepare import Prepared, prepare
 from report import Chart, Table
-from stats import estimate, ratio
+from stats import Estimate, estimate, ratio
 from workers import opened
 
 from suites import Request
@@ -89,7 +89,9 @@ def _add(
 ) -> None:
     stored = np.load(prepared.reference(case))
     fastest = min(times, key=lambda peer: estimate(times[peer]).median) if times else ""
-    chart = Chart(case.label, "ms")
+    short = times and estimate(times[fastest]).median < 1e-3
+    scale, unit = (1e6, "us") if short else (1e3, "ms")
+    chart = Chart(case.label, unit)
     for peer, match in matches.items():
         label = PEERS[peer].label
         record: dict[str, Any] = {"case": case.name, "arm": peer, "match": match}
@@ -99,8 +101,7 @@ def _add(
                 float(stored["flops"]) / found.median / 1e9 / machine["gemm"],
                 float(stored["bytes"]) / found.median / 1e9 / machine["read"],
             )
-            scaled, unit = (1e3, "ms") if found.median >= 1e-4 else (1e6, "us")
-            shown = type(found)(*(value * scaled for value in found))
+            shown = Estimate(*(value * scale for value in found))
             text = f"**{shown.text()}** {unit}" if peer == fastest else f"{shown.text()} {unit}"
             against = ratio(times["ours"], times[peer]) if "ours" in times else None
             table.rows.append(
@@ -110,7 +111,7 @@ def _add(
                     *(f"{part:.0%}" if part >= 0.005 else "" for part in share),
                 ]
             )
-            chart.bars.append((label, found.median * 1e3, found.low * 1e3, found.high * 1e3))
+            chart.bars.append((label, *shown))
             record |= {"seconds": times[peer], "ratio": against, "shares": share}
         else:
             table.rows.append([case.label, label, match, "", "", "", ""])

@@ -65,7 +65,9 @@ def reference(case_name: str, path: str) -> None:
     for layer in module.modules():
         if isinstance(layer, torch.nn.LSTM):  # which the counter does not know
             weights = sum(
-                weight.numel() for name, weight in layer.named_parameters() if "_w" in name
+                weight.numel()
+                for name, weight in layer.named_parameters()
+                if name.startswith("weight")
             )
             flops += 2 * weights * arrays[0].shape[1]
     with torch.no_grad():

@@ -34,6 +34,8 @@ def run(request: Request) -> list[Table]:
     """Measure."""
     peers, notes = available(ARMS)
     cases = chosen(CASES, request.model)
+    if request.together:  # the two wheels hold the same package
+        peers.remove("frozen")
     prepared = prepare(cases, peers)
     table = timed(cases, peers, prepared, request, request.rounds or ROUNDS)
     table.notes[:0] = notes

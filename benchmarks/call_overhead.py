@@ -51,7 +51,7 @@ variant = next(variant for variant in manifest.variants if variant.target == nat
 library = root / variant.library.file
 runner = torch._C._aoti.AOTIModelContainerRunnerCpu(str(library), 1)
 weights = importlib.import_module(package + ".models._runtime.weights")
-stored = weights.open_weights(root, manifest.weights)
+stored = weights.open_weights(root / manifest.weights.file, manifest.weights)
 constants = {c.name: stored.tensor(c) for c in variant.constants}
 runner.update_constant_buffer(constants, False, True, True)
 run = runner.run

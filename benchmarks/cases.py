@@ -48,9 +48,9 @@ class Case(NamedTuple):
         return made
 
 
-def _image(name: str, label: str, parameter: str = "input") -> Case:
+def _image(name: str, label: str, module: str = "vision", parameter: str = "input") -> Case:
     inputs = ((parameter, (1, 3, 224, 224), "float"),)
-    return Case(name, name, f"gallery.vision:{name}", inputs, label)
+    return Case(name, name, f"gallery.{module}:{name}", inputs, label)
 
 
 def _text(tokens: int, model: str, name: str, label: str) -> Case:
@@ -67,7 +67,7 @@ CASES = {
         _image("resnet18", "resnet18 224"),
         _image("mobilenet_v2", "mobilenet_v2 224"),
         _text(64, "minilm", "minilm", "minilm 1x64"),
-        _image("vit_tiny", "vit tiny 224", "image"),
+        _image("vit_tiny", "vit tiny 224", "vit", "image"),
         Case("lstm", "lstm", "gallery.small:lstm", (("x", (1, 80, 40), "float"),), "lstm 80x40"),
         *(
             _text(tokens, "minilm_tokens", f"minilm_{tokens}", f"minilm, any length: {tokens}")

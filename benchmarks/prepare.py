@@ -25,7 +25,6 @@ from peers import PEERS, Ours
 
 HERE = Path(__file__).resolve().parent
 PLACE = REPOSITORY / "build" / "bench" / "prepared"
-CODE = ("cases.py", "peers.py")
 
 
 @dataclass
@@ -69,9 +68,9 @@ def prepare(cases: Sequence[Case], peers: Sequence[str]) -> Prepared:
     _in_parallel(prepared, wheels)
     for case in cases:
         path = prepared.reference(case)
-        if not _is_fresh(path.with_suffix(".json"), "eager"):
+        if not _is_fresh(path.with_suffix(".json"), case, "eager"):
             _run(prepared, "reference", case.name, str(path))
-            path.with_suffix(".json").write_text(json.dumps(_digest("eager")))
+            path.with_suffix(".json").write_text(json.dumps(_digest(case, "eager")))
     print(f"  prepared in {time.perf_counter() - start:.0f} s", flush=True)
     return prepared
 
@@ -80,7 +79,7 @@ def _in_parallel(prepared: Prepared, wanted: Sequence[tuple[Case, str]]) -> None
     stale = [
         (case, peer)
         for case, peer in wanted
-        if not _is_fresh(prepared.place(case, peer) / "made-of.json", peer)
+        if not _is_fresh(prepared.place(case, peer) / "made-of.json", case, peer)
     ]
     with ThreadPoolExecutor(2) as threads:
         for (case, peer), error in zip(
@@ -107,7 +106,7 @@ def _make(prepared: Prepared, case: Case, peer: str) -> str:
         told = error.stderr if isinstance(error, subprocess.CalledProcessError) else str(error)
         return str(told).strip()[-1500:]
     print(f"  {made.label}, {case.model}: {time.perf_counter() - start:.0f} s", flush=True)
-    (place / "made-of.json").write_text(json.dumps(_digest(peer)))
+    (place / "made-of.json").write_text(json.dumps(_digest(case, peer)))
     return ""
 
 
@@ -135,18 +134,17 @@ def _run(prepared: Prepared, *arguments: str) -> None:
     )
 
 
-def _is_fresh(path: Path, peer: str) -> bool:
-    return path.exists() and json.loads(path.read_text()) == _digest(peer)
+def _is_fresh(path: Path, case: Case, peer: str) -> bool:
+    return path.exists() and json.loads(path.read_text()) == _digest(case, peer)
 
 
-def _digest(peer: str) -> str:
+def _digest(case: Case, peer: str) -> str:
     """What a prepared thing depends on."""
     found = hashlib.sha256()
-    sources = [HERE / name for name in CODE]
-    for project in ("models", "overhead"):
-        sources += [*sorted((HERE / project).rglob("*.py")), HERE / project / "pyproject.toml"]
-    for path in sources:
+    (source,) = (HERE / case.project).rglob(f"{case.source.partition(':')[0].replace('.', '/')}.py")
+    for path in (source, HERE / case.project / "pyproject.toml", HERE / "peers.py"):
         found.update(path.read_bytes())
+    found.update(repr(case).encode())
     for name in PEERS[peer].needs:
         found.update(f"{name}=={metadata.version(name)}".encode())
         if name == "aotbuild":

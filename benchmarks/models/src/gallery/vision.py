@@ -1,4 +1,4 @@
-"""Image classifiers of 1000 classes, for images of 224 x 224."""
+"""Convolutional classifiers of 1000 classes, for images of 224 x 224."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from itertools import pairwise
 
 import torch
 from torch import nn
-from transformers import ViTConfig, ViTForImageClassification
 
 
 def resnet18() -> nn.Module:
@@ -34,29 +33,6 @@ def mobilenet_v2() -> nn.Module:
             width = channels
     layers += [*_convolution(320, 1280, 1), nn.ReLU6()]
     return _calibrated(nn.Sequential(*layers, *_head(1280)))
-
-
-def vit_tiny() -> nn.Module:
-    """ViT-Ti/16: twelve layers of 192 with three heads, over 197 patches."""
-    torch.manual_seed(0)
-    config = ViTConfig(
-        hidden_size=192,
-        num_attention_heads=3,
-        intermediate_size=768,
-        num_labels=1000,
-    )
-    return _Vit(config)
-
-
-class _Vit(nn.Module):
-    def __init__(self, config: ViTConfig) -> None:
-        super().__init__()
-        self.vit = ViTForImageClassification(config)
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """image: (batch, 3, 224, 224)."""
-        logits: torch.Tensor = self.vit(pixel_values=image).logits
-        return logits
 
 
 class _Basic(nn.Module):

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
-from cases import Case
+from cases import CASES, Case
 from common import REPOSITORY, copy_project, install, pip_wheel
 from peers import PEERS, Ours
 
@@ -58,7 +58,8 @@ def prepare(cases: Sequence[Case], peers: Sequence[str]) -> Prepared:
     """Prepare each peer for each model, two at a time, where that was not done before."""
     prepared = Prepared()
     start = time.perf_counter()
-    models = {case.model: case for case in cases}
+    examples = {case.model: case for case in CASES.values()}
+    models = {case.model: examples[case.model] for case in cases}
     _in_parallel(prepared, [(case, "eager") for case in models.values()])
     others = [name for name in peers if PEERS[name].artifact and name not in {"eager", "arrays"}]
     others += ["compile"] if "compile" in peers else []

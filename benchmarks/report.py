@@ -100,7 +100,7 @@ def machine_line(machine: dict[str, Any]) -> str:
     return (
         f"{machine['cpu']}, {machine['cores']} cores, {machine['memory']}; "
         f"{machine['gemm']:.0f} GFLOP/s in f32 products and {machine['read']:.0f} GB/s of reads on "
-        f"one thread; load of {machine['load']} at the start; Python {machine['python']}, {versions}."
+        f"one thread; a load of {machine['load']} before; Python {machine['python']}, {versions}."
     )
 
 

@@ -149,5 +149,7 @@ def _digest(case: Case, peer: str) -> str:
     for name in PEERS[peer].needs:
         found.update(f"{name}=={metadata.version(name)}".encode())
         if name == "aotbuild":
-            found.update((metadata.distribution(name).read_text("RECORD") or "").encode())
+            record = metadata.distribution(name).read_text("RECORD") or ""
+            lines = (line for line in record.splitlines() if line.startswith("aotbuild/"))
+            found.update("".join(line for line in lines if ".pyc," not in line).encode())
     return found.hexdigest()

@@ -89,7 +89,11 @@ def fresh(directory: str) -> dict[str, str]:
     """An environment in which nothing is cached: precompiled headers lie under ``TMPDIR``."""
     temporary = Path(directory) / "tmp"
     temporary.mkdir()
-    return {"TMPDIR": str(temporary), "TORCHINDUCTOR_CACHE_DIR": str(temporary / "inductor")}
+    return {
+        "TMPDIR": str(temporary),
+        "TORCHINDUCTOR_CACHE_DIR": str(temporary / "inductor"),
+        "AOTBUILD_CACHE_DIR": "",
+    }
 
 
 if __name__ == "__main__":

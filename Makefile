@@ -1,7 +1,9 @@
 # make demo   build the example's wheel as a user does, install it elsewhere, predict with it
 # make test   lint, types, unit tests, build tests
 # make sanitize   calls of the native engine under AddressSanitizer and UBSan
-# make bench  what aotbuild costs beyond torch, see benchmarks/README.md
+# make bench  speed and size beside other runtimes, see benchmarks/README.md
+#             a part of it: make bench SUITE=latency MODEL=mlp
+# make bench-docs   write what it measured to docs/benchmarks.md
 # make generate   write the JSON schema and docs/reference.md anew, after a change of the declaration
 #
 # They need Python 3.11 or newer (with venv), g++ and make, and install the rest into build/ and
@@ -14,7 +16,7 @@ PIP    := -m pip --disable-pip-version-check --quiet
 DEMO := build/demo
 VENV := .venv
 
-.PHONY: demo test sanitize bench unit venv lint generate clean
+.PHONY: demo test sanitize bench bench-venv bench-docs unit venv lint generate clean
 
 demo:
 	rm -rf $(DEMO)
@@ -40,12 +42,17 @@ sanitize: venv
 unit:
 	$(VENV)/bin/pytest tests/unit -n 2
 
-bench: venv
-	$(VENV)/bin/python benchmarks/build_time.py
-	$(VENV)/bin/python benchmarks/import_time.py
-	$(VENV)/bin/python benchmarks/call_overhead.py
-	$(VENV)/bin/python benchmarks/cpu_levels.py
-	$(VENV)/bin/python benchmarks/memory.py
+bench: bench-venv
+	$(VENV)/bin/python benchmarks/bench.py $(SUITE:%=--suite %) $(MODEL:%=--model %)
+
+# The peers one by one: one that cannot be had is left out of the tables.
+bench-venv: venv
+	for peer in $$(grep '==' benchmarks/requirements.txt); do \
+	  $(VENV)/bin/python $(PIP) install $(TORCH) $$peer || echo "without $$peer"; \
+	done
+
+bench-docs:
+	$(VENV)/bin/python benchmarks/report.py --docs
 
 lint:
 	$(VENV)/bin/ruff check .

@@ -51,7 +51,7 @@ variant = next(variant for variant in manifest.variants if variant.target == nat
 library = root / variant.library.file
 runner = torch._C._aoti.AOTIModelContainerRunnerCpu(str(library), 1)
 weights = importlib.import_module(package + ".models._runtime.weights")
-stored = weights.open_weights(root, manifest.weights)
+stored = weights.open_weights(root / manifest.weights.file, manifest.weights)
 constants = {c.name: stored.tensor(c) for c in variant.constants}
 runner.update_constant_buffer(constants, False, True, True)
 run = runner.run
@@ -116,16 +116,21 @@ LABELS = {
 
 
 def main() -> None:
-    """Build the models, measure them and print the table."""
+    """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--blocks", type=int, default=200)
     parser.add_argument("--calls", type=int, default=200, help="calls in a block")
     parser.add_argument("--wheel", type=Path, help="wheel of the example; built when left out")
     options = parser.parse_args()
+    show(measure(options.blocks, options.calls, options.wheel))
+
+
+def measure(blocks: int, calls: int = 200, example: Path | None = None) -> list[Row]:
+    """Build the models and measure them."""
     rows = []
     with tempfile.TemporaryDirectory() as temporary:
         directory = Path(temporary)
-        wheel = options.wheel or example_wheel(directory)
+        wheel = example or example_wheel(directory)
         overhead = copy_project(HERE / "overhead", directory / "overhead")
         for built in (wheel, pip_wheel(overhead, directory / "overhead-dist")):
             install(built, directory / "site")
@@ -134,7 +139,7 @@ def main() -> None:
             package = "digits" if name == "net" else "overhead"
             found = python_json(
                 *("-W", "ignore", "-c", CALLS, package, name, SETUP[name]),
-                *(str(options.blocks), str(options.calls)),
+                *(str(blocks), str(calls)),
                 env=env,
             )
             rows += [
@@ -148,7 +153,7 @@ def main() -> None:
                 Row("  by torch's runner", above["runner"], "us"),
                 Row("  bare above bare (noise)", above["again"], "us"),
             ]
-    show(rows)
+    return rows
 
 
 if __name__ == "__main__":

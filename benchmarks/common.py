@@ -31,11 +31,18 @@ def show(rows: Sequence[Row]) -> None:
     width = max(len(row.name) for row in rows)
     print(f"\n{'':{width}}  {'measured':>12}  {'bound':>6}  {'ratio':>5}")
     for row in rows:
-        line = f"{row.name:{width}}  {f'{row.value:.2f} {row.unit}':>12}"
-        if row.bound is not None:
-            ratio = row.value / row.bound
-            line += f"  {row.bound:>6.3g}  {ratio:>5.2f}  {'holds' if ratio <= 1 else 'MISSED'}"
-        print(line)
+        name, measured, bound, ratio, holds = judged(row)
+        print(f"{name:{width}}  {measured:>12}  {bound:>6}  {ratio:>5}  {holds}".rstrip())
+
+
+def judged(row: Row) -> tuple[str, str, str, str, str]:
+    """The cells of a row: name, what was measured, the bound, its ratio and whether it holds."""
+    measured = f"{row.value:.2f} {row.unit}".rstrip()
+    if row.bound is None:
+        return row.name, measured, "", "", ""
+    ratio = row.value / row.bound
+    holds = "holds" if ratio <= 1 else "MISSED"
+    return row.name, measured, f"{row.bound:.4g}", f"{ratio:.2f}", holds
 
 
 def python(*arguments: str | Path, env: Mapping[str, str] | None = None) -> str:

@@ -91,10 +91,14 @@ print(json.dumps([medians, ratios]))
 
 
 def main() -> None:
-    """Build the wheel, time its levels, print the table."""
+    """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--blocks", type=int, default=100)
-    given = parser.parse_args()
+    show(measure(parser.parse_args().blocks))
+
+
+def measure(blocks: int) -> list[Row]:
+    """Build the wheel and time its levels."""
     sources = {"curve": "levels.curve:Curve"}
     sources |= {name: f"levels.activations:{name.title()}" for name in ACTIVATIONS}
     found = {}
@@ -105,7 +109,7 @@ def main() -> None:
         install(pip_wheel(project, directory / "dist"), directory / "site")
         env = {"PYTHONPATH": str(directory / "site")}
         for model, source in sources.items():
-            found[model] = python_json("-c", CALLS, model, source, str(given.blocks), env=env)
+            found[model] = python_json("-c", CALLS, model, source, str(blocks), env=env)
     rows = []
     for model, (medians, _) in found.items():
         rows += [Row(f"{model}, {level}", value, "ms") for level, value in medians.items()]
@@ -114,7 +118,7 @@ def main() -> None:
         ratios = [ratios[pair] for _, ratios in found.values() if pair in ratios]
         if ratios:
             rows.append(Row(f"time of {one} by {other}", geometric_mean(ratios), "", bound))
-    show(rows)
+    return rows
 
 
 def _add_activations(project: Path) -> None:

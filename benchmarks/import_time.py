@@ -50,28 +50,31 @@ print(json.dumps(spent * 1e3))
 
 
 def main() -> None:
-    """Build the example, measure both kinds of process in turn and print the table."""
+    """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--wheel", type=Path, help="wheel of the example; built when left out")
     options = parser.parse_args()
+    show(measure(options.repeats, options.wheel))
+
+
+def measure(repeats: int, wheel: Path | None = None) -> list[Row]:
+    """Measure both kinds of process in turn, of the example's wheel or of one that is built."""
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        install(options.wheel or example_wheel(directory), directory / "site")
+        install(wheel or example_wheel(directory), directory / "site")
         env = {"PYTHONPATH": str(directory / "site"), "OMP_NUM_THREADS": "1"}
         python_json("-c", IMPORT, env=env)  # the first one reads the files from the disk
         imports, loads = [], []
-        for _ in range(options.repeats):
+        for _ in range(repeats):
             imports.append(python_json("-c", IMPORT, env=env))
             loads.append(python_json("-c", LOAD, env=env))
-    show(
-        [
-            Row("import of net, median", statistics.median(imports), "ms", BOUND_IMPORT),
-            Row("import of net, least", min(imports), "ms"),
-            Row("  of it the load, median", statistics.median(loads), "ms", BOUND_LOAD),
-            Row("  of it the load, least", min(loads), "ms"),
-        ]
-    )
+    return [
+        Row("import of net, median", statistics.median(imports), "ms", BOUND_IMPORT),
+        Row("import of net, least", min(imports), "ms"),
+        Row("  of it the load, median", statistics.median(loads), "ms", BOUND_LOAD),
+        Row("  of it the load, least", min(loads), "ms"),
+    ]
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from typing import TypeAlias
 from common import REPOSITORY, Row, copy_project, install, pip_wheel, python, show
 
 PROCESSES = 3
+LAYERS = 24
 LARGE = REPOSITORY / "benchmarks" / "large"
 MB = 1e6
 
@@ -81,10 +82,14 @@ class Taken:
 
 
 def main() -> None:
-    """Build the wheels and libraries, measure all arms and print the table."""
+    """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--layers", type=int, default=24, help="17 MB each")
-    layers = parser.parse_args().layers
+    parser.add_argument("--layers", type=int, default=LAYERS, help="17 MB each")
+    show(measure(parser.parse_args().layers))
+
+
+def measure(layers: int = LAYERS) -> list[Row]:
+    """Build the wheels and libraries and measure all arms."""
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         sites = {freezing: _site(directory, layers, freezing) for freezing in ("false", "true")}
@@ -118,7 +123,7 @@ def main() -> None:
                 Row(f"{arm}, {what}", value, unit, bound=limit if ours else None)
                 for what, value, unit, limit in zip(whats, measured, units, limits, strict=True)
             ]
-    show(rows)
+    return rows
 
 
 def _site(directory: Path, layers: int, freezing: str) -> Path:
@@ -134,7 +139,7 @@ def _site(directory: Path, layers: int, freezing: str) -> Path:
 
 def _measured(load: str, env: dict[str, str]) -> Taken:
     with _staying(load, env) as (processes, loads):
-        rollups = [_rollup(process.pid) for process in processes]
+        rollups = [rollup(process.pid) for process in processes]
     return Taken(
         sum(rollup["Pss"] for rollup in rollups),
         statistics.median(rollup["Private_Dirty"] for rollup in rollups),
@@ -169,7 +174,7 @@ def _staying(load: str, env: dict[str, str]) -> Iterator[_Staying]:
             process.communicate("\n")
 
 
-def _rollup(pid: int) -> dict[str, float]:
+def rollup(pid: int) -> dict[str, float]:
     """What the kernel tells of the memory of a process, in MB."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
     fields = dict(line.split(":") for line in lines)

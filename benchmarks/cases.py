@@ -1,0 +1,94 @@
+"""The models and inputs to measure with. Light: the cold start is measured with it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    import numpy as np
+
+    Arrays = list[np.ndarray[Any, np.dtype[Any]]]
+
+
+class Case(NamedTuple):
+    """One model called with inputs of one size."""
+
+    name: str
+    model: str
+    """Its name in the project that declares it."""
+    source: str
+    """What makes it, as in the declaration."""
+    inputs: tuple[tuple[str, tuple[int, ...], str], ...]
+    """Name, shape and kind of each: ``float``, or integers as ``ids`` or ``ones``."""
+    label: str
+    dynamic: tuple[tuple[str, int, str, int], ...] = ()
+    """Dynamic dimensions: the input, the dimension, its name and its largest size."""
+    project: str = "models"
+
+    @property
+    def package(self) -> str:
+        """The import package of the model's project."""
+        return self.source.partition(".")[0]
+
+    def arrays(self) -> Arrays:
+        """The inputs, the same in each process."""
+        import numpy as np
+
+        rng = np.random.default_rng(0)
+        made: Arrays = []
+        for _, shape, kind in self.inputs:
+            if kind == "float":
+                made.append(rng.standard_normal(shape, dtype=np.float32))
+            elif kind == "ids":
+                made.append(rng.integers(0, 30522, shape, dtype=np.int64))
+            else:
+                made.append(np.ones(shape, dtype=np.int64))
+        return made
+
+
+def _image(name: str, label: str, module: str = "vision", parameter: str = "input") -> Case:
+    inputs = ((parameter, (1, 3, 224, 224), "float"),)
+    return Case(name, name, f"gallery.{module}:{name}", inputs, label)
+
+
+def _text(tokens: int, model: str, name: str, label: str) -> Case:
+    inputs = (("ids", (1, tokens), "ids"), ("mask", (1, tokens), "ones"))
+    dynamic = (("ids", 1, "tokens", 256), ("mask", 1, "tokens", 256))
+    source = "gallery.text:minilm"
+    return Case(name, model, source, inputs, label, () if model == "minilm" else dynamic)
+
+
+CASES = {
+    case.name: case
+    for case in (
+        Case("mlp", "mlp", "gallery.small:mlp", (("input", (1, 64), "float"),), "mlp 64-256-10"),
+        _image("resnet18", "resnet18 224"),
+        _image("mobilenet_v2", "mobilenet_v2 224"),
+        _text(64, "minilm", "minilm", "minilm 1x64"),
+        _image("vit_tiny", "vit tiny 224", "vit", "image"),
+        Case("lstm", "lstm", "gallery.small:lstm", (("x", (1, 80, 40), "float"),), "lstm 80x40"),
+        *(
+            _text(tokens, "minilm_tokens", f"minilm_{tokens}", f"minilm, any length: {tokens}")
+            for tokens in (16, 64, 256)
+        ),
+        Case(
+            *("one", "one", "overhead.modules:One", (("x", (8,), "float"),), "x + 1, 8 floats"),
+            project="overhead",
+        ),
+        Case(
+            *("two", "two", "overhead.modules:Two"),
+            (("x", (4, 4), "float"), ("mask", (4, 4), "float")),
+            "two inputs, a dict out",
+            (("x", 0, "batch", 64), ("mask", 0, "batch", 64)),
+            project="overhead",
+        ),
+    )
+}
+
+
+def chosen(names: tuple[str, ...], wanted: str) -> list[Case]:
+    """Those of the cases that a user asks for, by the name of a case or the start of one."""
+    cases = [CASES[name] for name in names]
+    return [case for case in cases if case.name.startswith(wanted)] if wanted else cases

@@ -1,0 +1,126 @@
+"""Time of a call, batch 1, one thread: blocks of calls of all arms take turns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from cases import Case, chosen
+from peers import PEERS, available
+from prepare import Prepared, prepare
+from report import Chart, Table
+from stats import Estimate, estimate, ratio
+from workers import opened
+
+from suites import Request
+
+ARMS = ("ours", "frozen", "eager", "compile", "package", "onnxruntime", "openvino")
+CASES = (
+    *("mlp", "resnet18", "mobilenet_v2", "minilm", "vit_tiny", "lstm"),
+    *("minilm_16", "minilm_64", "minilm_256"),
+)
+ROUNDS = 41
+BLOCK = 0.05
+"""Seconds of a block."""
+
+NOTE = """match: the largest difference from eager's result, compared before anything is timed.
+aotbuild / arm: the time of aotbuild's default declaration by that of the arm, median of the rounds;
+below 1 aotbuild is faster. The peaks are those of one thread of this machine; reads are of all
+weights, the input and the output once a call, and from a cache they may go beyond the peak."""
+
+
+def run(request: Request) -> list[Table]:
+    """Measure."""
+    peers, notes = available(ARMS)
+    cases = chosen(CASES, request.model)
+    if request.together:  # the two wheels hold the same package
+        peers.remove("frozen")
+    prepared = prepare(cases, peers)
+    table = timed(cases, peers, prepared, request, request.rounds or ROUNDS)
+    table.notes[:0] = notes
+    return [table]
+
+
+def timed(
+    cases: Sequence[Case],
+    peers: Sequence[str],
+    prepared: Prepared,
+    request: Request,
+    rounds: int,
+) -> Table:
+    """Time the peers for each case."""
+    table = Table(
+        "Time of a call",
+        [
+            *("", "arm", "match", "median [95%]", "aotbuild / arm [95%]"),
+            *("of the GEMM peak", "of the read peak"),
+        ],
+        notes=[NOTE],
+    )
+    for case in cases:
+        with opened(case, peers, prepared, together=request.together) as (workers, matches, errors):
+            calls = {}
+            for peer, worker in workers.items():
+                worker.ask("seconds", peer, calls=3, warm=3)
+                once = worker.ask("seconds", peer, calls=5, warm=0)
+                calls[peer] = max(1, round(BLOCK / once))
+            times: dict[str, list[float]] = {peer: [] for peer in workers}
+            names = list(workers)
+            for i in range(rounds):
+                turn = i % max(1, len(names))
+                for peer in names[turn:] + names[:turn]:
+                    warm = max(1, calls[peer] // 10)
+                    spent = workers[peer].ask("seconds", peer, calls=calls[peer], warm=warm)
+                    times[peer].append(spent)
+        _add(table, case, times, matches, prepared, request.machine)
+        table.notes += [
+            f"{case.label}, {PEERS[peer].label}: {last_line(told)}" for peer, told in errors.items()
+        ]
+        print(f"  {case.label}: done", flush=True)
+    return table
+
+
+def _add(
+    table: Table,
+    case: Case,
+    times: dict[str, list[float]],
+    matches: dict[str, str],
+    prepared: Prepared,
+    machine: dict[str, Any],
+) -> None:
+    stored = np.load(prepared.reference(case))
+    fastest = min(times, key=lambda peer: estimate(times[peer]).median) if times else ""
+    short = times and estimate(times[fastest]).median < 1e-3
+    scale, unit = (1e6, "us") if short else (1e3, "ms")
+    chart = Chart(case.label, unit)
+    for peer, match in matches.items():
+        label = PEERS[peer].label
+        record: dict[str, Any] = {"case": case.name, "arm": peer, "match": match}
+        if peer in times:
+            found = estimate(times[peer])
+            share = (
+                float(stored["flops"]) / found.median / 1e9 / machine["gemm"],
+                float(stored["bytes"]) / found.median / 1e9 / machine["read"],
+            )
+            shown = Estimate(*(value * scale for value in found))
+            text = f"**{shown.text()}** {unit}" if peer == fastest else f"{shown.text()} {unit}"
+            against = ratio(times["ours"], times[peer]) if "ours" in times else None
+            table.rows.append(
+                [
+                    *(case.label, label, match, text),
+                    against.text() if against and peer != "ours" else "",
+                    *(f"{part:.0%}" if part >= 0.005 else "" for part in share),
+                ]
+            )
+            chart.bars.append((label, *shown))
+            record |= {"seconds": times[peer], "ratio": against, "shares": share}
+        else:
+            table.rows.append([case.label, label, match, "", "", "", ""])
+        table.data.append(record)
+    table.charts.append(chart)
+
+
+def last_line(text: str) -> str:
+    """What an error says in the end."""
+    return text.strip().rpartition("\n")[2][:300]

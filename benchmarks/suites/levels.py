@@ -1,0 +1,13 @@
+"""Gains of CPU levels, see cpu_levels.py."""
+
+from __future__ import annotations
+
+import cpu_levels
+from report import Table
+
+from suites import Request
+
+
+def run(request: Request) -> list[Table]:
+    """Measure."""
+    return [Table("CPU levels", [], bounds=cpu_levels.measure(request.rounds or 100))]

@@ -172,6 +172,8 @@ typedef struct {
   const DLPackExchangeAPI *exchange;
   PyObject *tensor_type, *modes, *is_neg, *is_conj;
   size_t place; /* where a tensor's Python object holds the tensor itself; 0 if that is not known */
+  PyObject *(*found_wrap)(Handle); /* the Python object of a tensor, if torch has that function */
+  PyObject *(*wrap)(Handle);       /* the same, once it is known to be right; else NULL */
   Flag neg, conj;
 } Engine;
 

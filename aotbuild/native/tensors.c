@@ -5,6 +5,7 @@
  */
 #include "engine.h"
 
+#include <dlfcn.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -93,6 +94,11 @@ static int find_owner(Engine *self, PyObject *const *values, const DLTensor *ten
 static PyObject *give(Engine *self, Handle handle, PyObject *const *values,
                       const DLTensor *tensors) {
   const Torch *torch = &self->torch;
+  if (self->wrap) {
+    PyObject *tensor = self->wrap(handle);
+    torch->release(handle);
+    return tensor;
+  }
   Output *output = calloc(1, sizeof *output);
   int64_t ndim;
   int32_t number;
@@ -230,14 +236,15 @@ PyObject *engine_run(Engine *self, PyObject *given) {
 
 /* ---- Getting to know torch ---- */
 
-/* attach(exchange, tensor_type, modes): take torch's tensors from now on.
+/* attach(torch, exchange, tensor_type, modes): take torch's tensors from now on.
  *
- * exchange: capsule with the DLPack exchange functions. tensor_type: the one type of tensors whose
+ * torch: path of the library of torch's Python side, which is loaded. exchange: capsule with the DLPack exchange functions. tensor_type: the one type of tensors whose
  * calls are usual. modes: tells how many modes of dispatch are active.
  */
 PyObject *engine_attach(Engine *self, PyObject *args) {
+  const char *path;
   PyObject *exchange, *tensor_type, *modes;
-  if (!PyArg_ParseTuple(args, "OOO", &exchange, &tensor_type, &modes)) return NULL;
+  if (!PyArg_ParseTuple(args, "sOOO", &path, &exchange, &tensor_type, &modes)) return NULL;
   const DLPackExchangeAPI *api = PyCapsule_GetPointer(exchange, "dlpack_exchange_api");
   if (!api) return NULL;
   if (api->version.major != 1 || !api->tensor_from_object)
@@ -248,6 +255,10 @@ PyObject *engine_attach(Engine *self, PyObject *args) {
     Py_XDECREF(is_neg);
     return NULL;
   }
+  void *torch = dlopen(path, RTLD_NOLOAD | RTLD_LAZY);
+  /* PyObject *THPVariable_Wrap(const at::TensorBase &), of which a handle is the address. */
+  void *found = torch ? dlsym(torch, "_Z16THPVariable_WrapRKN2at10TensorBaseE") : NULL;
+  memcpy(&self->found_wrap, &found, sizeof found);
   self->is_neg = is_neg;
   self->is_conj = is_conj;
   self->modes = Py_NewRef(modes);
@@ -283,9 +294,17 @@ PyObject *engine_find_place(Engine *self, PyObject *samples) {
       found = place;
     }
   }
+  PyObject *(*wrap)(Handle) = self->found_wrap;
+  for (Py_ssize_t i = 0; found && wrap && i < count; i++) {
+    PyObject *pair = PyList_GetItem(samples, i);
+    PyObject *wrapped = wrap(PyCapsule_GetPointer(PyTuple_GetItem(pair, 1), NULL));
+    if (wrapped != PyTuple_GetItem(pair, 0)) wrap = NULL; /* a tensor has but one */
+    Py_XDECREF(wrapped);
+  }
   for (Py_ssize_t i = 0; i < count; i++)
     self->torch.release(PyCapsule_GetPointer(PyTuple_GetItem(PyList_GetItem(samples, i), 1), NULL));
   self->place = found;
+  self->wrap = found ? wrap : NULL; /* borrowed memory needs an owner, which DLPack has */
   return PyBool_FromLong(found != 0);
 }
 

@@ -66,7 +66,8 @@ class NativeEngine(Engine):
         if self._attached:
             return
         exchange = torch.Tensor.__dlpack_c_exchange_api__
-        self._runner.attach(exchange, torch.Tensor, torch._C._len_torch_dispatch_stack)
+        modes = torch._C._len_torch_dispatch_stack
+        self._runner.attach(torch._C.__file__, exchange, torch.Tensor, modes)
         if self._runner.find_place(_samples()):
             self._runner.find_flags(_negated(), _conjugated())
         self._attached = True

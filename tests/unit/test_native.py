@@ -31,7 +31,7 @@ class Engine:
         self.library, self.table, self.unlocked, self.calls = library, None, 0, 0
         Engine.made.append(self)
 
-    def attach(self, exchange, tensor_type, modes):
+    def attach(self, torch, exchange, tensor_type, modes):
         self.tensor_type = tensor_type
 
     def listen(self, others):

@@ -94,7 +94,7 @@ def test_the_runtime_works_alone_under_another_name(tmp_path: Path) -> None:
 import json, sys
 sys.modules["aotbuild"] = None
 import vendored
-print(json.dumps([vendored.__all__, vendored.CompiledModel.__module__]))
+print(json.dumps([vendored.__all__, vendored.CompiledModel.__module__, "torch" in sys.modules]))
 """
     assert run_python(code, cwd=tmp_path) == [
         [
@@ -103,6 +103,7 @@ print(json.dumps([vendored.__all__, vendored.CompiledModel.__module__]))
             *("Refused", "StateDictError", "dispatch_modes"),
         ],
         "vendored.model",
+        False,
     ]
 
 

@@ -9,39 +9,16 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from common import REPOSITORY, Row, judged
+from suites import SUITES
+from tables import Chart, Table
 
 PLACE = REPOSITORY / "build" / "bench"
 DOCS = REPOSITORY / "docs" / "benchmarks.md"
-
-
-@dataclass
-class Chart:
-    """Bars with intervals: label, median, low, high."""
-
-    title: str
-    unit: str
-    bars: list[tuple[str, float, float, float]] = field(default_factory=list)
-
-
-@dataclass
-class Table:
-    """What a suite found."""
-
-    title: str
-    columns: list[str]
-    rows: list[list[str]] = field(default_factory=list)
-    bounds: list[Row] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    data: list[dict[str, Any]] = field(default_factory=list)
-    """The same as ``rows``, with every single value."""
-    charts: list[Chart] = field(default_factory=list)
-    text: str = ""
-    """What a script printed."""
 
 
 def save(suite: str, about: str, machine: dict[str, Any], date: str, tables: list[Table]) -> Path:
@@ -166,8 +143,6 @@ def plot(suite: str, tables: Sequence[Table]) -> list[Path]:
 
 def write(*, docs_too: bool = False) -> None:
     """Write the report of all suites that were run, and their plots."""
-    from suites import SUITES
-
     suites = [load(path) for name in SUITES if (path := PLACE / f"{name}.json").exists()]
     if not suites:
         raise SystemExit("nothing was measured yet: make bench")

@@ -70,11 +70,6 @@ bool run_library(Engine *self, Handle *handles) {
 
 /* ---- Loading ---- */
 
-PyObject *refuse(const char *what) {
-  PyErr_Format(PyExc_OSError, "%s", what);
-  return NULL;
-}
-
 static int find_torch(Engine *self, void *torch) {
   struct {
     const char *name;

@@ -179,6 +179,7 @@ typedef struct {
 
 /* ---- torch.c ---- */
 
+PyObject *refuse(const char *what); /* raise an OSError */
 /* torch's library, opened if it is not; NULL, with an error set, if it cannot be. */
 void *open_torch(const char *path);
 /* missing(torch, names): those of the names that torch's library does not have. */
@@ -187,7 +188,6 @@ PyObject *missing(PyObject *module, PyObject *args);
 /* ---- engine.c ---- */
 
 PyObject *fail(Engine *self);          /* raise what the library tells of its failure */
-PyObject *refuse(const char *what);    /* raise an OSError */
 int find_dtype(DLDataType dtype);      /* its index in DTYPES, or -1 */
 int find_number(Engine *self, int32_t number); /* that of torch's number of it, or -1 */
 

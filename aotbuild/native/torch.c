@@ -4,6 +4,11 @@
 
 #include <dlfcn.h>
 
+PyObject *refuse(const char *what) {
+  PyErr_Format(PyExc_OSError, "%s", what);
+  return NULL;
+}
+
 #if defined(__linux__)
 #include <link.h>
 #include <sys/mman.h>

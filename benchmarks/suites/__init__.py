@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from report import Table
+from tables import Table
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from cases import Case, chosen
 from common import Row
 from peers import PEERS, available
 from prepare import HERE, Prepared, prepare
-from report import Chart, Table
 from stats import estimate, ratio
+from tables import Chart, Table
 
 from suites import Request
 from suites.latency import last_line

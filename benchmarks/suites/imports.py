@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import import_time
-from report import Table
+from tables import Table
 
 from suites import Request
 

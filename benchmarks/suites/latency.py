@@ -9,8 +9,8 @@ import numpy as np
 from cases import Case, chosen
 from peers import PEERS, available
 from prepare import Prepared, prepare
-from report import Chart, Table
 from stats import Estimate, estimate, ratio
+from tables import Chart, Table
 from workers import opened
 
 from suites import Request

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import cpu_levels
-from report import Table
+from tables import Table
 
 from suites import Request
 

@@ -8,7 +8,7 @@ from cases import Case, chosen
 from memory import rollup
 from peers import PEERS, available
 from prepare import Prepared, prepare
-from report import Chart, Table
+from tables import Chart, Table
 from workers import PeerError, Worker
 
 from suites import Request

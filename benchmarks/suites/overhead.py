@@ -7,8 +7,8 @@ from cases import chosen
 from common import Row
 from peers import available
 from prepare import prepare
-from report import Table
 from stats import estimate, ratio
+from tables import Table
 
 from suites import Request
 from suites.latency import timed

@@ -11,7 +11,7 @@ from cases import chosen
 from packaging.requirements import Requirement
 from peers import PEERS, available
 from prepare import prepare
-from report import Table
+from tables import Table
 
 from suites import Request
 

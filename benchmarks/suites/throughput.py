@@ -8,8 +8,8 @@ from cases import chosen
 from common import REPOSITORY, Row, python
 from peers import PEERS, available
 from prepare import prepare
-from report import Table
 from stats import estimate, ratio
+from tables import Table
 from workers import opened
 
 from suites import Request

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import memory
-from report import Table
+from tables import Table
 
 from suites import Request
 

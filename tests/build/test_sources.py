@@ -190,16 +190,18 @@ def test_signatures_and_the_stub_show_the_methods(sources: Installed) -> None:
         + "each = [codec.encode, codec.decode, scorer.features, normalize, variadic]\n"
         + "print(json.dumps([str(inspect.signature(one)) for one in each]))"
     )
-    assert "(x: torch.Tensor)" in encode
-    assert "(z: torch.Tensor)" in decode
-    assert "(x: torch.Tensor)" in features
+    assert "(x: 'Tensor', *, out: object = None)" in encode
+    assert "(z: 'Tensor', *, out: object = None)" in decode
+    assert "(x: 'Tensor', *, out: object = None)" in features
     assert "eps: float = 0.1" in named
-    assert "x: torch.Tensor, /, *rest" in given
-    assert "scale: int = 2, **extra" in given
+    assert "x: 'Tensor', /, *rest" in given
+    assert "scale: int = 2, out: object = None, **extra" in given
     stub = sources.files["sources/models/__init__.pyi"].decode()
     assert "    encode: CodecEncode" in stub
-    assert "class CodecDecode(CompiledModel):\n    def __call__(self, z: Tensor) -> Tensor" in stub
-    assert "class ScorerFeatures(CompiledModel):\n    def __call__(self, x: Tensor)" in stub
+    call = "(CompiledModel):\n    @overload\n    def __call__"
+    assert f"class CodecDecode{call}(self, z: Tensor, *, out: object = None) -> Tensor:" in stub
+    assert f"class ScorerFeatures{call}(self, x: Tensor, *, out: object = None) -> " in stub
+    assert "    def __call__(self, z: Array, *, out: object = None) -> Any: ..." in stub
     assert "float32 tensor of shape (batch, steps, 4)" in stub
     encode, decode = _shown("encode", "batch, 8"), _shown("decode", "batch, steps, 4")
     assert sources.run(SETUP + "print(json.dumps([repr(codec), str(codec.device)]))") == [

@@ -9,6 +9,8 @@ import contextlib
 import dataclasses
 import io
 import json
+import re
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,6 +130,7 @@ def own_name(name: str) -> str:
 
 def _save(program: Program, apart: Mapping[str, str], path: Path) -> None:
     """Write a program without the tensors that are stored apart; an equal file keeps its time."""
+    _forget_directories(program)
     with _hollow(program, apart):
         buffer = io.BytesIO()  # in a file, the archive would be named after it
         torch.export.save(program, buffer)
@@ -136,6 +139,17 @@ def _save(program: Program, apart: Mapping[str, str], path: Path) -> None:
         return
     with replacing(path) as temporary:
         temporary.write_bytes(data)
+
+
+def _forget_directories(program: Program) -> None:
+    """Name files by their place among the modules: each isolated build has them elsewhere."""
+    roots = sorted({f"{root}/" for root in sys.path if root}, key=len, reverse=True)
+    pattern = re.compile(f'File "({"|".join(map(re.escape, roots))})')
+    for module in program.graph_module.modules():
+        for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
+            trace = node.meta.get("stack_trace")
+            if trace:
+                node.meta["stack_trace"] = pattern.sub('File "', trace)
 
 
 @contextlib.contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -141,3 +143,12 @@ def test_small_constants_of_the_code_stay_in_the_program(tmp_path: Path, size: i
     assert len(found.tensors) == (size > 8)
     loaded = found.load_program("forward", found.open(), CPU)
     assert torch.equal(loaded.module()(torch.zeros(size)), torch.full((size,), 0.5))
+
+
+def test_a_program_does_not_tell_where_modules_are(tmp_path: Path) -> None:
+    """An isolated build has them elsewhere each time, and is to find its program unchanged."""
+    stored(tmp_path)
+    with zipfile.ZipFile(tmp_path / "forward" / "program.pt2") as archive:
+        text = b"".join(archive.read(name) for name in archive.namelist()).decode(errors="replace")
+    assert 'File \\"torch/nn/modules/' in text
+    assert [root for root in sys.path if root and f"{root}/" in text] == []

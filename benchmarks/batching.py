@@ -104,36 +104,49 @@ print(json.dumps({**medians, "refusal": max(refusals)}))
 """
 
 
-def main() -> None:
-    """Build the models, measure them and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--seconds", type=float, default=1.0, help="of each arm in a round")
-    parser.add_argument("--threads", type=int, default=1, help="of torch; 0 leaves its default")
-    parser.add_argument("--wheel", type=Path, help="wheel of the models; built when left out")
-    options = parser.parse_args()
+def measure(
+    rounds: int = 9, seconds: float = 1.0, threads: int = 1, wheel: Path | None = None
+) -> list[Row]:
+    """Build the models unless there is a wheel of them, and measure.
+
+    Args:
+        rounds: How often the arms take turns.
+        seconds: Length of each arm in a round.
+        threads: Those of torch; 0 leaves its default.
+        wheel: The wheel of the models.
+    """
     rows = []
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        wheel = options.wheel
         if wheel is None:
             project = copy_project(SERVING, directory / "serving")
             wheel = pip_wheel(project, directory / "dist")
         install(wheel, directory / "site")
         for model, bound in BOUNDS.items():
-            arguments = (options.rounds, options.seconds, options.threads)
+            arguments = map(str, (rounds, seconds, threads))
             found = python_json(
-                *("-W", "ignore", "-c", THROUGHPUT, model, SETUP[model], *map(str, arguments)),
+                *("-W", "ignore", "-c", THROUGHPUT, model, SETUP[model], *arguments),
                 env={"PYTHONPATH": str(directory / "site")},
             )
             rows += [
                 Row(f"{model} by 64 threads", found["alone"], "/s"),
-                Row("  batched", found["batched"], "/s"),
-                Row("  batched, by 64 tasks", found["tasks"], "/s"),
-                Row("  time of a batched one by alone", 1 / found["times"], "", 1 / bound),
-                Row("  longest refusal", found["refusal"], "ms", 5),
+                Row(f"{model}, batched", found["batched"], "/s"),
+                Row(f"{model}, batched, by 64 tasks", found["tasks"], "/s"),
+                Row(f"{model}, time of a batched one by alone", 1 / found["times"], "", 1 / bound),
+                Row(f"{model}, longest refusal", found["refusal"], "ms", 5),
             ]
-    show(rows)
+    return rows
+
+
+def main() -> None:
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--seconds", type=float, default=1.0, help="of each arm in a round")
+    parser.add_argument("--threads", type=int, default=1, help="of torch; 0 leaves its default")
+    parser.add_argument("--wheel", type=Path, help="wheel of the models; built when left out")
+    given = parser.parse_args()
+    show(measure(given.rounds, given.seconds, given.threads, given.wheel))
 
 
 if __name__ == "__main__":

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
+import batching
 from cases import chosen
-from common import REPOSITORY, Row, python
+from common import Row
 from peers import PEERS, available
 from prepare import prepare
 from stats import estimate, ratio
@@ -21,7 +20,6 @@ ROUNDS = 15
 SECONDS = 0.5
 SHORT = 1000
 """Calls a second; the bound is not for shorter ones, between which Python itself is most of it."""
-BATCHING = REPOSITORY / "benchmarks" / "batching.py"
 
 
 def run(request: Request) -> list[Table]:
@@ -69,11 +67,4 @@ def run(request: Request) -> list[Table]:
             for peer, told in {**errors, **more}.items()
         ]
         print(f"  {case.label}: done", flush=True)
-    return [table, *batching(BATCHING)]
-
-
-def batching(script: Path) -> list[Table]:
-    """The tables of the script that measures batches of single calls, if there is one."""
-    if not script.exists():
-        return []
-    return [Table("Batching", [], text=python(script).strip())]
+    return [table, Table("Batching", [], bounds=batching.measure(request.rounds or 9))]

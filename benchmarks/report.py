@@ -51,8 +51,6 @@ def markdown(tables: Sequence[Table]) -> str:
         if table.bounds:
             columns = ["", "measured", "bound", "ratio", ""]
             parts.append(_grid(columns, [list(judged(row)) for row in table.bounds]))
-        if table.text:
-            parts.append(f"```text\n{table.text}\n```")
         parts += table.notes
     return "\n\n".join(parts) + "\n"
 

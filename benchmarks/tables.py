@@ -29,5 +29,3 @@ class Table:
     data: list[dict[str, Any]] = field(default_factory=list)
     """The same as ``rows``, with every single value."""
     charts: list[Chart] = field(default_factory=list)
-    text: str = ""
-    """What a script printed."""

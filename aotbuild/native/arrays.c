@@ -108,14 +108,8 @@ typedef struct {
 /* The array whose memory an output is in; NULL where it has its own. */
 static PyObject *find_owner(Engine *self, PyObject *const *owners, const DLTensor *tensors,
                             const char *data) {
-  for (size_t i = 0; data && i < self->input_count; i++) {
-    const DLTensor *tensor = &tensors[i];
-    int64_t last = 0;
-    for (int32_t k = 0; k < tensor->ndim; k++) last += (tensor->shape[k] - 1) * tensor->strides[k];
-    const char *start = (char *)tensor->data + tensor->byte_offset;
-    if (data >= start && data < start + (last + 1) * ((tensor->dtype.bits + 7) / 8))
-      return owners[i];
-  }
+  for (size_t i = 0; data && i < self->input_count; i++)
+    if (lies_in(&tensors[i], data)) return owners[i];
   return NULL;
 }
 

@@ -103,3 +103,10 @@ void forget_rules(Engine *self) {
   free(self->rules.inputs);
   free(self->rules.words);
 }
+
+bool lies_in(const DLTensor *tensor, const char *data) {
+  int64_t last = 0;
+  for (int32_t k = 0; k < tensor->ndim; k++) last += (tensor->shape[k] - 1) * tensor->strides[k];
+  const char *start = (char *)tensor->data + tensor->byte_offset;
+  return data >= start && data < start + (last + 1) * ((tensor->dtype.bits + 7) / 8);
+}

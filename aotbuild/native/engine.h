@@ -212,6 +212,9 @@ bool as_usual(Engine *self, size_t input, const DLTensor *tensor, int64_t *known
 PyObject *engine_expect(Engine *self, PyObject *table);
 void forget_rules(Engine *self);
 
+/* Whether an address is in the memory of a tensor. */
+bool lies_in(const DLTensor *tensor, const char *data);
+
 /* ---- tensors.c: torch's tensors ---- */
 
 /* Check values and run the model on them: a list of its outputs, or None for an unusual call. */

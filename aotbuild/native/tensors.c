@@ -78,14 +78,9 @@ static int find_owner(Engine *self, PyObject *const *values, const DLTensor *ten
                       DLManagedTensorVersioned **owner) {
   *owner = NULL;
   for (size_t i = 0; data && i < self->input_count; i++) {
-    const DLTensor *tensor = &tensors[i];
     if (self->place && (PyObject *)Py_TYPE(values[i]) == self->tensor_type)
       continue; /* the output's handle holds the memory */
-    int64_t last = 0;
-    for (int32_t k = 0; k < tensor->ndim; k++) last += (tensor->shape[k] - 1) * tensor->strides[k];
-    char *start = (char *)tensor->data + tensor->byte_offset;
-    if (data >= start && data < start + (last + 1) * ((tensor->dtype.bits + 7) / 8))
-      return self->exchange->managed_from_object(values[i], owner);
+    if (lies_in(&tensors[i], data)) return self->exchange->managed_from_object(values[i], owner);
   }
   return 0;
 }

@@ -40,13 +40,15 @@ class Arrays:
         self._manifest, self._run = manifest, run
         self._checks = checks and not manifest.conditions
 
-    def __call__(self, values: tuple[Any, ...]) -> list[Any] | None:
-        """The outputs; None where no value is an array.
+    def __call__(self, *values: Any) -> list[Any] | None:
+        """The outputs; None where no value is an array, or one is a tensor of torch.
 
         Raises:
             TypeError: A value is no array of the same library, or has another dtype.
             ValueError: A value has another shape, or is not on the CPU.
         """
+        if any(map(is_tensor, values)):
+            return None
         library = next(filter(None, map(_library_of, values)), None)
         if library is None:
             return None
@@ -61,8 +63,8 @@ class Arrays:
 
 def through_torch(
     manifest: Manifest, run: Callable[[list[torch.Tensor]], list[torch.Tensor]], device: str
-) -> Callable[..., list[Any] | None]:
-    """Let torch have the calls of a model with arrays; all other calls are answered by None.
+) -> Arrays:
+    """Let torch have the calls of a model with arrays.
 
     Args:
         manifest: The model.
@@ -73,12 +75,7 @@ def through_torch(
     def run_arrays(arrays: list[Any]) -> list[Any]:
         return [output.detach().cpu() for output in run([as_tensor(a).to(device) for a in arrays])]
 
-    arrays = Arrays(manifest, run_arrays, checks=False)
-
-    def call(*values: Any) -> list[Any] | None:
-        return None if any(map(is_tensor, values)) else arrays(values)
-
-    return call
+    return Arrays(manifest, run_arrays, checks=False)
 
 
 def as_tensor(array: Any) -> torch.Tensor:
@@ -94,9 +91,14 @@ def _library_of(value: Any) -> Any:
         return sys.modules["numpy"]
     if not hasattr(type(value), "__dlpack__") or is_tensor(value):
         return None
-    if hasattr(value, "__array_namespace__"):
-        return value.__array_namespace__()
-    return sys.modules[type(value).__module__.partition(".")[0]]
+    return namespace_of(value)
+
+
+def namespace_of(array: Any) -> Any:
+    """The array API's functions for an array; numpy before 2.0 has most of them."""
+    if hasattr(array, "__array_namespace__"):
+        return array.__array_namespace__()
+    return sys.modules[type(array).__module__.partition(".")[0]]
 
 
 def _is_numpy(value: Any) -> bool:

@@ -21,7 +21,7 @@ from typing import Any, Generic, NoReturn, ParamSpec, Self, TypeVar
 from .arrays import Arrays, as_tensor
 from .errors import QueueFullError
 from .joining import Joining, Values, joining
-from .lazy import is_tensor, torch
+from .lazy import torch
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -193,7 +193,7 @@ def _behind(model: Any, run: Callable[[Values], Sequence[Any]]) -> Any:
         fits = model._fits  # the native engine tells the usual ones in C
         if fits is not None and fits(*values):
             return run(values)
-        return None if any(map(is_tensor, values)) else arrays(values)
+        return arrays(*values)
 
     shell = object.__new__(type(model))
     shell.__dict__.update(model.__dict__)

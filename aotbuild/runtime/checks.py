@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from .lazy import torch
@@ -28,6 +29,11 @@ def kind_of(value: Any) -> str:
     """The type of a value, as messages name it."""
     kind = type(value)
     return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
+
+
+def shown(shape: Sequence[Size]) -> str:
+    """A shape as a tuple, with the names of its dimensions."""
+    return "(" + ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "") + ")"
 
 
 def number_types(spec: Input) -> tuple[type[Any], ...]:
@@ -93,7 +99,7 @@ def check_shape(
     Raises:
         ValueError: A size does not fit.
     """
-    expected = "(" + ", ".join(map(str, spec.shape)) + ("," if len(spec.shape) == 1 else "") + ")"
+    expected = shown(spec.shape)
     if len(shape) != len(spec.shape):
         raise ValueError(
             f"{label} must have {len(spec.shape)} dimensions, {expected}, got {len(shape)}: "

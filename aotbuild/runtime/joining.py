@@ -7,11 +7,12 @@ them is imported here.
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .arrays import namespace_of
+from .checks import shown
 from .lazy import is_tensor, torch
 from .manifest import Derived, Input, Manifest
 
@@ -111,7 +112,7 @@ def _dimension(name: str, manifest: Manifest, dim: str | None) -> str:
     leading = {spec.shape[0] if spec.shape else 1 for spec in manifest.inputs}
     (first, *more) = leading
     if more or not isinstance(first, str):
-        shapes = ", ".join(f"{spec.name!r} is {_shown(spec.shape)}" for spec in manifest.inputs)
+        shapes = ", ".join(f"{spec.name!r} is {shown(spec.shape)}" for spec in manifest.inputs)
         raise ValueError(
             f"{name}: the inputs do not all begin with the same dynamic dimension: {shapes}. Name "
             "one that all of them have: dim=..."
@@ -126,7 +127,7 @@ def _axis(name: str, what: str, shape: Sequence[Any], dim: str) -> int:
         return found[0]
     has = "has no" if not found else "does not have just one"
     raise ValueError(
-        f"{name}: {what} of shape {_shown(shape)} {has} dimension {dim}, so that requests cannot "
+        f"{name}: {what} of shape {shown(shape)} {has} dimension {dim}, so that requests cannot "
         "share a call. Call the model itself"
     )
 
@@ -136,10 +137,6 @@ def _mentions(size: Any, dim: str) -> bool:
     if isinstance(size, Derived):
         return size.dim == dim
     return isinstance(size, str) and re.search(rf"\b{dim}\b", size) is not None
-
-
-def _shown(shape: Sequence[Any]) -> str:
-    return "(" + ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "") + ")"
 
 
 def _computed(name: str, label: str, tree: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -172,7 +169,7 @@ def _others(inputs: Sequence[Input], dim: str) -> Iterator[tuple[int, int]]:
 def _joined(parts: list[Any], axis: int, order: tuple[int, ...]) -> Any:
     first = parts[0]
     if not is_tensor(first):
-        namespace = _namespace(first)
+        namespace = namespace_of(first)
         concat = getattr(namespace, "concat", None) or namespace.concatenate
         return concat(parts, axis=axis)
     if not order:
@@ -200,12 +197,5 @@ def _pieces(whole: Any, axis: int, rows: Sequence[int]) -> list[Any]:
         piece = whole[(slice(None),) * axis + (slice(start, start + count),)]
         start += count
         copied = hasattr(piece, "copy")
-        pieces.append(piece.copy() if copied else _namespace(whole).asarray(piece, copy=True))
+        pieces.append(piece.copy() if copied else namespace_of(whole).asarray(piece, copy=True))
     return pieces
-
-
-def _namespace(array: Any) -> Any:
-    """The array API's functions for an array; numpy before 2.0 has most of them."""
-    if hasattr(array, "__array_namespace__"):
-        return array.__array_namespace__()
-    return sys.modules[type(array).__module__.partition(".")[0]]

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from .arrays import Arrays
 from .engine import ALONE, ENGINES, Call, Engine, Pool, Turns, not_loaded
 from .errors import ModelLoadError
-from .lazy import is_tensor, torch
+from .lazy import torch
 from .machine import engine_module, torch_library, torch_version
 from .manifest import Constant, Derived, Manifest, Size, Variant
 
@@ -74,10 +74,9 @@ class NativeEngine(Engine):
 
     def _others(self, *values: Any) -> list[Any] | None:
         """A call with anything but plain tensors of torch, or before torch is known."""
-        if values and not any(map(is_tensor, values)):
-            return self._arrays(values)
-        if self._attached or self.direct is None:
-            return None
+        outputs = self._arrays(*values)
+        if outputs is not None or self._attached or self.direct is None:
+            return outputs
         self._attach()
         answer: list[Any] | None = self._runner.call(*values)
         return answer

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
-from sanitize import environment as sanitizing
-from wheels import ENGINES, Installed
+from wheels import AWAIT_CHILD, ENGINES, Installed
 
 HEAD = """
 import json, os, sys, threading, time
@@ -53,20 +51,8 @@ def same(results, expected):
 
 def run(installed: Installed, code: str, **env: str) -> Any:
     """Run code in a process of its own that has numpy and has not imported torch."""
-    done = subprocess.run(
-        [sys.executable, "-P", "-W", "error", "-c", HEAD + code],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={
-            **os.environ,
-            "PYTHONPATH": str(installed.directory),
-            "AOTBUILD_ENGINE": installed.engine,
-            **sanitizing(),
-            **env,
-        },
-        cwd=installed.directory.parent,
-    )
+    with_numpy = dataclasses.replace(installed, python=Path(sys.executable))
+    done = with_numpy.attempt(HEAD + code, env, warnings="error")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -259,13 +245,9 @@ expected = net(np.repeat(images, 32, axis=0))
 child = os.fork()
 if not child:
     os._exit(0 if np.allclose(net(np.repeat(images, 32, axis=0)), expected, atol=1e-6) else 3)
-deadline, ended = time.monotonic() + 60, 0
-while not ended and time.monotonic() < deadline:
-    ended, status = os.waitpid(child, os.WNOHANG)
-    time.sleep(0.01)
-if not ended:
-    os.kill(child, 9)
-print(json.dumps([bool(ended), status, "torch" in sys.modules]))
+"""
+        + AWAIT_CHILD
+        + """print(json.dumps([bool(ended), status, "torch" in sys.modules]))
 """,
     )
     assert found == [True, 0, False]

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from wheels import ENGINES, REPOSITORY, Installed
+from wheels import AWAIT_CHILD, ENGINES, REPOSITORY, Installed
 
 
 @pytest.fixture(scope="module", params=ENGINES)
@@ -158,13 +158,9 @@ if not child:
         results = list(threads.map(batched, [x] * 64))
     right = all(torch.allclose(result, expected, atol=1e-5) for result in results)
     os._exit(0 if right else 1)
-deadline, ended = time.monotonic() + 60, 0
-while not ended and time.monotonic() < deadline:
-    ended, status = os.waitpid(child, os.WNOHANG)
-    time.sleep(0.01)
-if not ended:
-    os.kill(child, 9)
-close(batched(x), expected)
+"""
+        + AWAIT_CHILD
+        + """close(batched(x), expected)
 print(json.dumps(bool(ended) and status == 0))
 """
     )

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 
 import pytest
-from wheels import ENGINES, Installed
+from wheels import AWAIT_CHILD, ENGINES, Installed
 
 
 @pytest.fixture(scope="module", params=ENGINES)
@@ -21,7 +21,8 @@ torch.manual_seed(0)
 images = torch.rand(64, 1, 8, 8)
 """
 
-IN_CHILD = """
+IN_CHILD = (
+    """
 torch.set_num_threads(2)
 {before}
 read, write = os.pipe()
@@ -29,17 +30,14 @@ child = os.fork()
 if not child:
     os.write(write, json.dumps(net(images).flatten().tolist()[:8]).encode())
     os._exit(0)
-deadline, ended = time.monotonic() + 60, 0
-while not ended and time.monotonic() < deadline:
-    ended, status = os.waitpid(child, os.WNOHANG)
-    time.sleep(0.01)
-if not ended:
-    os.kill(child, 9)
-os.close(write)
+"""
+    + AWAIT_CHILD
+    + """os.close(write)
 given = os.read(read, 65536).decode()
 close = bool(given) and torch.allclose(torch.tensor(json.loads(given)), net(images).flatten()[:8])
 print(json.dumps([bool(ended), close, torch.get_num_threads()]))
 """
+)
 
 
 @pytest.mark.parametrize("before", ["", "net(images)", "net(images), denoiser(images)"])

@@ -130,11 +130,11 @@ class Installed:
             assert message in said, (call, said)
 
     def attempt(
-        self, code: str, env: dict[str, str] | None = None
+        self, code: str, env: dict[str, str] | None = None, warnings: str = "ignore"
     ) -> subprocess.CompletedProcess[str]:
         """Run code in a process of its own, which may fail."""
         return subprocess.run(
-            [str(self.python), "-P", "-W", "ignore", "-c", code],
+            [str(self.python), "-P", "-W", warnings, "-c", code],
             capture_output=True,
             text=True,
             check=False,
@@ -150,6 +150,16 @@ class Installed:
 
 
 ENGINES = ("native", "torch")
+
+AWAIT_CHILD = """
+deadline, ended = time.monotonic() + 60, 0
+while not ended and time.monotonic() < deadline:
+    ended, status = os.waitpid(child, os.WNOHANG)
+    time.sleep(0.01)
+if not ended:
+    os.kill(child, 9)
+"""
+"""Code that waits until the process ``child`` has ended, or ends it."""
 
 
 _FORKING = """

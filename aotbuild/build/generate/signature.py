@@ -9,7 +9,8 @@ from typing import Any
 
 from aotbuild.build.generate.layout import WIDTH
 from aotbuild.build.generate.literals import literal
-from aotbuild.runtime.manifest import Dim, Manifest, Size
+from aotbuild.runtime.checks import shown
+from aotbuild.runtime.manifest import Dim, Manifest
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ def docstring(manifest: Manifest) -> str:
     """The docstring of ``__call__``: dtypes, shapes, ranges and constants."""
     lines = [f"{manifest.source}, compiled ahead of time.", "", "Args:"]
     lines += [
-        f"    {spec.name}: {spec.dtype} tensor of shape {_shape(spec.shape)}"
+        f"    {spec.name}: {spec.dtype} tensor of shape {shown(spec.shape)}"
         for spec in manifest.inputs
     ]
     constants = _constants_told(manifest.in_spec["keys"], manifest.in_spec["items"])
@@ -188,7 +189,7 @@ def _outputs_told(tree: dict[str, Any], label: str = "") -> list[str]:
     prefix = f"{label}: " if label else ""
     kind = tree["type"]
     if kind == "tensor":
-        return [f"{prefix}{tree['dtype']} tensor of shape {_shape(tree['shape'])}"]
+        return [f"{prefix}{tree['dtype']} tensor of shape {shown(tree['shape'])}"]
     if kind == "constant":
         return [f"{prefix}{literal(tree['value'])}"]
     if "items" not in tree:
@@ -200,10 +201,6 @@ def _outputs_told(tree: dict[str, Any], label: str = "") -> list[str]:
         told = _outputs_told(item, str(name) if plain else literal(name))
         lines += [f"    {line}" for line in told]
     return lines
-
-
-def _shape(shape: Sequence[Size]) -> str:
-    return "(" + ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "") + ")"
 
 
 def _range(dim: Dim) -> str:

@@ -17,6 +17,7 @@ import torch
 from aotbuild.build.attempts import Attempt, Lower, best_attempt
 from aotbuild.build.callspec import CallSpec
 from aotbuild.build.files import plain_directory, replacing, scratch, write_depfile
+from aotbuild.build.flat import MODULE
 from aotbuild.build.hints import hinted, hints_at
 from aotbuild.build.inductor import Compiled, Setup, Shared, compile_library, set_up
 from aotbuild.build.instructions import check_instructions
@@ -35,8 +36,9 @@ from aotbuild.config.resolve import call_path
 from aotbuild.errors import AotBuildError, CompileError, warn
 from aotbuild.passes import Applied, apply
 from aotbuild.passes.operators import register_lowerings
+from aotbuild.runtime.derived import renamed, uses
 from aotbuild.runtime.machine import onednn_version
-from aotbuild.runtime.manifest import Constant, Dim
+from aotbuild.runtime.manifest import Constant, Dim, Recipe
 from aotbuild.target import TARGETS, Target
 from aotbuild.toolchain import find_cxx
 
@@ -48,7 +50,6 @@ def run(spec_file: Path) -> None:
     where = located(call_path(spec.model, spec.method))
     target = TARGETS[spec.target]
     call = CallSpec.read(exported / CALL)
-    applied: list[Applied] = []
     weights = Weights(
         Stored.read(exported.parent),
         spec.method,
@@ -70,7 +71,7 @@ def run(spec_file: Path) -> None:
             ) as setup:
                 best = best_attempt(
                     call,
-                    _lowering(spec, call, setup, weights, applied),
+                    _lowering(spec, call, setup, weights),
                     _kept(spec, call),
                     strict=spec.strict_dims,
                 )
@@ -82,6 +83,8 @@ def run(spec_file: Path) -> None:
         if best.compiled is None or (narrowed and spec.strict_dims):
             raise _too_narrow(narrowed)
         shared, own = _record_constants(best.compiled, weights, output, where)
+        derived = _recipes(best.applied, own, weights)
+        lost = weights.parameters - set(shared.values()) if own else set()
         check_instructions(best.compiled.library, target, where)
         library = output / "library.so"
         with replacing(library) as temporary:
@@ -101,16 +104,17 @@ def run(spec_file: Path) -> None:
         example=best.sizes,
         shared=shared,
         constants=own,
-        folded=sorted(weights.parameters - set(shared.values())) if own else [],
+        # With what is computed in ways that are not known, any parameter may be gone.
+        folded=sorted(lost) if len(derived) < len(own) else [],
         symbols=torch_symbols(library),
         onednn=onednn_version() if any(constant.packed for constant in own) else "",
         proxy_nodes=proxy.exists(),
-        derived={own_name(name): recipe for name, recipe in applied[-1].derived.items()},
+        derived=derived if len(derived) == len(own) else {},
         compiled={
             "torch": torch.__version__,
             "march": target.march,
             "options": best.compiled.options,
-            "passes": applied[-1].counts,
+            "passes": best.applied.counts,
         },
     ).write(output / "compiled.json")
 
@@ -147,6 +151,18 @@ class Weights:
         """The name of a tensor if it is one of these and not computed from them."""
         return self._keys.get(_place(tensor))
 
+    def by_keys(self, recipe: Any) -> Any:
+        """A recipe with the keys of the state dict for the names of the program.
+
+        Returns:
+            The recipe; None where it uses something else.
+        """
+        keys = self._stored.names[self._method]
+        names = uses(recipe)
+        if not all(keys.get(name) in self.parameters for name in names):
+            return None
+        return renamed(recipe, keys)
+
     def replaceable(self, tensor: torch.Tensor) -> bool:
         """Whether the values of a tensor may become others, and may not be written into code.
 
@@ -158,19 +174,24 @@ class Weights:
         return self._freezing and tensor.dim() == 1 and not any(map(tensor.equal, self._written))
 
 
+def _recipes(applied: Applied, own: Sequence[Constant], weights: Weights) -> dict[str, Recipe]:
+    """How constants follow from the state dict, where they follow from nothing else."""
+    found = {}
+    for name, recipe in applied.derived.items():
+        told = weights.by_keys(recipe)
+        if told is not None:
+            found[_computed_name(name)] = told
+    return {constant.fqn: found[constant.fqn] for constant in own if constant.fqn in found}
+
+
 def _place(tensor: torch.Tensor) -> tuple[Any, ...]:
     if tensor.is_mkldnn:  # has no place that it tells, and is computed
         return (id(tensor),)
     return tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()
 
 
-def _lowering(
-    spec: CompileSpec, call: CallSpec, setup: Setup, weights: Weights, applied: list[Applied]
-) -> Lower:
-    """What lowers the exported program of a step for an example of any size.
-
-    Each time it does, it adds to ``applied`` what the passes did.
-    """
+def _lowering(spec: CompileSpec, call: CallSpec, setup: Setup, weights: Weights) -> Lower:
+    """What lowers the exported program of a step for an example of any size."""
     symbols: dict[str, Linear] = {}
 
     def lower(sizes: dict[str, int], wanted: Callable[[Ranges], bool]) -> Attempt:
@@ -196,14 +217,14 @@ def _lowering(
             seen.append(ranges())
             return wanted(seen[0])
 
-        applied.append(_rewritten(graph, spec))
-        own = {id(getattr(graph, name)) for name in applied[-1].derived}
+        applied = _rewritten(graph, spec)
+        own = {id(getattr(graph, name)) for name in applied.derived}
 
         def replaceable(tensor: torch.Tensor) -> bool:
             return id(tensor) in own or weights.replaceable(tensor)
 
         compiled = compile_library(graph, program.example_inputs, setup, ask, replaceable)
-        return Attempt(sizes, ranges() if compiled else seen[0], compiled)
+        return Attempt(sizes, ranges() if compiled else seen[0], compiled, applied)
 
     return lower
 
@@ -213,7 +234,7 @@ def _rewritten(graph: torch.fx.GraphModule, spec: CompileSpec) -> Applied:
     if TARGETS[spec.target].device != "cpu":
         return Applied()
     register_lowerings()
-    return apply(graph, spec.passes, derive=not spec.swappable)
+    return apply(graph, spec.passes)
 
 
 def _shared(target: Target) -> Shared:
@@ -297,10 +318,14 @@ def _record_constants(
     written = write_weights(output / WEIGHTS, tensors)
     # None may be taken for a parameter from whose values it was computed.
     own = [
-        dataclasses.replace(constant, fqn=f"{_COMPUTED}{own_name(names[name])}")
+        dataclasses.replace(constant, fqn=_computed_name(names[name]))
         for name, constant in written.constants.items()
     ]
     return shared, own
+
+
+def _computed_name(name: str) -> str:
+    return f"{_COMPUTED}{own_name(name).removeprefix(f'{MODULE}_')}"
 
 
 def _numbers(text: str) -> list[int]:

@@ -23,6 +23,7 @@ from aotbuild.build.stored import Stored
 from aotbuild.build.weights_file import open_tensors, write_weights
 from aotbuild.config.resolve import is_library_file
 from aotbuild.config.schema import FORWARD
+from aotbuild.runtime.derived import uses
 from aotbuild.runtime.integrity import identify
 from aotbuild.runtime.machine import this_platform
 from aotbuild.runtime.manifest import (
@@ -51,6 +52,9 @@ class Part:
     """For each variant the directory of its library, and what verifying it gave, if known."""
     runners: int = 1
     """How many calls run at once."""
+    swappable: bool = False
+    """Whether every parameter is in the package, also where libraries only take what is computed
+    from it."""
 
     @property
     def directory(self) -> str:
@@ -158,7 +162,7 @@ def _write_pool(
                 names = (f"{part.model}.{told}", f"{part.model}.{part.method}.{told}")
                 add(path, constant, tensor, *names)
         program = eager[part.exported]
-        for key in program.weights if program else ():
+        for key in [*(program.weights if program else ()), *_kept(part, records)]:
             add(part.exported, own.tensors[key], weights[key], f"{part.model}.{key}")
     written = write_weights(file, tensors)
     placed = {
@@ -209,6 +213,7 @@ def _manifest(
                     for name in (*record.shared, *(own.name for own in record.constants))
                 ],
                 folded=record.folded,
+                derived=record.derived,
                 compiled=record.compiled,
                 verified={k: v for k, v in (verified or {}).items() if k != "selftest"},
             )
@@ -227,10 +232,20 @@ def _manifest(
         conditions=sorted(conditions),
         variants=variants,
         weights=weights,
+        kept=[constants[part.exported, key] for key in _kept(part, records)],
         runners=part.runners,
         selftest=_selftest(directory, part),
         op_libraries=[_packaged(library, directory, project) for library in call.op_libraries],
     )
+
+
+def _kept(part: Part, records: Mapping[Path, BuildRecord]) -> list[str]:
+    """The keys of parameters that no library takes, but the package shall have."""
+    if not part.swappable:
+        return []
+    own = [records[path] for path, _ in part.variants]
+    taken = {key for record in own for key in record.shared.values()}
+    return sorted({key for record in own for key in uses(list(record.derived.values()))} - taken)
 
 
 def _fallback(

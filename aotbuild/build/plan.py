@@ -287,6 +287,7 @@ def _model_commands(project: Project, name: str) -> tuple[list[Command], list[Me
             variants=own,
             levels=chosen[method],
             runners=model.num_runners or 1,
+            swappable=bool(model.swappable),
         )
         for method, own in variants.items()
     ]
@@ -359,7 +360,6 @@ def _variant_commands(
     compile_spec = CompileSpec(
         **common,
         options=settings.inductor,
-        swappable=bool(model.swappable),
         strict_dims=bool(model.strict_dims),
         chosen=[dim for dim, own in calls(model)[method].dims.items() if own.example is not None],
     )

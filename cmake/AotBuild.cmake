@@ -105,6 +105,9 @@ exec '@Python_EXECUTABLE@' -P -m aotbuild.build \"$@\"
                                          "${AOTBUILD_PROJECT_DIR}/pyproject.toml")
 
   file(READ "${build_dir}/plan.json" plan)
+  # Ninja runs as many at once as there are cores; the memory may not be enough for that.
+  string(JSON jobs GET "${plan}" jobs)
+  set_property(GLOBAL APPEND PROPERTY JOB_POOLS "aotbuild=${jobs}")
   string(JSON last_command LENGTH "${plan}" commands)
   math(EXPR last_command "${last_command} - 1")
   foreach(i RANGE ${last_command})
@@ -122,6 +125,7 @@ exec '@Python_EXECUTABLE@' -P -m aotbuild.build \"$@\"
       COMMAND ${aotbuild} ${step} "${spec}"
       WORKING_DIRECTORY "${build_dir}"
       COMMENT "${comment}"
+      JOB_POOL aotbuild
       VERBATIM)
   endforeach()
   # The last command, the bundle, needs the outputs of all others.

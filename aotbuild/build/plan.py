@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from aotbuild.build.files import write_if_changed
+from aotbuild.build.memory import jobs
 from aotbuild.build.spec import (
     CALL,
     INDEX,
@@ -116,10 +117,17 @@ def plan(project_directory: Path, requested: Iterable[str], build: Path) -> None
             }
             for command in commands
         ],
+        "jobs": jobs(_known_weights(project, names)),
         "package-dir": "package",
         "destination": project.package.replace(".", "/"),
     }
     write_if_changed(build / "plan.json", json.dumps(table, indent=1) + "\n")
+
+
+def _known_weights(project: Project, names: Iterable[str]) -> int:
+    """Bytes of the largest file of weights that a model declares."""
+    files = [project.root / (project.models[name].weights or "") for name in names]
+    return max((file.stat().st_size for file in files if file.is_file()), default=0)
 
 
 def _share(build: Path, commands: Iterable[Command]) -> None:

@@ -22,7 +22,7 @@ from .arrays import Arrays, as_tensor
 from .errors import QueueFullError
 from .joining import Joining, Values, joining
 from .lazy import torch
-from .machine import engine_module
+from .machine import cores, engine_module
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -490,14 +490,8 @@ def _stay_awake(batch: _Batch) -> None:
     Python for a request. It is for microseconds, and not where there is but one core.
     """
     stay = getattr(engine_module(), "stay_awake", None)
-    if stay is not None and _cores() > 1:
+    if stay is not None and cores() > 1:
         stay(batch.served, batch.threads * _TO_PICK_UP)
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _tell_loops(requests: Iterable[_Request]) -> None:

@@ -26,7 +26,7 @@ PyObject *stay_awake(PyObject *module, PyObject *args) {
   if (!PyArg_ParseTuple(args, "w*d", &served, &seconds)) return NULL;
   const volatile char *byte = served.buf;
   Py_BEGIN_ALLOW_THREADS;
-  for (double end = now() + seconds; !*byte && now() < end;)
+  for (double end = now() + seconds; served.len && !*byte && now() < end;)
     for (int i = 0; i < LOOKS && !*byte; i++) pause_briefly();
   Py_END_ALLOW_THREADS;
   PyBuffer_Release(&served);

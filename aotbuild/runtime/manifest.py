@@ -269,6 +269,7 @@ class Manifest:
                     "declared": {name: Dim(**entry) for name, entry in table["declared"].items()},
                     "variants": [_variant(entry) for entry in table["variants"]],
                     "weights": File(**table["weights"]),
+                    "kept": [Constant(**entry) for entry in table["kept"]],
                     "files": [File(**entry) for entry in table["files"]],
                     "state": [Parameter(**entry) for entry in table["state"]],
                     "fallback": _fallback(table["fallback"]),

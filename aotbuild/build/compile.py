@@ -30,7 +30,7 @@ from aotbuild.build.source import importing, load_op_libraries
 from aotbuild.build.spec import CALL, INDEX, PRECOMPILE, SHARED, WEIGHTS, CompileSpec, read_spec
 from aotbuild.build.stored import Stored, own_name
 from aotbuild.build.symbols import torch_symbols
-from aotbuild.build.weights_file import write_weights
+from aotbuild.build.weights_file import unwritten, write_weights
 from aotbuild.config.parse import located
 from aotbuild.config.resolve import call_path
 from aotbuild.errors import AotBuildError, CompileError, warn
@@ -82,9 +82,9 @@ def run(spec_file: Path) -> None:
         narrowed = _narrowed(spec, call, best.ranges.dims, conditions)
         if best.compiled is None or (narrowed and spec.strict_dims):
             raise _too_narrow(narrowed)
-        shared, own = _record_constants(best.compiled, weights, output, where)
-        derived = _recipes(best.applied, own, weights)
-        lost = weights.parameters - set(shared.values()) if own else set()
+        derived = _recipes(best.applied, weights)
+        shared, own = _record_constants(best.compiled, weights, derived, output, where)
+        computed = any(constant.fqn not in derived for constant in own)
         check_instructions(best.compiled.library, target, where)
         library = output / "library.so"
         with replacing(library) as temporary:
@@ -95,8 +95,8 @@ def run(spec_file: Path) -> None:
             shutil.copyfile(best.compiled.proxy_nodes, proxy)
     for each in narrowed:
         warn(each.what, where=each.where, why=each.why, fix=each.fix)
-    # What was computed from the weights follows them; other weights leave all else as it is.
-    write_depfile(output / "compiled.json", [exported.parent / INDEX] if own else [])
+    # What Inductor computed from the weights follows them; other weights leave all else as it is.
+    write_depfile(output / "compiled.json", [exported.parent / INDEX] if computed else [])
     BuildRecord(
         target=target.name,
         dims=best.ranges.dims,
@@ -104,12 +104,11 @@ def run(spec_file: Path) -> None:
         example=best.sizes,
         shared=shared,
         constants=own,
-        # With what is computed in ways that are not known, any parameter may be gone.
-        folded=sorted(lost) if len(derived) < len(own) else [],
+        folded=sorted(weights.parameters - set(shared.values())) if computed else [],
         symbols=torch_symbols(library),
         onednn=onednn_version() if any(constant.packed for constant in own) else "",
         proxy_nodes=proxy.exists(),
-        derived=derived if len(derived) == len(own) else {},
+        derived={c.fqn: derived[c.fqn] for c in own if c.fqn in derived},
         compiled={
             "torch": torch.__version__,
             "march": target.march,
@@ -174,14 +173,10 @@ class Weights:
         return self._freezing and tensor.dim() == 1 and not any(map(tensor.equal, self._written))
 
 
-def _recipes(applied: Applied, own: Sequence[Constant], weights: Weights) -> dict[str, Recipe]:
-    """How constants follow from the state dict, where they follow from nothing else."""
-    found = {}
-    for name, recipe in applied.derived.items():
-        told = weights.by_keys(recipe)
-        if told is not None:
-            found[_computed_name(name)] = told
-    return {constant.fqn: found[constant.fqn] for constant in own if constant.fqn in found}
+def _recipes(applied: Applied, weights: Weights) -> dict[str, Recipe]:
+    """How constants that passes computed follow from the state dict, where from nothing else."""
+    told = {_computed_name(name): weights.by_keys(own) for name, own in applied.derived.items()}
+    return {name: recipe for name, recipe in told.items() if recipe is not None}
 
 
 def _place(tensor: torch.Tensor) -> tuple[Any, ...]:
@@ -281,11 +276,16 @@ _FIELD = re.compile(
 
 
 def _record_constants(
-    compiled: Compiled, weights: Weights, output: Path, where: str
+    compiled: Compiled,
+    weights: Weights,
+    derived: Mapping[str, Recipe],
+    output: Path,
+    where: str,
 ) -> tuple[dict[str, str], list[Constant]]:
     """Tell the constants by the library's names: those of the export, and this variant's own.
 
-    The latter, which were computed from the former, are written into a file.
+    The latter, which were computed from the former, are written into a file, but for those that can
+    be computed again.
 
     The names, sizes and strides that the library expects are in its generated source. Nothing
     checks them at run time: other strides give garbage, a missing constant a crash.
@@ -315,11 +315,13 @@ def _record_constants(
             tensors[entry["name"]] = tensor
         else:
             shared[entry["name"]] = key
-    written = write_weights(output / WEIGHTS, tensors)
     # None may be taken for a parameter from whose values it was computed.
+    computed = {name: _computed_name(names[name]) for name in tensors}
+    kept = {name: tensor for name, tensor in tensors.items() if computed[name] not in derived}
+    written = write_weights(output / WEIGHTS, kept).constants
     own = [
-        dataclasses.replace(constant, fqn=_computed_name(names[name]))
-        for name, constant in written.constants.items()
+        dataclasses.replace(written.get(name) or unwritten(name, tensor), fqn=computed[name])
+        for name, tensor in tensors.items()
     ]
     return shared, own
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -23,7 +23,7 @@ from aotbuild.build.stored import Stored
 from aotbuild.build.weights_file import open_tensors, write_weights
 from aotbuild.config.resolve import is_library_file
 from aotbuild.config.schema import FORWARD
-from aotbuild.runtime.derived import uses
+from aotbuild.runtime.derived import compute, uses
 from aotbuild.runtime.integrity import identify
 from aotbuild.runtime.machine import this_platform
 from aotbuild.runtime.manifest import (
@@ -157,7 +157,7 @@ def _write_pool(
                 constant = dataclasses.replace(own.tensors[key], name=name)
                 device = f"{part.model}.{record.target}.{key}"
                 add(path, constant, weights[key], f"{part.model}.{key}", device)
-            for constant, tensor in open_tensors(path / WEIGHTS, record.constants):
+            for constant, tensor in _own_tensors(path, record, weights):
                 told = f"{record.target}.{constant.fqn}"
                 names = (f"{part.model}.{told}", f"{part.model}.{part.method}.{told}")
                 add(path, constant, tensor, *names)
@@ -174,6 +174,18 @@ def _write_pool(
         for path, constant, key in origins
     }
     return placed, identify(file, file.name)
+
+
+def _own_tensors(
+    path: Path, record: BuildRecord, weights: Mapping[str, torch.Tensor]
+) -> Iterator[tuple[Constant, torch.Tensor]]:
+    """The constants of a variant that were computed, or are computed here."""
+    written = [constant for constant in record.constants if constant.fqn not in record.derived]
+    yield from open_tensors(path / WEIGHTS, written)
+    for constant in record.constants:
+        recipe = record.derived.get(constant.fqn)
+        if recipe is not None:
+            yield constant, compute(recipe, weights.__getitem__).contiguous()
 
 
 def _manifest(

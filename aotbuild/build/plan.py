@@ -22,6 +22,7 @@ from aotbuild.build.spec import (
     CALL,
     INDEX,
     PRECOMPILE,
+    PRECOMPILING_PAYS,
     PROGRAM,
     SHARED,
     Apart,
@@ -35,6 +36,7 @@ from aotbuild.build.spec import (
     VerifySpec,
     spec_text,
 )
+from aotbuild.cache.store import Store
 from aotbuild.config.apart import companion
 from aotbuild.config.parse import did_you_mean, listed, located
 from aotbuild.config.project import Project, load_project
@@ -57,8 +59,6 @@ ALL = "--all"
 _OUT_VARIABLE = "AOTBUILD_WEIGHTS_OUT"
 _NATIVE = "native"
 _ENGINE = f"{_NATIVE}/native.json"
-_PRECOMPILING_PAYS = 3
-"""From how many compiles on it pays to precompile headers."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,7 @@ def plan(project_directory: Path, requested: Iterable[str], build: Path) -> None
     wanted = [] if ALL in (asked := list(requested)) else asked
     names = declared_models(project, wanted, where="CMakeLists.txt: aotbuild_add_model({name})")
     check_options(project, names)
+    Store.of_build(build).begin()
     commands = _commands(project, names)
     for command in commands:
         write_if_changed(build / command.spec, command.text)
@@ -136,7 +137,7 @@ def _share(build: Path, commands: Iterable[Command]) -> None:
     if compiles.total() > 1:
         (build / SHARED).mkdir(exist_ok=True)
     for target, count in compiles.items():
-        if count >= _PRECOMPILING_PAYS:
+        if count >= PRECOMPILING_PAYS:
             (build / SHARED / f"{PRECOMPILE}-{target}").touch()
 
 

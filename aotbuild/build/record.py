@@ -11,6 +11,9 @@ from typing import Any
 from aotbuild.build.files import write_text
 from aotbuild.runtime.manifest import Constant, Dim
 
+RECORD = "compiled.json"
+"""The file of the build record."""
+
 UNVERIFIED = "unverified"
 """In a report of the step verify, in place of all else: why the library could not be run."""
 

@@ -40,9 +40,9 @@ class Kept:
     key: CompileKey | None
 
     @classmethod
-    def of(cls, spec: CompileSpec) -> Kept:
-        """Determine it from what the step reads."""
-        store = Store.of_build()
+    def of(cls, spec: CompileSpec, store: Store | None = None) -> Kept:
+        """Determine it from what the step reads, in the store of the build unless told another."""
+        store = store or Store.of_build()
         return cls(spec, store, compile_key(spec) if store.on else None)
 
     def keep(self, output: Path, *, computed: bool) -> None:

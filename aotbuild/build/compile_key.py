@@ -87,7 +87,7 @@ def compile_key(spec: CompileSpec) -> CompileKey | None:
     if operators is None:
         return None
     target = TARGETS[spec.target]
-    environment = _environment(target.onednn)
+    environment = compile_environment(*(["ONEDNN_MAX_CPU_ISA"] if target.onednn else []))
     own = {
         field.name: getattr(spec, field.name)
         for field in dataclasses.fields(spec)
@@ -220,13 +220,12 @@ def _operators(libraries: Iterable[str], project: Path) -> dict[str, str] | None
     return found
 
 
-def _environment(onednn: str) -> dict[str, str]:
-    """The variables that torch and the compiler look at, other than those that a compile sets."""
-    ignored = {*_WITHOUT_EFFECT, *(["ONEDNN_MAX_CPU_ISA"] if onednn else [])}
+def compile_environment(*ignored: str) -> dict[str, str]:
+    """The variables that torch and the compiler look at, but for those that a compile sets."""
     return {
         name: value
         for name, value in sorted(os.environ.items())
-        if name not in ignored
+        if name not in {*_WITHOUT_EFFECT, *ignored}
         and (name.startswith(_VARIABLES) or name in _COMPILER_VARIABLES)
         and value
     }

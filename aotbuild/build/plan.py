@@ -38,7 +38,7 @@ from aotbuild.build.spec import (
 )
 from aotbuild.cache.store import Store
 from aotbuild.config.apart import companion
-from aotbuild.config.parse import did_you_mean, listed, located
+from aotbuild.config.parse import did_you_mean, listed, located, parse_table
 from aotbuild.config.project import Project, load_project
 from aotbuild.config.resolve import calls, flat_options, settings_for
 from aotbuild.config.schema import FORWARD, Model, Settings
@@ -259,6 +259,16 @@ def export_spec(project: Project, name: str, device: str, output: str) -> Export
         output=output,
         tools=_tools(),
     )
+
+
+def compile_specs(project: Project, name: str) -> list[CompileSpec]:
+    """What the compiles of a model are told: all of its methods, for all targets."""
+    commands, _ = _model_commands(project, name)
+    return [
+        parse_table(CompileSpec, json.loads(command.text), command.spec)
+        for command in commands
+        if command.step == "compile"
+    ]
 
 
 def _model_commands(project: Project, name: str) -> tuple[list[Command], list[MethodParts]]:

@@ -19,6 +19,7 @@ from aotbuild.build.record import BuildRecord
 from aotbuild.build.spec import CompileSpec, Tools, spec_text
 from aotbuild.cache.history import key_of
 from aotbuild.runtime.manifest import Constant, Dim
+from aotbuild.target import TARGETS
 
 V3, V4 = "cpu-x86-64-v3", "cpu-x86-64-v4"
 NODE = {"target": "torch.ops.aten.relu.default", "metadata": {"stack_trace": "net.py, line 3"}}
@@ -194,7 +195,7 @@ def _level(build: Build, _: Patch) -> None:
 
 
 def _target(_: Build, patch: Patch) -> None:
-    other = dataclasses.replace(compile_key.TARGETS[V3], march="x86-64-v3 -mavxvnni")
+    other = dataclasses.replace(TARGETS[V3], march="x86-64-v3 -mavxvnni")
     patch.setattr(compile_key, "TARGETS", {V3: other})
 
 

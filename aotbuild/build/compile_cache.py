@@ -131,7 +131,7 @@ def restored(spec_file: Path) -> bool:
     return True
 
 
-MODULES = "its operators are of Python modules, which may read anything"
+MODULES = "its operators are of a module of the project, which may read anything"
 """Why something is never in the cache."""
 
 

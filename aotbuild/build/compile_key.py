@@ -211,13 +211,34 @@ def _contents(path: Path, constants: Iterable[Mapping[str, Any]]) -> dict[str, s
 
 
 def _operators(libraries: Iterable[str], project: Path) -> dict[str, str] | None:
-    """Digests of libraries of operators; None for modules, which may read anything."""
-    found = {}
+    """What libraries of operators are; None where that cannot be known.
+
+    A file is known by its bytes, and a module of an installed package by that package's version. A
+    module of the project may read anything.
+    """
+    found: dict[str, str] = {}
     for library in libraries:
-        if not is_library_file(library):
+        if is_library_file(library):
+            found[library] = hashlib.sha256((project / library).read_bytes()).hexdigest()
+            continue
+        version = _installed(library.partition(".")[0])
+        if version is None:
             return None
-        found[library] = hashlib.sha256((project / library).read_bytes()).hexdigest()
+        found[library] = version
     return found
+
+
+def _installed(package: str) -> str | None:
+    """The versions of what installed a package; None unless it came from an index or a file."""
+    names = importlib.metadata.packages_distributions().get(package, [])
+    found = []
+    for name in sorted(set(names)):
+        distribution = importlib.metadata.distribution(name)
+        origin = json.loads(distribution.read_text("direct_url.json") or "{}")
+        if "dir_info" in origin:  # of a directory, which changes without its version
+            return None
+        found.append(f"{name} {distribution.version}")
+    return ", ".join(found) or None
 
 
 def compile_environment(*ignored: str) -> dict[str, str]:

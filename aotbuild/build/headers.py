@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +11,9 @@ from aotbuild.build.spec import PRECOMPILE, PRECOMPILING_PAYS, SHARED
 from aotbuild.cache import local
 from aotbuild.cache.store import Store
 from aotbuild.target import Target
+
+_ENVIRONMENTS = ("pip-build-env-", "build-env-", "builds-v")
+"""How the directories begin in which pip, build and uv make them."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,8 @@ def _often(count: Path) -> bool:
 
 
 def _isolated() -> bool:
-    """Whether torch is where no other build will have it.
+    """Whether torch is in the environment of an isolated build, where no other one will have it.
 
     Precompiled headers name the files that they are of.
     """
-    return Path(torch.__file__).is_relative_to(Path(tempfile.gettempdir()).resolve())
+    return any(part.startswith(_ENVIRONMENTS) for part in Path(torch.__file__).parts)

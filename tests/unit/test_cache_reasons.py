@@ -361,10 +361,13 @@ def test_libraries_of_operators(build: Build, tmp_path: Path) -> None:
     assert build.run() == HIT
     library.write_bytes(b"two")
     assert build.run() == compiled(PROGRAM)
+    build.call["op_libraries"] = ["packaging.version"]  # of an installed package
+    build.run()
+    assert build.run() == HIT
     build.call["op_libraries"] = ["digits.operators"]
     for _ in range(2):
         assert build.run() == compiled(
-            "its operators are of Python modules, which may read anything"
+            "its operators are of a module of the project, which may read anything"
         )
 
 

@@ -28,7 +28,12 @@ from aotbuild.build.spec import CALL, INDEX, PROGRAM, WEIGHTS, CompileSpec
 from aotbuild.cache.history import Parts
 from aotbuild.config.resolve import is_library_file
 from aotbuild.target import TARGETS
-from aotbuild.toolchain import compiler_version, find_cxx, without_launcher
+from aotbuild.toolchain import (
+    compiler_version,
+    find_cxx,
+    find_disassembler,
+    without_launcher,
+)
 
 _ELSEWHERE = {
     *("model", "method", "target", "project", "import_paths", "package", "options"),
@@ -108,7 +113,8 @@ def compile_key(spec: CompileSpec) -> CompileKey | None:
         "target": {name: _value(v) for name, v in sorted(_plain(dataclasses.asdict(target)))},
         "torch": torch_identity(),
         "packages": _packages("sympy", *(["torchao"] if spec.quantize else [])),
-        "compiler": compiler_parts(),
+        # Without a disassembler, nothing looks for instructions above the level.
+        "compiler": {**compiler_parts(), "checked": str(find_disassembler() is not None)},
         "environment": environment,
         "python": {"version": f"{sys.version_info[0]}.{sys.version_info[1]}"},
         "aotbuild": aotbuild_identity(),

@@ -36,11 +36,9 @@ def create(directory: Path) -> None:
     """Make a directory of the cache, which is nobody else's.
 
     Raises:
-        OSError: It cannot be made, or not be written.
+        OSError: It cannot be made.
     """
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if not os.access(directory, os.W_OK):
-        raise PermissionError(13, os.strerror(13), str(directory))
 
 
 @contextlib.contextmanager
@@ -70,7 +68,7 @@ def prune(directory: Path, limit: int) -> None:
     now = time.time()
     items = []
     for item in _items(directory):
-        if item.path.name.startswith(_TEMPORARY):
+        if item.path.name.startswith("."):  # also a directory of headers is at first
             if now - item.used > _STALE:
                 _remove(item.path)
             continue

@@ -83,24 +83,22 @@ class Remote:
             if _READ_ONLY & set(protocols):
                 return
             place = f"{root}/{name}"
-            system.makedirs(place.rpartition("/")[0], exist_ok=True)
-            if "file" not in protocols:  # an object is there as a whole or not at all
-                system.put_file(str(path), place, callback=progress)
-                return
-            own = f"{place}.{os.getpid()}.part"
+            # An object is there as a whole or not at all; a file is renamed.
+            own = f"{place}.{os.getpid()}.part" if "file" in protocols else place
             try:
-                system.put_file(str(path), own, callback=progress)
-                Path(own).replace(place)
+                _put(system, path, own, progress)
+                if own != place:
+                    Path(own).replace(place)
             except BaseException:
-                Path(own).unlink(missing_ok=True)
+                if own != place:
+                    Path(own).unlink(missing_ok=True)
                 raise
 
         self._within_time(put)
 
     def _open(self) -> tuple[Any, str]:
         if self._opened is None:
-            # What was listed a while ago is no longer all that there is.
-            system, root = url_to_fs(self._url, use_listings_cache=False)
+            system, root = url_to_fs(self._url)
             self._opened = system, root.rstrip("/")
         return self._opened
 
@@ -130,6 +128,15 @@ class Remote:
         if errors:
             raise RemoteError(_told(errors[0])) from errors[0]
         return result[0]
+
+
+def _put(system: Any, path: Path, place: str, progress: _Progress) -> None:
+    """Copy a file, into a directory that is made if there are such things and it is missing."""
+    try:
+        system.put_file(str(path), place, callback=progress)
+    except OSError:
+        system.makedirs(place.rpartition("/")[0], exist_ok=True)
+        system.put_file(str(path), place, callback=progress)
 
 
 def _told(error: BaseException) -> str:

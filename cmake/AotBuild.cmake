@@ -85,7 +85,12 @@ function(_aotbuild_plan)
   if(NOT WIN32)
     # Ninja runs a command again that has changed. An isolated build has its Python and its CMake at
     # a new path each time: neither may be in a command that shall last longer than one build.
+    set(launcher)
+    if(CMAKE_CXX_COMPILER_LAUNCHER)  # such as ccache
+      set(launcher "export CMAKE_CXX_COMPILER_LAUNCHER='${CMAKE_CXX_COMPILER_LAUNCHER}'")
+    endif()
     file(CONFIGURE OUTPUT "${build_dir}/step" CONTENT "#!/bin/sh
+@launcher@
 exec '@Python_EXECUTABLE@' -P -m aotbuild.build \"$@\"
 " @ONLY)
     file(CHMOD "${build_dir}/step" PERMISSIONS OWNER_READ OWNER_WRITE OWNER_EXECUTE)

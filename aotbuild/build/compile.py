@@ -8,7 +8,7 @@ import inspect
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +16,21 @@ import torch
 
 from aotbuild.build.attempts import Attempt, Lower, best_attempt
 from aotbuild.build.callspec import CallSpec
+from aotbuild.build.compile_cache import LIBRARY, PROXY, Kept, dependencies
 from aotbuild.build.files import plain_directory, replacing, scratch, write_depfile
 from aotbuild.build.flat import MODULE
+from aotbuild.build.headers import shared_headers
 from aotbuild.build.hints import hinted, hints_at
-from aotbuild.build.inductor import Compiled, Setup, Shared, compile_library, set_up
+from aotbuild.build.inductor import Compiled, Setup, compile_library, set_up
 from aotbuild.build.instructions import check_instructions
+from aotbuild.build.narrowed import narrowed, too_narrow
 from aotbuild.build.quantize import load_operators
 from aotbuild.build.ranges import Ranges, compiled_ranges
-from aotbuild.build.record import BuildRecord
+from aotbuild.build.record import RECORD, BuildRecord
 from aotbuild.build.reuse import Libraries
 from aotbuild.build.shapes import Linear, dimension_symbols
 from aotbuild.build.source import importing, load_op_libraries
-from aotbuild.build.spec import CALL, INDEX, PRECOMPILE, SHARED, WEIGHTS, CompileSpec, read_spec
+from aotbuild.build.spec import CALL, WEIGHTS, CompileSpec, read_spec
 from aotbuild.build.stored import Stored, own_name
 from aotbuild.build.symbols import torch_symbols
 from aotbuild.build.weights_file import unwritten, write_weights
@@ -38,14 +41,15 @@ from aotbuild.passes import Applied, apply
 from aotbuild.passes.operators import register_lowerings
 from aotbuild.runtime.derived import renamed, uses
 from aotbuild.runtime.machine import onednn_version
-from aotbuild.runtime.manifest import Constant, Dim, Recipe
-from aotbuild.target import TARGETS, Target
+from aotbuild.runtime.manifest import Constant, Recipe
+from aotbuild.target import TARGETS
 from aotbuild.toolchain import find_cxx
 
 
 def run(spec_file: Path) -> None:
     """Run the step; the specification is a ``CompileSpec``."""
     spec = read_spec(CompileSpec, spec_file)
+    kept = Kept.of(spec)
     exported, output = Path(spec.exported), Path(spec.output)
     where = located(call_path(spec.model, spec.method))
     target = TARGETS[spec.target]
@@ -67,7 +71,12 @@ def run(spec_file: Path) -> None:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(directory / "cache")
         try:
             with set_up(
-                target, find_cxx(), directory, spec.options, _shared(target), _libraries(output)
+                target,
+                find_cxx(),
+                directory,
+                spec.options,
+                shared_headers(kept.store, target),
+                Libraries(kept.store, output / "kept", directory),
             ) as setup:
                 best = best_attempt(
                     call,
@@ -79,43 +88,44 @@ def run(spec_file: Path) -> None:
             error.where = error.where or where
             raise
         conditions = sorted({*call.conditions, *best.ranges.conditions})
-        narrowed = _narrowed(spec, call, best.ranges.dims, conditions)
-        if best.compiled is None or (narrowed and spec.strict_dims):
-            raise _too_narrow(narrowed)
+        narrow = narrowed(spec, call, best.ranges.dims, conditions)
+        if best.compiled is None or (narrow and spec.strict_dims):
+            raise too_narrow(narrow)
         derived = _recipes(best.applied, weights)
         shared, own = _record_constants(best.compiled, weights, derived, output, where)
-        computed = any(constant.fqn not in derived for constant in own)
         check_instructions(best.compiled.library, target, where)
-        library = output / "library.so"
+        library = output / LIBRARY
         with replacing(library) as temporary:
             shutil.copyfile(best.compiled.library, temporary)
-        proxy = output / "library.json"
+        proxy = output / PROXY
         proxy.unlink(missing_ok=True)
         if best.compiled.proxy_nodes:
             shutil.copyfile(best.compiled.proxy_nodes, proxy)
-    for each in narrowed:
+    for each in narrow:
         warn(each.what, where=each.where, why=each.why, fix=each.fix)
-    # What Inductor computed from the weights follows them; other weights leave all else as it is.
-    write_depfile(output / "compiled.json", [exported.parent / INDEX] if computed else [])
-    BuildRecord(
+    derived = {c.fqn: derived[c.fqn] for c in own if c.fqn in derived}
+    record = BuildRecord(
         target=target.name,
         dims=best.ranges.dims,
         conditions=conditions,
         example=best.sizes,
         shared=shared,
         constants=own,
-        folded=sorted(weights.parameters - set(shared.values())) if computed else [],
+        folded=sorted(weights.parameters - set(shared.values())) if len(derived) < len(own) else [],
         symbols=torch_symbols(library),
         onednn=onednn_version() if any(constant.packed for constant in own) else "",
         proxy_nodes=proxy.exists(),
-        derived={c.fqn: derived[c.fqn] for c in own if c.fqn in derived},
+        derived=derived,
         compiled={
             "torch": torch.__version__,
             "march": target.march,
             "options": best.compiled.options,
             "passes": best.applied.counts,
         },
-    ).write(output / "compiled.json")
+    )
+    write_depfile(output / RECORD, dependencies(spec, record))
+    record.write(output / RECORD)
+    kept.keep(output, computed=bool(record.written))
 
 
 def _kept(spec: CompileSpec, call: CallSpec) -> list[str]:
@@ -232,32 +242,6 @@ def _rewritten(graph: torch.fx.GraphModule, spec: CompileSpec) -> Applied:
     return apply(graph, spec.passes)
 
 
-def _shared(target: Target) -> Shared:
-    """Where what all compiles have in common is kept, and whether those for a target have much.
-
-    It is outside of the specification, so that one more model compiles no other one again.
-    """
-    cache = _cache()
-    if cache:
-        return Shared(cache / "headers", precompile=True)
-    if SHARED.is_dir():
-        much = (SHARED / f"{PRECOMPILE}-{target.name}").exists()
-        return Shared(SHARED.resolve(), precompile=much)
-    return Shared(None, precompile=False)
-
-
-def _libraries(output: Path) -> Libraries:
-    """Where libraries are kept that other weights leave as they are."""
-    cache = _cache()
-    return Libraries(cache / "libraries" if cache else output / "kept", cached=bool(cache))
-
-
-def _cache() -> Path | None:
-    """The directory for what builds share, if the user wants one."""
-    given = os.environ.get("AOTBUILD_CACHE_DIR")
-    return Path(given).expanduser() if given else None
-
-
 def _graph(program: torch.export.ExportedProgram) -> torch.fx.GraphModule:
     """A fresh module of the program: compiling changes it."""
     takes = inspect.signature(program.module).parameters
@@ -332,51 +316,3 @@ def _computed_name(name: str) -> str:
 
 def _numbers(text: str) -> list[int]:
     return [int(number.strip().removesuffix("L")) for number in text.split(",") if number.strip()]
-
-
-def _narrowed(
-    spec: CompileSpec, call: CallSpec, dims: Mapping[str, Dim], conditions: Sequence[str]
-) -> list[CompileError]:
-    """What is to be told where the compiled code accepts less than declared."""
-    path = call_path(spec.model, spec.method)
-    name = path.removeprefix("tool.aotbuild.models.")
-
-    def told(dim: Dim) -> str:
-        return f"{dim.min} to {'any size' if dim.max is None else dim.max}"
-
-    found = [
-        CompileError(
-            f"{name} will accept {dim} from {told(own)}, not {told(call.dims[dim])}",
-            where=located(f"{path}.dims.{dim}"),
-            why="Inductor specialised the code for this part of the range",
-            fix=f"declare min = {own.min}"
-            + (f", max = {own.max}" if own.max is not None else "")
-            + f", or give another example size ({path}.dims.{dim}.example)",
-        )
-        for dim, own in dims.items()
-        if own != call.dims[dim]
-    ]
-    if conditions:
-        found.append(
-            CompileError(
-                f"{name} will accept only sizes for which {' and '.join(conditions)}",
-                where=located(f"{path}.dims"),
-                why="torch specialised the code for these sizes",
-                fix="give another example size (dims.<name>.example), or declare sizes that "
-                "depend on one another by the same name",
-            )
-        )
-    return found
-
-
-def _too_narrow(narrowed: Sequence[CompileError]) -> CompileError:
-    """The error that all of these are together."""
-    why = dict.fromkeys(each.why for each in narrowed)
-    return CompileError(
-        "\n".join(each.what for each in narrowed),
-        where="\n".join(each.where for each in narrowed),
-        why="\n".join([*why, "strict-dims = true makes this an error"]),
-        fix="\n".join(
-            [each.fix for each in narrowed] + ["or be content with it: strict-dims = false"]
-        ),
-    )

@@ -180,8 +180,7 @@ def _own_tensors(
     path: Path, record: BuildRecord, weights: Mapping[str, torch.Tensor]
 ) -> Iterator[tuple[Constant, torch.Tensor]]:
     """The constants of a variant that were computed, or are computed here."""
-    written = [constant for constant in record.constants if constant.fqn not in record.derived]
-    yield from open_tensors(path / WEIGHTS, written)
+    yield from open_tensors(path / WEIGHTS, record.written)
     for constant in record.constants:
         recipe = record.derived.get(constant.fqn)
         if recipe is not None:

@@ -22,6 +22,7 @@ from aotbuild.build.spec import (
     CALL,
     INDEX,
     PRECOMPILE,
+    PRECOMPILING_PAYS,
     PROGRAM,
     SHARED,
     Apart,
@@ -35,8 +36,9 @@ from aotbuild.build.spec import (
     VerifySpec,
     spec_text,
 )
+from aotbuild.cache.store import Store
 from aotbuild.config.apart import companion
-from aotbuild.config.parse import did_you_mean, listed, located
+from aotbuild.config.parse import did_you_mean, listed, located, parse_table
 from aotbuild.config.project import Project, load_project
 from aotbuild.config.resolve import calls, flat_options, settings_for
 from aotbuild.config.schema import FORWARD, Model, Settings
@@ -57,8 +59,6 @@ ALL = "--all"
 _OUT_VARIABLE = "AOTBUILD_WEIGHTS_OUT"
 _NATIVE = "native"
 _ENGINE = f"{_NATIVE}/native.json"
-_PRECOMPILING_PAYS = 3
-"""From how many compiles on it pays to precompile headers."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,7 @@ def plan(project_directory: Path, requested: Iterable[str], build: Path) -> None
     wanted = [] if ALL in (asked := list(requested)) else asked
     names = declared_models(project, wanted, where="CMakeLists.txt: aotbuild_add_model({name})")
     check_options(project, names)
+    Store.of_build(build).begin()
     commands = _commands(project, names)
     for command in commands:
         write_if_changed(build / command.spec, command.text)
@@ -136,7 +137,7 @@ def _share(build: Path, commands: Iterable[Command]) -> None:
     if compiles.total() > 1:
         (build / SHARED).mkdir(exist_ok=True)
     for target, count in compiles.items():
-        if count >= _PRECOMPILING_PAYS:
+        if count >= PRECOMPILING_PAYS:
             (build / SHARED / f"{PRECOMPILE}-{target}").touch()
 
 
@@ -258,6 +259,16 @@ def export_spec(project: Project, name: str, device: str, output: str) -> Export
         output=output,
         tools=_tools(),
     )
+
+
+def compile_specs(project: Project, name: str) -> list[CompileSpec]:
+    """What the compiles of a model are told: all of its methods, for all targets."""
+    commands, _ = _model_commands(project, name)
+    return [
+        parse_table(CompileSpec, json.loads(command.text), command.spec)
+        for command in commands
+        if command.step == "compile"
+    ]
 
 
 def _model_commands(project: Project, name: str) -> tuple[list[Command], list[MethodParts]]:

@@ -30,6 +30,9 @@ PRECOMPILE = "precompile"
 headers pay.
 """
 
+PRECOMPILING_PAYS = 3
+"""From how many compiles on it pays to precompile headers."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Tools:

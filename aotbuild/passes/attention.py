@@ -7,23 +7,24 @@ block in the first cache, and writes the heads side by side. For 12 heads of 32 
 takes a quarter of the time.
 
 Taken are ``scaled_dot_product_attention`` without dropout, and the same written by hand: a product
-of queries with transposed keys, scaled by a number, with a mask added or filled in, then softmax over the
-keys, and a product with values. All must be float32 on the CPU with heads of a static width, and
-nothing else may use what lies between. Sizes and masks may be dynamic; where the graph does not
-show that they fit one another, as where torch would broadcast them, the graph stays as it is.
+of queries with transposed keys, scaled by a number, with a mask added or filled in, then softmax
+over the keys, and a product with values. All must be float32 on the CPU with heads of a static
+width, and nothing else may use what lies between. Sizes and masks may be dynamic; where the graph
+does not show that they fit one another, as where torch would broadcast them, it stays as it is.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, replace as changed
+from dataclasses import dataclass
+from dataclasses import replace as changed
 from typing import Any
 
 import torch
 from torch.fx import GraphModule, Node
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 
+from aotbuild.passes.aliases import Aliases
 from aotbuild.passes.graph import add, is_float, replace, value
 from aotbuild.passes.scaled_attention import OP
 
@@ -44,8 +45,8 @@ class _Attention:
     mask: Node | None
     scale: float
     causal: bool = False
-    transposed: bool = False
-    """Whether the keys are [..., d, keys]."""
+    by_hand: bool = False
+    """Whether several nodes compute it; the keys then are [..., d, keys]."""
     grouped: bool = False
     """Whether a key head may serve several heads."""
     fill: float = -math.inf
@@ -58,10 +59,11 @@ class _Attention:
 
 def run(module: GraphModule) -> int:
     """Rewrite the attention of a graph."""
+    aliases = Aliases(module)
     count = 0
     for node in list(module.graph.nodes):
         found = _attention(node) if node.op == "call_function" else None
-        if found and _fits(found):
+        if found and _fits(found) and not (found.by_hand and _is_written(found, aliases)):
             _rewrite(module, found)
             count += 1
     return count
@@ -105,7 +107,7 @@ def _by_hand(node: Node) -> _Attention | None:
     softmax = _skip(weights, node)
     if softmax is None or not _is_softmax(softmax):
         return None
-    start = _Attention(node, node, node, v, None, 1.0, transposed=True, undefined=True)
+    start = _Attention(node, node, node, v, None, 1.0, by_hand=True, undefined=True)
     scores = _inner(softmax, softmax.args[0])
     return _masked(start, scores) if scores is not None else None
 
@@ -211,7 +213,7 @@ def _fits(found: _Attention) -> bool:
     q, k, v, result = map(_shape, tensors)
     if len(q) not in {3, 4} or not len(q) == len(k) == len(v) == len(result):
         return False
-    if found.transposed:
+    if found.by_hand:
         k[-2:] = k[-1], k[-2]
     if len(q) == 3:
         q, k, v = ([each[0], 1, *each[1:]] for each in (q, k, v))
@@ -252,11 +254,17 @@ def _equal(one: Any, other: Any) -> bool:
     return bool(statically_known_true(one == other))
 
 
+def _is_written(found: _Attention, aliases: Aliases) -> bool:
+    """Whether what is read may have changed until the last of the nodes."""
+    given = [found.q, found.k, found.v, *([found.mask] if found.mask else [])]
+    return any(map(aliases.written, given))
+
+
 def _rewrite(module: GraphModule, found: _Attention) -> None:
     three = len(_shape(found.q)) == 3
     with module.graph.inserting_before(found.node):
         k = found.k
-        if found.transposed:
+        if found.by_hand:
             k = add(module, aten.transpose.int, k, -2, -1)
         q, k, v = (
             add(module, aten.unsqueeze.default, each, 1) if three else each

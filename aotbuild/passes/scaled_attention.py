@@ -56,9 +56,9 @@ OP = define(
     _fake,
     "aotbuild.passes.attention_lowering",
 )
-"""``softmax(scale * q @ k' + mask) @ v`` of float32, for q [batch, heads, queries, d], k [batch, key
-heads, keys, d], v [batch, key heads, keys, dv], where the number of heads is a multiple of that of
-the key heads. In memory the result is [batch, queries, heads, dv].
+"""``softmax(scale * q @ k' + mask) @ v`` of float32, for q [batch, heads, queries, d],
+k [batch, key heads, keys, d], v [batch, key heads, keys, dv], where the number of heads is a
+multiple of that of the key heads. In memory the result is [batch, queries, heads, dv].
 
 A mask of float32 is added to the scores; where one of bool is false, scores become ``fill``. It has
 four dimensions, each as the scores or 1. With ``causal`` a query has only keys up to its own

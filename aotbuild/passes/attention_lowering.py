@@ -52,7 +52,7 @@ def _view(tensor: Any) -> Any:
 
 
 class _Attention(Whole):
-    headers = ("gemm.h", "vectors.h", "attention.h")
+    headers = ("vectors.h", "gemm.h", "activations.h", "exponential.h", "attention.h")
 
     def __init__(
         self,

@@ -16,9 +16,7 @@ from aotbuild.passes.template import Tiled, kernel_text
 class Whole(Tiled):
     """A template that writes its result to where it belongs."""
 
-    def body(  # type: ignore[override]
-        self, kernel: CppTemplateKernel, inputs: Sequence[Any], result: Any
-    ) -> str:
+    def body(self, kernel: CppTemplateKernel, inputs: Sequence[Any], result: Any) -> str:
         """The statements of the function.
 
         Args:

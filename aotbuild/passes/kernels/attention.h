@@ -6,7 +6,7 @@
 // Keys are taken in blocks whose scores stay in the nearest cache; what came before is scaled to the
 // largest score so far. Every block of queries is computed by one thread, in the same order always.
 //
-// Used after gemm.h and vectors.h.
+// Used after gemm.h and exponential.h.
 #ifndef AOTBUILD_ATTENTION_H
 #define AOTBUILD_ATTENTION_H
 

@@ -103,6 +103,10 @@ exec '@Python_EXECUTABLE@' -P -m aotbuild.build \"$@\"
   endif()
   set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS
                                          "${AOTBUILD_PROJECT_DIR}/pyproject.toml")
+  if(EXISTS "${AOTBUILD_PROJECT_DIR}/aotbuild.lock.toml")
+    set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS
+                                           "${AOTBUILD_PROJECT_DIR}/aotbuild.lock.toml")
+  endif()
 
   file(READ "${build_dir}/plan.json" plan)
   string(JSON last_command LENGTH "${plan}" commands)

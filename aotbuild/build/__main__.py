@@ -10,7 +10,7 @@ from pathlib import Path
 from aotbuild.build.forkserver import run_forked
 from aotbuild.errors import quieten, reported
 
-STEPS = ("native", "export", "compile", "verify", "levels", "bundle")
+STEPS = ("native", "export", "tune", "compile", "verify", "levels", "bundle")
 
 
 def main(arguments: list[str]) -> None:

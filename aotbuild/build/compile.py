@@ -20,10 +20,13 @@ from aotbuild.build.files import plain_directory, replacing, scratch, write_depf
 from aotbuild.build.hints import hinted, hints_at
 from aotbuild.build.inductor import Compiled, Setup, Shared, compile_library, set_up
 from aotbuild.build.instructions import check_instructions
+from aotbuild.build.pinned import recipe_of
 from aotbuild.build.quantize import load_operators
 from aotbuild.build.ranges import Ranges, compiled_ranges
+from aotbuild.build.recipes import Recipe
 from aotbuild.build.record import BuildRecord
 from aotbuild.build.reuse import Libraries
+from aotbuild.build.rewrites import rewrite
 from aotbuild.build.shapes import Linear, dimension_symbols
 from aotbuild.build.source import importing, load_op_libraries
 from aotbuild.build.spec import CALL, INDEX, PRECOMPILE, SHARED, WEIGHTS, CompileSpec, read_spec
@@ -46,11 +49,13 @@ def run(spec_file: Path) -> None:
     where = located(call_path(spec.model, spec.method))
     target = TARGETS[spec.target]
     call = CallSpec.read(exported / CALL)
+    recipe = recipe_of(spec)
+    options = {**recipe.options, **spec.options}
     weights = Weights(
         Stored.read(exported.parent),
         spec.method,
         torch.device(target.device),
-        freezing=bool(spec.options.get("freezing")),
+        freezing=bool(options.get("freezing")),
     )
     with importing(spec.import_paths, spec.package):
         load_op_libraries(call.op_libraries, Path(spec.project))
@@ -63,11 +68,11 @@ def run(spec_file: Path) -> None:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(directory / "cache")
         try:
             with set_up(
-                target, find_cxx(), directory, spec.options, _shared(target), _libraries(output)
+                target, find_cxx(), directory, options, _shared(target), _libraries(output)
             ) as setup:
                 best = best_attempt(
                     call,
-                    _lowering(spec, call, setup, weights),
+                    _lowering(spec, recipe, call, setup, weights),
                     _kept(spec, call),
                     strict=spec.strict_dims,
                 )
@@ -105,6 +110,7 @@ def run(spec_file: Path) -> None:
         compiled={
             "torch": torch.__version__,
             "march": target.march,
+            "recipe": recipe.name,
             "options": best.compiled.options,
         },
     ).write(output / "compiled.json")
@@ -159,7 +165,9 @@ def _place(tensor: torch.Tensor) -> tuple[Any, ...]:
     return tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()
 
 
-def _lowering(spec: CompileSpec, call: CallSpec, setup: Setup, weights: Weights) -> Lower:
+def _lowering(
+    spec: CompileSpec, recipe: Recipe, call: CallSpec, setup: Setup, weights: Weights
+) -> Lower:
     """What lowers the exported program of a step for an example of any size."""
     symbols: dict[str, Linear] = {}
 
@@ -174,6 +182,7 @@ def _lowering(spec: CompileSpec, call: CallSpec, setup: Setup, weights: Weights)
         if program.example_inputs is None:
             raise CompileError("the exported program has no example inputs")
         graph = _graph(program)
+        rewrite(graph, recipe)
         found, _ = dimension_symbols(graph.graph, call.inputs)
         symbols.update({str(symbol): linear for symbol, linear in found.items()})
 

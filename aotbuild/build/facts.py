@@ -68,9 +68,7 @@ def facts_of(program: torch.export.ExportedProgram) -> Facts:
         products=count(_PRODUCTS),
         attentions=count(_ATTENTION),
         recurrent=count(_RECURRENT),
-        floats=sorted(
-            {_short(value.dtype) for value in values if value.dtype.is_floating_point}
-        ),
+        floats=sorted({_short(value.dtype) for value in values if value.dtype.is_floating_point}),
     )
 
 
@@ -89,52 +87,64 @@ def _graphs(module: Any, name: str = "") -> Iterator[tuple[str, Any]]:
             yield from _graphs(child, f"{name}.{key}")
 
 
-def _fingerprint(
-    program: torch.export.ExportedProgram, graphs: Sequence[tuple[str, Any]]
-) -> str:
-    """Sizes are told by the order in which they first occur: torch numbers them as it likes."""
-    import torch
+def _fingerprint(program: torch.export.ExportedProgram, graphs: Sequence[tuple[str, Any]]) -> str:
+    text = _Text()
+    lines = [line for name, graph in graphs for line in (f"graph {name}", *text.lines(graph))]
+    for name, sizes in program.range_constraints.items():
+        short = text.symbols.get(str(name))
+        lines += [f"{short} {sizes.lower} {sizes.upper}"] if short else []
+    lines += [spec.kind.name for spec in program.graph_signature.input_specs]
+    return _digest("\n".join(lines))
 
-    symbols: dict[str, str] = {}
 
-    def size(value: Any) -> str:
+class _Text:
+    """Graphs as text, without the names that torch chose.
+
+    Nodes and sizes are numbered by the order in which they first occur.
+    """
+
+    def __init__(self) -> None:
+        self.symbols: dict[str, str] = {}
+
+    def lines(self, graph: torch.fx.Graph) -> Iterator[str]:
+        """A line for each node."""
+        places: dict[Any, str] = {}
+        for node in graph.nodes:
+            places[node] = f"%{len(places)}"
+            called = node.op in {"call_function", "get_attr"}
+            words = [places[node], node.op, _told(node.target) if called else ""]
+            if node.op != "placeholder":
+                words += [self._argument(node.args, places), self._argument(node.kwargs, places)]
+            words += [self._value(value) for value in _values(node.meta.get("val"))]
+            yield " ".join(words)
+
+    def _argument(self, value: Any, places: Mapping[Any, str]) -> str:
+        import torch
+
+        if isinstance(value, torch.fx.Node):
+            return places[value]
+        if isinstance(value, list | tuple):
+            return f"[{','.join(self._argument(item, places) for item in value)}]"
+        if isinstance(value, slice):
+            return self._argument([value.start, value.stop, value.step], places)
+        if isinstance(value, Mapping):
+            return self._argument(sorted(value.items()), places)
+        return self._size(value)
+
+    def _value(self, value: torch.Tensor) -> str:
+        return f"{_short(value.dtype)}[{','.join(map(self._size, value.shape))}]"
+
+    def _size(self, value: Any) -> str:
+        import torch
+
         if not isinstance(value, torch.SymInt):
             return str(value)
         expression = value.node.expr
         names = sorted(expression.free_symbols, key=str)
         for name in names:
-            symbols.setdefault(str(name), f"d{len(symbols)}")
-        return str(expression.xreplace({n: type(n)(symbols[str(n)]) for n in names}))
-
-    def shown(value: Any) -> str:
-        return f"{_short(value.dtype)}[{','.join(map(size, value.shape))}]"
-
-    lines = []
-    for name, graph in graphs:
-        places = {node: f"%{i}" for i, node in enumerate(graph.nodes)}
-
-        def argument(value: Any, places: dict[Any, str] = places) -> str:
-            if isinstance(value, torch.fx.Node):
-                return places[value]
-            if isinstance(value, list | tuple):
-                return f"[{','.join(map(argument, value))}]"
-            if isinstance(value, slice):
-                return argument([value.start, value.stop, value.step])
-            if isinstance(value, Mapping):
-                return f"{{{','.join(f'{k}:{argument(v)}' for k, v in sorted(value.items()))}}}"
-            return size(value)
-
-        lines.append(f"graph {name}")
-        for node in graph.nodes:
-            target = _told(node.target) if node.op in {"call_function", "get_attr"} else ""
-            given = f"{argument(node.args)}{argument(node.kwargs)}" * (node.op != "placeholder")
-            values = " ".join(shown(value) for value in _values(node.meta.get("val")))
-            lines.append(f"{places[node]} {node.op} {target}{given} {values}")
-    ranges = {str(name): r for name, r in program.range_constraints.items()}
-    lines += [f"{short} {ranges[name].lower} {ranges[name].upper}"
-              for name, short in symbols.items() if name in ranges]
-    kinds = [spec.kind.name for spec in program.graph_signature.input_specs]
-    return _digest("\n".join([*lines, *kinds]))
+            self.symbols.setdefault(str(name), f"d{len(self.symbols)}")
+        own = {name: type(name)(self.symbols[str(name)]) for name in names}
+        return str(expression.xreplace(own))
 
 
 def _told(target: Any) -> str:

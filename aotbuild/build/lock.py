@@ -6,8 +6,8 @@ place, so that none of it depends on the machine or the moment. Nothing here imp
 
 from __future__ import annotations
 
-import dataclasses
 import json
+import platform
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -20,11 +20,11 @@ from aotbuild.build.recipes import RECIPES
 from aotbuild.build.spec import as_table
 from aotbuild.config.messages import choose_from, joined
 from aotbuild.config.parse import parse_table
-from aotbuild.errors import ConfigError
+from aotbuild.config.project import LOCK_FILE
+from aotbuild.errors import ConfigError, DiskError
 from aotbuild.target import TARGETS
 
-FILE = "aotbuild.lock.toml"
-"""Beside the pyproject.toml."""
+FILE = LOCK_FILE
 
 FORMAT = 1
 
@@ -90,6 +90,11 @@ class Lock:
     levels: dict[str, dict[str, Levels]] = field(default_factory=dict)
     """By model and method."""
 
+    @property
+    def models(self) -> set[str]:
+        """The models of which something is pinned."""
+        return {*self.choices, *self.levels}
+
     def choice(self, model: str, method: str, target: str) -> Choice | None:
         """What is pinned for one target of a method."""
         return self.choices.get(model, {}).get(method, {}).get(target)
@@ -112,6 +117,33 @@ class Lock:
             choices={name: own for name, own in choices.items() if name in known},
             levels={name: own for name, own in levels.items() if name in known},
         )
+
+
+def as_lock_table(lock: Lock) -> dict[str, Any]:
+    """A lock as a plain table, as steps hand it on."""
+    table: dict[str, Any] = as_table(lock)
+    return table
+
+
+def collected(files: Iterable[str]) -> Lock:
+    """What steps of a build measured, from the files that they wrote."""
+    found = Lock()
+    for file in files:
+        table = json.loads(Path(file).read_text(encoding="utf-8"))
+        if "lock" in table:
+            newer = parse_table(Lock, table["lock"], file)
+            found = found.updated(newer, {*found.models, *newer.models})
+    return found
+
+
+def cpu_name() -> str:
+    """The name of this machine's CPU; empty where the system does not tell it."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return platform.processor()
+    found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    return found[1].strip() if found else platform.machine()
 
 
 def read_lock(project: Path) -> Lock:
@@ -219,6 +251,27 @@ def write_lock(project: Path, lock: Lock) -> None:
     write_if_changed(project / FILE, lock_text(lock))
 
 
+def keep(project: Path, newer: Lock) -> str:
+    """Add what a build measured to the lock file of its project; what to tell about it.
+
+    In the directory of an unpacked source distribution, which is thrown away, it is only told.
+    """
+    lock = read_lock(project)
+    lock = lock.updated(newer, {*lock.models, *newer.models})
+    why = "the project is an unpacked source distribution"
+    if not (project / "PKG-INFO").exists():
+        try:
+            write_lock(project, lock)
+        except (OSError, DiskError) as error:
+            why = str(error)
+        else:
+            return f"aotbuild: wrote {FILE} in the project: commit it, and builds measure nothing"
+    return (
+        f"aotbuild: {FILE} is not written: {why}; to build the same again, "
+        f"put this into the project as {FILE}:\n{lock_text(lock)}"
+    )
+
+
 def _path(*keys: str) -> str:
     return ".".join(map(_key, keys))
 
@@ -257,8 +310,3 @@ def summary(name: str, target: str, choice: Choice) -> str:
     for second, measured in list(others.items())[:1]:
         told += f"; {second} takes {measured.ratio or 0:.3g} x as long"
     return told
-
-
-def fields_of(choice: Choice) -> dict[str, Any]:
-    """A choice as a table."""
-    return dataclasses.asdict(choice)

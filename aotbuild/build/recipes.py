@@ -13,7 +13,7 @@ from typing import Any
 from aotbuild.build.facts import Facts
 from aotbuild.config.schema import Tune
 
-BFLOAT16, INT8 = "bfloat16", "int8"
+BFLOAT16 = "bfloat16"
 
 _TEMPLATES = {
     "freezing": True,
@@ -129,16 +129,6 @@ RECIPES = {
             rewrites=("bfloat16",),
             precision=BFLOAT16,
             levels=("x86-64-v4", "armv8"),
-        ),
-        Recipe(
-            name="int8-dynamic",
-            about="linear layers with 8-bit weights, and activations rounded at each call",
-            applies=lambda facts: bool(facts.products) and facts.floats == ["float32"],
-            options={"freezing": True, "cpp.weight_prepack": True},
-            passes=False,
-            rewrites=("int8-dynamic",),
-            precision=INT8,
-            levels=("x86-64-v4",),
         ),
     )
 }

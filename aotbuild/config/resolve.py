@@ -34,7 +34,7 @@ PROFILES = {
             "pattern_matcher": False,
             "size_asserts": True,
             "nan_asserts": True,
-        }
+        },
     ),
 }
 """The profiles that are there without being declared."""

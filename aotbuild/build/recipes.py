@@ -19,7 +19,7 @@ _TEMPLATES = {
     "freezing": True,
     "max_autotune": True,
     "max_autotune_gemm_backends": "CPP",
-    "cpp.weight_prepack": False,
+    "cpp.weight_prepack": True,
 }
 
 

@@ -233,9 +233,8 @@ def best(times: Mapping[str, Sequence[float]], lossy: set[str]) -> str:
         times: Seconds of each round by arm; those that are preferred come first.
         lossy: The arms that lose accuracy, which have to gain more.
     """
-    names = list(times)
-    winner = names[0]
-    for name in sorted(names[1:], key=lambda name: estimate(times[name]).median):
+    winner, *others = times
+    for name in others:
         gain = ratio(times[winner], times[name])
         needed = _CLEARLY_LOSSY if name in lossy and winner not in lossy else _CLEARLY
         if gain.low > 1 and gain.median >= needed:

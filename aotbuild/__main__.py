@@ -29,6 +29,11 @@ def main(arguments: list[str] | None = None) -> int:
         metavar="DIR",
         help="directory of the pyproject.toml (default: the current one)",
     )
+    check.add_argument(
+        "--explain",
+        action="store_true",
+        help="tell also which models a build would find in the cache, and why not the others",
+    )
     tune = commands.add_parser(
         "tune",
         help="measure by which recipe each model is the fastest, and pin it in aotbuild.lock.toml",
@@ -79,7 +84,7 @@ def main(arguments: list[str] | None = None) -> int:
             return tune_project(given.project, given.models, dry=given.dry_run)
         from aotbuild.check import check_project
 
-        return check_project(given.project, given.models)
+        return check_project(given.project, given.models, explain=given.explain)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,28 @@ from aotbuild.errors import warn
 from aotbuild.target import TARGETS
 
 
-def recipe_of(spec: CompileSpec) -> Recipe:
+def decided(spec: CompileSpec, *, telling: bool = False) -> CompileSpec:
+    """What a compile is told once its recipe is decided, with the options and passes of that.
+
+    Args:
+        spec: What it is told by the plan.
+        telling: Whether the user is warned of a pinned recipe that does not fit.
+    """
+    recipe = recipe_of(spec, telling=telling)
+    return dataclasses.replace(
+        spec,
+        recipe=recipe.name,
+        options={**recipe.options, **spec.options},
+        passes=spec.passes if recipe.passes else [],
+        # What led to the decision decides about no byte of the result.
+        swappable=False,
+        allowed=None,
+        pinned=None,
+        tuned="",
+    )
+
+
+def recipe_of(spec: CompileSpec, *, telling: bool = False) -> Recipe:
     """The recipe by which a method is compiled.
 
     It is the one that the specification names, that tuning chose, that the lock file pins for this
@@ -30,7 +52,7 @@ def recipe_of(spec: CompileSpec) -> Recipe:
     unfit = why_unfit(spec, facts)
     if unfit is None and spec.pinned:
         return RECIPES[spec.pinned.recipe]
-    if unfit and spec.pinned:
+    if unfit and telling:
         warn(
             f"{told(spec)} is not compiled for {spec.target} by the recipe that is pinned",
             where=FILE,

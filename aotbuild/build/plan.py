@@ -19,11 +19,13 @@ from typing import Any
 from aotbuild.build.facts import FACTS
 from aotbuild.build.files import write_if_changed
 from aotbuild.build.lock import Lock, read_lock
+from aotbuild.build.memory import jobs
 from aotbuild.build.recipes import RECIPES, limits
 from aotbuild.build.spec import (
     CALL,
     INDEX,
     PRECOMPILE,
+    PRECOMPILING_PAYS,
     PROGRAM,
     SHARED,
     Apart,
@@ -39,8 +41,9 @@ from aotbuild.build.spec import (
     VerifySpec,
     spec_text,
 )
+from aotbuild.cache.store import Store
 from aotbuild.config.apart import companion
-from aotbuild.config.parse import did_you_mean, listed, located
+from aotbuild.config.parse import did_you_mean, listed, located, parse_table
 from aotbuild.config.project import Project, load_project
 from aotbuild.config.resolve import calls, flat_options, settings_for
 from aotbuild.config.schema import FORWARD, Model, Settings
@@ -62,8 +65,6 @@ ALL = "--all"
 _OUT_VARIABLE = "AOTBUILD_WEIGHTS_OUT"
 _NATIVE = "native"
 _ENGINE = f"{_NATIVE}/native.json"
-_PRECOMPILING_PAYS = 3
-"""From how many compiles on it pays to precompile headers."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,7 @@ def plan(project_directory: Path, requested: Iterable[str], build: Path) -> None
     wanted = [] if ALL in (asked := list(requested)) else asked
     names = declared_models(project, wanted, where="CMakeLists.txt: aotbuild_add_model({name})")
     check_options(project, names)
+    Store.of_build(build).begin()
     commands = planned_commands(project, names, read_lock(project.root))
     write_specs(build, commands)
     table = {
@@ -122,6 +124,7 @@ def plan(project_directory: Path, requested: Iterable[str], build: Path) -> None
             }
             for command in commands
         ],
+        "jobs": jobs(_known_weights(project, names)),
         "package-dir": "package",
         "destination": project.package.replace(".", "/"),
     }
@@ -135,13 +138,19 @@ def write_specs(build: Path, commands: Sequence[Command]) -> None:
     _share(build, commands)
 
 
+def _known_weights(project: Project, names: Iterable[str]) -> int:
+    """Bytes of the largest file of weights that a model declares."""
+    files = [project.root / (project.models[name].weights or "") for name in names]
+    return max((file.stat().st_size for file in files if file.is_file()), default=0)
+
+
 def _share(build: Path, commands: Iterable[Command]) -> None:
     """Make the directory of what compiles have in common, and note for which targets much is."""
     compiles = Counter(command.target for command in commands if command.step == "compile")
     if compiles.total() > 1:
         (build / SHARED).mkdir(exist_ok=True)
     for target, count in compiles.items():
-        if count >= _PRECOMPILING_PAYS:
+        if count >= PRECOMPILING_PAYS:
             (build / SHARED / f"{PRECOMPILE}-{target}").touch()
 
 
@@ -278,6 +287,16 @@ def export_spec(project: Project, name: str, device: str, output: str) -> Export
     )
 
 
+def compile_specs(project: Project, name: str, lock: Lock) -> list[CompileSpec]:
+    """What the compiles of a model are told: all of its methods, for all targets."""
+    commands, _ = _model_commands(project, name, lock)
+    return [
+        parse_table(CompileSpec, json.loads(command.text), command.spec)
+        for command in commands
+        if command.step == "compile"
+    ]
+
+
 def _model_commands(
     project: Project, name: str, lock: Lock
 ) -> tuple[list[Command], list[MethodParts]]:
@@ -315,6 +334,7 @@ def _model_commands(
             variants=own,
             levels=chosen[method],
             runners=model.num_runners or 1,
+            swappable=bool(model.swappable),
         )
         for method, own in variants.items()
     ]

@@ -30,6 +30,9 @@ PRECOMPILE = "precompile"
 headers pay.
 """
 
+PRECOMPILING_PAYS = 3
+"""From how many compiles on it pays to precompile headers."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Tools:
@@ -97,6 +100,8 @@ class CompileSpec:
     """The file with the recipe that the step tune chose, if there is that step."""
     recipe: str = ""
     """The recipe, where it is not to be chosen."""
+    passes: list[str] | None = None
+    """Passes that are applied to the graph; None for all."""
     exported: str
     """The export's directory of this method."""
     output: str
@@ -186,6 +191,8 @@ class MethodParts:
     """Files that tell which of them are left out."""
     runners: int = 1
     """How many calls run at once."""
+    swappable: bool = False
+    """Whether every parameter is in the package."""
 
 
 @dataclass(frozen=True, kw_only=True)

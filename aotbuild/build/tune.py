@@ -28,7 +28,7 @@ from aotbuild.build.lock import FILE, Choice, Lock, Measured, as_lock_table, cpu
 from aotbuild.build.package import Part, write_package
 from aotbuild.build.pinned import settings_of, told, why_unfit
 from aotbuild.build.recipes import RECIPES, Recipe, candidates, choose
-from aotbuild.build.record import BuildRecord
+from aotbuild.build.record import RECORD, BuildRecord
 from aotbuild.build.samples import Samples
 from aotbuild.build.source import importing
 from aotbuild.build.spec import CALL, WEIGHTS, CompileSpec, TuneSpec, read_spec, spec_text
@@ -165,8 +165,9 @@ def _reason(output: str, step: str) -> str:
 def _code(directory: Path) -> str:
     """What two candidates have in common that are one."""
     digest = hashlib.sha256()
-    record = BuildRecord.read(directory / "compiled.json")
-    digest.update(json.dumps(record.shared, sort_keys=True).encode())
+    record = dataclasses.asdict(BuildRecord.read(directory / RECORD))
+    del record["compiled"]
+    digest.update(json.dumps(record, sort_keys=True).encode())
     for name in ("library.so", WEIGHTS, "library.json"):
         path = directory / name
         digest.update(path.read_bytes() if path.exists() else b"")
@@ -175,7 +176,7 @@ def _code(directory: Path) -> str:
 
 def _drop_narrower(made: dict[str, Path], measured: dict[str, Measured]) -> None:
     """Leave out what accepts other sizes than the first candidate, which is the usual one."""
-    records = {name: BuildRecord.read(path / "compiled.json") for name, path in made.items()}
+    records = {name: BuildRecord.read(path / RECORD) for name, path in made.items()}
     usual = next(iter(records.values()), None)
     for name, record in records.items():
         assert usual is not None  # noqa: S101  # there is one, then
@@ -218,7 +219,7 @@ def _timed(
 
 def _sizes(made: Mapping[str, Path], call: CallSpec) -> dict[str, int]:
     """The sizes of the example, or those that the code was lowered for where it excludes them."""
-    record = BuildRecord.read(next(iter(made.values())) / "compiled.json")
+    record = BuildRecord.read(next(iter(made.values())) / RECORD)
     inside = all(
         dim.min <= call.example[name] and (dim.max is None or call.example[name] <= dim.max)
         for name, dim in record.dims.items()

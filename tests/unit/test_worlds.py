@@ -22,7 +22,7 @@ TORCHLESS = [
     "aotbuild.toolchain",
     *(
         f"aotbuild.{world}.{file.stem}".removesuffix(".__init__")
-        for world in ("hook", "config")
+        for world in ("hook", "config", "cache")
         for file in sorted((PACKAGE / world).glob("*.py"))
     ),
     "aotbuild.build.plan",
@@ -32,6 +32,9 @@ TORCHLESS = [
     "aotbuild.build.lock",
     "aotbuild.build.recipes",
     "aotbuild.tune",
+    "aotbuild.build.compile_cache",
+    "aotbuild.build.native",
+    "aotbuild.explain",
     "aotbuild.target",
 ]
 IMPORT = """

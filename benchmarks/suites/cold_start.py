@@ -15,7 +15,7 @@ from cases import Case, chosen
 from common import Row
 from peers import PEERS, available
 from prepare import HERE, Prepared, prepare
-from stats import estimate, ratio
+from aotbuild.build.stats import estimate, ratio
 from tables import Chart, Table
 
 from suites import Request

@@ -6,7 +6,7 @@ from cases import chosen
 from common import Row
 from peers import PEERS, available
 from prepare import prepare
-from stats import estimate, ratio
+from aotbuild.build.stats import estimate, ratio
 from tables import Table
 from workers import opened
 

@@ -9,7 +9,7 @@ import numpy as np
 from cases import Case, chosen
 from peers import PEERS, available
 from prepare import Prepared, prepare
-from stats import Estimate, estimate, ratio
+from aotbuild.build.stats import Estimate, estimate, ratio
 from tables import Chart, Table
 from workers import opened
 

@@ -7,7 +7,7 @@ from cases import chosen
 from common import Row
 from peers import available
 from prepare import prepare
-from stats import estimate, ratio
+from aotbuild.build.stats import estimate, ratio
 from tables import Table
 
 from suites import Request

@@ -47,6 +47,7 @@ RECORD = BuildRecord(
     symbols=[],
     onednn="",
     proxy_nodes=False,
+    derived={},
     compiled={},
 )
 OWN = Constant("c", "computed:fc.weight", "c", "float32", [4], [1], 0, 16)

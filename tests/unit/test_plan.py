@@ -47,6 +47,7 @@ LONG_AGO = 1_000_000_000
 def planned(root: Path, build: Path, *requested: str) -> dict[str, Any]:
     plan(root, requested or [ALL], build)
     table: dict[str, Any] = json.loads((build / "plan.json").read_text())
+    assert table.pop("jobs") >= 1  # follows from the memory that is free now
     return table
 
 

@@ -25,7 +25,7 @@ def register() -> None:
 def _lower(rows: Any, packed: Any, bias: Any, n: int, activation: str) -> Any:
     *leading, k = rows.get_size()
     matrix = lowering.view(rows, [-1, k]) if len(leading) != 1 else rows
-    matrix = ir.ExternKernel.require_stride1(ir.ExternKernel.realize_input(matrix))
+    matrix = _with_contiguous_rows(matrix)
     inputs = [matrix, ir.ExternKernel.realize_input(packed)]
     if bias is not None:
         inputs.append(ir.ExternKernel.realize_input(bias))
@@ -33,6 +33,13 @@ def _lower(rows: Any, packed: Any, bias: Any, n: int, activation: str) -> Any:
     layout = ir.FixedLayout(matrix.get_device_or_error(), matrix.get_dtype(), [m, n], [n, 1])
     found = _PackedLinear(inputs, layout, activation).call()
     return lowering.view(found, [*leading, n]) if len(leading) != 1 else found
+
+
+def _with_contiguous_rows(matrix: Any) -> Any:
+    """A matrix whose rows each lie together, at any distance; it is copied where they do not."""
+    require: Any = ir.ExternKernel
+    matrix = require.require_stride_order(require.realize_input(matrix), [1, 0])
+    return require.require_stride1(matrix)
 
 
 class _PackedLinear(Tiled):

@@ -1,0 +1,398 @@
+// Convolutions of float32 images whose channels are innermost ("channels last"): x[n][h][w][c].
+//
+// A dense convolution is an implicit product of matrices: the rows are output pixels, the columns
+// output channels, and the sum goes over taps and input channels. The weights lie in panels of 16
+// output channels, [ceil(oc / 16)][kh][kw][ic][16], zero-padded, so that one step of the sum reads
+// them in order. The taps of one row of the kernel are next to one another in an image whose
+// channels are innermost, so the innermost loop runs over kw * ic values (without dilation).
+//
+// A tile of R pixels of one output row by P panels is kept in registers. Rows of the kernel that
+// lie above or below the image are left out; columns beside it are read as zeros from a padded copy
+// of a band of rows, small enough for the second-level cache, which is made only where there are
+// such columns or where the channels of the input are not innermost.
+//
+// The order in which a result is summed depends on the shapes only, not on the number of threads.
+
+#ifndef AOTBUILD_CONVOLUTION_H
+#define AOTBUILD_CONVOLUTION_H
+
+#include <algorithm>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+#include <memory>
+#include <utility>
+
+#if defined(__FMA__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+namespace aotbuild_convolution {
+
+#define AOTBUILD_INLINE inline __attribute__((always_inline))
+
+#if defined(__AVX512F__)
+constexpr int kWidth = 16;
+#elif defined(__AVX__)
+constexpr int kWidth = 8;
+#else
+constexpr int kWidth = 4;
+#endif
+constexpr int kPanel = 16;
+constexpr int kVectors = kPanel / kWidth;  // in one panel
+
+typedef float Vector __attribute__((vector_size(kWidth * 4)));
+typedef float Unaligned __attribute__((vector_size(kWidth * 4), aligned(4), may_alias));
+
+AOTBUILD_INLINE Vector load(const float* from) {
+  return *reinterpret_cast<const Unaligned*>(from);
+}
+AOTBUILD_INLINE void store(float* to, Vector value) {
+  *reinterpret_cast<Unaligned*>(to) = value;
+}
+AOTBUILD_INLINE Vector splat(float value) { return value - Vector{}; }
+
+// sum + a * b, rounded once where the CPU can; compilers are told not to contract such sums.
+AOTBUILD_INLINE Vector multiply_add(Vector a, Vector b, Vector sum) {
+#if defined(__AVX512F__)
+  return _mm512_fmadd_ps(a, b, sum);
+#elif defined(__FMA__)
+  return _mm256_fmadd_ps(a, b, sum);
+#elif defined(__aarch64__)
+  return vfmaq_f32(sum, a, b);
+#else
+  return sum + a * b;
+#endif
+}
+
+// A vector of which only the first `count` values exist in memory.
+AOTBUILD_INLINE Vector load_part(const float* from, int64_t count) {
+  alignas(64) float values[kWidth] = {};
+  std::memcpy(values, from, sizeof(float) * count);
+  return load(values);
+}
+AOTBUILD_INLINE void store_part(float* to, Vector value, int64_t count) {
+  alignas(64) float values[kWidth];
+  store(values, value);
+  int64_t done = 0;
+  for (int64_t part = kWidth / 2; part; part /= 2)
+    if (count & part) {
+      std::memcpy(to + done, values + done, sizeof(float) * part);
+      done += part;
+    }
+}
+
+struct Shape {
+  int64_t batch, in_channels, in_height, in_width;
+  int64_t out_channels, out_height, out_width;
+  int64_t kernel_height, kernel_width, stride_height, stride_width;
+  int64_t dilation_height, dilation_width, pad_top, pad_left;
+  // Of the input, in values.
+  int64_t step_batch, step_channel, step_height, step_width;
+};
+
+// What happens to the sums before they are stored: bias, a second summand, bounds.
+struct Finish {
+  const float* bias;    // [oc] or null
+  const float* summand; // as the output, or null
+  float low, high;      // bounds; infinite where there are none
+};
+
+// NaN stays NaN, as in eager code.
+AOTBUILD_INLINE Vector bounded(Vector value, Vector low, Vector high) {
+  value = value < low ? low : value;
+  return value > high ? high : value;
+}
+
+// ---------------------------------------------------------------------------------- the tile
+
+// The taps that one tile sums over: `count` runs of `length` values, each `step` after the last.
+struct Runs {
+  int64_t count, length, step;       // outer: rows of the kernel
+  int64_t inner_count, inner_step;   // taps of one such row, where they are not next to another
+};
+
+// Addresses of up to 14 rows at equal distances from few registers: x86 scales an index by 1, 2,
+// 4 or 8, so that two bases and the one-, three- and fivefold distance reach all of them. The
+// compiler is kept from seeing how they hang together, lest it computes all addresses.
+struct Rows {
+  const char *first, *second, *third, *fourth;
+  int64_t one, three, five;
+  template <int R>
+  AOTBUILD_INLINE float at(int64_t offset) const {
+    const char* base = R < 7 ? first : R < 14 ? second : R < 21 ? third : fourth;
+    constexpr int rest = R % 7;
+    const int64_t distance = rest == 0   ? 0
+                             : rest == 1 ? one
+                             : rest == 2 ? one * 2
+                             : rest == 3 ? three
+                             : rest == 4 ? one * 4
+                             : rest == 5 ? five
+                                         : three * 2;
+    return *reinterpret_cast<const float*>(base + distance + offset);
+  }
+};
+
+AOTBUILD_INLINE Rows rows_of(const float* first, int64_t step) {
+  Rows rows;
+  int64_t one = step * 4, three = step * 12, five = step * 20;
+  const char* base = reinterpret_cast<const char*>(first);
+  const char *second = base + step * 28, *third = base + step * 56, *fourth = base + step * 84;
+  asm("" : "+r"(one), "+r"(three), "+r"(five));
+  asm("" : "+r"(base), "+r"(second));
+  rows = {base, second, third, fourth, one, three, five};
+  return rows;
+}
+
+template <int R, int P, size_t... I, size_t... J>
+AOTBUILD_INLINE void step_tile(
+    Vector (&sums)[R][P * kVectors], const Rows& rows, int64_t offset, const float* weights,
+    int64_t panel, std::index_sequence<I...>, std::index_sequence<J...>) {
+  const Vector w[] = {load(weights + (J / kVectors) * panel + (J % kVectors) * kWidth)...};
+  auto row = [&](auto& sum, float value) __attribute__((always_inline)) {
+    const Vector a = splat(value);
+    ((sum[J] = multiply_add(a, w[J], sum[J])), ...);
+  };
+  (row(sums[I], rows.template at<int(I)>(offset)), ...);
+}
+
+template <int R, int P, size_t... I, size_t... J>
+AOTBUILD_INLINE void finish_tile(
+    Vector (&sums)[R][P * kVectors], float* out, int64_t out_step, const Finish& finish,
+    int64_t channels, std::index_sequence<I...>, std::index_sequence<J...>) {
+  const Vector low = splat(finish.low), high = splat(finish.high);
+  auto column = [&](auto j) __attribute__((always_inline)) {
+    constexpr int64_t J0 = decltype(j)::value, at = J0 * kWidth;
+    const int64_t left = channels - at;
+    if (left >= kWidth) {
+      const Vector bias = finish.bias ? load(finish.bias + at) : Vector{};
+      if (finish.summand)
+        ((store(out + I * out_step + at,
+                bounded(sums[I][J0] + bias + load(finish.summand + I * out_step + at), low, high))),
+         ...);
+      else
+        ((store(out + I * out_step + at, bounded(sums[I][J0] + bias, low, high))), ...);
+    } else if (left > 0) {
+      const Vector bias = finish.bias ? load_part(finish.bias + at, left) : Vector{};
+      auto one = [&](Vector sum, int64_t place) __attribute__((always_inline)) {
+        Vector value = sum + bias;
+        if (finish.summand) value += load_part(finish.summand + place, left);
+        store_part(out + place, bounded(value, low, high), left);
+      };
+      (one(sums[I][J0], int64_t(I) * out_step + at), ...);
+    }
+  };
+  (column(std::integral_constant<int64_t, int64_t(J)>{}), ...);
+}
+
+// R pixels, `step` values from one to the next, by P panels, `panel` values from one to the next.
+template <int R, int P>
+__attribute__((noinline)) void tile(
+    const float* in, int64_t step, const Runs& runs, const float* weights, int64_t panel,
+    float* out, int64_t out_step, const Finish& finish, int64_t channels) {
+  constexpr auto I = std::make_index_sequence<R>();
+  constexpr auto J = std::make_index_sequence<P * kVectors>();
+  Vector sums[R][P * kVectors] = {};
+  for (int64_t outer = 0; outer < runs.count; ++outer)
+    for (int64_t inner = 0; inner < runs.inner_count; ++inner) {
+      Rows rows = rows_of(in + outer * runs.step + inner * runs.inner_step, step);
+      int64_t k = 0;
+      for (; k + 4 <= runs.length; k += 4) {
+        step_tile<R, P>(sums, rows, 0, weights, panel, I, J);
+        step_tile<R, P>(sums, rows, 4, weights + 16, panel, I, J);
+        step_tile<R, P>(sums, rows, 8, weights + 32, panel, I, J);
+        step_tile<R, P>(sums, rows, 12, weights + 48, panel, I, J);
+        rows.first += 16;
+        rows.second += 16;
+        rows.third += 16;
+        rows.fourth += 16;
+        weights += 64;
+      }
+      for (; k < runs.length; ++k) {
+        step_tile<R, P>(sums, rows, 0, weights, panel, I, J);
+        rows.first += 4;
+        rows.second += 4;
+        rows.third += 4;
+        rows.fourth += 4;
+        weights += 16;
+      }
+    }
+  finish_tile<R, P>(sums, out, out_step, finish, channels, I, J);
+}
+
+// A row of `count` pixels in tiles of the sizes given, the largest first; the last is 1.
+template <int P, int R, int... Smaller>
+AOTBUILD_INLINE void tile_row(
+    int64_t count, const float* in, int64_t step, const Runs& runs, const float* weights,
+    int64_t panel, float* out, int64_t out_step, Finish finish, int64_t channels) {
+  for (; count >= R; count -= R) {
+    tile<R, P>(in, step, runs, weights, panel, out, out_step, finish, channels);
+    in += R * step;
+    out += R * out_step;
+    if (finish.summand) finish.summand += R * out_step;
+  }
+  if constexpr (sizeof...(Smaller) > 0)
+    tile_row<P, Smaller...>(
+        count, in, step, runs, weights, panel, out, out_step, finish, channels);
+}
+
+// ------------------------------------------------------------------------ dense convolutions
+
+constexpr int64_t kBand = 40 * 1024;  // values in the copy of a band of input rows
+
+struct Free {
+  void operator()(float* p) const { std::free(p); }
+};
+
+// Copies rows of the image, channels innermost, with zeros for the columns beside it.
+inline void copy_band(
+    const Shape& s, const float* x, int64_t first, int64_t last, int64_t width, float* to) {
+  const int64_t ic = s.in_channels;
+  const int64_t present = std::max<int64_t>(std::min(s.in_width, width - s.pad_left), 0);
+  for (int64_t h = first; h < last; ++h, to += width * ic) {
+    const float* row = x + h * s.step_height;
+    std::memset(to, 0, sizeof(float) * s.pad_left * ic);
+    float* inside = to + s.pad_left * ic;
+    if (s.step_channel == 1 && s.step_width == ic) {
+      std::memcpy(inside, row, sizeof(float) * present * ic);
+    } else if (s.step_channel == 1) {
+      for (int64_t w = 0; w < present; ++w)
+        std::memcpy(inside + w * ic, row + w * s.step_width, sizeof(float) * ic);
+    } else {
+      int64_t c = 0;
+      for (; c + 8 <= ic; c += 8)
+        for (int64_t w = 0; w < present; ++w)
+          for (int64_t i = 0; i < 8; ++i)
+            inside[w * ic + c + i] = row[(c + i) * s.step_channel + w * s.step_width];
+      for (; c < ic; ++c)
+        for (int64_t w = 0; w < present; ++w)
+          inside[w * ic + c] = row[c * s.step_channel + w * s.step_width];
+    }
+    const int64_t after = s.pad_left + present;
+    std::memset(to + after * ic, 0, sizeof(float) * (width - after) * ic);
+  }
+}
+
+inline int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// P panels at once, and R, Smaller... pixels.
+template <int P, int... R>
+void convolve(
+    const Shape& s, const float* x, const float* weights, const Finish& finish, float* out,
+    int64_t threads) {
+  const int64_t ic = s.in_channels, oc = s.out_channels;
+  const int64_t panels = divide_up(oc, kPanel), groups = divide_up(panels, P);
+  const int64_t panel = s.kernel_height * s.kernel_width * ic * kPanel;
+  const bool dense = s.step_channel == 1 || ic == 1;
+  const int64_t reach = (s.kernel_width - 1) * s.dilation_width + 1;
+  const int64_t width = (s.out_width - 1) * s.stride_width + reach;  // of a padded row
+  // A pixel of one channel may lie as it likes only where its neighbours follow it.
+  const bool apart = s.step_width != ic && s.kernel_width > 1;
+  const bool copied = !dense || apart || s.pad_left > 0 || width - s.pad_left > s.in_width;
+  // Pixels that follow one another over the whole image are one long row.
+  const bool flat = !copied && s.kernel_height == 1 && s.kernel_width == 1 && s.pad_top == 0 &&
+                    s.stride_height == 1 && s.stride_width == 1 && s.out_height == s.in_height &&
+                    (s.in_height == 1 || s.step_height == s.step_width * s.in_width);
+  const bool whole = flat && (s.batch == 1 || s.step_batch == s.step_height * s.in_height);
+  int64_t images = s.batch, height = s.out_height, columns = s.out_width, row_step = s.step_width;
+  int64_t chunk = columns;  // pixels of a row that one task takes
+  if (flat) {
+    columns *= height;
+    height = 1;
+    if (whole) {
+      columns *= images;
+      images = 1;
+    }
+    chunk = std::min<int64_t>(columns, std::max<int64_t>(kBand / ic / 14, 1) * 14);
+  }
+  int64_t rows = height;  // output rows of a band
+  if (copied || !flat) {
+    const int64_t line = width * ic;
+    const int64_t fits = kBand / std::max<int64_t>(line, 1) - (s.kernel_height - 1) * s.dilation_height;
+    rows = std::min(height, std::max<int64_t>(1, (fits - 1) / s.stride_height + 1));
+  }
+  // Tasks: images, bands of rows or chunks of a long row, and, where these are too few for the
+  // threads, parts of the output channels.
+  const int64_t bands = divide_up(height, rows), chunks = divide_up(columns, chunk);
+  int64_t parts = 1;
+  const int64_t spatial = images * bands * chunks;
+  if (threads > 1 && spatial % threads) parts = std::min(groups, divide_up(4 * threads, spatial));
+  const int64_t tasks = spatial * parts;
+  const int64_t share = divide_up(groups, parts);
+
+  auto task = [&](int64_t index, float* scratch) {
+    const int64_t part = index % parts;
+    index /= parts;
+    const int64_t from = (index % chunks) * chunk, count = std::min(chunk, columns - from);
+    index /= chunks;
+    const int64_t top = (index % bands) * rows, bottom = std::min(height, top + rows);
+    const int64_t image = index / bands;
+    const float* in = x + image * s.step_batch;
+    int64_t line = s.step_height, first = 0, step = s.step_width;
+    if (copied) {
+      first = std::max<int64_t>(0, top * s.stride_height - s.pad_top);
+      const int64_t last = std::min(
+          s.in_height, (bottom - 1) * s.stride_height - s.pad_top +
+                           (s.kernel_height - 1) * s.dilation_height + 1);
+      copy_band(s, in, first, std::max(first, last), width, scratch);
+      in = scratch;
+      line = width * ic;
+      step = ic;
+    }
+    const bool joined = s.dilation_width == 1 && (step == ic || s.kernel_width == 1);
+    for (int64_t group = part * share; group < std::min(groups, (part + 1) * share); ++group) {
+      const int64_t channel = group * P * kPanel;
+      for (int64_t h = top; h < bottom; ++h) {
+        const int64_t start = h * s.stride_height - s.pad_top;
+        int64_t low = 0, high = s.kernel_height;
+        if (start < 0) low = std::min(high, divide_up(-start, s.dilation_height));
+        if (start + (high - 1) * s.dilation_height >= s.in_height)
+          high = std::max(low, divide_up(s.in_height - start, s.dilation_height));
+        Runs runs;
+        runs.count = high - low;
+        runs.step = s.dilation_height * line;
+        runs.inner_count = joined ? 1 : s.kernel_width;
+        runs.inner_step = s.dilation_width * step;
+        runs.length = joined ? s.kernel_width * ic : ic;
+        const int64_t place = ((image * height + h) * columns + from) * oc + channel;
+        Finish own = finish;
+        if (own.bias) own.bias += channel;
+        if (own.summand) own.summand += place;
+        const float* begin =
+            in + (start + low * s.dilation_height - first) * line + from * s.stride_width * step;
+        const float* w = weights + group * P * panel + low * s.kernel_width * ic * kPanel;
+        const int64_t left = std::min<int64_t>(P, panels - group * P);
+        if (left == P) {
+          tile_row<P, R...>(
+              count, begin, step * s.stride_width, runs, w, panel, out + place, oc, own,
+              oc - channel);
+        } else {
+          for (int64_t p = 0; p < left; ++p) {
+            Finish one = own;
+            if (one.bias) one.bias += p * kPanel;
+            if (one.summand) one.summand += p * kPanel;
+            tile_row<1, R...>(
+                count, begin, step * s.stride_width, runs, w + p * panel, panel,
+                out + place + p * kPanel, oc, one, oc - channel - p * kPanel);
+          }
+        }
+      }
+    }
+  };
+  const int64_t most = (rows - 1) * s.stride_height + (s.kernel_height - 1) * s.dilation_height + 1;
+  const int64_t needed = copied ? std::min(most, s.in_height) * width * ic : 0;
+#pragma omp parallel num_threads(threads) if (threads > 1 && tasks > 1)
+  {
+    std::unique_ptr<float, Free> scratch;
+    if (needed) scratch.reset(static_cast<float*>(std::malloc(sizeof(float) * needed)));
+#pragma omp for schedule(static)
+    for (int64_t index = 0; index < tasks; ++index) task(index, scratch.get());
+  }
+}
+
+}  // namespace aotbuild_convolution
+
+#endif

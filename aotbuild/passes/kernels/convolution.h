@@ -24,7 +24,7 @@
 #include <memory>
 #include <utility>
 
-#if defined(__FMA__)
+#if defined(__AVX__)
 #include <immintrin.h>
 #elif defined(__aarch64__)
 #include <arm_neon.h>
@@ -70,11 +70,17 @@ AOTBUILD_INLINE Vector multiply_add(Vector a, Vector b, Vector sum) {
 
 // A vector of which only the first `count` values exist in memory.
 AOTBUILD_INLINE Vector load_part(const float* from, int64_t count) {
+#if defined(__AVX512F__)
+  return _mm512_maskz_loadu_ps((1u << count) - 1, from);
+#endif
   alignas(64) float values[kWidth] = {};
   std::memcpy(values, from, sizeof(float) * count);
   return load(values);
 }
 AOTBUILD_INLINE void store_part(float* to, Vector value, int64_t count) {
+#if defined(__AVX512F__)
+  return _mm512_mask_storeu_ps(to, (1u << count) - 1, value);
+#endif
   alignas(64) float values[kWidth];
   store(values, value);
   int64_t done = 0;
@@ -101,8 +107,13 @@ struct Finish {
   float low, high;      // bounds; infinite where there are none
 };
 
-// NaN stays NaN, as in eager code.
+// NaN stays NaN, as in eager code: x86 returns the second operand then.
 AOTBUILD_INLINE Vector bounded(Vector value, Vector low, Vector high) {
+#if defined(__AVX512F__)
+  return _mm512_min_ps(high, _mm512_max_ps(low, value));
+#elif defined(__AVX__)
+  return _mm256_min_ps(high, _mm256_max_ps(low, value));
+#endif
   value = value < low ? low : value;
   return value > high ? high : value;
 }
@@ -159,30 +170,38 @@ AOTBUILD_INLINE void step_tile(
   (row(sums[I], rows.template at<int(I)>(offset)), ...);
 }
 
+// All rows of the sums begin with the bias.
+template <int R, int P, size_t... I, size_t... J>
+AOTBUILD_INLINE void begin_tile(
+    Vector (&sums)[R][P * kVectors], const float* bias, int64_t channels,
+    std::index_sequence<I...>, std::index_sequence<J...>) {
+  auto column = [&](auto j) __attribute__((always_inline)) {
+    constexpr int64_t J0 = decltype(j)::value, at = J0 * kWidth;
+    Vector value = {};
+    if (bias && channels >= at + kWidth)
+      value = load(bias + at);
+    else if (bias && channels > at)
+      value = load_part(bias + at, channels - at);
+    ((sums[I][J0] = value), ...);
+  };
+  (column(std::integral_constant<int64_t, int64_t(J)>{}), ...);
+}
+
 template <int R, int P, size_t... I, size_t... J>
 AOTBUILD_INLINE void finish_tile(
     Vector (&sums)[R][P * kVectors], float* out, int64_t out_step, const Finish& finish,
     int64_t channels, std::index_sequence<I...>, std::index_sequence<J...>) {
   const Vector low = splat(finish.low), high = splat(finish.high);
+  const float* summand = finish.summand;
   auto column = [&](auto j) __attribute__((always_inline)) {
     constexpr int64_t J0 = decltype(j)::value, at = J0 * kWidth;
     const int64_t left = channels - at;
     if (left >= kWidth) {
-      const Vector bias = finish.bias ? load(finish.bias + at) : Vector{};
-      if (finish.summand)
-        ((store(out + I * out_step + at,
-                bounded(sums[I][J0] + bias + load(finish.summand + I * out_step + at), low, high))),
-         ...);
-      else
-        ((store(out + I * out_step + at, bounded(sums[I][J0] + bias, low, high))), ...);
+      if (summand) ((sums[I][J0] += load(summand + I * out_step + at)), ...);
+      ((store(out + I * out_step + at, bounded(sums[I][J0], low, high))), ...);
     } else if (left > 0) {
-      const Vector bias = finish.bias ? load_part(finish.bias + at, left) : Vector{};
-      auto one = [&](Vector sum, int64_t place) __attribute__((always_inline)) {
-        Vector value = sum + bias;
-        if (finish.summand) value += load_part(finish.summand + place, left);
-        store_part(out + place, bounded(value, low, high), left);
-      };
-      (one(sums[I][J0], int64_t(I) * out_step + at), ...);
+      if (summand) ((sums[I][J0] += load_part(summand + I * out_step + at, left)), ...);
+      ((store_part(out + I * out_step + at, bounded(sums[I][J0], low, high), left)), ...);
     }
   };
   (column(std::integral_constant<int64_t, int64_t(J)>{}), ...);
@@ -195,7 +214,8 @@ __attribute__((noinline)) void tile(
     float* out, int64_t out_step, const Finish& finish, int64_t channels) {
   constexpr auto I = std::make_index_sequence<R>();
   constexpr auto J = std::make_index_sequence<P * kVectors>();
-  Vector sums[R][P * kVectors] = {};
+  Vector sums[R][P * kVectors];
+  begin_tile<R, P>(sums, finish.bias, channels, I, J);
   for (int64_t outer = 0; outer < runs.count; ++outer)
     for (int64_t inner = 0; inner < runs.inner_count; ++inner) {
       Rows rows = rows_of(in + outer * runs.step + inner * runs.inner_step, step);
@@ -278,6 +298,18 @@ inline void copy_band(
 
 inline int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
+// The kernel's rows that lie in the image, for one row of the output.
+struct Span {
+  int64_t low, high;
+};
+AOTBUILD_INLINE Span inside(int64_t start, int64_t step, int64_t count, int64_t size) {
+  Span span{0, count};
+  if (start < 0) span.low = std::min(count, divide_up(-start, step));
+  if (start + (count - 1) * step >= size)
+    span.high = std::max(span.low, start < size ? divide_up(size - start, step) : 0);
+  return span;
+}
+
 // P panels at once, and R, Smaller... pixels.
 template <int P, int... R>
 void convolve(
@@ -347,10 +379,7 @@ void convolve(
       const int64_t channel = group * P * kPanel;
       for (int64_t h = top; h < bottom; ++h) {
         const int64_t start = h * s.stride_height - s.pad_top;
-        int64_t low = 0, high = s.kernel_height;
-        if (start < 0) low = std::min(high, divide_up(-start, s.dilation_height));
-        if (start + (high - 1) * s.dilation_height >= s.in_height)
-          high = std::max(low, divide_up(s.in_height - start, s.dilation_height));
+        const auto [low, high] = inside(start, s.dilation_height, s.kernel_height, s.in_height);
         Runs runs;
         runs.count = high - low;
         runs.step = s.dilation_height * line;
@@ -390,6 +419,148 @@ void convolve(
     if (needed) scratch.reset(static_cast<float*>(std::malloc(sizeof(float) * needed)));
 #pragma omp for schedule(static)
     for (int64_t index = 0; index < tasks; ++index) task(index, scratch.get());
+  }
+}
+
+// -------------------------------------------------------------------- depthwise convolutions
+
+// Each channel has its own kernel; the weights lie as [kh][kw][c]. Vectors run over channels.
+
+AOTBUILD_INLINE Vector load_some(const float* from, int64_t count) {
+  return count >= kWidth ? load(from) : load_part(from, count);
+}
+
+AOTBUILD_INLINE void finish_some(
+    float* out, const float* summand, Vector value, Vector low, Vector high, int64_t count) {
+  if (summand) value += load_some(summand, count);
+  value = bounded(value, low, high);
+  if (count >= kWidth)
+    store(out, value);
+  else
+    store_part(out, value, count);
+}
+
+// One pixel, wherever it lies. `in` is the image, which is not read outside of it.
+inline void deep_pixel(
+    const Shape& s, const float* in, Span rows, int64_t top, int64_t left, const float* weights,
+    float* out, const Finish& finish) {
+  const Span columns = inside(left, s.dilation_width, s.kernel_width, s.in_width);
+  const Vector low = splat(finish.low), high = splat(finish.high);
+  const int64_t channels = s.in_channels;
+  for (int64_t c = 0; c < channels; c += kWidth) {
+    const int64_t count = channels - c;
+    Vector sum = finish.bias ? load_some(finish.bias + c, count) : Vector{};
+    for (int64_t i = rows.low; i < rows.high; ++i)
+      for (int64_t j = columns.low; j < columns.high; ++j)
+        sum = multiply_add(
+            load_some(
+                in + (top + i * s.dilation_height) * s.step_height +
+                    (left + j * s.dilation_width) * s.step_width + c,
+                count),
+            load_some(weights + (i * s.kernel_width + j) * channels + c, count), sum);
+    finish_some(
+        out + c, finish.summand ? finish.summand + c : nullptr, sum, low, high, count);
+  }
+}
+
+template <int K, int S, int R, size_t... J, size_t... I, size_t... C>
+AOTBUILD_INLINE void deep_row(
+    Vector (&sums)[R], const float* in, int64_t step, const float* weights, int64_t channels,
+    int64_t count, std::index_sequence<J...>, std::index_sequence<I...>,
+    std::index_sequence<C...>) {
+  const Vector w[] = {load_some(weights + J * channels, count)...};
+  auto column = [&](auto c) __attribute__((always_inline)) {
+    constexpr int at = decltype(c)::value;
+    Vector value = load_some(in, count);
+    // In a register: as an operand of each product it would be loaded K times.
+#if defined(__AVX__)
+    asm("" : "+v"(value));
+#endif
+    in += step;
+    auto pixel = [&](auto i) __attribute__((always_inline)) {
+      constexpr int r = decltype(i)::value, tap = at - r * S;
+      if constexpr (tap >= 0 && tap < K) sums[r] = multiply_add(value, w[tap], sums[r]);
+    };
+    (pixel(std::integral_constant<int, int(I)>{}), ...);
+  };
+  (column(std::integral_constant<int, int(C)>{}), ...);
+}
+
+// R pixels whose taps are all in the image's columns; a kernel K wide, moved by S, not dilated.
+template <int K, int S, int R, size_t... I>
+AOTBUILD_INLINE void deep_tile(
+    const Shape& s, const float* in, Span rows, const float* weights, float* out,
+    const Finish& finish, std::index_sequence<I...> pixels) {
+  constexpr auto J = std::make_index_sequence<K>();
+  constexpr auto C = std::make_index_sequence<(R - 1) * S + K>();
+  const Vector low = splat(finish.low), high = splat(finish.high);
+  const int64_t channels = s.in_channels, line = s.dilation_height * s.step_height;
+  auto block = [&](int64_t c, int64_t count) __attribute__((always_inline)) {
+    const Vector bias = finish.bias ? load_some(finish.bias + c, count) : Vector{};
+    Vector sums[R] = {((void)I, bias)...};
+    for (int64_t i = rows.low; i < rows.high; ++i)
+      deep_row<K, S, R>(
+          sums, in + i * line + c, s.step_width, weights + i * K * channels + c, channels, count,
+          J, pixels, C);
+    (finish_some(
+         out + I * channels + c, finish.summand ? finish.summand + I * channels + c : nullptr,
+         sums[I], low, high, count),
+     ...);
+  };
+  int64_t c = 0;
+  for (; c + kWidth <= channels; c += kWidth) block(c, kWidth);
+  if (c < channels) block(c, channels - c);
+}
+
+template <int K, int S, int R, int... Smaller>
+AOTBUILD_INLINE void deep_tiles(
+    const Shape& s, const float* in, Span rows, int64_t& w, int64_t last, const float* weights,
+    float* out, const Finish& finish) {
+  for (; w + R <= last; w += R) {
+    Finish own = finish;
+    if (own.summand) own.summand += w * s.in_channels;
+    deep_tile<K, S, R>(
+        s, in + w * S * s.step_width, rows, weights, out + w * s.in_channels, own,
+        std::make_index_sequence<R>());
+  }
+  if constexpr (sizeof...(Smaller) > 0)
+    deep_tiles<K, S, Smaller...>(s, in, rows, w, last, weights, out, finish);
+}
+
+// A kernel K wide, moved by S, not dilated, in tiles of R, Smaller... pixels; K = 0 for any other.
+template <int K, int S, int... R>
+void convolve_depthwise(
+    const Shape& s, const float* x, const float* weights, const Finish& finish, float* out,
+    int64_t threads) {
+  const int64_t lines = s.batch * s.out_height, channels = s.in_channels;
+  const int64_t start = s.pad_left ? divide_up(s.pad_left, s.stride_width) : 0;
+  // The first pixel that has a tap beyond the last column.
+  const int64_t room = s.in_width + s.pad_left - (s.kernel_width - 1) * s.dilation_width - 1;
+  const int64_t end = room < 0 ? 0 : std::min(s.out_width, room / s.stride_width + 1);
+#pragma omp parallel for num_threads(threads) if (threads > 1 && lines > 1) schedule(static)
+  for (int64_t line = 0; line < lines; ++line) {
+    const int64_t image = line / s.out_height, h = line % s.out_height;
+    const float* in = x + image * s.step_batch;
+    const int64_t top = h * s.stride_height - s.pad_top;
+    const Span rows = inside(top, s.dilation_height, s.kernel_height, s.in_height);
+    float* to = out + line * s.out_width * channels;
+    Finish own = finish;
+    if (own.summand) own.summand += line * s.out_width * channels;
+    int64_t w = 0;
+    auto single = [&](int64_t last) {
+      for (; w < last; ++w) {
+        Finish one = own;
+        if (one.summand) one.summand += w * channels;
+        deep_pixel(
+            s, in, rows, top, w * s.stride_width - s.pad_left, weights, to + w * channels, one);
+      }
+    };
+    if constexpr (K > 0) {
+      single(std::min(start, s.out_width));
+      deep_tiles<K, S, R...>(
+          s, in + top * s.step_height - s.pad_left * s.step_width, rows, w, end, weights, to, own);
+    }
+    single(s.out_width);
   }
 }
 

@@ -33,6 +33,8 @@ from aotbuild.build.weights_file import write_weights
 from aotbuild.config.parse import located
 from aotbuild.config.resolve import call_path
 from aotbuild.errors import AotBuildError, CompileError, warn
+from aotbuild.passes import Applied, apply
+from aotbuild.passes.operators import register_lowerings
 from aotbuild.runtime.machine import onednn_version
 from aotbuild.runtime.manifest import Constant, Dim
 from aotbuild.target import TARGETS, Target
@@ -46,6 +48,7 @@ def run(spec_file: Path) -> None:
     where = located(call_path(spec.model, spec.method))
     target = TARGETS[spec.target]
     call = CallSpec.read(exported / CALL)
+    applied: list[Applied] = []
     weights = Weights(
         Stored.read(exported.parent),
         spec.method,
@@ -67,7 +70,7 @@ def run(spec_file: Path) -> None:
             ) as setup:
                 best = best_attempt(
                     call,
-                    _lowering(spec, call, setup, weights),
+                    _lowering(spec, call, setup, weights, applied),
                     _kept(spec, call),
                     strict=spec.strict_dims,
                 )
@@ -102,10 +105,12 @@ def run(spec_file: Path) -> None:
         symbols=torch_symbols(library),
         onednn=onednn_version() if any(constant.packed for constant in own) else "",
         proxy_nodes=proxy.exists(),
+        derived={own_name(name): recipe for name, recipe in applied[-1].derived.items()},
         compiled={
             "torch": torch.__version__,
             "march": target.march,
             "options": best.compiled.options,
+            "passes": applied[-1].counts,
         },
     ).write(output / "compiled.json")
 
@@ -159,8 +164,13 @@ def _place(tensor: torch.Tensor) -> tuple[Any, ...]:
     return tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()
 
 
-def _lowering(spec: CompileSpec, call: CallSpec, setup: Setup, weights: Weights) -> Lower:
-    """What lowers the exported program of a step for an example of any size."""
+def _lowering(
+    spec: CompileSpec, call: CallSpec, setup: Setup, weights: Weights, applied: list[Applied]
+) -> Lower:
+    """What lowers the exported program of a step for an example of any size.
+
+    Each time it does, it adds to ``applied`` what the passes did.
+    """
     symbols: dict[str, Linear] = {}
 
     def lower(sizes: dict[str, int], wanted: Callable[[Ranges], bool]) -> Attempt:
@@ -186,10 +196,24 @@ def _lowering(spec: CompileSpec, call: CallSpec, setup: Setup, weights: Weights)
             seen.append(ranges())
             return wanted(seen[0])
 
-        compiled = compile_library(graph, program.example_inputs, setup, ask, weights.replaceable)
+        applied.append(_rewritten(graph, spec))
+        own = {id(getattr(graph, name)) for name in applied[-1].derived}
+
+        def replaceable(tensor: torch.Tensor) -> bool:
+            return id(tensor) in own or weights.replaceable(tensor)
+
+        compiled = compile_library(graph, program.example_inputs, setup, ask, replaceable)
         return Attempt(sizes, ranges() if compiled else seen[0], compiled)
 
     return lower
+
+
+def _rewritten(graph: torch.fx.GraphModule, spec: CompileSpec) -> Applied:
+    """Apply the passes that are for the target."""
+    if TARGETS[spec.target].device != "cpu":
+        return Applied()
+    register_lowerings()
+    return apply(graph, spec.passes, derive=not spec.swappable)
 
 
 def _shared(target: Target) -> Shared:

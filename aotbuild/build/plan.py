@@ -359,6 +359,7 @@ def _variant_commands(
     compile_spec = CompileSpec(
         **common,
         options=settings.inductor,
+        swappable=bool(model.swappable),
         strict_dims=bool(model.strict_dims),
         chosen=[dim for dim, own in calls(model)[method].dims.items() if own.example is not None],
     )

@@ -37,6 +37,8 @@ class BuildRecord:
     """The version of oneDNN that packed weights are for; empty where there are none."""
     proxy_nodes: bool
     """Whether the runner needs ``library.json``."""
+    derived: dict[str, Any]
+    """How constants that passes computed follow from others: see ``aotbuild.passes.derived``."""
     compiled: dict[str, Any]
     """How it was compiled, for the manifest."""
 

@@ -74,6 +74,10 @@ class CompileSpec:
     chosen: list[str] = field(default_factory=list)
     """Dimensions whose example size is declared: no other one is tried."""
     quantize: str | None = None
+    passes: list[str] | None = None
+    """Passes that are applied to the graph; None for all."""
+    swappable: bool = False
+    """Whether every parameter can be replaced at run time: no pass computes with them then."""
     exported: str
     """The export's directory of this method."""
     output: str

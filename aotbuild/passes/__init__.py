@@ -1,0 +1,69 @@
+"""Passes: rewrites of a traced graph that make its compiled code faster, and change nothing else.
+
+Each proves on the graph what it needs: shapes, types, strides, and which tensors are constants.
+Where it cannot, the graph stays as it is. A pass only puts operators in place of others, those of
+``aotbuild.passes`` among them, and marks what is computed from constants alone; that is computed
+here at the end, once for all calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from aotbuild.passes import linear
+from aotbuild.passes.derived import evaluate
+
+
+@dataclass(frozen=True)
+class Pass:
+    """A rewrite, and what it needs to be allowed to do."""
+
+    run: Callable[[torch.fx.GraphModule], int]
+    """Rewrites a graph, and tells how often."""
+    derives: bool
+    """Whether it computes constants from parameters, whose values then cannot be replaced."""
+
+
+PASSES: dict[str, Pass] = {
+    "linear": Pass(linear.run, derives=True),
+}
+"""All passes, in the order in which they are applied."""
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What passes did to a graph."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    """How often each pass that found something rewrote it."""
+    derived: dict[str, Any] = field(default_factory=dict)
+    """How each constant that they computed follows from the others, by its name in the module: see
+    ``aotbuild.passes.derived``."""
+
+
+def apply(
+    graph: torch.fx.GraphModule, names: Collection[str] | None = None, *, derive: bool = True
+) -> Applied:
+    """Apply passes to a graph for a CPU.
+
+    Args:
+        graph: Of an exported program, with its constants as attributes; it is changed.
+        names: Passes that are applied; None for all.
+        derive: Whether constants may be computed from parameters.
+    """
+    counts: dict[str, int] = {}
+    for name, each in PASSES.items():
+        if (names is None or name in names) and (derive or not each.derives):
+            with torch.no_grad():
+                count = each.run(graph)
+            if count:
+                counts[name] = count
+    derived = evaluate(graph)
+    if counts:
+        graph.graph.lint()
+        graph.recompile()
+    return Applied(counts, derived)

@@ -1,0 +1,77 @@
+"""What passes ask about the nodes of a graph, and how they add others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.fx import GraphModule, Node
+
+
+def attribute(module: GraphModule, node: Any) -> torch.Tensor | None:
+    """The tensor that a node stands for if it is a constant of the module."""
+    if not isinstance(node, Node) or node.op != "get_attr":
+        return None
+    found: Any = module
+    for name in str(node.target).split("."):
+        found = getattr(found, name, None)
+    return found.detach() if isinstance(found, torch.Tensor) else None
+
+
+def value(node: Any) -> torch.Tensor | None:
+    """The tensor without memory that tells the shape and the type of what a node gives."""
+    found = node.meta.get("val") if isinstance(node, Node) else None
+    return found if isinstance(found, torch.Tensor) else None
+
+
+def is_float(tensor: torch.Tensor | None) -> bool:
+    """Whether a tensor is an ordinary one of float32 on the CPU."""
+    return (
+        tensor is not None
+        and tensor.dtype is torch.float32
+        and tensor.device.type == "cpu"
+        and tensor.layout is torch.strided
+    )
+
+
+def fake_mode(module: GraphModule) -> FakeTensorMode:
+    """The mode of the tensors that tell the shapes of a graph."""
+    for node in module.graph.nodes:
+        found = node.meta.get("val")
+        if isinstance(found, FakeTensor):
+            return found.fake_mode
+    return FakeTensorMode()
+
+
+def add(
+    module: GraphModule, target: Any, *args: Any, kwargs: Mapping[str, Any] | None = None
+) -> Node:
+    """Add a call where the graph's insertion point is, with the shape of what it gives."""
+    node = module.graph.call_function(target, args, dict(kwargs or {}))
+    mode = fake_mode(module)
+
+    def known(argument: Any) -> Any:
+        if not isinstance(argument, Node):
+            return argument
+        found = argument.meta.get("val")
+        if found is None:
+            constant = attribute(module, argument)
+            found = mode.from_tensor(constant) if constant is not None else None
+            argument.meta["val"] = found
+        return found
+
+    with mode:
+        found_args, found_kwargs = torch.fx.node.map_aggregate((args, dict(kwargs or {})), known)
+        node.meta["val"] = target(*found_args, **found_kwargs)
+    return node
+
+
+def replace(old: Node, new: Node) -> None:
+    """Put one node in the place of another, which is removed."""
+    for key in ("stack_trace", "nn_module_stack", "from_node"):
+        if key in old.meta:
+            new.meta.setdefault(key, old.meta[key])
+    old.replace_all_uses_with(new)
+    old.graph.erase_node(old)

@@ -18,10 +18,9 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
-#include <limits>
 #include <memory>
+#include <omp.h>
 #include <utility>
 
 #if defined(__AVX__)
@@ -102,9 +101,27 @@ struct Shape {
 
 // What happens to the sums before they are stored: bias, a second summand, bounds.
 struct Finish {
-  const float* bias;    // [oc] or null
-  const float* summand; // as the output, or null
-  float low, high;      // bounds; infinite where there are none
+  const float* bias;     // [oc] or null
+  const float* summand;  // [pixel][oc] or null
+  float low, high;       // bounds; infinite where there are none
+
+  AOTBUILD_INLINE Finish at(int64_t pixel, int64_t channel, int64_t channels) const {
+    return {
+        bias ? bias + channel : nullptr,
+        summand ? summand + pixel * channels + channel : nullptr, low, high};
+  }
+};
+
+// Where results go: called with the pixels and the channels of a tile, and with what writes them to
+// an address, with a distance from one pixel to the next.
+struct Direct {
+  float* out;
+  int64_t channels;
+  template <class Fill>
+  AOTBUILD_INLINE void operator()(
+      int64_t pixel, int64_t, int64_t channel, int64_t, const Fill& fill) const {
+    fill(out + pixel * channels + channel, channels);
+  }
 };
 
 // NaN stays NaN, as in eager code: x86 returns the second operand then.
@@ -120,10 +137,11 @@ AOTBUILD_INLINE Vector bounded(Vector value, Vector low, Vector high) {
 
 // ---------------------------------------------------------------------------------- the tile
 
-// The taps that one tile sums over: `count` runs of `length` values, each `step` after the last.
+// The taps that one tile sums over, as runs of `length` values that follow one another.
 struct Runs {
-  int64_t count, length, step;       // outer: rows of the kernel
-  int64_t inner_count, inner_step;   // taps of one such row, where they are not next to another
+  int64_t count, step;              // rows of the kernel
+  int64_t length;
+  int64_t inner_count, inner_step;  // taps of one such row, where they are not next to another
 };
 
 // Addresses of up to 14 rows at equal distances from few registers: x86 scales an index by 1, 2,
@@ -190,17 +208,17 @@ AOTBUILD_INLINE void begin_tile(
 template <int R, int P, size_t... I, size_t... J>
 AOTBUILD_INLINE void finish_tile(
     Vector (&sums)[R][P * kVectors], float* out, int64_t out_step, const Finish& finish,
-    int64_t channels, std::index_sequence<I...>, std::index_sequence<J...>) {
+    int64_t step, int64_t channels, std::index_sequence<I...>, std::index_sequence<J...>) {
   const Vector low = splat(finish.low), high = splat(finish.high);
   const float* summand = finish.summand;
   auto column = [&](auto j) __attribute__((always_inline)) {
     constexpr int64_t J0 = decltype(j)::value, at = J0 * kWidth;
     const int64_t left = channels - at;
     if (left >= kWidth) {
-      if (summand) ((sums[I][J0] += load(summand + I * out_step + at)), ...);
+      if (summand) ((sums[I][J0] += load(summand + I * step + at)), ...);
       ((store(out + I * out_step + at, bounded(sums[I][J0], low, high))), ...);
     } else if (left > 0) {
-      if (summand) ((sums[I][J0] += load_part(summand + I * out_step + at, left)), ...);
+      if (summand) ((sums[I][J0] += load_part(summand + I * step + at, left)), ...);
       ((store_part(out + I * out_step + at, bounded(sums[I][J0], low, high), left)), ...);
     }
   };
@@ -208,10 +226,11 @@ AOTBUILD_INLINE void finish_tile(
 }
 
 // R pixels, `step` values from one to the next, by P panels, `panel` values from one to the next.
+// Of the channels of the output, `all` in number, `channels` are left from here on.
 template <int R, int P>
 __attribute__((noinline)) void tile(
     const float* in, int64_t step, const Runs& runs, const float* weights, int64_t panel,
-    float* out, int64_t out_step, const Finish& finish, int64_t channels) {
+    float* out, int64_t out_step, const Finish& finish, int64_t all, int64_t channels) {
   constexpr auto I = std::make_index_sequence<R>();
   constexpr auto J = std::make_index_sequence<P * kVectors>();
   Vector sums[R][P * kVectors];
@@ -240,32 +259,63 @@ __attribute__((noinline)) void tile(
         weights += 16;
       }
     }
-  finish_tile<R, P>(sums, out, out_step, finish, channels, I, J);
+  finish_tile<R, P>(sums, out, out_step, finish, all, channels, I, J);
 }
 
-// A row of `count` pixels in tiles of the sizes given, the largest first; the last is 1.
-template <int P, int R, int... Smaller>
-AOTBUILD_INLINE void tile_row(
-    int64_t count, const float* in, int64_t step, const Runs& runs, const float* weights,
-    int64_t panel, float* out, int64_t out_step, Finish finish, int64_t channels) {
-  for (; count >= R; count -= R) {
-    tile<R, P>(in, step, runs, weights, panel, out, out_step, finish, channels);
-    in += R * step;
-    out += R * out_step;
-    if (finish.summand) finish.summand += R * out_step;
+// Pixels of a tile at most: as many as there are registers for their sums, two panels (one where
+// the registers are few) wide.
+#if defined(__AVX512F__)
+constexpr int kRows = 14, kPanels = 2;
+#elif defined(__AVX__) || defined(__aarch64__)
+constexpr int kRows = 6, kPanels = 1;
+#else
+constexpr int kRows = 2, kPanels = 1;
+#endif
+
+// How a row of pixels is divided into tiles. Where its length is known when the code is compiled
+// (Known > 0) all tiles have the same number of pixels, but for one; else they are as large as
+// possible, and the rest is divided in halves.
+template <int64_t Known, int Most>
+struct Tiling {
+  static constexpr int64_t tiles = Known ? (Known + Most - 1) / Most : 1;
+  static constexpr int most = Known ? int((Known + tiles - 1) / tiles) : Most;
+  static constexpr int least = Known ? int(Known / tiles) : 1;
+
+  // Calls f(first pixel, number of pixels as a type) for all pixels from `first` to `last`, which
+  // lie where tiles begin.
+  template <class F>
+  static AOTBUILD_INLINE void each(int64_t first, int64_t last, const F& f) {
+    if constexpr (Known > 0 && most > 0) {
+      for (int64_t tile = (first * tiles + Known - 1) / Known; first < last; ++tile) {
+        const int64_t next = (tile + 1) * Known / tiles;
+        if (least == most || next - first == most)
+          f(first, std::integral_constant<int, most>{});
+        else if constexpr (least > 0)
+          f(first, std::integral_constant<int, least>{});
+        first = next;
+      }
+    } else {
+      halves<Most>(first, last, f);
+    }
   }
-  if constexpr (sizeof...(Smaller) > 0)
-    tile_row<P, Smaller...>(
-        count, in, step, runs, weights, panel, out, out_step, finish, channels);
-}
+
+  // Where the tile begins that is the nearest to a pixel, but not behind it.
+  static int64_t start(int64_t pixel) {
+    if (Known == 0) return pixel / Most * Most;
+    return pixel >= Known ? Known : pixel * tiles / Known * Known / tiles;
+  }
+
+ private:
+  template <int R, class F>
+  static AOTBUILD_INLINE void halves(int64_t first, int64_t last, const F& f) {
+    for (; last - first >= R; first += R) f(first, std::integral_constant<int, R>{});
+    if constexpr (R > 1) halves<(R + 1) / 2 < R ? (R + 1) / 2 : 1>(first, last, f);
+  }
+};
 
 // ------------------------------------------------------------------------ dense convolutions
 
 constexpr int64_t kBand = 40 * 1024;  // values in the copy of a band of input rows
-
-struct Free {
-  void operator()(float* p) const { std::free(p); }
-};
 
 // Copies rows of the image, channels innermost, with zeros for the columns beside it.
 inline void copy_band(
@@ -310,115 +360,118 @@ AOTBUILD_INLINE Span inside(int64_t start, int64_t step, int64_t count, int64_t 
   return span;
 }
 
-// P panels at once, and R, Smaller... pixels.
-template <int P, int... R>
+// The tiles of pixels `first` to `last` of a row by all panels of a group. The row begins at pixel
+// `origin` of the output, its input at `in`.
+template <class Division, class Sink>
+AOTBUILD_INLINE void convolve_row(
+    int64_t first, int64_t last, int64_t origin, const float* in, int64_t step, const Runs& runs,
+    const float* weights, int64_t panel, int64_t group, int64_t oc, const Finish& finish,
+    const Sink& sink) {
+  auto columns = [&](int64_t channel, auto count, const float* w) __attribute__((always_inline)) {
+    constexpr int P = decltype(count)::value;
+    Division::each(first, last, [&](int64_t pixel, auto rows) __attribute__((always_inline)) {
+      constexpr int R = decltype(rows)::value;
+      const int64_t place = origin + pixel;
+      sink(
+          place, place + R, channel, std::min(channel + P * kPanel, oc),
+          [&](float* out, int64_t out_step) __attribute__((always_inline)) {
+            tile<R, P>(
+                in + pixel * step, step, runs, w, panel, out, out_step,
+                finish.at(place, channel, oc), oc, oc - channel);
+          });
+    });
+  };
+  const int64_t begin = group * kPanels, left = divide_up(oc, kPanel) - begin;
+  if (left >= kPanels)
+    return columns(begin * kPanel, std::integral_constant<int, kPanels>{}, weights + begin * panel);
+  if constexpr (kPanels > 1)
+    columns(begin * kPanel, std::integral_constant<int, 1>{}, weights + begin * panel);
+}
+
+// Into how many parts the channels are divided where there are too few other tasks.
+inline int64_t parts_for(int64_t threads, int64_t tasks, int64_t groups) {
+  return threads > 1 && tasks % threads ? std::min(groups, divide_up(4 * threads, tasks)) : 1;
+}
+
+// A kernel of one pixel that moves by one: a product of matrices. Pixels are `step` values apart;
+// Known is their number if it is known.
+template <int64_t Known, class Sink>
+void convolve_pointwise(
+    int64_t pixels, int64_t ic, int64_t oc, const float* x, int64_t step, const float* weights,
+    const Finish& finish, const Sink& sink, int64_t threads) {
+  using Division = Tiling<Known, kRows>;
+  const int64_t groups = divide_up(divide_up(oc, kPanel), kPanels);
+  const int64_t chunk = std::max<int64_t>(kBand / ic / kRows, 1) * kRows;
+  const int64_t chunks = divide_up(pixels, chunk), parts = parts_for(threads, chunks, groups);
+  const Runs runs{1, 0, ic, 1, 0};
+#pragma omp parallel for num_threads(threads) if (threads > 1 && chunks * parts > 1) \
+    schedule(static)
+  for (int64_t task = 0; task < chunks * parts; ++task) {
+    const int64_t part = task % parts, from = task / parts;
+    const int64_t first = Division::start(from * chunk);
+    const int64_t last = from + 1 == chunks ? pixels : Division::start((from + 1) * chunk);
+    for (int64_t group = part * groups / parts; group < (part + 1) * groups / parts; ++group)
+      convolve_row<Division>(
+          first, last, 0, x, step, runs, weights, ic * kPanel, group, oc, finish, sink);
+  }
+}
+
+// Any other kernel. Known is the width of the output if it is known.
+template <int64_t Known, class Sink>
 void convolve(
-    const Shape& s, const float* x, const float* weights, const Finish& finish, float* out,
+    const Shape& s, const float* x, const float* weights, const Finish& finish, const Sink& sink,
     int64_t threads) {
-  const int64_t ic = s.in_channels, oc = s.out_channels;
-  const int64_t panels = divide_up(oc, kPanel), groups = divide_up(panels, P);
+  using Division = Tiling<Known, kRows>;
+  const int64_t ic = s.in_channels, oc = s.out_channels, height = s.out_height;
+  const int64_t groups = divide_up(divide_up(oc, kPanel), kPanels);
   const int64_t panel = s.kernel_height * s.kernel_width * ic * kPanel;
-  const bool dense = s.step_channel == 1 || ic == 1;
   const int64_t reach = (s.kernel_width - 1) * s.dilation_width + 1;
   const int64_t width = (s.out_width - 1) * s.stride_width + reach;  // of a padded row
-  // A pixel of one channel may lie as it likes only where its neighbours follow it.
-  const bool apart = s.step_width != ic && s.kernel_width > 1;
-  const bool copied = !dense || apart || s.pad_left > 0 || width - s.pad_left > s.in_width;
-  // Pixels that follow one another over the whole image are one long row.
-  const bool flat = !copied && s.kernel_height == 1 && s.kernel_width == 1 && s.pad_top == 0 &&
-                    s.stride_height == 1 && s.stride_width == 1 && s.out_height == s.in_height &&
-                    (s.in_height == 1 || s.step_height == s.step_width * s.in_width);
-  const bool whole = flat && (s.batch == 1 || s.step_batch == s.step_height * s.in_height);
-  int64_t images = s.batch, height = s.out_height, columns = s.out_width, row_step = s.step_width;
-  int64_t chunk = columns;  // pixels of a row that one task takes
-  if (flat) {
-    columns *= height;
-    height = 1;
-    if (whole) {
-      columns *= images;
-      images = 1;
-    }
-    chunk = std::min<int64_t>(columns, std::max<int64_t>(kBand / ic / 14, 1) * 14);
-  }
-  int64_t rows = height;  // output rows of a band
-  if (copied || !flat) {
-    const int64_t line = width * ic;
-    const int64_t fits = kBand / std::max<int64_t>(line, 1) - (s.kernel_height - 1) * s.dilation_height;
-    rows = std::min(height, std::max<int64_t>(1, (fits - 1) / s.stride_height + 1));
-  }
-  // Tasks: images, bands of rows or chunks of a long row, and, where these are too few for the
-  // threads, parts of the output channels.
-  const int64_t bands = divide_up(height, rows), chunks = divide_up(columns, chunk);
-  int64_t parts = 1;
-  const int64_t spatial = images * bands * chunks;
-  if (threads > 1 && spatial % threads) parts = std::min(groups, divide_up(4 * threads, spatial));
-  const int64_t tasks = spatial * parts;
-  const int64_t share = divide_up(groups, parts);
+  // The channels of a pixel follow one another, and so do pixels where a tap reads several.
+  const bool in_order =
+      (s.step_channel == 1 || ic == 1) && (s.step_width == ic || s.kernel_width == 1);
+  const bool copied = !in_order || s.pad_left > 0 || width - s.pad_left > s.in_width;
+  const int64_t fits = kBand / std::max<int64_t>(width * ic, 1) -
+                       (s.kernel_height - 1) * s.dilation_height;
+  const int64_t rows = std::min(height, std::max<int64_t>(1, (fits - 1) / s.stride_height + 1));
+  const int64_t bands = divide_up(height, rows), spatial = s.batch * bands;
+  const int64_t parts = parts_for(threads, spatial, groups), tasks = spatial * parts;
+  const int64_t line = copied ? width * ic : s.step_height, step = copied ? ic : s.step_width;
+  const bool joined = s.dilation_width == 1 && (step == ic || s.kernel_width == 1);
+  const int64_t most = (rows - 1) * s.stride_height + (s.kernel_height - 1) * s.dilation_height + 1;
+  const int64_t needed = copied ? std::min(most, s.in_height) * width * ic : 0;
+  const std::unique_ptr<float[]> scratch(needed ? new float[needed * threads] : nullptr);
 
-  auto task = [&](int64_t index, float* scratch) {
-    const int64_t part = index % parts;
-    index /= parts;
-    const int64_t from = (index % chunks) * chunk, count = std::min(chunk, columns - from);
-    index /= chunks;
-    const int64_t top = (index % bands) * rows, bottom = std::min(height, top + rows);
-    const int64_t image = index / bands;
+  auto compute = [&](int64_t task, float* copy) {
+    const int64_t part = task % parts, band = task / parts % bands, image = task / parts / bands;
+    const int64_t top = band * rows, bottom = std::min(height, top + rows);
     const float* in = x + image * s.step_batch;
-    int64_t line = s.step_height, first = 0, step = s.step_width;
+    int64_t first = 0;  // row of the input that `in` begins with
     if (copied) {
-      first = std::max<int64_t>(0, top * s.stride_height - s.pad_top);
-      const int64_t last = std::min(
-          s.in_height, (bottom - 1) * s.stride_height - s.pad_top +
-                           (s.kernel_height - 1) * s.dilation_height + 1);
-      copy_band(s, in, first, std::max(first, last), width, scratch);
-      in = scratch;
-      line = width * ic;
-      step = ic;
+      first = std::min(s.in_height, std::max<int64_t>(0, top * s.stride_height - s.pad_top));
+      const int64_t last = (bottom - 1) * s.stride_height - s.pad_top +
+                           (s.kernel_height - 1) * s.dilation_height + 1;
+      copy_band(s, in, first, std::max(first, std::min(s.in_height, last)), width, copy);
+      in = copy;
     }
-    const bool joined = s.dilation_width == 1 && (step == ic || s.kernel_width == 1);
-    for (int64_t group = part * share; group < std::min(groups, (part + 1) * share); ++group) {
-      const int64_t channel = group * P * kPanel;
+    for (int64_t group = part * groups / parts; group < (part + 1) * groups / parts; ++group)
       for (int64_t h = top; h < bottom; ++h) {
         const int64_t start = h * s.stride_height - s.pad_top;
         const auto [low, high] = inside(start, s.dilation_height, s.kernel_height, s.in_height);
-        Runs runs;
-        runs.count = high - low;
-        runs.step = s.dilation_height * line;
-        runs.inner_count = joined ? 1 : s.kernel_width;
-        runs.inner_step = s.dilation_width * step;
-        runs.length = joined ? s.kernel_width * ic : ic;
-        const int64_t place = ((image * height + h) * columns + from) * oc + channel;
-        Finish own = finish;
-        if (own.bias) own.bias += channel;
-        if (own.summand) own.summand += place;
-        const float* begin =
-            in + (start + low * s.dilation_height - first) * line + from * s.stride_width * step;
-        const float* w = weights + group * P * panel + low * s.kernel_width * ic * kPanel;
-        const int64_t left = std::min<int64_t>(P, panels - group * P);
-        if (left == P) {
-          tile_row<P, R...>(
-              count, begin, step * s.stride_width, runs, w, panel, out + place, oc, own,
-              oc - channel);
-        } else {
-          for (int64_t p = 0; p < left; ++p) {
-            Finish one = own;
-            if (one.bias) one.bias += p * kPanel;
-            if (one.summand) one.summand += p * kPanel;
-            tile_row<1, R...>(
-                count, begin, step * s.stride_width, runs, w + p * panel, panel,
-                out + place + p * kPanel, oc, one, oc - channel - p * kPanel);
-          }
-        }
+        const Runs runs{
+            high - low, s.dilation_height * line, joined ? s.kernel_width * ic : ic,
+            joined ? 1 : s.kernel_width, s.dilation_width * step};
+        convolve_row<Division>(
+            0, s.out_width, (image * height + h) * s.out_width,
+            in + (start + low * s.dilation_height - first) * line, s.stride_width * step, runs,
+            weights + low * s.kernel_width * ic * kPanel, panel, group, oc, finish, sink);
       }
-    }
   };
-  const int64_t most = (rows - 1) * s.stride_height + (s.kernel_height - 1) * s.dilation_height + 1;
-  const int64_t needed = copied ? std::min(most, s.in_height) * width * ic : 0;
 #pragma omp parallel num_threads(threads) if (threads > 1 && tasks > 1)
   {
-    std::unique_ptr<float, Free> scratch;
-    if (needed) scratch.reset(static_cast<float*>(std::malloc(sizeof(float) * needed)));
+    float* copy = scratch.get() + needed * omp_get_thread_num();
 #pragma omp for schedule(static)
-    for (int64_t index = 0; index < tasks; ++index) task(index, scratch.get());
+    for (int64_t task = 0; task < tasks; ++task) compute(task, copy);
   }
 }
 
@@ -487,10 +540,11 @@ AOTBUILD_INLINE void deep_row(
 }
 
 // R pixels whose taps are all in the image's columns; a kernel K wide, moved by S, not dilated.
+// `in` is the first tap of the first row that is in the image.
 template <int K, int S, int R, size_t... I>
-AOTBUILD_INLINE void deep_tile(
+__attribute__((noinline)) void deep_tile(
     const Shape& s, const float* in, Span rows, const float* weights, float* out,
-    const Finish& finish, std::index_sequence<I...> pixels) {
+    int64_t out_step, const Finish& finish, std::index_sequence<I...> pixels) {
   constexpr auto J = std::make_index_sequence<K>();
   constexpr auto C = std::make_index_sequence<(R - 1) * S + K>();
   const Vector low = splat(finish.low), high = splat(finish.high);
@@ -498,12 +552,12 @@ AOTBUILD_INLINE void deep_tile(
   auto block = [&](int64_t c, int64_t count) __attribute__((always_inline)) {
     const Vector bias = finish.bias ? load_some(finish.bias + c, count) : Vector{};
     Vector sums[R] = {((void)I, bias)...};
-    for (int64_t i = rows.low; i < rows.high; ++i)
+    const float* from = in + c;
+    for (int64_t i = rows.low; i < rows.high; ++i, from += line)
       deep_row<K, S, R>(
-          sums, in + i * line + c, s.step_width, weights + i * K * channels + c, channels, count,
-          J, pixels, C);
+          sums, from, s.step_width, weights + i * K * channels + c, channels, count, J, pixels, C);
     (finish_some(
-         out + I * channels + c, finish.summand ? finish.summand + I * channels + c : nullptr,
+         out + I * out_step + c, finish.summand ? finish.summand + I * channels + c : nullptr,
          sums[I], low, high, count),
      ...);
   };
@@ -512,55 +566,58 @@ AOTBUILD_INLINE void deep_tile(
   if (c < channels) block(c, channels - c);
 }
 
-template <int K, int S, int R, int... Smaller>
-AOTBUILD_INLINE void deep_tiles(
-    const Shape& s, const float* in, Span rows, int64_t& w, int64_t last, const float* weights,
-    float* out, const Finish& finish) {
-  for (; w + R <= last; w += R) {
-    Finish own = finish;
-    if (own.summand) own.summand += w * s.in_channels;
-    deep_tile<K, S, R>(
-        s, in + w * S * s.step_width, rows, weights, out + w * s.in_channels, own,
-        std::make_index_sequence<R>());
-  }
-  if constexpr (sizeof...(Smaller) > 0)
-    deep_tiles<K, S, Smaller...>(s, in, rows, w, last, weights, out, finish);
-}
+// Pixels of a tile at most; the weights of one row of the kernel take registers, too.
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr int kDeepRows = 7;
+#else
+constexpr int kDeepRows = 6;
+#endif
 
-// A kernel K wide, moved by S, not dilated, in tiles of R, Smaller... pixels; K = 0 for any other.
-template <int K, int S, int... R>
+// A kernel K wide, moved by S, not dilated; K = 0 for any other. Known is the number of pixels of a
+// row of the output all of whose taps lie in the image's columns, if it is known. Pixels and
+// channels of the input follow one another.
+template <int K, int S, int64_t Known, class Sink>
 void convolve_depthwise(
-    const Shape& s, const float* x, const float* weights, const Finish& finish, float* out,
+    const Shape& s, const float* x, const float* weights, const Finish& finish, const Sink& sink,
     int64_t threads) {
   const int64_t lines = s.batch * s.out_height, channels = s.in_channels;
-  const int64_t start = s.pad_left ? divide_up(s.pad_left, s.stride_width) : 0;
-  // The first pixel that has a tap beyond the last column.
+  // The first pixel that has no tap before the first column, and that after the last which has none
+  // behind the last.
+  const int64_t begin = std::min(divide_up(s.pad_left, s.stride_width), s.out_width);
   const int64_t room = s.in_width + s.pad_left - (s.kernel_width - 1) * s.dilation_width - 1;
-  const int64_t end = room < 0 ? 0 : std::min(s.out_width, room / s.stride_width + 1);
+  const int64_t end =
+      room < 0 ? begin : std::max(begin, std::min(s.out_width, room / s.stride_width + 1));
 #pragma omp parallel for num_threads(threads) if (threads > 1 && lines > 1) schedule(static)
   for (int64_t line = 0; line < lines; ++line) {
-    const int64_t image = line / s.out_height, h = line % s.out_height;
+    const int64_t image = line / s.out_height, top = line % s.out_height * s.stride_height - s.pad_top;
     const float* in = x + image * s.step_batch;
-    const int64_t top = h * s.stride_height - s.pad_top;
     const Span rows = inside(top, s.dilation_height, s.kernel_height, s.in_height);
-    float* to = out + line * s.out_width * channels;
-    Finish own = finish;
-    if (own.summand) own.summand += line * s.out_width * channels;
-    int64_t w = 0;
-    auto single = [&](int64_t last) {
-      for (; w < last; ++w) {
-        Finish one = own;
-        if (one.summand) one.summand += w * channels;
-        deep_pixel(
-            s, in, rows, top, w * s.stride_width - s.pad_left, weights, to + w * channels, one);
-      }
+    const int64_t origin = line * s.out_width;
+    auto single = [&](int64_t first, int64_t last) {
+      for (int64_t w = first; w < last; ++w)
+        sink(origin + w, origin + w + 1, 0, channels, [&](float* out, int64_t) {
+          deep_pixel(
+              s, in, rows, top, w * s.stride_width - s.pad_left, weights, out,
+              finish.at(origin + w, 0, channels));
+        });
     };
     if constexpr (K > 0) {
-      single(std::min(start, s.out_width));
-      deep_tiles<K, S, R...>(
-          s, in + top * s.step_height - s.pad_left * s.step_width, rows, w, end, weights, to, own);
+      single(0, begin);
+      const float* corner = in + (top + rows.low * s.dilation_height) * s.step_height -
+                            s.pad_left * s.step_width;
+      Tiling<Known, kDeepRows>::each(0, end - begin, [&](int64_t pixel, auto count) {
+        constexpr int R = decltype(count)::value;
+        const int64_t w = begin + pixel;
+        sink(origin + w, origin + w + R, 0, channels, [&](float* out, int64_t step) {
+          deep_tile<K, S, R>(
+              s, corner + w * S * s.step_width, rows, weights, out, step,
+              finish.at(origin + w, 0, channels), std::make_index_sequence<R>());
+        });
+      });
+      single(end, s.out_width);
+    } else {
+      single(0, s.out_width);
     }
-    single(s.out_width);
   }
 }
 

@@ -12,7 +12,6 @@ orientation, and inputs with any number of leading dimensions of any size.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,17 +43,13 @@ class _Layer:
 
 def run(module: GraphModule) -> int:
     """Rewrite the layers of a graph."""
-    layers = list(_layers(module))
-    for layer in layers:
-        _rewrite(module, layer)
-    return len(layers)
-
-
-def _layers(module: GraphModule) -> Iterator[_Layer]:
-    for node in module.graph.nodes:
+    count = 0
+    for node in list(module.graph.nodes):
         layer = _layer(node) if node.op == "call_function" else None
         if layer and _fits(module, layer):
-            yield layer
+            _rewrite(module, layer)
+            count += 1
+    return count
 
 
 def _layer(node: Node) -> _Layer | None:
@@ -114,12 +109,28 @@ def _fits(module: GraphModule, layer: _Layer) -> bool:
 def _rewrite(module: GraphModule, layer: _Layer) -> None:
     weight = attribute(module, layer.weight)
     assert weight is not None  # noqa: S101
+    last, activation = _activated(layer.node)
     n = weight.shape[0 if layer.columns_first else 1]
     with module.graph.inserting_before(layer.node):
         packed = _packed(module, layer.weight, columns_first=layer.columns_first)
         bias = _padded(module, layer.bias, n) if layer.bias else None
-        new = add(module, packed_linear.OP, layer.rows, packed, bias, n, "")
-    replace(layer.node, new)
+        new = add(module, packed_linear.OP, layer.rows, packed, bias, n, activation)
+    replace(last, new)
+    if last is not layer.node:
+        module.graph.erase_node(layer.node)
+
+
+def _activated(node: Node) -> tuple[Node, str]:
+    """The activation that is the only use of a layer, or the layer itself."""
+    users = list(node.users)
+    if len(users) != 1 or users[0].args[:1] != (node,):
+        return node, ""
+    user = users[0]
+    name = {aten.sigmoid.default: "sigmoid", aten.silu.default: "silu"}.get(user.target, "")
+    if user.target is aten.gelu.default:
+        approximate = user.kwargs.get("approximate", "none")
+        name = {"none": "gelu", "tanh": "gelu_tanh"}.get(str(approximate), "")
+    return (user, name) if name else (node, "")
 
 
 def _packed(module: GraphModule, weight: Node, *, columns_first: bool) -> Node:

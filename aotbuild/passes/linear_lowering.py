@@ -38,7 +38,7 @@ def _lower(rows: Any, packed: Any, bias: Any, n: int, activation: str) -> Any:
 
 
 class _PackedLinear(Tiled):
-    headers = ("gemm.h",)
+    headers = ("vectors.h", "gemm.h", "activations.h")
 
     def __init__(self, inputs: Sequence[Any], layout: Any, activation: str) -> None:
         super().__init__("packed_linear", inputs, layout)

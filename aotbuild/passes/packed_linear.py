@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,8 +12,19 @@ from aotbuild.passes.operators import define
 PANEL = 16
 """Columns of a panel of a packed matrix; ``kernels/gemm.h`` counts with it."""
 
-ACTIVATIONS: dict[str, Any] = {"": lambda x: x}
-"""What can be applied to a result, by name; ``kernels/gemm.h`` has a function for each."""
+_gelu: Any = torch.nn.functional.gelu
+
+ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "": lambda x: x,
+    "gelu": _gelu,
+    "gelu_tanh": lambda x: torch.as_tensor(_gelu(x, approximate="tanh")),
+    "sigmoid": torch.sigmoid,
+    "silu": torch.nn.functional.silu,
+}
+"""What can be applied to a result, by name; ``kernels/activations.h`` has code for each.
+
+Others are left to Inductor, which fuses them behind the product: these it would compute by calls of
+a library, at several times the cost."""
 
 
 def _eager(
@@ -20,8 +32,7 @@ def _eager(
 ) -> torch.Tensor:
     weight = packed.permute(0, 2, 1).reshape(-1, packed.shape[1])[:n]
     found = torch.nn.functional.linear(rows, weight, bias if bias is None else bias[:n])
-    applied: torch.Tensor = ACTIVATIONS[activation](found)
-    return applied
+    return ACTIVATIONS[activation](found)
 
 
 def _fake(

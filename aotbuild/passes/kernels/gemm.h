@@ -5,53 +5,16 @@
 #ifndef AOTBUILD_GEMM_H
 #define AOTBUILD_GEMM_H
 
-#include <cstdint>
-
-#if defined(__x86_64__)
-#include <immintrin.h>
-#elif defined(__aarch64__)
-#include <arm_neon.h>
-#endif
-
-#define AOTBUILD_INLINE inline __attribute__((always_inline))
-
 namespace aotbuild {
 
-constexpr int PANEL = 16;  // columns
-
-// Vectors of the widest registers. The multiplication with addition is written with intrinsics where
-// the CPU has it: the compiler is told not to contract expressions.
-#if defined(__AVX512F__)
-using Vec = __m512;
-constexpr int LANES = 16, ROWS = 14, PANELS = 2;
-AOTBUILD_INLINE Vec splat(float x) { return _mm512_set1_ps(x); }
-AOTBUILD_INLINE Vec load(const float* p) { return _mm512_loadu_ps(p); }
-AOTBUILD_INLINE void store(float* p, Vec x) { _mm512_storeu_ps(p, x); }
-AOTBUILD_INLINE Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
-#elif defined(__AVX2__) && defined(__FMA__)
-using Vec = __m256;
-constexpr int LANES = 8, ROWS = 6, PANELS = 1;
-AOTBUILD_INLINE Vec splat(float x) { return _mm256_set1_ps(x); }
-AOTBUILD_INLINE Vec load(const float* p) { return _mm256_loadu_ps(p); }
-AOTBUILD_INLINE void store(float* p, Vec x) { _mm256_storeu_ps(p, x); }
-AOTBUILD_INLINE Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
-#else
-typedef float Vec __attribute__((vector_size(16)));
-constexpr int LANES = 4, PANELS = 1;
-AOTBUILD_INLINE Vec splat(float x) { return Vec{x, x, x, x}; }
-AOTBUILD_INLINE Vec load(const float* p) { Vec x; __builtin_memcpy(&x, p, sizeof x); return x; }
-AOTBUILD_INLINE void store(float* p, Vec x) { __builtin_memcpy(p, &x, sizeof x); }
+constexpr int PANEL = 16;               // columns
+constexpr int VECS = PANEL / LANES;     // vectors of a row of a panel
+// Rows of the largest block, whose sums take the registers but a few.
 #if defined(__aarch64__)
 constexpr int ROWS = 6;
-AOTBUILD_INLINE Vec fma(Vec a, Vec b, Vec c) {
-  return (Vec)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
-}
 #else
-constexpr int ROWS = 2;
-AOTBUILD_INLINE Vec fma(Vec a, Vec b, Vec c) { return a * b + c; }
+constexpr int ROWS = LANES == 16 ? 14 : LANES == 8 ? 6 : 2;
 #endif
-#endif
-constexpr int VECS = PANEL / LANES;  // vectors of a row of a panel
 
 // Rows that lie at equal distances. Few registers hold the addresses of many rows: every fifth has
 // one, the others are reached from it by multiples of the distance that addresses can contain.

@@ -23,67 +23,31 @@
 #include <omp.h>
 #include <utility>
 
-#if defined(__AVX__)
-#include <immintrin.h>
-#elif defined(__aarch64__)
-#include <arm_neon.h>
-#endif
+namespace aotbuild {
+namespace convolution {
 
-namespace aotbuild_convolution {
-
-#define AOTBUILD_INLINE inline __attribute__((always_inline))
-
-#if defined(__AVX512F__)
-constexpr int kWidth = 16;
-#elif defined(__AVX__)
-constexpr int kWidth = 8;
-#else
-constexpr int kWidth = 4;
-#endif
 constexpr int kPanel = 16;
-constexpr int kVectors = kPanel / kWidth;  // in one panel
+constexpr int kVectors = kPanel / LANES;  // in one panel
 
-typedef float Vector __attribute__((vector_size(kWidth * 4)));
-typedef float Unaligned __attribute__((vector_size(kWidth * 4), aligned(4), may_alias));
-
-AOTBUILD_INLINE Vector load(const float* from) {
-  return *reinterpret_cast<const Unaligned*>(from);
-}
-AOTBUILD_INLINE void store(float* to, Vector value) {
-  *reinterpret_cast<Unaligned*>(to) = value;
-}
-AOTBUILD_INLINE Vector splat(float value) { return value - Vector{}; }
-
-// sum + a * b, rounded once where the CPU can; compilers are told not to contract such sums.
-AOTBUILD_INLINE Vector multiply_add(Vector a, Vector b, Vector sum) {
-#if defined(__AVX512F__)
-  return _mm512_fmadd_ps(a, b, sum);
-#elif defined(__FMA__)
-  return _mm256_fmadd_ps(a, b, sum);
-#elif defined(__aarch64__)
-  return vfmaq_f32(sum, a, b);
-#else
-  return sum + a * b;
-#endif
-}
+AOTBUILD_INLINE Vec zero() { return splat(0.0f); }
 
 // A vector of which only the first `count` values exist in memory.
-AOTBUILD_INLINE Vector load_part(const float* from, int64_t count) {
+AOTBUILD_INLINE Vec load_part(const float* from, int64_t count) {
 #if defined(__AVX512F__)
   return _mm512_maskz_loadu_ps((1u << count) - 1, from);
 #endif
-  alignas(64) float values[kWidth] = {};
+  alignas(64) float values[LANES] = {};
   std::memcpy(values, from, sizeof(float) * count);
   return load(values);
 }
-AOTBUILD_INLINE void store_part(float* to, Vector value, int64_t count) {
+AOTBUILD_INLINE void store_part(float* to, Vec value, int64_t count) {
 #if defined(__AVX512F__)
   return _mm512_mask_storeu_ps(to, (1u << count) - 1, value);
 #endif
-  alignas(64) float values[kWidth];
+  alignas(64) float values[LANES];
   store(values, value);
   int64_t done = 0;
-  for (int64_t part = kWidth / 2; part; part /= 2)
+  for (int64_t part = LANES / 2; part; part /= 2)
     if (count & part) {
       std::memcpy(to + done, values + done, sizeof(float) * part);
       done += part;
@@ -125,15 +89,28 @@ struct Direct {
 };
 
 // NaN stays NaN, as in eager code: x86 returns the second operand then.
-AOTBUILD_INLINE Vector bounded(Vector value, Vector low, Vector high) {
+AOTBUILD_INLINE Vec bounded(Vec value, Vec low, Vec high) {
 #if defined(__AVX512F__)
   return _mm512_min_ps(high, _mm512_max_ps(low, value));
-#elif defined(__AVX__)
+#elif defined(__AVX2__) && defined(__FMA__)
   return _mm256_min_ps(high, _mm256_max_ps(low, value));
 #endif
   value = value < low ? low : value;
   return value > high ? high : value;
 }
+
+// Activations that are applied in registers, beside those of activations.h.
+struct none {
+  static AOTBUILD_INLINE Vec of(Vec x) { return x; }
+};
+struct hardsigmoid {
+  static AOTBUILD_INLINE Vec of(Vec x) {
+    return bounded(x + splat(3.0f), zero(), splat(6.0f)) * splat(1.0f / 6.0f);
+  }
+};
+struct hardswish {
+  static AOTBUILD_INLINE Vec of(Vec x) { return x * hardsigmoid::of(x); }
+};
 
 // ---------------------------------------------------------------------------------- the tile
 
@@ -178,12 +155,12 @@ AOTBUILD_INLINE Rows rows_of(const float* first, int64_t step) {
 
 template <int R, int P, size_t... I, size_t... J>
 AOTBUILD_INLINE void step_tile(
-    Vector (&sums)[R][P * kVectors], const Rows& rows, int64_t offset, const float* weights,
+    Vec (&sums)[R][P * kVectors], const Rows& rows, int64_t offset, const float* weights,
     int64_t panel, std::index_sequence<I...>, std::index_sequence<J...>) {
-  const Vector w[] = {load(weights + (J / kVectors) * panel + (J % kVectors) * kWidth)...};
+  const Vec w[] = {load(weights + (J / kVectors) * panel + (J % kVectors) * LANES)...};
   auto row = [&](auto& sum, float value) __attribute__((always_inline)) {
-    const Vector a = splat(value);
-    ((sum[J] = multiply_add(a, w[J], sum[J])), ...);
+    const Vec a = splat(value);
+    ((sum[J] = fma(a, w[J], sum[J])), ...);
   };
   (row(sums[I], rows.template at<int(I)>(offset)), ...);
 }
@@ -191,12 +168,12 @@ AOTBUILD_INLINE void step_tile(
 // All rows of the sums begin with the bias.
 template <int R, int P, size_t... I, size_t... J>
 AOTBUILD_INLINE void begin_tile(
-    Vector (&sums)[R][P * kVectors], const float* bias, int64_t channels,
+    Vec (&sums)[R][P * kVectors], const float* bias, int64_t channels,
     std::index_sequence<I...>, std::index_sequence<J...>) {
   auto column = [&](auto j) __attribute__((always_inline)) {
-    constexpr int64_t J0 = decltype(j)::value, at = J0 * kWidth;
-    Vector value = {};
-    if (bias && channels >= at + kWidth)
+    constexpr int64_t J0 = decltype(j)::value, at = J0 * LANES;
+    Vec value = zero();
+    if (bias && channels >= at + LANES)
       value = load(bias + at);
     else if (bias && channels > at)
       value = load_part(bias + at, channels - at);
@@ -205,21 +182,21 @@ AOTBUILD_INLINE void begin_tile(
   (column(std::integral_constant<int64_t, int64_t(J)>{}), ...);
 }
 
-template <int R, int P, size_t... I, size_t... J>
+template <class Activation, int R, int P, size_t... I, size_t... J>
 AOTBUILD_INLINE void finish_tile(
-    Vector (&sums)[R][P * kVectors], float* out, int64_t out_step, const Finish& finish,
+    Vec (&sums)[R][P * kVectors], float* out, int64_t out_step, const Finish& finish,
     int64_t step, int64_t channels, std::index_sequence<I...>, std::index_sequence<J...>) {
-  const Vector low = splat(finish.low), high = splat(finish.high);
+  const Vec low = splat(finish.low), high = splat(finish.high);
   const float* summand = finish.summand;
   auto column = [&](auto j) __attribute__((always_inline)) {
-    constexpr int64_t J0 = decltype(j)::value, at = J0 * kWidth;
+    constexpr int64_t J0 = decltype(j)::value, at = J0 * LANES;
     const int64_t left = channels - at;
-    if (left >= kWidth) {
+    if (left >= LANES) {
       if (summand) ((sums[I][J0] += load(summand + I * step + at)), ...);
-      ((store(out + I * out_step + at, bounded(sums[I][J0], low, high))), ...);
+      ((store(out + I * out_step + at, Activation::of(bounded(sums[I][J0], low, high)))), ...);
     } else if (left > 0) {
       if (summand) ((sums[I][J0] += load_part(summand + I * step + at, left)), ...);
-      ((store_part(out + I * out_step + at, bounded(sums[I][J0], low, high), left)), ...);
+      ((store_part(out + I * out_step + at, Activation::of(bounded(sums[I][J0], low, high)), left)), ...);
     }
   };
   (column(std::integral_constant<int64_t, int64_t(J)>{}), ...);
@@ -227,13 +204,13 @@ AOTBUILD_INLINE void finish_tile(
 
 // R pixels, `step` values from one to the next, by P panels, `panel` values from one to the next.
 // Of the channels of the output, `all` in number, `channels` are left from here on.
-template <int R, int P>
+template <class Activation, int R, int P>
 __attribute__((noinline)) void tile(
     const float* in, int64_t step, const Runs& runs, const float* weights, int64_t panel,
     float* out, int64_t out_step, const Finish& finish, int64_t all, int64_t channels) {
   constexpr auto I = std::make_index_sequence<R>();
   constexpr auto J = std::make_index_sequence<P * kVectors>();
-  Vector sums[R][P * kVectors];
+  Vec sums[R][P * kVectors];
   begin_tile<R, P>(sums, finish.bias, channels, I, J);
   for (int64_t outer = 0; outer < runs.count; ++outer)
     for (int64_t inner = 0; inner < runs.inner_count; ++inner) {
@@ -259,17 +236,15 @@ __attribute__((noinline)) void tile(
         weights += 16;
       }
     }
-  finish_tile<R, P>(sums, out, out_step, finish, all, channels, I, J);
+  finish_tile<Activation, R, P>(sums, out, out_step, finish, all, channels, I, J);
 }
 
 // Pixels of a tile at most: as many as there are registers for their sums, two panels (one where
 // the registers are few) wide.
-#if defined(__AVX512F__)
-constexpr int kRows = 14, kPanels = 2;
-#elif defined(__AVX__) || defined(__aarch64__)
+#if defined(__aarch64__)
 constexpr int kRows = 6, kPanels = 1;
 #else
-constexpr int kRows = 2, kPanels = 1;
+constexpr int kRows = LANES == 16 ? 14 : LANES == 8 ? 6 : 2, kPanels = LANES == 16 ? 2 : 1;
 #endif
 
 // How a row of pixels is divided into tiles. Where its length is known when the code is compiled
@@ -362,7 +337,7 @@ AOTBUILD_INLINE Span inside(int64_t start, int64_t step, int64_t count, int64_t 
 
 // The tiles of pixels `first` to `last` of a row by all panels of a group. The row begins at pixel
 // `origin` of the output, its input at `in`.
-template <class Division, class Sink>
+template <class Activation, class Division, class Sink>
 AOTBUILD_INLINE void convolve_row(
     int64_t first, int64_t last, int64_t origin, const float* in, int64_t step, const Runs& runs,
     const float* weights, int64_t panel, int64_t group, int64_t oc, const Finish& finish,
@@ -375,7 +350,7 @@ AOTBUILD_INLINE void convolve_row(
       sink(
           place, place + R, channel, std::min(channel + P * kPanel, oc),
           [&](float* out, int64_t out_step) __attribute__((always_inline)) {
-            tile<R, P>(
+            tile<Activation, R, P>(
                 in + pixel * step, step, runs, w, panel, out, out_step,
                 finish.at(place, channel, oc), oc, oc - channel);
           });
@@ -395,7 +370,7 @@ inline int64_t parts_for(int64_t threads, int64_t tasks, int64_t groups) {
 
 // A kernel of one pixel that moves by one: a product of matrices. Pixels are `step` values apart;
 // Known is their number if it is known.
-template <int64_t Known, class Sink>
+template <class Activation, int64_t Known, class Sink>
 void convolve_pointwise(
     int64_t pixels, int64_t ic, int64_t oc, const float* x, int64_t step, const float* weights,
     const Finish& finish, const Sink& sink, int64_t threads) {
@@ -411,13 +386,13 @@ void convolve_pointwise(
     const int64_t first = Division::start(from * chunk);
     const int64_t last = from + 1 == chunks ? pixels : Division::start((from + 1) * chunk);
     for (int64_t group = part * groups / parts; group < (part + 1) * groups / parts; ++group)
-      convolve_row<Division>(
+      convolve_row<Activation, Division>(
           first, last, 0, x, step, runs, weights, ic * kPanel, group, oc, finish, sink);
   }
 }
 
 // Any other kernel. Known is the width of the output if it is known.
-template <int64_t Known, class Sink>
+template <class Activation, int64_t Known, class Sink>
 void convolve(
     const Shape& s, const float* x, const float* weights, const Finish& finish, const Sink& sink,
     int64_t threads) {
@@ -461,7 +436,7 @@ void convolve(
         const Runs runs{
             high - low, s.dilation_height * line, joined ? s.kernel_width * ic : ic,
             joined ? 1 : s.kernel_width, s.dilation_width * step};
-        convolve_row<Division>(
+        convolve_row<Activation, Division>(
             0, s.out_width, (image * height + h) * s.out_width,
             in + (start + low * s.dilation_height - first) * line, s.stride_width * step, runs,
             weights + low * s.kernel_width * ic * kPanel, panel, group, oc, finish, sink);
@@ -479,52 +454,55 @@ void convolve(
 
 // Each channel has its own kernel; the weights lie as [kh][kw][c]. Vectors run over channels.
 
-AOTBUILD_INLINE Vector load_some(const float* from, int64_t count) {
-  return count >= kWidth ? load(from) : load_part(from, count);
+AOTBUILD_INLINE Vec load_some(const float* from, int64_t count) {
+  return count >= LANES ? load(from) : load_part(from, count);
 }
 
+template <class Activation>
 AOTBUILD_INLINE void finish_some(
-    float* out, const float* summand, Vector value, Vector low, Vector high, int64_t count) {
+    float* out, const float* summand, Vec value, Vec low, Vec high, int64_t count) {
   if (summand) value += load_some(summand, count);
-  value = bounded(value, low, high);
-  if (count >= kWidth)
+  value = Activation::of(bounded(value, low, high));
+  if (count >= LANES)
     store(out, value);
   else
     store_part(out, value, count);
 }
 
-// One pixel, wherever it lies. `in` is the image, which is not read outside of it.
-inline void deep_pixel(
+// One pixel, wherever it lies. `in` is the image, which is not read outside of it. Of all channels,
+// `some` are computed.
+template <class Activation>
+void deep_pixel(
     const Shape& s, const float* in, Span rows, int64_t top, int64_t left, const float* weights,
-    float* out, const Finish& finish) {
+    int64_t some, float* out, const Finish& finish) {
   const Span columns = inside(left, s.dilation_width, s.kernel_width, s.in_width);
-  const Vector low = splat(finish.low), high = splat(finish.high);
+  const Vec low = splat(finish.low), high = splat(finish.high);
   const int64_t channels = s.in_channels;
-  for (int64_t c = 0; c < channels; c += kWidth) {
-    const int64_t count = channels - c;
-    Vector sum = finish.bias ? load_some(finish.bias + c, count) : Vector{};
+  for (int64_t c = 0; c < some; c += LANES) {
+    const int64_t count = some - c;
+    Vec sum = finish.bias ? load_some(finish.bias + c, count) : zero();
     for (int64_t i = rows.low; i < rows.high; ++i)
       for (int64_t j = columns.low; j < columns.high; ++j)
-        sum = multiply_add(
+        sum = fma(
             load_some(
                 in + (top + i * s.dilation_height) * s.step_height +
                     (left + j * s.dilation_width) * s.step_width + c,
                 count),
             load_some(weights + (i * s.kernel_width + j) * channels + c, count), sum);
-    finish_some(
+    finish_some<Activation>(
         out + c, finish.summand ? finish.summand + c : nullptr, sum, low, high, count);
   }
 }
 
 template <int K, int S, int R, size_t... J, size_t... I, size_t... C>
 AOTBUILD_INLINE void deep_row(
-    Vector (&sums)[R], const float* in, int64_t step, const float* weights, int64_t channels,
+    Vec (&sums)[R], const float* in, int64_t step, const float* weights, int64_t channels,
     int64_t count, std::index_sequence<J...>, std::index_sequence<I...>,
     std::index_sequence<C...>) {
-  const Vector w[] = {load_some(weights + J * channels, count)...};
+  const Vec w[] = {load_some(weights + J * channels, count)...};
   auto column = [&](auto c) __attribute__((always_inline)) {
     constexpr int at = decltype(c)::value;
-    Vector value = load_some(in, count);
+    Vec value = load_some(in, count);
     // In a register: as an operand of each product it would be loaded K times.
 #if defined(__AVX__)
     asm("" : "+v"(value));
@@ -532,7 +510,7 @@ AOTBUILD_INLINE void deep_row(
     in += step;
     auto pixel = [&](auto i) __attribute__((always_inline)) {
       constexpr int r = decltype(i)::value, tap = at - r * S;
-      if constexpr (tap >= 0 && tap < K) sums[r] = multiply_add(value, w[tap], sums[r]);
+      if constexpr (tap >= 0 && tap < K) sums[r] = fma(value, w[tap], sums[r]);
     };
     (pixel(std::integral_constant<int, int(I)>{}), ...);
   };
@@ -541,42 +519,44 @@ AOTBUILD_INLINE void deep_row(
 
 // R pixels whose taps are all in the image's columns; a kernel K wide, moved by S, not dilated.
 // `in` is the first tap of the first row that is in the image.
-template <int K, int S, int R, size_t... I>
+template <class Activation, int K, int S, int R, size_t... I>
 __attribute__((noinline)) void deep_tile(
-    const Shape& s, const float* in, Span rows, const float* weights, float* out,
+    const Shape& s, const float* in, Span rows, const float* weights, int64_t some, float* out,
     int64_t out_step, const Finish& finish, std::index_sequence<I...> pixels) {
   constexpr auto J = std::make_index_sequence<K>();
   constexpr auto C = std::make_index_sequence<(R - 1) * S + K>();
-  const Vector low = splat(finish.low), high = splat(finish.high);
+  const Vec low = splat(finish.low), high = splat(finish.high);
   const int64_t channels = s.in_channels, line = s.dilation_height * s.step_height;
   auto block = [&](int64_t c, int64_t count) __attribute__((always_inline)) {
-    const Vector bias = finish.bias ? load_some(finish.bias + c, count) : Vector{};
-    Vector sums[R] = {((void)I, bias)...};
+    const Vec bias = finish.bias ? load_some(finish.bias + c, count) : zero();
+    Vec sums[R] = {((void)I, bias)...};
     const float* from = in + c;
     for (int64_t i = rows.low; i < rows.high; ++i, from += line)
       deep_row<K, S, R>(
           sums, from, s.step_width, weights + i * K * channels + c, channels, count, J, pixels, C);
-    (finish_some(
+    (finish_some<Activation>(
          out + I * out_step + c, finish.summand ? finish.summand + I * channels + c : nullptr,
          sums[I], low, high, count),
      ...);
   };
   int64_t c = 0;
-  for (; c + kWidth <= channels; c += kWidth) block(c, kWidth);
-  if (c < channels) block(c, channels - c);
+  for (; c + LANES <= some; c += LANES) block(c, LANES);
+  if (c < some) block(c, some - c);
 }
 
 // Pixels of a tile at most; the weights of one row of the kernel take registers, too.
-#if defined(__AVX512F__) || defined(__aarch64__)
+#if defined(__aarch64__)
 constexpr int kDeepRows = 7;
 #else
-constexpr int kDeepRows = 6;
+constexpr int kDeepRows = LANES == 16 ? 7 : 6;
 #endif
+
+constexpr int64_t kDeepChannels = 256;  // of a tile
 
 // A kernel K wide, moved by S, not dilated; K = 0 for any other. Known is the number of pixels of a
 // row of the output all of whose taps lie in the image's columns, if it is known. Pixels and
 // channels of the input follow one another.
-template <int K, int S, int64_t Known, class Sink>
+template <class Activation, int K, int S, int64_t Known, class Sink>
 void convolve_depthwise(
     const Shape& s, const float* x, const float* weights, const Finish& finish, const Sink& sink,
     int64_t threads) {
@@ -595,11 +575,14 @@ void convolve_depthwise(
     const int64_t origin = line * s.out_width;
     auto single = [&](int64_t first, int64_t last) {
       for (int64_t w = first; w < last; ++w)
-        sink(origin + w, origin + w + 1, 0, channels, [&](float* out, int64_t) {
-          deep_pixel(
-              s, in, rows, top, w * s.stride_width - s.pad_left, weights, out,
-              finish.at(origin + w, 0, channels));
-        });
+        for (int64_t c = 0; c < channels; c += kDeepChannels) {
+          const int64_t some = std::min(kDeepChannels, channels - c);
+          sink(origin + w, origin + w + 1, c, c + some, [&](float* out, int64_t) {
+            deep_pixel<Activation>(
+                s, in + c, rows, top, w * s.stride_width - s.pad_left, weights + c, some, out,
+                finish.at(origin + w, c, channels));
+          });
+        }
     };
     if constexpr (K > 0) {
       single(0, begin);
@@ -608,11 +591,14 @@ void convolve_depthwise(
       Tiling<Known, kDeepRows>::each(0, end - begin, [&](int64_t pixel, auto count) {
         constexpr int R = decltype(count)::value;
         const int64_t w = begin + pixel;
-        sink(origin + w, origin + w + R, 0, channels, [&](float* out, int64_t step) {
-          deep_tile<K, S, R>(
-              s, corner + w * S * s.step_width, rows, weights, out, step,
-              finish.at(origin + w, 0, channels), std::make_index_sequence<R>());
-        });
+        for (int64_t c = 0; c < channels; c += kDeepChannels) {
+          const int64_t some = std::min(kDeepChannels, channels - c);
+          sink(origin + w, origin + w + R, c, c + some, [&](float* out, int64_t step) {
+            deep_tile<Activation, K, S, R>(
+                s, corner + w * S * s.step_width + c, rows, weights + c, some, out, step,
+                finish.at(origin + w, c, channels), std::make_index_sequence<R>());
+          });
+        }
       });
       single(end, s.out_width);
     } else {
@@ -621,6 +607,7 @@ void convolve_depthwise(
   }
 }
 
-}  // namespace aotbuild_convolution
+}  // namespace convolution
+}  // namespace aotbuild
 
 #endif

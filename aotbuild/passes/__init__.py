@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from aotbuild.passes import linear
+from aotbuild.passes import convolution, fold_batch_norm, fold_padding, linear
 from aotbuild.passes.derived import evaluate
 
 
@@ -29,7 +29,10 @@ class Pass:
 
 
 PASSES: dict[str, Pass] = {
+    "fold_batch_norm": Pass(fold_batch_norm.run, derives=True),
     "linear": Pass(linear.run, derives=True),
+    "convolution": Pass(convolution.run, derives=True),
+    "fold_padding": Pass(fold_padding.run, derives=False),
 }
 """All passes, in the order in which they are applied."""
 

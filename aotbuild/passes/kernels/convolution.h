@@ -183,6 +183,17 @@ AOTBUILD_INLINE void begin_tile(
   (column(std::integral_constant<int64_t, int64_t(J)>{}), ...);
 }
 
+// Moves all sums to or from where they wait for the next turn.
+template <int R, int P, size_t... I, size_t... J, class Move>
+AOTBUILD_INLINE void move_tile(
+    Vec (&sums)[R][P * kVectors], float* partial, std::index_sequence<I...>,
+    std::index_sequence<J...>, const Move& move) {
+  auto row = [&](Vec(&sum)[P * kVectors], float* p) __attribute__((always_inline)) {
+    (move(sum[J], p + J * LANES), ...);
+  };
+  (row(sums[I], partial + I * P * kPanel), ...);
+}
+
 template <class Activation, int R, int P, size_t... I, size_t... J>
 AOTBUILD_INLINE void finish_tile(
     Vec (&sums)[R][P * kVectors], float* out, int64_t out_step, const Finish& finish,
@@ -203,21 +214,37 @@ AOTBUILD_INLINE void finish_tile(
   (column(std::integral_constant<int64_t, int64_t(J)>{}), ...);
 }
 
+// What a tile does beside its sums.
+struct Turn {
+  const float* ahead;  // weights that are needed soon, two lines of the cache for every four steps
+  int64_t ahead_step;  // 32, or 0 where there is nothing to fetch
+  float* partial;      // the sums so far, [pixel][P * 16], where they are made in several turns
+  bool first, last;    // of these turns
+};
+
 // R pixels, `step` values from one to the next, by P panels, `panel` values from one to the next.
 // Of the channels of the output, `all` in number, `channels` are left from here on.
 template <class Activation, int R, int P>
 __attribute__((noinline)) void tile(
     const float* in, int64_t step, const Runs& runs, const float* weights, int64_t panel,
-    float* out, int64_t out_step, const Finish& finish, int64_t all, int64_t channels) {
+    float* out, int64_t out_step, const Finish& finish, int64_t all, int64_t channels,
+    const Turn& turn) {
   constexpr auto I = std::make_index_sequence<R>();
   constexpr auto J = std::make_index_sequence<P * kVectors>();
   Vec sums[R][P * kVectors];
-  begin_tile<R, P>(sums, finish.bias, channels, I, J);
+  if (turn.first)
+    begin_tile<R, P>(sums, finish.bias, channels, I, J);
+  else
+    move_tile<R, P>(sums, turn.partial, I, J, [](Vec& sum, float* p) { sum = load(p); });
+  const float* ahead = turn.ahead;
   for (int64_t outer = 0; outer < runs.count; ++outer)
     for (int64_t inner = 0; inner < runs.inner_count; ++inner) {
       Rows rows = rows_of(in + outer * runs.step + inner * runs.inner_step, step);
       int64_t k = 0;
       for (; k + 4 <= runs.length; k += 4) {
+        __builtin_prefetch(ahead, 0, 2);
+        __builtin_prefetch(ahead + 16, 0, 2);
+        ahead += turn.ahead_step;
         step_tile<R, P>(sums, rows, 0, weights, panel, I, J);
         step_tile<R, P>(sums, rows, 4, weights + 16, panel, I, J);
         step_tile<R, P>(sums, rows, 8, weights + 32, panel, I, J);
@@ -237,7 +264,10 @@ __attribute__((noinline)) void tile(
         weights += 16;
       }
     }
-  finish_tile<Activation, R, P>(sums, out, out_step, finish, all, channels, I, J);
+  if (turn.last)
+    finish_tile<Activation, R, P>(sums, out, out_step, finish, all, channels, I, J);
+  else
+    move_tile<R, P>(sums, turn.partial, I, J, [](Vec& sum, float* p) { store(p, sum); });
 }
 
 // Pixels of a tile at most: as many as there are registers for their sums, two panels (one where
@@ -292,6 +322,7 @@ struct Tiling {
 // ------------------------------------------------------------------------ dense convolutions
 
 constexpr int64_t kBand = 40 * 1024;  // values in the copy of a band of input rows
+constexpr int64_t kTurn = 80 * 1024;  // weights that are read before they are read again
 
 // Copies rows of the image, channels innermost, with zeros for the columns beside it.
 inline void copy_band(
@@ -336,32 +367,60 @@ AOTBUILD_INLINE Span inside(int64_t start, int64_t step, int64_t count, int64_t 
   return span;
 }
 
-// The tiles of pixels `first` to `last` of a row by all panels of a group. The row begins at pixel
-// `origin` of the output, its input at `in`.
-template <class Activation, class Division, class Sink>
+// The panels that are computed at once, and what their tiles fetch for those that come next.
+struct Group {
+  int64_t channel;       // the first
+  const float* weights;  // of this turn
+  int64_t panel;         // from one panel to the next
+  const float* next;     // weights of the next turn, or null
+  int64_t length;        // of what one turn reads of a panel
+  float* partial;
+  bool first, last;
+  int64_t tiles = 0;     // that were begun
+
+  // Each of the first tiles fetches half of what the next turn reads of a panel.
+  template <int P>
+  AOTBUILD_INLINE Turn turn(int64_t pixel) {
+    const int64_t half = tiles++;
+    const bool fetch = next && half < 2 * P;
+    return {
+        fetch ? next + half / 2 * panel + half % 2 * length / 2 : weights, fetch ? 32 : 0,
+        partial + pixel * P * kPanel, first, last};
+  }
+};
+
+// The tiles of pixels `first` to `last` of a row by the P panels of a group. The row begins at pixel
+// `origin` of the output, of which the partial sums are those from pixel `kept` on; its input is
+// at `in`.
+template <class Activation, class Division, int P, class Sink>
 AOTBUILD_INLINE void convolve_row(
-    int64_t first, int64_t last, int64_t origin, const float* in, int64_t step, const Runs& runs,
-    const float* weights, int64_t panel, int64_t group, int64_t oc, const Finish& finish,
+    int64_t first, int64_t last, int64_t origin, int64_t kept, const float* in, int64_t step,
+    const Runs& runs, const float* weights, Group& group, int64_t oc, const Finish& finish,
     const Sink& sink) {
-  auto columns = [&](int64_t channel, auto count, const float* w) __attribute__((always_inline)) {
-    constexpr int P = decltype(count)::value;
-    Division::each(first, last, [&](int64_t pixel, auto rows) __attribute__((always_inline)) {
-      constexpr int R = decltype(rows)::value;
-      const int64_t place = origin + pixel;
-      sink(
-          place, place + R, channel, std::min(channel + P * kPanel, oc),
-          [&](float* out, int64_t out_step) __attribute__((always_inline)) {
-            tile<Activation, R, P>(
-                in + pixel * step, step, runs, w, panel, out, out_step,
-                finish.at(place, channel, oc), oc, oc - channel);
-          });
-    });
-  };
-  const int64_t begin = group * kPanels, left = divide_up(oc, kPanel) - begin;
-  if (left >= kPanels)
-    return columns(begin * kPanel, std::integral_constant<int, kPanels>{}, weights + begin * panel);
-  if constexpr (kPanels > 1)
-    columns(begin * kPanel, std::integral_constant<int, 1>{}, weights + begin * panel);
+  Division::each(first, last, [&](int64_t pixel, auto rows) __attribute__((always_inline)) {
+    constexpr int R = decltype(rows)::value;
+    const int64_t place = origin + pixel;
+    const Turn turn = group.turn<P>(place - kept);
+    auto fill = [&](float* out, int64_t out_step) __attribute__((always_inline)) {
+      tile<Activation, R, P>(
+          in + pixel * step, step, runs, weights, group.panel, out, out_step,
+          finish.at(place, group.channel, oc), oc, oc - group.channel, turn);
+    };
+    if (group.last)
+      sink(place, place + R, group.channel, std::min(group.channel + P * kPanel, oc), fill);
+    else
+      fill(nullptr, 0);
+  });
+}
+
+// Calls f(first panel, number of panels as a type) for all panels of a group.
+template <class F>
+AOTBUILD_INLINE void panels_of(int64_t group, int64_t oc, const F& f) {
+  const int64_t begin = group * kPanels;
+  if (kPanels == 1 || divide_up(oc, kPanel) - begin >= kPanels)
+    f(begin, std::integral_constant<int, kPanels>{});
+  else if constexpr (kPanels > 1)
+    f(begin, std::integral_constant<int, 1>{});
 }
 
 // Into how many parts the channels are divided where there are too few other tasks.
@@ -386,9 +445,15 @@ void convolve_pointwise(
     const int64_t part = task % parts, from = task / parts;
     const int64_t first = Division::start(from * chunk);
     const int64_t last = from + 1 == chunks ? pixels : Division::start((from + 1) * chunk);
-    for (int64_t group = part * groups / parts; group < (part + 1) * groups / parts; ++group)
-      convolve_row<Activation, Division>(
-          first, last, 0, x, step, runs, weights, ic * kPanel, group, oc, finish, sink);
+    const int64_t end = (part + 1) * groups / parts;
+    for (int64_t index = part * groups / parts; index < end; ++index)
+      panels_of(index, oc, [&](int64_t begin, auto count) {
+        const float* w = weights + begin * ic * kPanel;
+        const float* next = index + 1 < end ? w + kPanels * ic * kPanel : nullptr;
+        Group group{begin * kPanel, w, ic * kPanel, next, ic * kPanel, nullptr, true, true};
+        convolve_row<Activation, Division, decltype(count)::value>(
+            first, last, 0, 0, x, step, runs, w, group, oc, finish, sink);
+      });
   }
 }
 
@@ -415,7 +480,12 @@ void convolve(
   const int64_t line = copied ? width * ic : s.step_height, step = copied ? ic : s.step_width;
   const bool joined = s.dilation_width == 1 && (step == ic || s.kernel_width == 1);
   const int64_t most = (rows - 1) * s.stride_height + (s.kernel_height - 1) * s.dilation_height + 1;
-  const int64_t needed = copied ? std::min(most, s.in_height) * width * ic : 0;
+  // Rows of the kernel that are read in one turn: the weights of two turns fit into the cache.
+  const int64_t row = s.kernel_width * ic * kPanel;
+  const int64_t taps = std::clamp<int64_t>(kTurn / (row * kPanels), 1, s.kernel_height);
+  const int64_t turns = divide_up(s.kernel_height, taps);
+  const int64_t kept = turns > 1 ? rows * s.out_width * kPanels * kPanel : 0;
+  const int64_t needed = (copied ? std::min(most, s.in_height) * width * ic : 0) + kept;
   const std::unique_ptr<float[]> scratch(needed ? new float[needed * threads] : nullptr);
 
   auto compute = [&](int64_t task, float* copy) {
@@ -430,18 +500,34 @@ void convolve(
       copy_band(s, in, first, std::max(first, std::min(s.in_height, last)), width, copy);
       in = copy;
     }
-    for (int64_t group = part * groups / parts; group < (part + 1) * groups / parts; ++group)
-      for (int64_t h = top; h < bottom; ++h) {
-        const int64_t start = h * s.stride_height - s.pad_top;
-        const auto [low, high] = inside(start, s.dilation_height, s.kernel_height, s.in_height);
-        const Runs runs{
-            high - low, s.dilation_height * line, joined ? s.kernel_width * ic : ic,
-            joined ? 1 : s.kernel_width, s.dilation_width * step};
-        convolve_row<Activation, Division>(
-            0, s.out_width, (image * height + h) * s.out_width,
-            in + (start + low * s.dilation_height - first) * line, s.stride_width * step, runs,
-            weights + low * s.kernel_width * ic * kPanel, panel, group, oc, finish, sink);
-      }
+    float* partial = copy + needed - kept;
+    const int64_t end = (part + 1) * groups / parts;
+    for (int64_t index = part * groups / parts; index < end; ++index)
+      panels_of(index, oc, [&](int64_t begin, auto count) {
+        const float* w = weights + begin * panel;
+        for (int64_t turn = 0; turn < turns; ++turn) {
+          const int64_t from = turn * taps, to = std::min(s.kernel_height, from + taps);
+          const float* next = to < s.kernel_height ? w + to * row
+                              : index + 1 < end    ? w + kPanels * panel
+                                                   : nullptr;
+          Group group{
+              begin * kPanel, w + from * row, panel, next, taps * row, partial, turn == 0,
+              turn + 1 == turns};
+          for (int64_t h = top; h < bottom; ++h) {
+            const int64_t start = h * s.stride_height - s.pad_top;
+            const Span span = inside(start, s.dilation_height, s.kernel_height, s.in_height);
+            const int64_t low = std::max(span.low, from), high = std::min(span.high, to);
+            const Runs runs{
+                high - low, s.dilation_height * line, joined ? s.kernel_width * ic : ic,
+                joined ? 1 : s.kernel_width, s.dilation_width * step};
+            convolve_row<Activation, Division, decltype(count)::value>(
+                0, s.out_width, (image * height + h) * s.out_width,
+                (image * height + top) * s.out_width,
+                in + (start + low * s.dilation_height - first) * line, s.stride_width * step, runs,
+                w + low * row, group, oc, finish, sink);
+          }
+        }
+      });
   };
 #pragma omp parallel num_threads(threads) if (threads > 1 && tasks > 1)
   {

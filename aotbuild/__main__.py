@@ -29,6 +29,11 @@ def main(arguments: list[str] | None = None) -> int:
         metavar="DIR",
         help="directory of the pyproject.toml (default: the current one)",
     )
+    check.add_argument(
+        "--explain",
+        action="store_true",
+        help="tell also which models a build would find in the cache, and why not the others",
+    )
     repair = commands.add_parser(
         "repair",
         help="give wheels the platform tag with which they can be published",
@@ -54,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
         from aotbuild.check import check_project
 
-        return check_project(given.project, given.models)
+        return check_project(given.project, given.models, explain=given.explain)
 
 
 if __name__ == "__main__":

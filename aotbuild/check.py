@@ -37,12 +37,13 @@ class Row:
     """Bytes."""
 
 
-def check_project(directory: Path, names: Sequence[str]) -> int:
+def check_project(directory: Path, names: Sequence[str], *, explain: bool = False) -> int:
     """Check a project, and print a table of its models.
 
     Args:
         directory: Directory of the pyproject.toml.
         names: The models to trace; all of them when empty.
+        explain: Whether to tell what a build would find in the cache, and why not the rest.
 
     Returns:
         0, or 1 when a model cannot be traced; why has been printed to standard error then.
@@ -66,6 +67,7 @@ def check_project(directory: Path, names: Sequence[str]) -> int:
     from aotbuild.build.export import trace  # imports torch, which takes a second
 
     rows: list[Row] = []
+    lines: list[str] = []
     failed = False
     for name in chosen:
         devices = project.models[name].devices or []
@@ -78,8 +80,12 @@ def check_project(directory: Path, names: Sequence[str]) -> int:
             failed = True
         else:
             rows += [_row(name, method) for method in traced.methods]
+            if explain:
+                from aotbuild.explain import explain as explained
+
+                lines += explained(project, name, traced)
     if rows:
-        print(table(rows))  # noqa: T201
+        print("\n".join([table(rows), *lines]))  # noqa: T201
     return int(failed)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import PurePath
@@ -13,9 +14,13 @@ from aotbuild.errors import ToolchainError
 
 _LAUNCHERS = {"ccache", "sccache", "distcc"}
 
+_LAUNCHER = "CMAKE_CXX_COMPILER_LAUNCHER"
+
 
 def find_cxx() -> list[str]:
     """The command of the C++ compiler: ``CXX``, else ``g++`` (``clang++`` on macOS).
+
+    A launcher such as ccache stands before it where the user has set one, there or for CMake.
 
     Raises:
         ToolchainError: It is not there.
@@ -23,6 +28,19 @@ def find_cxx() -> list[str]:
     command = shlex.split(os.environ.get("CXX", "")) or [
         "clang++" if sys.platform == "darwin" else "g++"
     ]
+    launcher = [word for word in os.environ.get(_LAUNCHER, "").split(";") if word]
+    if launcher and without_launcher(command) == command:
+        if shutil.which(launcher[0]) is None:
+            raise ToolchainError(
+                f'there is no compiler launcher "{launcher[0]}"',
+                where=f"environment: {_LAUNCHER}",
+                fix="install it, or unset the variable",
+            )
+        return [shutil.which(launcher[0]) or launcher[0], *launcher[1:], *_found(command)]
+    return _found(command)
+
+
+def _found(command: list[str]) -> list[str]:
     for program in dict.fromkeys([command[0], _compiler(command)]):
         if shutil.which(program) is None:
             named = bool(os.environ.get("CXX"))
@@ -47,5 +65,20 @@ def compiler_name(command: Sequence[str]) -> str:
     return PurePath(_compiler(command)).name
 
 
+def without_launcher(command: Sequence[str]) -> list[str]:
+    """A compiler's command without what only remembers its results, which changes nothing."""
+    given = os.environ.get(_LAUNCHER, "").split(";")
+    known = {*_LAUNCHERS, *(PurePath(word).name for word in given)}
+    words = iter(enumerate(command))
+    first = next((i for i, word in words if PurePath(word).name not in known), len(command))
+    return list(command[first:])
+
+
+def compiler_version(command: Sequence[str]) -> str:
+    """What a compiler tells of itself."""
+    told = [*without_launcher(command), "--version"]
+    return subprocess.run(told, capture_output=True, text=True, check=False).stdout
+
+
 def _compiler(command: Sequence[str]) -> str:
-    return next(word for word in [*command, "c++"] if PurePath(word).name not in _LAUNCHERS)
+    return next(iter(without_launcher(command)), "c++")

@@ -92,7 +92,7 @@ def fresh(directory: str) -> dict[str, str]:
     return {
         "TMPDIR": str(temporary),
         "TORCHINDUCTOR_CACHE_DIR": str(temporary / "inductor"),
-        "AOTBUILD_CACHE_DIR": "",
+        "AOTBUILD_CACHE": "off",
     }
 
 

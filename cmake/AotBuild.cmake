@@ -85,7 +85,12 @@ function(_aotbuild_plan)
   if(NOT WIN32)
     # Ninja runs a command again that has changed. An isolated build has its Python and its CMake at
     # a new path each time: neither may be in a command that shall last longer than one build.
+    set(launcher)
+    if(CMAKE_CXX_COMPILER_LAUNCHER)  # such as ccache
+      set(launcher "export CMAKE_CXX_COMPILER_LAUNCHER='${CMAKE_CXX_COMPILER_LAUNCHER}'")
+    endif()
     file(CONFIGURE OUTPUT "${build_dir}/step" CONTENT "#!/bin/sh
+@launcher@
 exec '@Python_EXECUTABLE@' -P -m aotbuild.build \"$@\"
 " @ONLY)
     file(CHMOD "${build_dir}/step" PERMISSIONS OWNER_READ OWNER_WRITE OWNER_EXECUTE)
@@ -105,6 +110,9 @@ exec '@Python_EXECUTABLE@' -P -m aotbuild.build \"$@\"
                                          "${AOTBUILD_PROJECT_DIR}/pyproject.toml")
 
   file(READ "${build_dir}/plan.json" plan)
+  # Ninja runs as many at once as there are cores; the memory may not be enough for that.
+  string(JSON jobs GET "${plan}" jobs)
+  set_property(GLOBAL APPEND PROPERTY JOB_POOLS "aotbuild=${jobs}")
   string(JSON last_command LENGTH "${plan}" commands)
   math(EXPR last_command "${last_command} - 1")
   foreach(i RANGE ${last_command})
@@ -122,6 +130,7 @@ exec '@Python_EXECUTABLE@' -P -m aotbuild.build \"$@\"
       COMMAND ${aotbuild} ${step} "${spec}"
       WORKING_DIRECTORY "${build_dir}"
       COMMENT "${comment}"
+      JOB_POOL aotbuild
       VERBATIM)
   endforeach()
   # The last command, the bundle, needs the outputs of all others.

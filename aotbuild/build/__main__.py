@@ -7,6 +7,7 @@ import importlib
 import sys
 from pathlib import Path
 
+from aotbuild.build.compile_cache import restored
 from aotbuild.build.forkserver import run_forked
 from aotbuild.errors import quieten, reported
 
@@ -29,6 +30,8 @@ def main(arguments: list[str]) -> None:
 
             plan(Path(path), names, Path.cwd())
         elif step in STEPS and not names:
+            if step == "compile" and restored(Path(path)):
+                return
             status = None if step == "native" else run_forked(step, path)  # which needs no torch
             if status is not None:
                 raise SystemExit(status)

@@ -11,13 +11,14 @@ import math
 import random
 import re
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from aotbuild.build.callspec import CallSpec, holds
 from aotbuild.build.inductor import Compiled
 from aotbuild.build.ranges import Ranges
 from aotbuild.build.samples import input_bytes
 from aotbuild.errors import CompileError
+from aotbuild.passes import Applied
 from aotbuild.runtime.manifest import Dim
 
 _UNLIMITED = 8
@@ -38,6 +39,8 @@ class Attempt:
     """What its code accepts."""
     compiled: Compiled | None
     """None where nothing but the ranges was wanted."""
+    applied: Applied = field(default_factory=Applied)
+    """What passes had done to it."""
 
 
 Lower = Callable[[dict[str, int], Callable[[Ranges], bool]], Attempt]

@@ -27,7 +27,17 @@ def run(spec_file: Path) -> None:
             (path, json.loads((path / "verified.json").read_text("utf-8"))) for path in kept
         ]
         exported = Path(part.exported)
-        parts.append(Part(part.model, part.method, part.source, exported, variants, part.runners))
+        parts.append(
+            Part(
+                part.model,
+                part.method,
+                part.source,
+                exported,
+                variants,
+                part.runners,
+                swappable=part.swappable,
+            )
+        )
     with replacing_directory(Path(spec.output)) as directory:
         manifests = write_package(
             directory, parts, Path(spec.project), Path(spec.native), spec.torch, spec.apart

@@ -8,7 +8,7 @@ import inspect
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,39 +16,44 @@ import torch
 
 from aotbuild.build.attempts import Attempt, Lower, best_attempt
 from aotbuild.build.callspec import CallSpec
+from aotbuild.build.compile_cache import LIBRARY, PROXY, Kept, dependencies
 from aotbuild.build.files import plain_directory, replacing, scratch, write_depfile
+from aotbuild.build.flat import MODULE
+from aotbuild.build.headers import shared_headers
 from aotbuild.build.hints import hinted, hints_at
-from aotbuild.build.inductor import Compiled, Setup, Shared, compile_library, set_up
+from aotbuild.build.inductor import Compiled, Setup, compile_library, set_up
 from aotbuild.build.instructions import check_instructions
+from aotbuild.build.narrowed import narrowed, too_narrow
 from aotbuild.build.quantize import load_operators
 from aotbuild.build.ranges import Ranges, compiled_ranges
-from aotbuild.build.record import BuildRecord
+from aotbuild.build.record import RECORD, BuildRecord
 from aotbuild.build.reuse import Libraries
 from aotbuild.build.shapes import Linear, dimension_symbols
 from aotbuild.build.source import importing, load_op_libraries
-from aotbuild.build.spec import CALL, INDEX, PRECOMPILE, SHARED, WEIGHTS, CompileSpec, read_spec
+from aotbuild.build.spec import CALL, WEIGHTS, CompileSpec, read_spec
 from aotbuild.build.stored import Stored, own_name
 from aotbuild.build.symbols import torch_symbols
-from aotbuild.build.weights_file import write_weights
+from aotbuild.build.weights_file import unwritten, write_weights
 from aotbuild.config.parse import located
 from aotbuild.config.resolve import call_path
 from aotbuild.errors import AotBuildError, CompileError, warn
 from aotbuild.passes import Applied, apply
 from aotbuild.passes.operators import register_lowerings
+from aotbuild.runtime.derived import renamed, uses
 from aotbuild.runtime.machine import onednn_version
-from aotbuild.runtime.manifest import Constant, Dim
-from aotbuild.target import TARGETS, Target
+from aotbuild.runtime.manifest import Constant, Recipe
+from aotbuild.target import TARGETS
 from aotbuild.toolchain import find_cxx
 
 
 def run(spec_file: Path) -> None:
     """Run the step; the specification is a ``CompileSpec``."""
     spec = read_spec(CompileSpec, spec_file)
+    kept = Kept.of(spec)
     exported, output = Path(spec.exported), Path(spec.output)
     where = located(call_path(spec.model, spec.method))
     target = TARGETS[spec.target]
     call = CallSpec.read(exported / CALL)
-    applied: list[Applied] = []
     weights = Weights(
         Stored.read(exported.parent),
         spec.method,
@@ -66,11 +71,16 @@ def run(spec_file: Path) -> None:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(directory / "cache")
         try:
             with set_up(
-                target, find_cxx(), directory, spec.options, _shared(target), _libraries(output)
+                target,
+                find_cxx(),
+                directory,
+                spec.options,
+                shared_headers(kept.store, target),
+                Libraries(kept.store, output / "kept", directory),
             ) as setup:
                 best = best_attempt(
                     call,
-                    _lowering(spec, call, setup, weights, applied),
+                    _lowering(spec, call, setup, weights),
                     _kept(spec, call),
                     strict=spec.strict_dims,
                 )
@@ -78,41 +88,44 @@ def run(spec_file: Path) -> None:
             error.where = error.where or where
             raise
         conditions = sorted({*call.conditions, *best.ranges.conditions})
-        narrowed = _narrowed(spec, call, best.ranges.dims, conditions)
-        if best.compiled is None or (narrowed and spec.strict_dims):
-            raise _too_narrow(narrowed)
-        shared, own = _record_constants(best.compiled, weights, output, where)
+        narrow = narrowed(spec, call, best.ranges.dims, conditions)
+        if best.compiled is None or (narrow and spec.strict_dims):
+            raise too_narrow(narrow)
+        derived = _recipes(best.applied, weights)
+        shared, own = _record_constants(best.compiled, weights, derived, output, where)
         check_instructions(best.compiled.library, target, where)
-        library = output / "library.so"
+        library = output / LIBRARY
         with replacing(library) as temporary:
             shutil.copyfile(best.compiled.library, temporary)
-        proxy = output / "library.json"
+        proxy = output / PROXY
         proxy.unlink(missing_ok=True)
         if best.compiled.proxy_nodes:
             shutil.copyfile(best.compiled.proxy_nodes, proxy)
-    for each in narrowed:
+    for each in narrow:
         warn(each.what, where=each.where, why=each.why, fix=each.fix)
-    # What was computed from the weights follows them; other weights leave all else as it is.
-    write_depfile(output / "compiled.json", [exported.parent / INDEX] if own else [])
-    BuildRecord(
+    derived = {c.fqn: derived[c.fqn] for c in own if c.fqn in derived}
+    record = BuildRecord(
         target=target.name,
         dims=best.ranges.dims,
         conditions=conditions,
         example=best.sizes,
         shared=shared,
         constants=own,
-        folded=sorted(weights.parameters - set(shared.values())) if own else [],
+        folded=sorted(weights.parameters - set(shared.values())) if len(derived) < len(own) else [],
         symbols=torch_symbols(library),
         onednn=onednn_version() if any(constant.packed for constant in own) else "",
         proxy_nodes=proxy.exists(),
-        derived={own_name(name): recipe for name, recipe in applied[-1].derived.items()},
+        derived=derived,
         compiled={
             "torch": torch.__version__,
             "march": target.march,
             "options": best.compiled.options,
-            "passes": applied[-1].counts,
+            "passes": best.applied.counts,
         },
-    ).write(output / "compiled.json")
+    )
+    write_depfile(output / RECORD, dependencies(spec, record))
+    record.write(output / RECORD)
+    kept.keep(output, computed=bool(record.written))
 
 
 def _kept(spec: CompileSpec, call: CallSpec) -> list[str]:
@@ -147,6 +160,18 @@ class Weights:
         """The name of a tensor if it is one of these and not computed from them."""
         return self._keys.get(_place(tensor))
 
+    def by_keys(self, recipe: Any) -> Any:
+        """A recipe with the keys of the state dict for the names of the program.
+
+        Returns:
+            The recipe; None where it uses something else.
+        """
+        keys = self._stored.names[self._method]
+        names = uses(recipe)
+        if not all(keys.get(name) in self.parameters for name in names):
+            return None
+        return renamed(recipe, keys)
+
     def replaceable(self, tensor: torch.Tensor) -> bool:
         """Whether the values of a tensor may become others, and may not be written into code.
 
@@ -158,19 +183,20 @@ class Weights:
         return self._freezing and tensor.dim() == 1 and not any(map(tensor.equal, self._written))
 
 
+def _recipes(applied: Applied, weights: Weights) -> dict[str, Recipe]:
+    """How constants that passes computed follow from the state dict, where from nothing else."""
+    told = {_computed_name(name): weights.by_keys(own) for name, own in applied.derived.items()}
+    return {name: recipe for name, recipe in told.items() if recipe is not None}
+
+
 def _place(tensor: torch.Tensor) -> tuple[Any, ...]:
     if tensor.is_mkldnn:  # has no place that it tells, and is computed
         return (id(tensor),)
     return tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()
 
 
-def _lowering(
-    spec: CompileSpec, call: CallSpec, setup: Setup, weights: Weights, applied: list[Applied]
-) -> Lower:
-    """What lowers the exported program of a step for an example of any size.
-
-    Each time it does, it adds to ``applied`` what the passes did.
-    """
+def _lowering(spec: CompileSpec, call: CallSpec, setup: Setup, weights: Weights) -> Lower:
+    """What lowers the exported program of a step for an example of any size."""
     symbols: dict[str, Linear] = {}
 
     def lower(sizes: dict[str, int], wanted: Callable[[Ranges], bool]) -> Attempt:
@@ -196,14 +222,14 @@ def _lowering(
             seen.append(ranges())
             return wanted(seen[0])
 
-        applied.append(_rewritten(graph, spec))
-        own = {id(getattr(graph, name)) for name in applied[-1].derived}
+        applied = _rewritten(graph, spec)
+        own = {id(getattr(graph, name)) for name in applied.derived}
 
         def replaceable(tensor: torch.Tensor) -> bool:
             return id(tensor) in own or weights.replaceable(tensor)
 
         compiled = compile_library(graph, program.example_inputs, setup, ask, replaceable)
-        return Attempt(sizes, ranges() if compiled else seen[0], compiled)
+        return Attempt(sizes, ranges() if compiled else seen[0], compiled, applied)
 
     return lower
 
@@ -213,33 +239,7 @@ def _rewritten(graph: torch.fx.GraphModule, spec: CompileSpec) -> Applied:
     if TARGETS[spec.target].device != "cpu":
         return Applied()
     register_lowerings()
-    return apply(graph, spec.passes, derive=not spec.swappable)
-
-
-def _shared(target: Target) -> Shared:
-    """Where what all compiles have in common is kept, and whether those for a target have much.
-
-    It is outside of the specification, so that one more model compiles no other one again.
-    """
-    cache = _cache()
-    if cache:
-        return Shared(cache / "headers", precompile=True)
-    if SHARED.is_dir():
-        much = (SHARED / f"{PRECOMPILE}-{target.name}").exists()
-        return Shared(SHARED.resolve(), precompile=much)
-    return Shared(None, precompile=False)
-
-
-def _libraries(output: Path) -> Libraries:
-    """Where libraries are kept that other weights leave as they are."""
-    cache = _cache()
-    return Libraries(cache / "libraries" if cache else output / "kept", cached=bool(cache))
-
-
-def _cache() -> Path | None:
-    """The directory for what builds share, if the user wants one."""
-    given = os.environ.get("AOTBUILD_CACHE_DIR")
-    return Path(given).expanduser() if given else None
+    return apply(graph, spec.passes)
 
 
 def _graph(program: torch.export.ExportedProgram) -> torch.fx.GraphModule:
@@ -260,11 +260,16 @@ _FIELD = re.compile(
 
 
 def _record_constants(
-    compiled: Compiled, weights: Weights, output: Path, where: str
+    compiled: Compiled,
+    weights: Weights,
+    derived: Mapping[str, Recipe],
+    output: Path,
+    where: str,
 ) -> tuple[dict[str, str], list[Constant]]:
     """Tell the constants by the library's names: those of the export, and this variant's own.
 
-    The latter, which were computed from the former, are written into a file.
+    The latter, which were computed from the former, are written into a file, but for those that can
+    be computed again.
 
     The names, sizes and strides that the library expects are in its generated source. Nothing
     checks them at run time: other strides give garbage, a missing constant a crash.
@@ -294,62 +299,20 @@ def _record_constants(
             tensors[entry["name"]] = tensor
         else:
             shared[entry["name"]] = key
-    written = write_weights(output / WEIGHTS, tensors)
     # None may be taken for a parameter from whose values it was computed.
+    computed = {name: _computed_name(names[name]) for name in tensors}
+    kept = {name: tensor for name, tensor in tensors.items() if computed[name] not in derived}
+    written = write_weights(output / WEIGHTS, kept).constants
     own = [
-        dataclasses.replace(constant, fqn=f"{_COMPUTED}{own_name(names[name])}")
-        for name, constant in written.constants.items()
+        dataclasses.replace(written.get(name) or unwritten(name, tensor), fqn=computed[name])
+        for name, tensor in tensors.items()
     ]
     return shared, own
 
 
+def _computed_name(name: str) -> str:
+    return f"{_COMPUTED}{own_name(name).removeprefix(f'{MODULE}_')}"
+
+
 def _numbers(text: str) -> list[int]:
     return [int(number.strip().removesuffix("L")) for number in text.split(",") if number.strip()]
-
-
-def _narrowed(
-    spec: CompileSpec, call: CallSpec, dims: Mapping[str, Dim], conditions: Sequence[str]
-) -> list[CompileError]:
-    """What is to be told where the compiled code accepts less than declared."""
-    path = call_path(spec.model, spec.method)
-    name = path.removeprefix("tool.aotbuild.models.")
-
-    def told(dim: Dim) -> str:
-        return f"{dim.min} to {'any size' if dim.max is None else dim.max}"
-
-    found = [
-        CompileError(
-            f"{name} will accept {dim} from {told(own)}, not {told(call.dims[dim])}",
-            where=located(f"{path}.dims.{dim}"),
-            why="Inductor specialised the code for this part of the range",
-            fix=f"declare min = {own.min}"
-            + (f", max = {own.max}" if own.max is not None else "")
-            + f", or give another example size ({path}.dims.{dim}.example)",
-        )
-        for dim, own in dims.items()
-        if own != call.dims[dim]
-    ]
-    if conditions:
-        found.append(
-            CompileError(
-                f"{name} will accept only sizes for which {' and '.join(conditions)}",
-                where=located(f"{path}.dims"),
-                why="torch specialised the code for these sizes",
-                fix="give another example size (dims.<name>.example), or declare sizes that "
-                "depend on one another by the same name",
-            )
-        )
-    return found
-
-
-def _too_narrow(narrowed: Sequence[CompileError]) -> CompileError:
-    """The error that all of these are together."""
-    why = dict.fromkeys(each.why for each in narrowed)
-    return CompileError(
-        "\n".join(each.what for each in narrowed),
-        where="\n".join(each.where for each in narrowed),
-        why="\n".join([*why, "strict-dims = true makes this an error"]),
-        fix="\n".join(
-            [each.fix for each in narrowed] + ["or be content with it: strict-dims = false"]
-        ),
-    )

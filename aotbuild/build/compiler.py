@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import json
 import shlex
 import shutil
 import subprocess
@@ -27,8 +28,9 @@ from typing import Any
 import torch
 from filelock import FileLock, Timeout
 
+from aotbuild.cache.local import touch
 from aotbuild.target import Target, lowest
-from aotbuild.toolchain import compiler_name
+from aotbuild.toolchain import compiler_name, compiler_version, without_launcher
 
 Command = Callable[[str, str], list[str]]
 """The command that compiles a source file to an object file."""
@@ -66,6 +68,9 @@ _INTERFACE = Path("_inductor/codegen/aoti_runtime/interface.cpp")
 _AROUND, _KERNELS = "around", "kernels"
 _SOURCE, _OBJECT, _INCLUDE = "common.cpp", "common.o", "include"
 """In the directory of what is shared."""
+
+_DIGESTS = "digests.json"
+"""In it, too: what all of its other files are."""
 
 _IDLE = ".idle"
 """After the name of the script: the file whose presence lets it only make empty files."""
@@ -107,7 +112,9 @@ class Compiler:
         # Where all of it lies is in no library.
         for path, name in _paths(self.script.parent.parent).items():
             text = text.replace(path, name)
-        return f"{shlex.join(self.cxx)} {_version(self.cxx)} {torch.__version__}\n{text}"
+        cxx = without_launcher(self.cxx)
+        text = text.replace(shlex.join(self.cxx), shlex.join(cxx))
+        return f"{shlex.join(cxx)} {compiler_version(cxx)} {torch.__version__}\n{text}"
 
     def split(self, wrapper: str) -> str:
         """The code around the kernels, without what is in the common object file."""
@@ -192,11 +199,15 @@ def sharing(
         yield lambda: None  # others look for precompiled headers in other ways
         return
     low, own = lowest(compiler.target).march, compiler.target.march
-    parts = [_Part(_AROUND, wrapper, low, _WRAPPER, _common_text(), precompile=precompile)]
-    if precompile:
-        parts.append(_Part(_KERNELS, kernel, own, _KERNEL, "", precompile=True))
+    few = [_Part(_AROUND, wrapper, low, _WRAPPER, _common_text(), precompile=False)]
+    many = [
+        _Part(_AROUND, wrapper, low, _WRAPPER, _common_text(), precompile=True),
+        _Part(_KERNELS, kernel, own, _KERNEL, "", precompile=True),
+    ]
     directory = kept or compiler.shared / "kept"
     directory.mkdir(parents=True, exist_ok=True)
+    there = all(_place(part, compiler, directory).is_dir() for part in many)
+    parts = many if precompile or there else few
     with contextlib.ExitStack() as stack:
         waiting = [stack.enter_context(_shared(part, compiler, directory)) for part in parts]
 
@@ -222,27 +233,39 @@ class _Part:
     """Whether the header is precompiled."""
 
 
+def _place(part: _Part, compiler: Compiler, directory: Path) -> Path:
+    """Where a part is kept, by all that it depends on."""
+    told = [*part.command("source", "object"), part.march, _HEADERS[part.header], part.source]
+    scratch = compiler.shared.parent
+    if part.precompile:  # it names the headers that it is of
+        header = Path(torch.__file__).with_name("version.py")
+        told += [f"{header} {header.stat().st_mtime_ns}", "precompiled"]
+        text = "\n".join(told).replace(str(scratch), "")
+    else:
+        text = "\n".join([*told, torch.__version__, str(torch.version.git_version)])
+        for path, name in _paths(scratch).items():
+            text = text.replace(path, name)
+    cxx = without_launcher(compiler.cxx)
+    text = f"{text}\n{shlex.join(cxx)}\n{compiler_version(cxx)}"
+    return directory / f"{part.name}-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
+
+
 @contextlib.contextmanager
 def _shared(part: _Part, compiler: Compiler, directory: Path) -> Iterator[Callable[[], None]]:
-    text = "\n".join(
-        [
-            *part.command("source", "object"),
-            part.march,
-            _identity(compiler.cxx),
-            _HEADERS[part.header],
-            part.source,
-            str(part.precompile),
-        ]
-    ).replace(str(compiler.shared.parent), "")
-    place = directory / f"{part.name}-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
+    place = _place(part, compiler, directory)
     lock = FileLock(f"{place}.lock")
     build: _Build | None = None
-    with contextlib.suppress(Timeout):
-        lock.acquire(blocking=False)
-        if place.is_dir():
-            lock.release()
-        else:
-            build = _Build(place, part)
+    try:
+        with contextlib.suppress(Timeout):
+            lock.acquire(blocking=False)
+            if place.is_dir():
+                lock.release()
+            else:
+                build = _Build(place, part)
+    except OSError:  # such as a full disk; without all of this, too, a model can be compiled
+        lock.release(force=True)
+        yield lambda: None
+        return
 
     @functools.cache
     def ready() -> None:
@@ -250,8 +273,11 @@ def _shared(part: _Part, compiler: Compiler, directory: Path) -> Iterator[Callab
             build.finish()
             lock.release()
         with lock:  # another compile may be at it
-            if place.is_dir():  # or have failed, in its own words
+            if _is_whole(place):  # or have failed, in its own words
+                touch(place)
                 (compiler.shared / part.name).symlink_to(place)
+            else:
+                shutil.rmtree(place, ignore_errors=True)
 
     try:
         yield ready
@@ -259,16 +285,6 @@ def _shared(part: _Part, compiler: Compiler, directory: Path) -> Iterator[Callab
         if build is not None:
             build.cancel()
         lock.release(force=True)
-
-
-def _identity(cxx: Sequence[str]) -> str:
-    """What precompiled headers depend on besides the command."""
-    header = Path(torch.__file__).with_name("version.py")
-    return f"{shlex.join(cxx)} {_version(cxx)} {header} {header.stat().st_mtime_ns}"
-
-
-def _version(cxx: Sequence[str]) -> str:
-    return subprocess.run([*cxx, "--version"], capture_output=True, text=True, check=False).stdout
 
 
 @functools.cache
@@ -283,6 +299,26 @@ def _common_text() -> str:
     """The source of the common object file."""
     regex = _REGEX.replace("{linkage}", "")
     return f"#include <{_WRAPPER}>\n#include <regex>\n{regex}\n{_interface()}\n"
+
+
+def _contents(place: Path) -> str:
+    """Digests of all files of a part."""
+    found = {}
+    for path in sorted(place.rglob("*")):
+        if path.is_file() and path != place / _DIGESTS:
+            with path.open("rb") as file:
+                found[str(path.relative_to(place))] = hashlib.file_digest(
+                    file, "sha256"
+                ).hexdigest()
+    return json.dumps(found)
+
+
+def _is_whole(place: Path) -> bool:
+    """Whether a part is there, and is what was written."""
+    try:
+        return (place / _DIGESTS).read_text("utf-8") == _contents(place)
+    except OSError:
+        return False
 
 
 class _Build:
@@ -317,13 +353,17 @@ class _Build:
         """Wait for the end, and put it in its place."""
         ended = [process.wait() for process in self._running]
         if any(ended):
-            # Another C++ library has other regular expressions inside. Nothing is shared then.
-            shutil.rmtree(self._directory / _INCLUDE)
-            (self._directory / _OBJECT).unlink(missing_ok=True)
-        else:
-            for made, place in self._precompiled.items():
-                made.rename(place)
-        self._directory.rename(self._place)
+            # Another C++ library has other regular expressions inside, or the disk is full, which
+            # may pass. Nothing is shared then.
+            shutil.rmtree(self._directory, ignore_errors=True)
+            return
+        for made, place in self._precompiled.items():
+            made.rename(place)
+        try:
+            (self._directory / _DIGESTS).write_text(_contents(self._directory), encoding="utf-8")
+            self._directory.rename(self._place)
+        except OSError:
+            shutil.rmtree(self._directory, ignore_errors=True)
 
     def cancel(self) -> None:
         """Stop it, if it was not waited for."""

@@ -32,7 +32,7 @@ from aotbuild.build.source import (
     user_line,
 )
 from aotbuild.build.spec import ExportSpec, read_spec
-from aotbuild.build.stored import store
+from aotbuild.build.stored import Stored, store
 from aotbuild.build.traced import (
     Traced,
     TracedModel,
@@ -58,11 +58,9 @@ def run(spec_file: Path) -> None:
     project, output = Path(spec.project), Path(spec.output)
     tracker = FileTracker(project)
     model = trace(spec)
+    stored = write_programs(model, output)
     for method in model.methods:
-        method.write(output / method.name)
-    programs = {method.name: method.program for method in model.methods}
-    stored = store(programs, model.state, output)
-    for name, program in programs.items():
+        name, program = method.name, method.program
         (output / name / RECORD).unlink(missing_ok=True)
         if spec.declaration.fallback:
             write_eager(program, stored.names[name], output / name, spec.declaration.source)
@@ -70,6 +68,14 @@ def run(spec_file: Path) -> None:
     read = tracker.files() + [project / name for name in named_files(spec.declaration)]
     write_depfile(output / "exported.json", read)
     write_text(output / "exported.json", "{}\n")
+
+
+def write_programs(model: TracedModel, output: Path) -> Stored:
+    """Write what the step compile reads, and the weights."""
+    for method in model.methods:
+        method.write(output / method.name)
+    programs = {method.name: method.program for method in model.methods}
+    return store(programs, model.state, output)
 
 
 def trace(spec: ExportSpec) -> TracedModel:

@@ -22,6 +22,7 @@ import torch._inductor.cpu_vec_isa
 from torch._inductor import config as inductor_config
 
 from aotbuild.build.compiler import Command, Compiler, sharing, write_compiler
+from aotbuild.build.headers import Shared
 from aotbuild.build.kernels import with_caught_errors
 from aotbuild.build.recurrent import dynamic_steps
 from aotbuild.build.reuse import Libraries
@@ -42,16 +43,6 @@ class Compiled:
     constants: dict[str, torch.Tensor]
     """Constants by their names in the state dict."""
     options: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Shared:
-    """What the compiles of several models share."""
-
-    directory: Path | None
-    """Where it is kept; None where there is only one."""
-    precompile: bool
-    """Whether there are so many that precompiled headers pay."""
 
 
 @dataclass(frozen=True)
@@ -273,8 +264,10 @@ class _Asked:
 
     constants: dict[str, torch.Tensor] = field(default_factory=dict)
     """By their names in the state dict."""
-    place: Path = Path()
-    """Where the library is kept."""
+    code: tuple[str, ...] = ()
+    """What the library is compiled from."""
+    known: Path | None = None
+    """The library, if that was compiled before."""
 
 
 @contextlib.contextmanager
@@ -307,8 +300,9 @@ def _asked(wanted: Callable[[], bool], setup: Setup) -> Iterator[_Asked]:
             for name, fqn in graph.allocated_constant_name.items()
             if name in graph.constants and name not in graph.folded_constants
         }
-        asked.place = setup.libraries.place(wrapper, safe, setup.identity)
-        if asked.place.exists():
+        asked.code = (wrapper, safe, setup.identity)
+        asked.known = setup.libraries.find(*asked.code)
+        if asked.known is not None:
             setup.compiler.idle()
             return compiling(graph, wrapper, safe, *args, **kwargs)
         setup.ready()
@@ -406,11 +400,11 @@ def _collect(files: Any, setup: Setup, asked: _Asked) -> Compiled:
             why=f"the target is {setup.target.name}",
             fix="report it to the aotbuild project",
         )
-    if not asked.place.exists():
-        setup.libraries.keep(library, asked.place)
+    if asked.known is None:
+        setup.libraries.keep(library, *asked.code)
     options = setup.options
     recorded = {key: value for key, value in options.items() if key not in _MACHINE_OPTIONS}
-    return Compiled(asked.place, source, proxy, asked.constants, recorded)
+    return Compiled(asked.known or library, source, proxy, asked.constants, recorded)
 
 
 _PLAIN_WEIGHTS = {"cpp.weight_prepack": False}

@@ -14,13 +14,18 @@ import sysconfig
 from importlib.resources import as_file, files
 from pathlib import Path
 
+from aotbuild.build.compile_key import aotbuild_identity, compile_environment, compiler_parts
 from aotbuild.build.files import replacing, scratch, write_depfile, write_text
 from aotbuild.build.spec import NativeSpec, read_spec
+from aotbuild.cache.history import key_of
+from aotbuild.cache.store import Found, Store
 from aotbuild.errors import CompileError, warn
 from aotbuild.toolchain import find_cxx
 
 MODULE = "_engine.abi3.so"
 """Name of the extension module in the directory of the runtime."""
+
+KIND = "engines"
 
 _FLAGS = ["-std=c11", "-O2", "-fPIC", "-fvisibility=hidden"]
 
@@ -41,9 +46,24 @@ def run(spec_file: Path) -> None:
             "and hold the interpreter's lock",
         )
     else:
-        _compile(output / MODULE)
+        store, key = Store.of_build(), engine_key()
+        if store.get(KIND, key, output) is not Found.HIT:
+            _compile(output / MODULE)
+            store.put(KIND, key, {MODULE: output / MODULE})
     write_depfile(output / "native.json", [])
     write_text(output / "native.json", json.dumps({"without": reason}) + "\n")
+
+
+def engine_key() -> str:
+    """The key of the engine in the cache."""
+    return key_of(
+        {
+            "aotbuild": aotbuild_identity(),
+            "compiler": compiler_parts(),
+            "environment": compile_environment(),
+            "python": {"version": sys.version, "platform": sysconfig.get_platform()},
+        }
+    )
 
 
 def _unsupported() -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -23,6 +23,7 @@ from aotbuild.build.stored import Stored
 from aotbuild.build.weights_file import open_tensors, write_weights
 from aotbuild.config.resolve import is_library_file
 from aotbuild.config.schema import FORWARD
+from aotbuild.runtime.derived import compute, uses
 from aotbuild.runtime.integrity import identify
 from aotbuild.runtime.machine import this_platform
 from aotbuild.runtime.manifest import (
@@ -51,6 +52,9 @@ class Part:
     """For each variant the directory of its library, and what verifying it gave, if known."""
     runners: int = 1
     """How many calls run at once."""
+    swappable: bool = False
+    """Whether every parameter is in the package, also where libraries only take what is computed
+    from it."""
 
     @property
     def directory(self) -> str:
@@ -153,12 +157,12 @@ def _write_pool(
                 constant = dataclasses.replace(own.tensors[key], name=name)
                 device = f"{part.model}.{record.target}.{key}"
                 add(path, constant, weights[key], f"{part.model}.{key}", device)
-            for constant, tensor in open_tensors(path / WEIGHTS, record.constants):
+            for constant, tensor in _own_tensors(path, record, weights):
                 told = f"{record.target}.{constant.fqn}"
                 names = (f"{part.model}.{told}", f"{part.model}.{part.method}.{told}")
                 add(path, constant, tensor, *names)
         program = eager[part.exported]
-        for key in program.weights if program else ():
+        for key in [*(program.weights if program else ()), *_kept(part, records)]:
             add(part.exported, own.tensors[key], weights[key], f"{part.model}.{key}")
     written = write_weights(file, tensors)
     placed = {
@@ -170,6 +174,17 @@ def _write_pool(
         for path, constant, key in origins
     }
     return placed, identify(file, file.name)
+
+
+def _own_tensors(
+    path: Path, record: BuildRecord, weights: Mapping[str, torch.Tensor]
+) -> Iterator[tuple[Constant, torch.Tensor]]:
+    """The constants of a variant that were computed, or are computed here."""
+    yield from open_tensors(path / WEIGHTS, record.written)
+    for constant in record.constants:
+        recipe = record.derived.get(constant.fqn)
+        if recipe is not None:
+            yield constant, compute(recipe, weights.__getitem__).contiguous()
 
 
 def _manifest(
@@ -209,6 +224,7 @@ def _manifest(
                     for name in (*record.shared, *(own.name for own in record.constants))
                 ],
                 folded=record.folded,
+                derived=record.derived,
                 compiled=record.compiled,
                 verified={k: v for k, v in (verified or {}).items() if k != "selftest"},
             )
@@ -227,10 +243,20 @@ def _manifest(
         conditions=sorted(conditions),
         variants=variants,
         weights=weights,
+        kept=[constants[part.exported, key] for key in _kept(part, records)],
         runners=part.runners,
         selftest=_selftest(directory, part),
         op_libraries=[_packaged(library, directory, project) for library in call.op_libraries],
     )
+
+
+def _kept(part: Part, records: Mapping[Path, BuildRecord]) -> list[str]:
+    """The keys of parameters that no library takes, but the package shall have."""
+    if not part.swappable:
+        return []
+    own = [records[path] for path, _ in part.variants]
+    taken = {key for record in own for key in record.shared.values()}
+    return sorted({key for record in own for key in uses(list(record.derived.values()))} - taken)
 
 
 def _fallback(

@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from aotbuild.build.files import write_if_changed
+from aotbuild.build.memory import jobs
 from aotbuild.build.spec import (
     CALL,
     INDEX,
     PRECOMPILE,
+    PRECOMPILING_PAYS,
     PROGRAM,
     SHARED,
     Apart,
@@ -34,8 +36,9 @@ from aotbuild.build.spec import (
     VerifySpec,
     spec_text,
 )
+from aotbuild.cache.store import Store
 from aotbuild.config.apart import companion
-from aotbuild.config.parse import did_you_mean, listed, located
+from aotbuild.config.parse import did_you_mean, listed, located, parse_table
 from aotbuild.config.project import Project, load_project
 from aotbuild.config.resolve import calls, flat_options, settings_for
 from aotbuild.config.schema import FORWARD, Model, Settings
@@ -56,8 +59,6 @@ ALL = "--all"
 _OUT_VARIABLE = "AOTBUILD_WEIGHTS_OUT"
 _NATIVE = "native"
 _ENGINE = f"{_NATIVE}/native.json"
-_PRECOMPILING_PAYS = 3
-"""From how many compiles on it pays to precompile headers."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,7 @@ def plan(project_directory: Path, requested: Iterable[str], build: Path) -> None
     wanted = [] if ALL in (asked := list(requested)) else asked
     names = declared_models(project, wanted, where="CMakeLists.txt: aotbuild_add_model({name})")
     check_options(project, names)
+    Store.of_build(build).begin()
     commands = _commands(project, names)
     for command in commands:
         write_if_changed(build / command.spec, command.text)
@@ -116,10 +118,17 @@ def plan(project_directory: Path, requested: Iterable[str], build: Path) -> None
             }
             for command in commands
         ],
+        "jobs": jobs(_known_weights(project, names)),
         "package-dir": "package",
         "destination": project.package.replace(".", "/"),
     }
     write_if_changed(build / "plan.json", json.dumps(table, indent=1) + "\n")
+
+
+def _known_weights(project: Project, names: Iterable[str]) -> int:
+    """Bytes of the largest file of weights that a model declares."""
+    files = [project.root / (project.models[name].weights or "") for name in names]
+    return max((file.stat().st_size for file in files if file.is_file()), default=0)
 
 
 def _share(build: Path, commands: Iterable[Command]) -> None:
@@ -128,7 +137,7 @@ def _share(build: Path, commands: Iterable[Command]) -> None:
     if compiles.total() > 1:
         (build / SHARED).mkdir(exist_ok=True)
     for target, count in compiles.items():
-        if count >= _PRECOMPILING_PAYS:
+        if count >= PRECOMPILING_PAYS:
             (build / SHARED / f"{PRECOMPILE}-{target}").touch()
 
 
@@ -252,6 +261,16 @@ def export_spec(project: Project, name: str, device: str, output: str) -> Export
     )
 
 
+def compile_specs(project: Project, name: str) -> list[CompileSpec]:
+    """What the compiles of a model are told: all of its methods, for all targets."""
+    commands, _ = _model_commands(project, name)
+    return [
+        parse_table(CompileSpec, json.loads(command.text), command.spec)
+        for command in commands
+        if command.step == "compile"
+    ]
+
+
 def _model_commands(project: Project, name: str) -> tuple[list[Command], list[MethodParts]]:
     model = project.models[name]
     assert model.devices  # noqa: S101  # resolved
@@ -287,6 +306,7 @@ def _model_commands(project: Project, name: str) -> tuple[list[Command], list[Me
             variants=own,
             levels=chosen[method],
             runners=model.num_runners or 1,
+            swappable=bool(model.swappable),
         )
         for method, own in variants.items()
     ]
@@ -359,7 +379,6 @@ def _variant_commands(
     compile_spec = CompileSpec(
         **common,
         options=settings.inductor,
-        swappable=bool(model.swappable),
         strict_dims=bool(model.strict_dims),
         chosen=[dim for dim, own in calls(model)[method].dims.items() if own.example is not None],
     )

@@ -11,6 +11,9 @@ from typing import Any
 from aotbuild.build.files import write_text
 from aotbuild.runtime.manifest import Constant, Dim
 
+RECORD = "compiled.json"
+"""The file of the build record."""
+
 UNVERIFIED = "unverified"
 """In a report of the step verify, in place of all else: why the library could not be run."""
 
@@ -28,7 +31,7 @@ class BuildRecord:
     shared: dict[str, str]
     """For the library's name of a constant that of the export's weights which it is."""
     constants: list[Constant]
-    """What was computed from the weights. Offsets are those in this variant's own file."""
+    """What was computed from the weights."""
     folded: list[str]
     """What of the module's state dict is only in what was computed from it."""
     symbols: list[str]
@@ -38,9 +41,15 @@ class BuildRecord:
     proxy_nodes: bool
     """Whether the runner needs ``library.json``."""
     derived: dict[str, Any]
-    """How constants that passes computed follow from others: see ``aotbuild.passes.derived``."""
+    """How constants follow from the state dict, by their ``fqn``: see ``aotbuild.passes.derived``.
+    They are computed again where they are needed."""
     compiled: dict[str, Any]
     """How it was compiled, for the manifest."""
+
+    @property
+    def written(self) -> list[Constant]:
+        """The constants that are in the variant's own file: code depends on the weights' values."""
+        return [constant for constant in self.constants if constant.fqn not in self.derived]
 
     def write(self, path: Path) -> None:
         """Write as JSON."""

@@ -7,39 +7,52 @@ that comes of it is the same, and compiling that takes ten times as long.
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from aotbuild.build.files import replacing
+from aotbuild.cache.store import Found, Store
 
+KIND = "libraries"
 _SUFFIX = ".so"
+_NAME = f"known{_SUFFIX}"
 
 
 @dataclass(frozen=True)
 class Libraries:
-    """A place for compiled libraries."""
+    """A place for compiled libraries: the cache, or for one library that of this build."""
 
-    directory: Path
-    cached: bool
-    """Whether several builds share it, so that none of them is removed."""
+    store: Store
+    build: Path
+    """Directory of the one."""
+    scratch: Path
+    """Directory for those that are found."""
 
-    def place(self, *code: str) -> Path:
-        """Where the library of this code and these commands is, or goes."""
-        digest = hashlib.sha256()
-        for text in code:
-            digest.update(hashlib.sha256(text.encode()).digest())
-        return self.directory / f"{digest.hexdigest()[:32]}{_SUFFIX}"
+    def find(self, *code: str) -> Path | None:
+        """The library of this code and these commands, if it is known."""
+        key = _key(code)
+        if self.store.on:
+            found = self.store.get(KIND, key, self.scratch)
+            return self.scratch / _NAME if found is Found.HIT else None
+        place = self.build / f"{key[:32]}{_SUFFIX}"
+        return place if place.exists() else None
 
-    def keep(self, library: Path, place: Path) -> None:
+    def keep(self, library: Path, *code: str) -> None:
         """Keep a library that was just compiled."""
-        self.directory.mkdir(parents=True, exist_ok=True)
-        if not self.cached:
-            for other in self.directory.glob(f"*{_SUFFIX}"):
-                other.unlink()
-        # Several compiles of one code may end at once.
-        own = place.with_name(f"{os.getpid()}-{place.name}")
-        with replacing(own) as temporary:
+        key = _key(code)
+        if self.store.on:
+            self.store.put(KIND, key, {_NAME: library})
+            return
+        self.build.mkdir(parents=True, exist_ok=True)
+        for other in self.build.glob(f"*{_SUFFIX}"):
+            other.unlink()
+        with replacing(self.build / f"{key[:32]}{_SUFFIX}") as temporary:
             shutil.copyfile(library, temporary)
-        own.replace(place)
+
+
+def _key(code: tuple[str, ...]) -> str:
+    digest = hashlib.sha256()
+    for text in code:
+        digest.update(hashlib.sha256(text.encode()).digest())
+    return digest.hexdigest()

@@ -30,6 +30,9 @@ PRECOMPILE = "precompile"
 headers pay.
 """
 
+PRECOMPILING_PAYS = 3
+"""From how many compiles on it pays to precompile headers."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Tools:
@@ -76,8 +79,6 @@ class CompileSpec:
     quantize: str | None = None
     passes: list[str] | None = None
     """Passes that are applied to the graph; None for all."""
-    swappable: bool = False
-    """Whether every parameter can be replaced at run time: no pass computes with them then."""
     exported: str
     """The export's directory of this method."""
     output: str
@@ -152,6 +153,8 @@ class MethodParts:
     """Files that tell which of them are left out."""
     runners: int = 1
     """How many calls run at once."""
+    swappable: bool = False
+    """Whether every parameter is in the package."""
 
 
 @dataclass(frozen=True, kw_only=True)

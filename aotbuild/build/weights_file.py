@@ -103,6 +103,11 @@ def _constant(name: str, tensor: torch.Tensor, entry: _Entry, start: int) -> Con
     )
 
 
+def unwritten(name: str, tensor: torch.Tensor) -> Constant:
+    """How a tensor that is in no file yet would be told."""
+    return _constant(name, tensor, _Entry(name, 0, len(_bytes_of(tensor))), 0)
+
+
 def _header_entry(dtype: str, shape: list[int], offset: int, size: int) -> dict[str, object]:
     return {"dtype": dtype, "shape": shape, "data_offsets": [offset, offset + size]}
 

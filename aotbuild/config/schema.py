@@ -208,9 +208,11 @@ class Settings:
     when left out: the build warns, and the smaller range is what is promised and checked."""
 
     swappable: bool | None = None
-    """Whether every parameter can be replaced at run time; false when left out. It switches off
-    Inductor's ``freezing``, after which some are no longer there, as those of a batch norm that is
-    folded into a convolution; without ``freezing`` all can be replaced anyhow."""
+    """Whether every parameter can be read and replaced by itself; false when left out. The package
+    then also has the parameters of which the compiled code takes only what was computed from them,
+    as those of a batch norm that is folded into a convolution, which makes it larger; and
+    Inductor's ``freezing`` is switched off, after which that could not be computed anew. A whole
+    state dict can be loaded without it."""
 
     check_finite: bool | None = None
     """Whether the build fails where a parameter is NaN or infinite, or a buffer is NaN; true when

@@ -33,6 +33,7 @@ def settings(state: str) -> dict[str, Any]:
         pyproject = Path("pyproject.toml")
         if not pyproject.is_file() or b"aotbuild" not in pyproject.read_bytes():
             return {}
+        from aotbuild.cache.settings import cache_settings
         from aotbuild.config.project import load_project, read_pyproject
         from aotbuild.hook.requirement import (
             check_build_torch,
@@ -56,6 +57,7 @@ def settings(state: str) -> dict[str, Any]:
         if state in {"wheel", "editable"}:
             warn_of_other_torch(project.config.torch)
             find_cxx()  # better missed now than after the export
+            cache_settings()
         return _settings(project)
 
 

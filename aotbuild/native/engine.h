@@ -185,6 +185,12 @@ void *open_torch(const char *path);
 /* missing(torch, names): those of the names that torch's library does not have. */
 PyObject *missing(PyObject *module, PyObject *args);
 
+/* ---- waiting.c ---- */
+
+/* stay_awake(served, seconds): use the core, without the interpreter's lock, until the first byte of
+ * the buffer is not 0, or for that long. */
+PyObject *stay_awake(PyObject *module, PyObject *args);
+
 /* ---- engine.c ---- */
 
 PyObject *fail(Engine *self);          /* raise what the library tells of its failure */

@@ -58,6 +58,7 @@ static PyObject *cpu_features(PyObject *module, PyObject *none) {
 
 static PyMethodDef functions[] = {
     {"missing", missing, METH_VARARGS, "Those of the names that torch's library does not have."},
+    {"stay_awake", stay_awake, METH_VARARGS, "Use the core until a byte is set, or for seconds."},
     {"cpu_features", cpu_features, METH_NOARGS, "What this CPU has, of what levels need."},
     {NULL, NULL, 0, NULL},
 };

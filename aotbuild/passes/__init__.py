@@ -14,7 +14,14 @@ from typing import Any
 
 import torch
 
-from aotbuild.passes import convolution, fold_batch_norm, fold_padding, linear
+from aotbuild.passes import (
+    attention,
+    constant_masks,
+    convolution,
+    fold_batch_norm,
+    fold_padding,
+    linear,
+)
 from aotbuild.passes.derived import evaluate
 
 
@@ -29,6 +36,8 @@ class Pass:
 
 
 PASSES: dict[str, Pass] = {
+    "constant_masks": Pass(constant_masks.run, derives=False),
+    "attention": Pass(attention.run, derives=False),
     "fold_batch_norm": Pass(fold_batch_norm.run, derives=True),
     "linear": Pass(linear.run, derives=True),
     "convolution": Pass(convolution.run, derives=True),

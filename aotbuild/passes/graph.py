@@ -11,13 +11,53 @@ from torch.fx import GraphModule, Node
 
 
 def attribute(module: GraphModule, node: Any) -> torch.Tensor | None:
-    """The tensor that a node stands for if it is a constant of the module."""
+    """The tensor that a node stands for if it is a constant of the module: nothing writes to it."""
     if not isinstance(node, Node) or node.op != "get_attr":
         return None
     found: Any = module
     for name in str(node.target).split("."):
         found = getattr(found, name, None)
-    return found.detach() if isinstance(found, torch.Tensor) else None
+    if not isinstance(found, torch.Tensor) or _is_written(module, str(node.target)):
+        return None
+    return found.detach()
+
+
+def is_constant(module: GraphModule, node: Any) -> bool:
+    """Whether what a node gives is computed from constants of the module, and from them alone."""
+    if not isinstance(node, Node) or value(node) is None and node.op != "get_attr":
+        return False
+    if node.op == "get_attr":
+        return attribute(module, node) is not None
+    schema = getattr(node.target, "_schema", None)
+    if node.op != "call_function" or schema is None or schema.is_mutable:
+        return False
+    if torch.Tag.nondeterministic_seeded in node.target.tags:  # type: ignore[union-attr]
+        return False
+    used = node.all_input_nodes
+    return bool(used) and all(is_constant(module, each) for each in used)
+
+
+def _is_written(module: GraphModule, target: str) -> bool:
+    """Whether anything writes to a tensor of the module, or to a view of it."""
+    seen: set[Node] = set()
+    pending = [n for n in module.graph.nodes if n.op == "get_attr" and n.target == target]
+    while pending:
+        node = pending.pop()
+        for user in node.users:
+            schema = getattr(user.target, "_schema", None)
+            if schema is None:  # such as an item of a list of views, or a call of a subgraph
+                if user.op != "output" and user not in seen:
+                    seen.add(user)
+                    pending.append(user)
+                continue
+            for formal, given in zip(schema.arguments, user.args, strict=False):
+                within = given if isinstance(given, list | tuple) else [given]
+                if node in within and formal.alias_info and formal.alias_info.is_write:
+                    return True
+            if any(result.alias_info for result in schema.returns) and user not in seen:
+                seen.add(user)
+                pending.append(user)
+    return False
 
 
 def value(node: Any) -> torch.Tensor | None:

@@ -22,11 +22,15 @@ from .arrays import Arrays, as_tensor
 from .errors import QueueFullError
 from .joining import Joining, Values, joining
 from .lazy import torch
+from .machine import cores, engine_module
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 MOST_WAIT_MS = 60_000
+
+_TO_PICK_UP = 10e-6
+"""Seconds that a thread may take to pick up its result."""
 
 
 class Batched(Generic[P, R]):
@@ -222,7 +226,7 @@ class _Request:
 class _Batch:
     """Requests that share a call."""
 
-    __slots__ = ("done", "due", "kind", "requests", "rows")
+    __slots__ = ("done", "due", "kind", "requests", "rows", "served", "threads")
 
     def __init__(self, kind: Any, due: float) -> None:
         self.kind, self.due = kind, due
@@ -232,6 +236,22 @@ class _Batch:
         """Held until the results are there; who waits for it lets the next one through. A lock for
         each would let all threads fight for the interpreter at once."""
         self.done.acquire()
+        self.threads = 0
+        """How many threads have not picked up their results."""
+        self.served = bytearray(1)
+        """1 when none is left."""
+
+    def pick_up(self) -> None:
+        """Wait for the results."""
+        with self.done:
+            self.threads -= 1
+            if not self.threads:
+                self.served[0] = 1
+
+    def hand_out(self, requests: Sequence[_Request]) -> None:
+        """Let the threads have their results, which are there."""
+        self.threads = len([request for request in requests if request.loop is None])
+        self.done.release()
 
 
 class _Runner:
@@ -300,11 +320,8 @@ class _Queue:
         self._full: deque[_Batch] = deque()
         self._threads: list[threading.Thread] = []
 
-    def add(self, request: _Request) -> threading.Lock:
-        """Let a request wait, in a batch with others.
-
-        Returns:
-            A lock that is free when the request has its outcome.
+    def add(self, request: _Request) -> _Batch:
+        """Let a request wait, in a batch with others, which is returned.
 
         Raises:
             _Failed: Too many others wait, or the queue is closed.
@@ -327,7 +344,12 @@ class _Queue:
             self.waiting += 1
             if batch.rows >= self.limit:
                 self._fill(batch)
-            return batch.done
+            return batch
+
+    @property
+    def full(self) -> bool:
+        """Whether a batch waits that takes no further requests."""
+        return bool(self._full)
 
     def _prepare(self) -> None:
         """Make sure that a request can be taken."""
@@ -350,10 +372,9 @@ class _Queue:
             _Failed: It is refused, or failed.
         """
         request = _Request(values)
-        done = self.add(request)
+        batch = self.add(request)
         try:
-            with done:  # which then lets the next one through
-                pass
+            batch.pick_up()
         except BaseException:  # such as KeyboardInterrupt
             self.withdraw(request)
             raise
@@ -453,9 +474,24 @@ def _work(queue: _Queue, runner: _Runner) -> None:
             torch.get_num_threads()  # OpenMP has the number for each thread; this sets it
             prepared = True
         runner.run(requests)
-        batch.done.release()
+        batch.hand_out(requests)
         _tell_loops(requests)
-        del taken, batch, requests
+        del taken, requests
+        if batch.threads > 1 and not queue.full:
+            _stay_awake(batch)
+        del batch
+
+
+def _stay_awake(batch: _Batch) -> None:
+    """Keep this thread's core awake while others pick up their results, one after the other.
+
+    Each of them wakes the next one. Where a core has nothing else to do it falls asleep in between,
+    and the next one is woken there: in a virtual machine that takes longer than all that is done in
+    Python for a request. It is for microseconds, and not where there is but one core.
+    """
+    stay = getattr(engine_module(), "stay_awake", None)
+    if stay is not None and cores() > 1:
+        stay(batch.served, batch.threads * _TO_PICK_UP)
 
 
 def _tell_loops(requests: Iterable[_Request]) -> None:

@@ -67,6 +67,13 @@ def engine_module() -> Any:
         return None
 
 
+def cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def missing_symbols(symbols: Iterable[str]) -> list[str]:
     """Those of the symbols that the loaded torch does not have.
 

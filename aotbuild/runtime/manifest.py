@@ -103,6 +103,11 @@ class Parameter:
     """The first of the names that the same tensor has; the ``fqn`` of its constants."""
 
 
+Recipe: TypeAlias = dict[str, Any]
+"""How a constant is computed: ``{"tensor": key}``, a parameter by its key, or ``{"op": name,
+"args": [...], "kwargs": {...}}``, the result of an operator of torch; ``derived.py`` reads it."""
+
+
 @dataclass(frozen=True)
 class File:
     """A file of the package."""
@@ -133,7 +138,10 @@ class Variant:
     """The version of oneDNN that packed weights are for; empty where there are none."""
     constants: list[Constant]
     folded: list[str] = field(default_factory=list)
-    """Keys of the parameters of which the library only has what was computed from them."""
+    """Keys of the parameters of which the library only has what was computed from them, in a way
+    that is not known."""
+    derived: dict[str, Recipe] = field(default_factory=dict)
+    """How constants are computed from parameters, by their ``fqn``."""
     compiled: dict[str, Any] = field(default_factory=dict)
     """How it was compiled: versions, options, the ranges it was found to accept."""
     verified: dict[str, Any] = field(default_factory=dict)
@@ -195,6 +203,8 @@ class Manifest:
     variants: list[Variant]
     weights: File
     """The weights file, shared by all models of the package."""
+    kept: list[Constant] = field(default_factory=list)
+    """Parameters that no library takes, only what is computed from them."""
     apart: str = ""
     """Where it is if not in the package: the distribution that holds it, such as
     ``digits-weights==1.0``, or the name of the environment variable that names it."""
@@ -259,6 +269,7 @@ class Manifest:
                     "declared": {name: Dim(**entry) for name, entry in table["declared"].items()},
                     "variants": [_variant(entry) for entry in table["variants"]],
                     "weights": File(**table["weights"]),
+                    "kept": [Constant(**entry) for entry in table["kept"]],
                     "files": [File(**entry) for entry in table["files"]],
                     "state": [Parameter(**entry) for entry in table["state"]],
                     "fallback": _fallback(table["fallback"]),

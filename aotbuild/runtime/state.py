@@ -18,10 +18,11 @@ from typing import Any, NamedTuple, TypeAlias
 
 from .checkpoint import read_checkpoint
 from .deltas import differences, product
+from .derived import compute, recover, uses
 from .engine import Turns
 from .errors import StateDictError
 from .lazy import torch
-from .manifest import Constant, Manifest, Parameter
+from .manifest import Constant, Manifest, Parameter, Recipe
 from .weights import WeightsFile, find_weights, open_weights
 
 PREFETCH_VARIABLE = "AOTBUILD_PREFETCH"
@@ -62,6 +63,11 @@ class State:
         self._parameters: dict[str, Parameter] = {}
         self._constants: dict[str, Constant] = {}
         self._folded: dict[str, str] = {}
+        """By key, the target whose code has only what cannot be computed anew."""
+        self._derived: dict[str, tuple[Constant, Recipe]] = {}
+        """What is computed from parameters, by its name among the constants."""
+        self._kept: dict[str, Constant] = {}
+        """By key, what only the state dict has: code has what is computed from it."""
         self._served: list[_Served] = []
         self._own: dict[tuple[Any, ...], torch.Tensor] = {}
         """By key, device and strides, what was replaced."""
@@ -74,11 +80,19 @@ class State:
         keys = {parameter.key for parameter in manifest.state}
         stored = [c for variant in manifest.variants for c in variant.constants]
         stored += manifest.fallback.constants if manifest.fallback else []
-        for constant in stored:
+        for constant in [*stored, *manifest.kept]:
             if constant.fqn in keys:
                 self._constants.setdefault(constant.fqn, constant)
+        self._kept |= {constant.fqn: constant for constant in manifest.kept}
         for variant in manifest.variants:
             self._folded |= dict.fromkeys(variant.folded, variant.target)
+            for constant in variant.constants:
+                recipe = variant.derived.get(constant.fqn)
+                if recipe is None:
+                    continue
+                _, known = self._derived.setdefault(constant.fqn, (constant, recipe))
+                if known != recipe:  # it has one value under each name
+                    self._folded |= dict.fromkeys(uses(recipe), variant.target)
 
     def unlock(self) -> None:
         """Forget other threads, which a forked child does not have."""
@@ -110,10 +124,15 @@ class State:
             for name, parameter in self._parameters.items():
                 if parameter.key in found:
                     found[name] = found[parameter.key]
-                elif parameter.key in self._constants:
+                elif parameter.key in self._needed():
                     own = self._replaced(parameter.key)
-                    constant = self._constants[parameter.key]
-                    found[name] = mapped.tensor(constant) if own is None else own.clone().cpu()
+                    constant = self._constants.get(parameter.key)
+                    if own is not None:
+                        found[name] = own.clone().cpu()
+                    elif constant is not None:
+                        found[name] = mapped.tensor(constant)
+                    else:
+                        found[name] = self._recovered(parameter.key)
         return found
 
     def load(self, given: Given, *, strict: bool) -> IncompatibleKeys:
@@ -172,12 +191,10 @@ class State:
             wrong: list[str] = []
             for name, delta in differences(state, self._parameters, wrong):
                 parameter = self._parameters[name]
-                if parameter.key not in self._constants:
-                    self._refuse_folded([parameter.key])
+                if parameter.key not in self._needed():
                     continue  # nothing that is compiled uses it
-                before = self._replaced(parameter.key)
-                if before is None:
-                    before = self._file().tensor(self._constants[parameter.key])
+                self._refuse_folded([parameter.key])
+                before = self._value(parameter.key)
                 try:
                     change = product(delta) * scale
                 except (RuntimeError, TypeError, ValueError) as error:
@@ -198,7 +215,48 @@ class State:
 
     def _needed(self) -> set[str]:
         """The keys of what the model computes with."""
-        return {*self._constants, *self._folded}
+        return {*self._constants, *self._folded, *self._sources()}
+
+    def _sources(self) -> dict[str, list[str]]:
+        """By key, the names of what is computed from a parameter."""
+        found: dict[str, list[str]] = {}
+        for name, (_, recipe) in self._derived.items():
+            for key in uses(recipe):
+                found.setdefault(key, []).append(name)
+        return found
+
+    def _value(self, key: str) -> torch.Tensor:
+        """What a parameter is now.
+
+        Raises:
+            StateDictError: It cannot be told.
+        """
+        replaced = self._replaced(key)
+        if replaced is not None:
+            return replaced
+        if key in self._constants:
+            return self._file().tensor(self._constants[key])
+        return self._recovered(key)
+
+    def _recovered(self, key: str) -> torch.Tensor:
+        """A parameter, out of something in which its elements only have other places.
+
+        Raises:
+            StateDictError: There is nothing of that kind.
+        """
+        shapes = {parameter.key: parameter.shape for parameter in self._parameters.values()}
+        for name in self._sources()[key]:
+            constant, recipe = self._derived[name]
+            replaced = self._replaced(name)
+            stored = self._file().tensor(constant) if replaced is None else replaced
+            found = recover(recipe, key, shapes, stored.cpu())
+            if found is not None:
+                return found
+        raise StateDictError(
+            f"{self._model}: the parameter {key} is no longer there, only what was computed from "
+            "it. Build the package with swappable = true for this model, which keeps every "
+            "parameter; a whole state dict can be loaded without it"
+        )
 
     def _file(self) -> WeightsFile:
         return open_weights(self._path, self._weights)
@@ -226,11 +284,28 @@ class State:
                 "package with swappable = true for this model, which keeps every parameter"
             )
 
+    def _computed(self, values: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """What is computed from parameters, some of which get other values."""
+
+        def value(key: str) -> torch.Tensor:
+            return (values[key] if key in values else self._value(key)).detach().cpu()
+
+        return {
+            name: compute(recipe, value)
+            for name, (_, recipe) in self._derived.items()
+            if not values.keys().isdisjoint(uses(recipe))
+        }
+
     def _replace(self, values: Mapping[str, torch.Tensor]) -> None:
         """Replace tensors, by key; they fit."""
         with self._lock, torch.no_grad():
             self._refuse_folded(values)
-            created: dict[tuple[Any, ...], torch.Tensor] = {}
+            values = {**values, **self._computed(values)}
+            created: dict[tuple[Any, ...], torch.Tensor] = {
+                place: _copy(values[key], constant, "cpu")
+                for key, constant in self._kept.items()
+                if key in values and (place := _place(constant, "cpu")) not in self._own
+            }
             handed: list[tuple[Turns, dict[str, torch.Tensor]]] = []
             for served in self._served:
                 new = {}

@@ -51,6 +51,30 @@ print(json.dumps(found))
     assert served == [3200, 3200]
 
 
+def test_a_thread_that_stays_awake_lets_others_run(installed: Callable[[str], Installed]) -> None:
+    waited = installed("calls").run(
+        """
+import importlib, json, threading
+from calls import models
+stay_awake = importlib.import_module("calls.models._runtime._engine").stay_awake
+served = bytearray(1)
+thread = threading.Thread(target=stay_awake, args=(served, 3600.0))
+thread.start()
+served[0] = 1  # which only another thread can do while that one waits
+thread.join()
+stay_awake(bytearray(1), 0.001)
+errors = []
+for wrong in ((bytes(1), 1.0), (bytearray(1),), (bytearray(1), "long")):
+    try:
+        stay_awake(*wrong)
+    except TypeError:
+        errors.append(1)
+print(json.dumps(len(errors)))
+"""
+    )
+    assert waited == 3
+
+
 def test_nested_arguments_from_tasks_of_several_loops(calls: Installed) -> None:
     served = calls.run(
         HEAD

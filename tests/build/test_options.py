@@ -83,7 +83,7 @@ def test_the_profile_debug_builds_and_goes_over_the_model(
     debug = "profiles.debug.inductor.max_autotune = false"
     edited(source, (release, f"{debug}\n\n{release}"))
     # Without what other builds share: these flags are no other's.
-    build = pip_wheel(source, env={"AOTBUILD_PROFILE": "debug", "AOTBUILD_CACHE_DIR": ""})
+    build = pip_wheel(source, env={"AOTBUILD_PROFILE": "debug", "AOTBUILD_CACHE": "off"})
     built = install(build, tmp_path / "installed", clean_python)
     tuned = options_of(built, "tuned")
     assert tuned["aot_inductor.debug_compile"] is True

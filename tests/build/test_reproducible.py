@@ -31,7 +31,7 @@ def test_a_wheel_is_the_same_from_another_directory_and_environment(
     }
     options = []
     if name == "stranger":  # each step on its own with nothing shared, and a path with a blank
-        other |= {"AOTBUILD_FORKSERVER": "0", "AOTBUILD_CACHE_DIR": ""}
+        other |= {"AOTBUILD_FORKSERVER": "0", "AOTBUILD_CACHE": "off"}
         options.append(f"-Cbuild-dir={tmp_path / 'my build'}")
     first = installed(name)
     second = pip_wheel(project(name), *options, env=other)

@@ -38,6 +38,12 @@ def no_higher_level(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aotbuild.target._flags", set)
 
 
+@pytest.fixture(autouse=True)
+def no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is looked for, or left, in the cache of who runs the tests."""
+    monkeypatch.setenv("AOTBUILD_CACHE", "off")
+
+
 @pytest.fixture
 def fresh_imports(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Forget at the end every module that the test imported, and its sys.path."""

@@ -182,6 +182,10 @@ def directory_of(model: str, method: str) -> str:
 _LIBRARY = b"in place of a shared library"
 
 
+def names_of(constants: Sequence[Constant]) -> list[str]:
+    return [constant.name for constant in constants]
+
+
 def write_package(
     directory: Path,
     manifests: Sequence[Manifest],
@@ -191,7 +195,8 @@ def write_package(
 
     Args:
         directory: The package's directory.
-        manifests: The methods of the models; each gets ``tensors`` as its constants.
+        manifests: The methods of the models; each gets ``tensors`` as its constants, but those of
+            the names that it keeps.
         tensors: The weights, by names that are valid in a library.
 
     Returns:
@@ -216,12 +221,13 @@ def write_package(
     written = [
         dataclasses.replace(
             given,
+            kept=[stored.constants[name] for name in names_of(given.kept)],
             weights=identify(directory / "weights.safetensors", "weights.safetensors"),
             files=[identify(directory / name, name) for name in (f"_{given.model}.py",)],
             variants=[
                 dataclasses.replace(
                     variant,
-                    constants=constants,
+                    constants=[c for c in constants if c.name not in names_of(given.kept)],
                     library=identify(directory / variant.library.file, variant.library.file),
                 )
                 for variant in given.variants

@@ -499,13 +499,10 @@ def test_an_interrupted_request_leaves_the_queue(
     batched = load_package(compute=doubling).net.batched(2, LONG)
 
     class Interrupted:
-        """A lock whose holder is interrupted while it waits."""
+        """A batch whose caller is interrupted while it waits."""
 
-        def __enter__(self) -> None:
+        def pick_up(self) -> None:
             raise KeyboardInterrupt
-
-        def __exit__(self, *exc: object) -> None:
-            raise AssertionError
 
     add = batched._queue.add
     batched._queue.add = lambda request: add(request) and Interrupted()

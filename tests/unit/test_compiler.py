@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import threading
 from collections.abc import Callable
@@ -12,7 +13,9 @@ import pytest
 import torch
 
 from aotbuild.build.compiler import Command, Compiler, sharing, write_compiler
+from aotbuild.errors import ToolchainError
 from aotbuild.target import TARGETS
+from aotbuild.toolchain import find_cxx, without_launcher
 
 TARGET = "cpu-x86-64-v3"
 INTERFACE = "_inductor/codegen/aoti_runtime/interface.cpp"
@@ -216,3 +219,105 @@ def test_code_with_another_interface_is_compiled_as_it_is(
     (tmp_path / "calls").unlink()
     subprocess.run([compiler.script, "a.o", "-shared"], check=True)
     assert "common.o" not in (tmp_path / "calls").read_text()
+
+
+def test_few_compiles_use_precompiled_headers_that_are_there(
+    make: Callable[..., Compiler], tmp_path: Path
+) -> None:
+    shared(make("one"), tmp_path / "cache")
+    compiler = make("two")
+    shared(compiler, tmp_path / "cache", precompile=False)
+    assert precompiled(compiler) == HEADERS
+
+
+def test_what_was_damaged_is_not_used_and_made_anew(
+    make: Callable[..., Compiler], tmp_path: Path
+) -> None:
+    shared(make("one"), tmp_path / "cache", precompile=False)
+    (common,) = (tmp_path / "cache").glob("*/common.o")
+    common.write_text("damaged")
+    compiler = make("two")
+    shared(compiler, tmp_path / "cache", precompile=False)
+    assert not compiler.common.exists()
+    compiler = make("three")
+    shared(compiler, tmp_path / "cache", precompile=False)
+    assert compiler.common.read_text() == "made\n"
+
+
+def test_what_failed_is_tried_again(make: Callable[..., Compiler], tmp_path: Path) -> None:
+    shared(make("one", failing="common.cpp"), tmp_path / "cache")  # such as on a full disk
+    compiler = make("two")
+    shared(compiler, tmp_path / "cache")
+    assert compiler.common.exists()
+
+
+def test_without_precompiled_headers_it_is_the_same_wherever_torch_is(
+    make: Callable[..., Compiler], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared(make("one"), tmp_path / "cache", precompile=False)
+    calls = (tmp_path / "calls").read_text()
+    # As in an isolated build; what torch says of itself is looked for where it is.
+    elsewhere = tmp_path / "isolated" / "torch"
+    shutil.copytree(
+        Path(torch.__file__).parent / "_inductor/codegen/aoti_runtime",
+        elsewhere / "_inductor/codegen/aoti_runtime",
+    )
+    (elsewhere / "version.py").touch()
+    monkeypatch.setattr(torch, "__file__", str(elsewhere / "__init__.py"))
+    shared(make("two"), tmp_path / "cache", precompile=False)
+    assert (tmp_path / "calls").read_text() == calls
+
+
+@pytest.mark.parametrize("variable", ["CXX", "CMAKE_CXX_COMPILER_LAUNCHER"])
+def test_a_launcher_runs_the_compiler_and_changes_nothing(
+    make: Callable[..., Compiler],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    variable: str,
+) -> None:
+    plain = make("one")
+    launcher = tmp_path / "ccache"
+    launcher.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/launched\nexec "$@"\n')
+    launcher.chmod(0o755)
+    program = str(tmp_path / "g++")
+    given = {"CXX": program, "CMAKE_CXX_COMPILER_LAUNCHER": str(launcher)}
+    if variable == "CXX":
+        given = {"CXX": f"{launcher} {program}"}
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    command = find_cxx()
+    assert command == [str(launcher), program]
+    assert without_launcher(command) == [program]
+    (tmp_path / "two").mkdir()
+    launched = write_compiler(command, TARGETS[TARGET], tmp_path / "two")
+    assert launched.script.name == "g++"
+    assert launched.identity(*commands(launched)) == plain.identity(*commands(plain))
+    subprocess.run([launched.script, "a/model.kernel.cpp", "-c"], check=True)
+    assert program in (tmp_path / "launched").read_text()
+    shared(plain, tmp_path / "cache")
+    calls = (tmp_path / "calls").read_text()
+    shared(launched, tmp_path / "cache")  # has it from the other one
+    assert (tmp_path / "calls").read_text() == calls
+
+
+def test_a_launcher_that_is_missing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CMAKE_CXX_COMPILER_LAUNCHER", "no-such-ccache")
+    with pytest.raises(ToolchainError) as caught:
+        find_cxx()
+    assert caught.value.what == 'there is no compiler launcher "no-such-ccache"'
+    assert caught.value.where == "environment: CMAKE_CXX_COMPILER_LAUNCHER"
+
+
+def test_a_launcher_may_have_arguments_and_stands_only_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("sccache", "g++"):
+        (tmp_path / name).write_text("#!/bin/sh\n")
+        (tmp_path / name).chmod(0o755)
+    launcher, program = str(tmp_path / "sccache"), str(tmp_path / "g++")
+    monkeypatch.setenv("CMAKE_CXX_COMPILER_LAUNCHER", f"{launcher};--quiet")
+    monkeypatch.setenv("CXX", f"{program} -pipe")
+    assert find_cxx() == [launcher, "--quiet", program, "-pipe"]
+    assert without_launcher(find_cxx()) == [program, "-pipe"]
+    monkeypatch.setenv("CXX", f"{launcher} {program}")
+    assert find_cxx() == [launcher, program]

@@ -10,11 +10,15 @@ import pytest
 import torch
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
+from aotbuild.build.headers import Shared
 from aotbuild.build.hints import hinted, hints_at
-from aotbuild.build.inductor import Shared, compile_library, set_up
+from aotbuild.build.inductor import compile_library, set_up
 from aotbuild.build.ranges import Ranges, compiled_ranges
 from aotbuild.build.reuse import Libraries
 from aotbuild.build.shapes import dimension_symbols
+from aotbuild.cache.notes import Notes
+from aotbuild.cache.settings import cache_settings
+from aotbuild.cache.store import Store
 from aotbuild.runtime.manifest import Derived, Dim, Input
 from aotbuild.target import usual_targets
 
@@ -100,7 +104,8 @@ def test_code_for_another_hint_accepts_other_sizes_and_no_compiler_runs(tmp_path
     compiler.write_text('#!/bin/sh\ncase "$*" in *--version*) echo g++ 14 ;; *) exit 1 ;; esac\n')
     compiler.chmod(0o755)
     shared = Shared(None, precompile=False)
-    libraries = Libraries(tmp_path / "libraries", cached=False)
+    store = Store(cache_settings({"AOTBUILD_CACHE": "off"}), Notes(None))
+    libraries = Libraries(store, tmp_path / "libraries", tmp_path)
 
     def ranges(rows: int) -> Ranges:
         scratch = tmp_path / str(rows)

@@ -479,3 +479,12 @@ def test_a_missing_compiler_behind_a_launcher_is_told(
     launcher.chmod(0o755)
     monkeypatch.setenv("CXX", f"{launcher} no-such-compiler")
     assert 'there is no C++ compiler "no-such-compiler"' in refused()
+
+
+def test_a_cache_mode_that_is_none_is_told_before_anything_is_built(
+    enter: Enter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enter(PYPROJECT)
+    monkeypatch.setenv("AOTBUILD_CACHE", "yes")
+    assert 'there is no cache mode "yes"' in refused()
+    settings("sdist")  # which needs none

@@ -7,24 +7,46 @@ from pathlib import Path
 import pytest
 
 from aotbuild.build.reuse import Libraries
+from aotbuild.cache.notes import Notes
+from aotbuild.cache.settings import cache_settings
+from aotbuild.cache.store import Store
 
 
-@pytest.mark.parametrize("cached", [True, False])
-def test_a_library_is_found_by_its_code(tmp_path: Path, *, cached: bool) -> None:
-    libraries = Libraries(tmp_path / "kept", cached=cached)
+@pytest.fixture(params=["cached", "kept"])
+def libraries(tmp_path: Path, request: pytest.FixtureRequest) -> Libraries:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    mode = "readwrite" if request.param == "cached" else "off"
+    environment = {"AOTBUILD_CACHE_DIR": str(tmp_path / "cache"), "AOTBUILD_CACHE": mode}
+    store = Store(cache_settings(environment), Notes(None))
+    return Libraries(store, tmp_path / "kept", scratch)
+
+
+def test_a_library_is_found_by_its_code(libraries: Libraries, tmp_path: Path) -> None:
     library = tmp_path / "model.so"
     for code in ("one", "two"):
-        place = libraries.place(code, "kernels", "g++ -O3")
-        assert not place.exists()
+        assert libraries.find(code, "kernels", "g++ -O3") is None
         library.write_text(code)
-        libraries.keep(library, place)
-        assert place.read_text() == code
-        assert place == libraries.place(code, "kernels", "g++ -O3")
+        libraries.keep(library, code, "kernels", "g++ -O3")
+        found = libraries.find(code, "kernels", "g++ -O3")
+        assert found is not None
+        assert found.read_text() == code
     # One step has one library; a cache has those of many.
-    assert len(list((tmp_path / "kept").iterdir())) == (2 if cached else 1)
+    places = [*tmp_path.glob("kept/*"), *tmp_path.glob("cache/libraries/*/*")]
+    assert len(places) == (2 if libraries.store.on else 1)
 
 
-def test_other_code_and_other_commands_are_other_libraries(tmp_path: Path) -> None:
-    libraries = Libraries(tmp_path, cached=False)
-    codes = [("a", "b", "c"), ("a", "b", "d"), ("a", "d", "c"), ("ab", "", "c"), ("a", "bc", "")]
-    assert len({libraries.place(*code) for code in codes}) == len(codes)
+def test_other_code_and_other_commands_are_other_libraries(
+    libraries: Libraries, tmp_path: Path
+) -> None:
+    library = tmp_path / "model.so"
+    library.write_text("code")
+    for code in [
+        ("a", "b", "c"),
+        ("a", "b", "d"),
+        ("a", "d", "c"),
+        ("ab", "", "c"),
+        ("a", "bc", ""),
+    ]:
+        assert libraries.find(*code) is None
+        libraries.keep(library, *code)

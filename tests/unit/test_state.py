@@ -14,7 +14,7 @@ from conftest import LoadPackage
 from safetensors.torch import save_file
 from samples import Loaded, assert_waits, sample_manifest, sample_variant
 
-from aotbuild.runtime.manifest import Parameter
+from aotbuild.runtime.manifest import Constant, Parameter
 
 IMAGES = torch.zeros(2, 1, 8)
 
@@ -301,6 +301,86 @@ def test_what_was_folded_cannot_be_replaced(load_package: LoadPackage) -> None:
     # The others still can.
     loaded.net.load_state_dict(NEW, strict=False)
     assert equal(loaded.constants, NEW)
+
+
+# ---- What is computed from parameters
+
+FC = Parameter("fc.weight", "float32", [2, 3], "fc.weight")
+SCALE = Parameter("scale", "float32", [3], "scale")
+PACKED = {"op": "aten.t.default", "args": [{"tensor": "fc.weight"}]}
+SCALED = {"op": "aten.mul.Tensor", "args": [{"tensor": "fc.weight"}, {"tensor": "scale"}]}
+OLD_FC, NEW_FC = torch.arange(6.0).reshape(2, 3), torch.arange(6.0).reshape(2, 3) * -3
+OLD_SCALE, NEW_SCALE = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([5.0, 6.0, 7.0])
+
+
+def computing(load_package: LoadPackage, *, scaled: bool, kept: bool = False) -> Loaded:
+    """A model that only has a transposed weight, or a scaled one, beside the usual tensors."""
+    recipe, made = (SCALED, OLD_FC * OLD_SCALE) if scaled else (PACKED, OLD_FC.t().contiguous())
+    originals = {"fc.weight": OLD_FC, "scale": OLD_SCALE} if kept else {}
+    tensors = {**TENSORS, "computed:fc": made, **originals}
+    named = [Constant(**{**CONSTANT, "name": name}) for name in originals]
+    variant = sample_variant(derived={"computed:fc": recipe})
+    state = [*STATE, FC, *([SCALE] if scaled else [])]
+    return load_package(
+        sample_manifest(state=state, variants=[variant], kept=named), tensors=tensors
+    )
+
+
+CONSTANT: dict[str, Any] = {
+    "name": "",
+    "fqn": "",
+    "tensor": "",
+    "dtype": "float32",
+    "shape": [],
+    "stride": [],
+    "offset": 0,
+    "size": 0,
+}
+
+
+def test_what_is_computed_is_computed_anew(load_package: LoadPackage) -> None:
+    loaded = computing(load_package, scaled=True)
+    given = {**NEW, "fc.weight": NEW_FC, "scale": NEW_SCALE}
+    assert "missing: fc.weight" in refused(loaded.net.load_state_dict, NEW)
+    for factor in (1, 2):
+        assert loaded.net.load_state_dict({**given, "scale": NEW_SCALE * factor}) == ([], [])
+        assert torch.equal(loaded.constants["computed:fc"], NEW_FC * NEW_SCALE * factor)
+        assert equal(loaded.constants, NEW)
+
+
+def test_a_part_of_what_is_computed_with_cannot_be_replaced(load_package: LoadPackage) -> None:
+    loaded = computing(load_package, scaled=True)
+    for call in (
+        lambda: loaded.net.load_state_dict({**NEW, "scale": NEW_SCALE}, strict=False),
+        lambda: loaded.net.merge({"fc.weight": torch.ones(2, 3)}),
+        loaded.net.state_dict,
+    ):
+        message = refused(call)
+        assert message.startswith("net: the parameter fc.weight is no longer there, only what")
+        assert "swappable = true" in message
+        assert "a whole state dict can be loaded without it" in message
+    assert equal(loaded.constants, TENSORS)
+
+
+def test_what_was_only_moved_is_there_all_the_same(load_package: LoadPackage) -> None:
+    loaded = computing(load_package, scaled=False)
+    assert torch.equal(loaded.net.state_dict()["fc.weight"], OLD_FC)
+    loaded.net.merge({"fc.weight": torch.ones(2, 3)})
+    assert torch.equal(loaded.constants["computed:fc"], (OLD_FC + 1).t())
+    assert torch.equal(loaded.net.state_dict()["fc.weight"], OLD_FC + 1)
+    loaded.net.load_state_dict({"fc.weight": NEW_FC}, strict=False)
+    assert torch.equal(loaded.constants["computed:fc"], NEW_FC.t())
+    assert torch.equal(loaded.net.state_dict()["fc.weight"], NEW_FC)
+
+
+def test_what_is_kept_can_be_replaced_one_by_one(load_package: LoadPackage) -> None:
+    loaded = computing(load_package, scaled=True, kept=True)
+    assert equal(loaded.net.state_dict(), {"fc.weight": OLD_FC, "scale": OLD_SCALE})
+    loaded.net.load_state_dict({"scale": NEW_SCALE}, strict=False)
+    assert torch.equal(loaded.constants["computed:fc"], OLD_FC * NEW_SCALE)
+    loaded.net.merge({"fc.weight": torch.ones(2, 3)})
+    assert torch.equal(loaded.constants["computed:fc"], (OLD_FC + 1) * NEW_SCALE)
+    assert equal(loaded.net.state_dict(), {"fc.weight": OLD_FC + 1, "scale": NEW_SCALE})
 
 
 # ---- Merging

@@ -22,12 +22,15 @@ TORCHLESS = [
     "aotbuild.toolchain",
     *(
         f"aotbuild.{world}.{file.stem}".removesuffix(".__init__")
-        for world in ("hook", "config")
+        for world in ("hook", "config", "cache")
         for file in sorted((PACKAGE / world).glob("*.py"))
     ),
     "aotbuild.build.plan",
     "aotbuild.build.spec",
     "aotbuild.build.files",
+    "aotbuild.build.compile_cache",
+    "aotbuild.build.native",
+    "aotbuild.explain",
     "aotbuild.target",
 ]
 IMPORT = """

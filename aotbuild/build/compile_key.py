@@ -1,0 +1,326 @@
+"""What a compiled variant depends on, known before Inductor is asked, and without importing torch.
+
+The key of its entry in the cache is made of these parts. Whatever may matter is in one of them: a
+field of the specification that is not known here, an option, a variable of the environment. What is
+left out can be seen in no byte of the result: where the project is, how its models are called, and
+from which lines of its code the graph was traced.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import sys
+import zipfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+from aotbuild.build.spec import CALL, INDEX, PROGRAM, WEIGHTS, CompileSpec
+from aotbuild.cache.history import Parts
+from aotbuild.config.resolve import is_library_file
+from aotbuild.target import TARGETS
+from aotbuild.toolchain import (
+    compiler_version,
+    find_cxx,
+    find_disassembler,
+    without_launcher,
+)
+
+_ELSEWHERE = {
+    *("model", "method", "target", "project", "import_paths", "package", "options"),
+    *("exported", "output", "tools"),
+}
+"""Fields of the specification that are a part of their own, or change nothing."""
+
+_NO_VALUES = {"strict_dims", "chosen"}
+"""Fields that do not let a compile compute with the values of weights; others may."""
+
+_MOST_NAMED = 4000
+"""Tensors up to which each is named in a part; of more there is one digest."""
+
+_VARIABLES = ("TORCH", "PYTORCH_", "AOTINDUCTOR_", "AOT_INDUCTOR_", "AOTI_", "INDUCTOR_", "ATEN_")
+"""How the variables begin that torch looks at when it compiles."""
+_COMPILER_VARIABLES = {
+    *("CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "LIBRARY_PATH", "COMPILER_PATH"),
+    *("GCC_EXEC_PREFIX", "CONDA_PREFIX", "OMP_PREFIX", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"),
+}
+_WITHOUT_EFFECT = {
+    *("TORCHINDUCTOR_CACHE_DIR", "TORCH_HOME", "TORCH_EXTENSIONS_DIR", "TORCH_TRACE"),
+    *("TORCH_LOGS", "TORCH_LOGS_FORMAT", "TORCH_LOGS_OUT", "TORCH_SHOW_CPP_STACKTRACES"),
+}
+
+_SHORT_TYPES = {"bfloat16", "float16"}
+"""Types for which code is chosen by what this machine's CPU has."""
+
+_FLAGS = ("sse", "ssse", "avx", "amx", "fma", "f16c", "bmi", "asimd", "sve", "bf16", "i8mm", "fp16")
+"""How the features begin for which weights are packed."""
+
+
+@dataclass(frozen=True)
+class CompileKey:
+    """The parts of a key, without and with the values of the weights."""
+
+    parts: Parts
+    """With the values only where it is known beforehand that they are computed with."""
+    with_values: Parts
+
+    @property
+    def candidates(self) -> list[Parts]:
+        """Under which keys a result may be: of the second only if values were computed with."""
+        alike = self.parts == self.with_values
+        return [self.parts] if alike else [self.parts, self.with_values]
+
+
+def compile_key(spec: CompileSpec) -> CompileKey | None:
+    """The key of what a step will compile; None if it depends on what cannot be known.
+
+    The paths of the specification are relative to the current directory.
+    """
+    exported = Path(spec.exported)
+    index = json.loads((exported.parent / INDEX).read_text(encoding="utf-8"))
+    call = json.loads((exported / CALL).read_text(encoding="utf-8"))
+    operators = _operators(call["op_libraries"], Path(spec.project))
+    if operators is None:
+        return None
+    target = TARGETS[spec.target]
+    environment = compile_environment(*(["ONEDNN_MAX_CPU_ISA"] if target.onednn else []))
+    own = {
+        field.name: getattr(spec, field.name)
+        for field in dataclasses.fields(spec)
+        if field.name not in _ELSEWHERE
+    }
+    names = index["names"][spec.method]
+    used = {key: index["tensors"][key] for key in sorted(set(names.values()))}
+    state = {parameter["key"] for parameter in index["state"]}
+    constants = {key: entry for key, entry in used.items() if key not in state}
+    values = _contents(exported.parent / WEIGHTS, constants.values())
+    parts: Parts = {
+        "program": {"graph": program_digest(exported / PROGRAM), **operators},
+        "call": {name: _value(value) for name, value in call.items()},
+        "weights": _weights(names, used, state),
+        "values": values,
+        "options": {name: _value(value) for name, value in spec.options.items()},
+        **{name: {"value": _value(value)} for name, value in own.items() if value},
+        "target": {name: _value(v) for name, v in sorted(_plain(dataclasses.asdict(target)))},
+        "torch": torch_identity(),
+        "packages": _packages("sympy", *(["torchao"] if spec.quantize else [])),
+        # Without a disassembler, nothing looks for instructions above the level.
+        "compiler": {**compiler_parts(), "checked": str(find_disassembler() is not None)},
+        "environment": environment,
+        "python": {"version": f"{sys.version_info[0]}.{sys.version_info[1]}"},
+        "aotbuild": aotbuild_identity(),
+    }
+    types = {entry["dtype"] for entry in [*used.values(), *call["inputs"]]}
+    chosen = any("autotune" in name and value for name, value in spec.options.items())
+    computed = (
+        bool(spec.options.get("freezing"))
+        or chosen
+        or any(value for name, value in own.items() if name not in _NO_VALUES)
+        or any(name.startswith(_VARIABLES) for name in environment)
+    )
+    if computed or types & _SHORT_TYPES:
+        parts["machine"] = machine_parts(timed=chosen)
+    with_values = {**parts, "values": {**values, "all": index["digest"]}}
+    with_values.setdefault("machine", machine_parts(timed=False))
+    return CompileKey(with_values if computed else parts, with_values)
+
+
+def program_digest(path: Path) -> str:
+    """The digest of a program without the lines of code that it was traced from.
+
+    They have paths, and change with every line that is written above them.
+    """
+    digest = hashlib.sha256()
+    with zipfile.ZipFile(path) as archive:
+        for name in sorted(archive.namelist()):
+            if name.endswith(".data/serialization_id"):  # of all that is in the archive
+                continue
+            data = archive.read(name)
+            if name.endswith(".json"):
+                data = json.dumps(_without_lines(json.loads(data)), sort_keys=True).encode()
+            digest.update(hashlib.sha256(name.encode()).digest())
+            digest.update(hashlib.sha256(data).digest())
+    return digest.hexdigest()
+
+
+def _without_lines(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_lines(item) for key, item in value.items() if key != "stack_trace"}
+    if isinstance(value, list):
+        return [_without_lines(item) for item in value]
+    return value
+
+
+def _value(value: Any) -> str:
+    """A value as a text that can be told, or the digest of a long one."""
+    text = json.dumps(value, sort_keys=True, default=str)
+    return text if len(text) <= 200 else hashlib.sha256(text.encode()).hexdigest()
+
+
+def _plain(table: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
+    """The fields of a table, sets in order."""
+    for name, value in table.items():
+        yield name, sorted(value) if isinstance(value, frozenset) else value
+
+
+def _weights(
+    names: Mapping[str, str], used: Mapping[str, Mapping[str, Any]], state: set[str]
+) -> dict[str, str]:
+    """How each tensor is called and laid out, and whether it is one of the state dict."""
+    found = {
+        key: f"{entry['dtype']} {entry['shape']}"
+        + ("" if _is_contiguous(entry) else f" by {entry['stride']}")
+        + (" packed " + entry["packed"] if entry["packed"] else "")
+        + ("" if key in state else " constant")
+        for key, entry in used.items()
+    }
+    if len(found) > _MOST_NAMED:
+        found = {"all": _digest(found)}
+    return {**found, "names": _digest(names)}
+
+
+def _is_contiguous(entry: Mapping[str, Any]) -> bool:
+    step = 1
+    for size, stride in zip(reversed(entry["shape"]), reversed(entry["stride"]), strict=True):
+        if size != 1 and stride != step:
+            return False
+        step *= size
+    return True
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _contents(path: Path, constants: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Digests of tensors in a weights file, which may be written into code."""
+    found: dict[str, str] = {}
+    with path.open("rb") as file:
+        for entry in constants:
+            file.seek(entry["offset"])
+            digest = hashlib.sha256()
+            left = entry["size"]
+            while left and (data := file.read(min(left, 1 << 20))):
+                digest.update(data)
+                left -= len(data)
+            found[entry["name"]] = digest.hexdigest()
+    return found
+
+
+def _operators(libraries: Iterable[str], project: Path) -> dict[str, str] | None:
+    """What libraries of operators are; None where that cannot be known.
+
+    A file is known by its bytes, and a module of an installed package by that package's version. A
+    module of the project may read anything.
+    """
+    found: dict[str, str] = {}
+    for library in libraries:
+        if is_library_file(library):
+            found[library] = hashlib.sha256((project / library).read_bytes()).hexdigest()
+            continue
+        version = _installed(library.partition(".")[0])
+        if version is None:
+            return None
+        found[library] = version
+    return found
+
+
+def _installed(package: str) -> str | None:
+    """The versions of what installed a package; None unless it came from an index or a file."""
+    names = importlib.metadata.packages_distributions().get(package, [])
+    found = []
+    for name in sorted(set(names)):
+        distribution = importlib.metadata.distribution(name)
+        origin = json.loads(distribution.read_text("direct_url.json") or "{}")
+        if "dir_info" in origin:  # of a directory, which changes without its version
+            return None
+        found.append(f"{name} {distribution.version}")
+    return ", ".join(found) or None
+
+
+def compile_environment(*ignored: str) -> dict[str, str]:
+    """The variables that torch and the compiler look at, but for those that a compile sets."""
+    return {
+        name: value
+        for name, value in sorted(os.environ.items())
+        if name not in {*_WITHOUT_EFFECT, *ignored}
+        and (name.startswith(_VARIABLES) or name in _COMPILER_VARIABLES)
+        and value
+    }
+
+
+def compiler_parts() -> dict[str, str]:
+    """The C++ compiler: its command without a launcher, and what it tells of itself."""
+    command = without_launcher(find_cxx())
+    return {"command": " ".join(command), "version": compiler_version(command).strip()}
+
+
+@functools.cache
+def torch_identity() -> dict[str, str]:
+    """The version of torch, and the sources that it was built from."""
+    spec = importlib.util.find_spec("torch")
+    version = Path(spec.origin).with_name("version.py") if spec and spec.origin else None
+    told = version.read_bytes() if version is not None and version.is_file() else b""
+    return {
+        "version": importlib.metadata.version("torch"),
+        "build": hashlib.sha256(told).hexdigest(),
+    }
+
+
+def _packages(*names: str) -> dict[str, str]:
+    found = {}
+    for name in names:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = ""
+    return found
+
+
+@functools.cache
+def aotbuild_identity() -> dict[str, str]:
+    """The version of aotbuild, and all of its code."""
+    digest = hashlib.sha256()
+    with as_file(files("aotbuild")) as root:
+        found = [path for suffix in ("py", "c", "h") for path in root.rglob(f"*.{suffix}")]
+        for path in sorted(found):
+            digest.update(path.relative_to(root).as_posix().encode() + b"\0")
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return {"version": importlib.metadata.version("aotbuild"), "code": digest.hexdigest()}
+
+
+def machine_parts(*, timed: bool) -> dict[str, str]:
+    """What a compile may ask of this machine.
+
+    Args:
+        timed: Whether kernels are timed on it.
+    """
+    told = _cpu()
+    features = {*told.get("flags", "").split(), *told.get("Features", "").split()}
+    flags = [flag for flag in sorted(features) if flag.startswith(_FLAGS)]
+    found = {"architecture": platform.machine(), "features": " ".join(flags)}
+    if timed:
+        found["cores"] = str(os.cpu_count())
+        found["cpu"] = told.get("model name", platform.processor())
+        caches = sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"))
+        found["caches"] = " ".join(path.read_text().strip() for path in caches)
+    return found
+
+
+def _cpu() -> dict[str, str]:
+    """What Linux tells of the first core; elsewhere nothing."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8").partition("\n\n")[0]
+    except OSError:
+        return {}
+    lines = [line.partition(":") for line in text.splitlines()]
+    return {name.strip(): value.strip() for name, _, value in lines}

@@ -1,0 +1,84 @@
+"""Why there was nothing in the cache, in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from aotbuild.cache.history import History, Parts
+from aotbuild.cache.store import Found
+
+_TOLD = {
+    "program": "the exported program changed",
+    "call": "the declared inputs changed",
+    "weights": "the names or shapes of the weights changed",
+    "values": "the values of weights changed that are computed with",
+    "options": "the options changed",
+    "target": "the target changed",
+    "torch": "torch changed",
+    "packages": "packages that compile changed",
+    "compiler": "the C++ compiler changed",
+    "environment": "the environment changed",
+    "machine": "this machine has another CPU, for which weights are packed or kernels are chosen",
+    "python": "Python changed",
+    "aotbuild": "aotbuild changed",
+}
+"""The parts of a key, the most telling first."""
+
+_NAMED = {"weights", "options", "call", "torch", "packages", "environment", "python", "aotbuild"}
+"""The parts of which it helps to know what in them is different."""
+
+_MOST = 3
+"""How many differences are named."""
+_LONGEST = 60
+"""Characters of a value that is told."""
+
+
+def why_missing(history: History, target: str, parts: Parts, found: Found) -> str:
+    """Why an entry was not there, or could not be used.
+
+    Args:
+        history: What was made before.
+        target: What it was asked for.
+        parts: What its key is made of.
+        found: What came of asking.
+    """
+    if found is Found.DAMAGED:
+        return "its entry was damaged"
+    last = history.last(target)
+    if last is None:
+        others = [other for other in history.targets() if other != target]
+        if others:
+            return f"the target is new (before: {', '.join(others)})"
+        return "it has not been built before with this cache"
+    changed = [name for name in {**_TOLD, **parts, **last} if parts.get(name) != last.get(name)]
+    if not changed:
+        return "its entry was removed from the cache"
+    return "; ".join(_change(name, last.get(name, {}), parts.get(name, {})) for name in changed)
+
+
+def _change(part: str, before: Mapping[str, str], now: Mapping[str, str]) -> str:
+    told = _TOLD.get(part, f"{part} changed")
+    if part in _TOLD and part not in _NAMED:
+        return told
+    names = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
+    differences = [_difference(name, before.get(name), now.get(name)) for name in names[:_MOST]]
+    if len(names) > _MOST:
+        differences.append(f"{len(names) - _MOST} more")
+    return f"{told} ({', '.join(differences)})"
+
+
+def _difference(name: str, before: str | None, now: str | None) -> str:
+    if not _is_telling(before) or not _is_telling(now):
+        return name
+    return f"{name}: {_short(before)}, now {_short(now)}"
+
+
+def _is_telling(value: str | None) -> bool:
+    """Whether a value is one that a user would know: no digest."""
+    return value is None or not (len(value) == 64 and set(value) <= set("0123456789abcdef"))
+
+
+def _short(value: str | None) -> str:
+    if value is None:
+        return "none"
+    return value if len(value) <= _LONGEST else f"{value[:_LONGEST]}..."

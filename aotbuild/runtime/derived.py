@@ -1,0 +1,126 @@
+"""Constants that follow from parameters: computed anew when those are replaced."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from .lazy import torch
+from .manifest import Recipe
+
+_MOVING = {
+    "aten.cat.default",
+    "aten.clone.default",
+    "aten.constant_pad_nd.default",
+    "aten.contiguous.default",
+    "aten.flatten.using_ints",
+    "aten.numpy_T.default",
+    "aten.permute.default",
+    "aten.reshape.default",
+    "aten.slice.Tensor",
+    "aten.squeeze.dim",
+    "aten.stack.default",
+    "aten.t.default",
+    "aten.transpose.int",
+    "aten.unsqueeze.default",
+    "aten.view.default",
+}
+"""Operators that only move elements, or add zeros."""
+
+
+def uses(recipe: Any) -> set[str]:
+    """The keys of the parameters that something is computed from."""
+    return set(_tensors(recipe))
+
+
+def renamed(recipe: Any, names: Mapping[str, str]) -> Any:
+    """A recipe with other names of parameters."""
+    if isinstance(recipe, list):
+        return [renamed(each, names) for each in recipe]
+    if not isinstance(recipe, dict):
+        return recipe
+    if "tensor" in recipe:
+        return {"tensor": names[recipe["tensor"]]}
+    return {key: renamed(each, names) for key, each in recipe.items()}
+
+
+def compute(recipe: Any, value: Callable[[str], torch.Tensor]) -> Any:
+    """Compute a constant, or an argument of an operator.
+
+    Args:
+        recipe: How.
+        value: Gives a parameter by its key.
+    """
+    if isinstance(recipe, list):
+        return [compute(each, value) for each in recipe]
+    if not isinstance(recipe, dict):
+        return recipe
+    if "tensor" in recipe:
+        return value(recipe["tensor"])
+    if "op" not in recipe:
+        (word,) = recipe.values()
+        return getattr(torch, word)
+    namespace, name, overload = recipe["op"].split(".")
+    operator = getattr(getattr(getattr(torch.ops, namespace), name), overload)
+    args = [compute(each, value) for each in recipe["args"]]
+    kwargs = {key: compute(each, value) for key, each in recipe.get("kwargs", {}).items()}
+    return operator(*args, **kwargs)
+
+
+def recover(
+    recipe: Recipe, key: str, shapes: Mapping[str, Sequence[int]], constant: torch.Tensor
+) -> torch.Tensor | None:
+    """A parameter out of a constant that was computed from it.
+
+    Args:
+        recipe: How it was computed.
+        key: The parameter.
+        shapes: The shapes of all parameters, by key.
+        constant: What was computed.
+
+    Returns:
+        The parameter; None where its elements were not only moved.
+    """
+    if not _only_moves(recipe):
+        return None
+    # Numbers instead of the elements tell where each of them went.
+    count = math.prod(shapes[key])
+    numbers = torch.arange(1, count + 1).reshape(list(shapes[key]))
+    others = {
+        other: torch.zeros(list(shapes[other]), dtype=numbers.dtype) for other in uses(recipe)
+    }
+    moved = compute(recipe, lambda name: numbers if name == key else others[name])
+    there = moved > 0
+    places = moved[there] - 1
+    if places.unique().numel() != count:
+        return None
+    found = torch.empty(count, dtype=constant.dtype)
+    found[places] = constant[there]
+    return found.reshape(list(shapes[key]))
+
+
+def _tensors(recipe: Any) -> Iterator[str]:
+    if isinstance(recipe, list):
+        for each in recipe:
+            yield from _tensors(each)
+    elif isinstance(recipe, dict):
+        if "tensor" in recipe:
+            yield recipe["tensor"]
+        for each in [*recipe.get("args", []), *recipe.get("kwargs", {}).values()]:
+            yield from _tensors(each)
+
+
+def _only_moves(recipe: Any) -> bool:
+    if isinstance(recipe, list):
+        return all(map(_only_moves, recipe))
+    if not isinstance(recipe, dict) or "tensor" in recipe:
+        return True
+    if "op" not in recipe:
+        return True
+    if recipe["op"] not in _MOVING:
+        return False
+    padding = recipe["args"][2:] if recipe["op"] == "aten.constant_pad_nd.default" else []
+    if any(padding):  # which would be taken for an element
+        return False
+    return all(map(_only_moves, [*recipe["args"], *recipe.get("kwargs", {}).values()]))

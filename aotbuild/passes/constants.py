@@ -34,6 +34,19 @@ def writes(node: Node) -> bool:
     return isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable
 
 
+def is_calm(first: Node, last: Node) -> bool:
+    """Whether nothing is changed in place between two nodes.
+
+    Then what the first one reads can as well be read where the last one is.
+    """
+    node = first.next
+    while node is not last:
+        if writes(node):
+            return False
+        node = node.next
+    return True
+
+
 def _is_written(module: GraphModule, name: str) -> bool:
     return any(
         writes(user)

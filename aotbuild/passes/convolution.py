@@ -14,15 +14,16 @@ before and after it. Batch and image can have any size.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace as changed
+from collections.abc import Iterator
+from dataclasses import dataclass
+from dataclasses import replace as changed
 from typing import Any
 
 import torch
 from torch._prims_common import is_channels_last_contiguous_or_false_2d, is_contiguous_or_false
 from torch.fx import GraphModule, Node
 
-from aotbuild.passes.constants import constant, is_vector, writes
+from aotbuild.passes.constants import constant, is_calm, is_vector
 from aotbuild.passes.derived import derive
 from aotbuild.passes.graph import add, is_float, replace, value
 from aotbuild.passes.packed_convolution import OP, PANEL
@@ -97,8 +98,8 @@ def _defaults(args: Any, spatial: int) -> list[Any]:
 
 def _each(values: Any, spatial: int) -> list[int]:
     """One value by dimension; there may be one for all."""
-    values = list(values) if isinstance(values, list | tuple) else [values]
-    return values * spatial if len(values) == 1 else values
+    found: list[int] = list(values) if isinstance(values, list | tuple) else [values]
+    return found * spatial if len(found) == 1 else found
 
 
 def _padding(padding: Any, kernel: Any, dilation: list[int]) -> tuple[list[int], list[int]]:
@@ -135,7 +136,7 @@ def _fits(module: GraphModule, found: _Convolution) -> bool:
 
 
 def _is_channels_last(tensor: torch.Tensor) -> bool:
-    return tensor.dim() == 4 and is_channels_last_contiguous_or_false_2d(tensor)  # noqa: PLR2004
+    return tensor.dim() == 4 and is_channels_last_contiguous_or_false_2d(tensor)
 
 
 # ------------------------------------------------------------------ what follows the convolution
@@ -143,11 +144,10 @@ def _is_channels_last(tensor: torch.Tensor) -> bool:
 
 def _finished(found: _Convolution) -> _Convolution:
     """A convolution with all that can be applied to its tiles."""
-    steps: list[Callable[[_Convolution, Node], _Convolution | None]] = [_added, _bounded, _activated]
-    for step in steps:
+    for step in (_added, _bounded, _activated):
         user = _only_user(found.node)
         next_one = step(found, user) if user else None
-        if next_one and _is_calm(found.node, next_one.node):
+        if next_one and is_calm(found.node, next_one.node):
             found = next_one
     return found
 
@@ -157,20 +157,10 @@ def _only_user(node: Node) -> Node | None:
     return users[0] if len(users) == 1 and users[0].op == "call_function" else None
 
 
-def _is_calm(first: Node, last: Node) -> bool:
-    """Whether nothing is changed in place between two nodes, so that one can be computed later."""
-    node = first.next
-    while node is not last:
-        if writes(node):
-            return False
-        node = node.next
-    return True
-
-
 def _added(found: _Convolution, user: Node) -> _Convolution | None:
     """With a second summand of the same shape."""
     args: Any = user.args
-    if user.target not in {aten.add.Tensor, aten.add_.Tensor} or user.kwargs or len(args) != 2:  # noqa: PLR2004
+    if user.target not in {aten.add.Tensor, aten.add_.Tensor} or user.kwargs or len(args) != 2:
         return None
     if user.target is aten.add_.Tensor and args[0] is not found.node:
         return None  # changes the other one
@@ -197,15 +187,15 @@ def _bounded(found: _Convolution, user: Node) -> _Convolution | None:
     args: Any = user.args
     if args[:1] != (found.node,) or user.kwargs:
         return None
-    rest = args[1:]
+    rest: list[Any] = list(args[1:])
     if user.target in {aten.relu.default, aten.relu_.default}:
         low, high = 0.0, math.inf
     elif user.target in {aten.relu6.default, aten.relu6_.default}:
         low, high = 0.0, 6.0
     elif user.target in {aten.hardtanh.default, aten.hardtanh_.default}:
-        low, high = (*rest, *(-1.0, 1.0)[len(rest) :])
+        low, high = [*rest, *[-1.0, 1.0][len(rest) :]]
     elif user.target in {aten.clamp.default, aten.clamp_.default}:
-        low, high = (*rest, None)[:2]
+        low, high = [*rest, None][:2]
         low, high = -math.inf if low is None else low, math.inf if high is None else high
     elif user.target in {aten.clamp_min.default, aten.clamp_min_.default}:
         low, high = rest[0], math.inf

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch._inductor import ir, lowering
+from torch._inductor.codegen import cpp_utils
 from torch._inductor.codegen.cpp_template_kernel import CppTemplateKernel
-from torch._inductor.codegen.cpp_utils import cexpr_index
 from torch._inductor.virtualized import V
 
 from aotbuild.passes.packed_convolution import OP
@@ -63,7 +63,8 @@ def _lower(
     moves = _Moves(list(stride), list(before), list(after), list(dilation))
     depthwise = len(packed.get_size()) == len(stride) + 1
     x = _channels_innermost(x, strict=depthwise)
-    size = ir.convert_shape_to_inductor(V.graph.current_node.meta["val"].shape)
+    convert: Any = vars(ir)["convert_shape_to_inductor"]
+    size = convert(V.graph.current_node.meta["val"].shape)
     batch, _, *image = size
     pixels = math.prod([batch, *image])
     inputs = [x, ir.ExternKernel.realize_input(packed)]
@@ -142,7 +143,8 @@ class _PackedConvolution(Tiled):
         ic, oc = int(x.get_size()[1]), int(self.layout.size[1])
 
         def number(value: Any) -> str:
-            return str(cexpr_index(kernel.rename_indexing(value)))
+            index: Any = cpp_utils.cexpr_index
+            return str(index(kernel.rename_indexing(value)))
 
         def pair(values: Sequence[Any], default: Any) -> list[Any]:
             return [default, *values] if spatial == 1 else list(values)
@@ -212,9 +214,7 @@ auto sink = [&](int64_t m_start, int64_t m_end, int64_t n_start, int64_t n_end, 
         if channels != 1 and not _known(channel_stride, 1):
             return False
         distance = strides[-1]
-        expected = [
-            math.prod([distance, *image[dim + 1 :]]) for dim in range(-1, len(image))
-        ]
+        expected = [math.prod([distance, *image[dim + 1 :]]) for dim in range(-1, len(image))]
         return all(map(_known, [batch_stride, *strides], expected))
 
     def _inner_columns(self, x: Any, taps: int) -> int:

@@ -87,7 +87,7 @@ def _fits(module: GraphModule, norm: _Norm) -> bool:
     if weight is None or not is_float(weight):
         return False
     channels = weight.shape[0]
-    if layer.target is aten.linear.default and len(layer.meta["val"].shape) != 2:  # noqa: PLR2004
+    if layer.target is aten.linear.default and len(layer.meta["val"].shape) != 2:
         return False  # the norm's channels are the second dimension
     vectors = [norm.mean, norm.variance]
     vectors += [each for each in (norm.weight, norm.bias, _bias(layer)) if each is not None]
@@ -95,7 +95,7 @@ def _fits(module: GraphModule, norm: _Norm) -> bool:
 
 
 def _bias(layer: Node) -> Any:
-    return layer.args[2] if len(layer.args) > 2 else None  # noqa: PLR2004
+    return layer.args[2] if len(layer.args) > 2 else None
 
 
 def _fold(module: GraphModule, norm: _Norm) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch.fx import GraphModule, Node
 
-from aotbuild.passes.constants import writes
+from aotbuild.passes.constants import is_calm
 from aotbuild.passes.graph import value
 from aotbuild.passes.packed_convolution import OP
 
@@ -31,7 +31,7 @@ def run(module: GraphModule) -> int:
         if node.target is not OP:
             continue
         sides = _zeros(node.args[0], len(node.args[_STRIDE]))
-        if sides is None or not _is_calm(node.args[0], node):
+        if sides is None or not is_calm(node.args[0], node):
             continue
         _fold(module, node, *sides)
         count += 1
@@ -43,7 +43,7 @@ def _zeros(node: Any, spatial: int) -> tuple[list[int], list[int]] | None:
     args: Any = node.args
     if node.target is aten.constant_pad_nd.default:
         _, pads, *fill = args
-    elif node.target is aten.pad.default and (len(args) < 3 or args[2] == "constant"):  # noqa: PLR2004
+    elif node.target is aten.pad.default and (len(args) < 3 or args[2] == "constant"):
         _, pads, *rest = args
         fill = rest[1:]
     else:
@@ -56,16 +56,6 @@ def _zeros(node: Any, spatial: int) -> tuple[list[int], list[int]] | None:
         return None
     pads = [*pads, *[0] * (2 * spatial)][: 2 * spatial]  # the last dimension comes first
     return pads[::2][::-1], pads[1::2][::-1]
-
-
-def _is_calm(first: Node, last: Node) -> bool:
-    """Whether nothing is changed in place between two nodes, so that the image is still the same."""
-    node = first.next
-    while node is not last:
-        if writes(node):
-            return False
-        node = node.next
-    return True
 
 
 def _fold(module: GraphModule, node: Node, before: list[int], after: list[int]) -> None:

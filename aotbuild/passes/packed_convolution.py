@@ -49,15 +49,15 @@ def _eager(
     sides = [side for pair in zip(reversed(before), reversed(after), strict=True) for side in pair]
     padded = torch.nn.functional.pad(x, sides)
     groups = channels if depthwise else 1
-    none = [0] * spatial
+    none, transposed = [0] * spatial, False
     aten: Any = torch.ops.aten
     found: torch.Tensor = aten.convolution(
-        padded, weight, bias, stride, none, dilation, False, none, groups
+        padded, weight, bias, stride, none, dilation, transposed, none, groups
     )
     if summand is not None:
         found = found + summand
     found = ACTIVATIONS[activation](found.clamp(low, high))
-    last = torch.channels_last if spatial == 2 else torch.contiguous_format  # noqa: PLR2004
+    last = torch.channels_last if spatial == 2 else torch.contiguous_format
     return found.contiguous(memory_format=last if channels_last else torch.contiguous_format)
 
 

@@ -193,7 +193,7 @@ def _bounded(found: _Convolution, user: Node) -> _Convolution | None:
     elif user.target in {aten.relu6.default, aten.relu6_.default}:
         low, high = 0.0, 6.0
     elif user.target in {aten.hardtanh.default, aten.hardtanh_.default}:
-        low, high = [*rest, *[-1.0, 1.0][len(rest) :]]
+        low, high = rest + [-1.0, 1.0][len(rest) :]
     elif user.target in {aten.clamp.default, aten.clamp_.default}:
         low, high = [*rest, None][:2]
         low, high = -math.inf if low is None else low, math.inf if high is None else high

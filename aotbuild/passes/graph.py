@@ -24,7 +24,7 @@ def attribute(module: GraphModule, node: Any) -> torch.Tensor | None:
 
 def is_constant(module: GraphModule, node: Any) -> bool:
     """Whether what a node gives is computed from constants of the module, and from them alone."""
-    if not isinstance(node, Node) or value(node) is None and node.op != "get_attr":
+    if not isinstance(node, Node) or (value(node) is None and node.op != "get_attr"):
         return False
     if node.op == "get_attr":
         return attribute(module, node) is not None

@@ -14,6 +14,7 @@ from aotbuild.passes import apply
 from aotbuild.passes.packed_convolution import OP
 
 aten: Any = torch.ops.aten
+pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
 
 
 def rewritten(
@@ -103,6 +104,8 @@ def test_weights_that_are_computed_stay_as_they_are() -> None:
 
 def test_weights_that_the_model_changes_stay_as_they_are() -> None:
     class Changing(nn.Module):
+        weight: torch.Tensor
+
         def __init__(self) -> None:
             super().__init__()
             self.register_buffer("weight", torch.randn(3, 2, 2, 2))
@@ -152,7 +155,7 @@ APART = {
     "scaled": lambda y, x: torch.add(y, x, alpha=2),
     "number": lambda y, _: y + 1.0,
     "broadcast": lambda y, x: y + x[:1],
-    "in place of another": lambda y, x: (x.clone().add_(y)),
+    "in place of another": lambda y, x: x.clone().add_(y),
     "bound given": lambda y, x: y.clamp(x.min(), x.max()),
 }
 
@@ -176,7 +179,8 @@ def test_what_is_changed_in_between_is_read_before() -> None:
             y = self.layer(x)
             z = x + 1
             x.mul_(3)
-            return y + z
+            found: torch.Tensor = y + z
+            return found
 
     graph, _ = rewritten(Changing(), torch.randn(1, 4, 3, 3))
     assert operators(graph)[aten.add.Tensor] == 2
@@ -199,9 +203,7 @@ def test_a_second_convolution_takes_the_sum() -> None:
 def test_sizes_stay_as_they_were_declared() -> None:
     batch, height = torch.export.Dim("batch", min=1, max=64), torch.export.Dim("height", min=4)
     model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 2, 2, 2))
-    graph, counts = rewritten(
-        model, torch.randn(2, 3, 6, 6), dynamic=({0: batch, 2: height},)
-    )
+    graph, counts = rewritten(model, torch.randn(2, 3, 6, 6), dynamic=({0: batch, 2: height},))
     assert counts == {"convolution": 2}
     for n, h in ((1, 4), (17, 9), (64, 33)):
         x = torch.randn(n, 3, h, 6)

@@ -12,6 +12,9 @@ from aotbuild.passes import apply
 
 aten: Any = torch.ops.aten
 
+# torch itself, when it decomposes a program
+pytestmark = pytest.mark.filterwarnings("ignore:.*treespec, LeafSpec:FutureWarning")
+
 
 def seen(norm: Any) -> Any:
     """A norm that has seen data."""
@@ -74,14 +77,6 @@ class Twice(nn.Module):
         y = self.layer(x)
         found: torch.Tensor = self.norm(y) * y
         return found
-
-
-def train(model: nn.Module) -> nn.Module:
-    """A model whose ``eval`` does nothing."""
-    model.train(mode=False)
-    for each in model.modules():
-        each.eval = lambda: model  # type: ignore[method-assign, misc, assignment]
-    return model
 
 
 @pytest.mark.parametrize(

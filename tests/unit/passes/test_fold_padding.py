@@ -11,6 +11,9 @@ from torch.nn import functional as f
 
 from aotbuild.passes import apply
 
+# torch itself, when it decomposes a program
+pytestmark = pytest.mark.filterwarnings("ignore:.*treespec, LeafSpec:FutureWarning")
+
 
 class Padded(nn.Module):
     """Puts something around an image before a convolution."""

@@ -21,6 +21,7 @@ from aotbuild.passes import (
     fold_batch_norm,
     fold_padding,
     linear,
+    winograd,
 )
 from aotbuild.passes.derived import evaluate
 
@@ -42,6 +43,7 @@ PASSES: dict[str, Pass] = {
     "linear": Pass(linear.run, derives=True),
     "convolution": Pass(convolution.run, derives=True),
     "fold_padding": Pass(fold_padding.run, derives=False),
+    "winograd": Pass(winograd.run, derives=True),
 }
 """All passes, in the order in which they are applied."""
 

@@ -61,8 +61,8 @@ def _lower(
 ) -> Any:
     del channels_last
     moves = _Moves(list(stride), list(before), list(after), list(dilation))
-    depthwise = len(packed.get_size()) == len(stride) + 1
-    x = _channels_innermost(x, strict=depthwise)
+    dense = len(packed.get_size()) == len(stride) + 3
+    x = _channels_innermost(x, strict=not dense)
     convert: Any = vars(ir)["convert_shape_to_inductor"]
     size = convert(V.graph.current_node.meta["val"].shape)
     batch, _, *image = size
@@ -116,7 +116,7 @@ def _known(one: Any, other: Any) -> bool:
 
 
 class _PackedConvolution(Tiled):
-    headers = ("vectors.h", "activations.h", "convolution.h")
+    headers: Sequence[str] = ("vectors.h", "activations.h", "convolution.h")
 
     def __init__(
         self,
@@ -134,12 +134,17 @@ class _PackedConvolution(Tiled):
         self._moves, self._image = moves, image
         self._bias, self._summand = bias, summand
         self._bounds, self._activation = bounds, activation
+        self._winograd = len(inputs[1].get_size()) == len(moves.stride) + 2
+        if self._winograd:
+            self.headers = (*self.headers, "winograd.h")
 
     def body(self, kernel: CppTemplateKernel, inputs: Sequence[Any], tile: Tile) -> str:
         x, packed = inputs[:2]
         moves, spatial = self._moves, len(self._moves.stride)
         depthwise = len(packed.get_size()) == spatial + 1
         taps = [int(n) for n in packed.get_size()[(0 if depthwise else 1) :][:spatial]]
+        if self._winograd:
+            taps = [3, 3]
         ic, oc = int(x.get_size()[1]), int(self.layout.size[1])
 
         def number(value: Any) -> str:
@@ -173,6 +178,11 @@ class _PackedConvolution(Tiled):
             known = self._inner_columns(x, taps[-1])
             call = (
                 f"convolve_depthwise<{activation}, {width}, {move}, {known}>"
+                f"(shape, {begin}, {weights}, finish, sink, threads);"
+            )
+        elif self._winograd:
+            call = (
+                f"convolve_winograd<{activation}>"
                 f"(shape, {begin}, {weights}, finish, sink, threads);"
             )
         elif self._is_pointwise(x, taps):

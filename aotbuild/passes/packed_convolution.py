@@ -24,6 +24,11 @@ ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 """What can be applied to a result, by name; ``kernels`` has code for each. Bounds are apart."""
 
 
+def is_transformed(packed: torch.Tensor, spatial: int) -> bool:
+    """Whether weights are transformed for Winograd's method."""
+    return packed.dim() == spatial + 2
+
+
 def _eager(
     x: torch.Tensor,
     packed: torch.Tensor,
@@ -41,6 +46,11 @@ def _eager(
 ) -> torch.Tensor:
     spatial = len(stride)
     depthwise = packed.dim() == spatial + 1
+    if is_transformed(packed, spatial):  # the sums and differences tell the weights
+        u = packed.reshape(4, 4, *packed.shape[1:])
+        u = torch.stack([u[0], u[1] - u[2], u[3]])
+        u = torch.stack([u[:, 0], u[:, 1] - u[:, 2], u[:, 3]], 1)  # [3, 3, panels, in, 16]
+        packed = u.permute(2, 0, 1, 3, 4)
     if depthwise:
         weight = packed.movedim(-1, 0).unsqueeze(1)
     else:  # [panels, *kernel, in, 16]
@@ -79,6 +89,8 @@ def _fake(
     del bias, summand, low, high, activation
     spatial = len(stride)
     kernel = packed.shape[:spatial] if packed.dim() == spatial + 1 else packed.shape[1:-2]
+    if is_transformed(packed, spatial):
+        kernel = torch.Size([3, 3])
     sizes = [
         (size + (first + last) - step * (taps - 1) - 1) // move + 1
         for size, first, last, step, taps, move in zip(
@@ -104,6 +116,7 @@ OP = define(
 """``activation(clamp(convolution(x) + bias + summand, low, high))`` in one or two dimensions.
 
 The weights are packed as [ceil(channels / 16), *kernel, in, 16], filled up with zeros, or, for a
-depthwise convolution, as [*kernel, channels]. x is read as if it had ``before`` and ``after`` zeros
+depthwise convolution, as [*kernel, channels], or, for Winograd's method with kernels of 3 x 3, as
+[16, ceil(channels / 16), in, 16]. x is read as if it had ``before`` and ``after`` zeros
 on its sides. ``channels_last`` tells the strides that the result is said to have; in compiled code
 the channels are innermost, whatever it says."""

@@ -15,7 +15,7 @@
 namespace aotbuild {
 namespace convolution {
 
-constexpr int64_t kTransformed = 128 * 1024;  // values of tiles that are kept at once
+constexpr int64_t kTransformed = 96 * 1024;  // values of tiles that are kept at once
 constexpr int64_t kFewTiles = 49;             // for which reading the weights takes too long
 
 // One tile: d[4][4] becomes B' d B.

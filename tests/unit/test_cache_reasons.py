@@ -194,6 +194,10 @@ def _field(build: Build, _: Patch) -> None:
     build.change(strict_dims=True)
 
 
+def _recipe(build: Build, _: Patch) -> None:
+    build.change(recipe="frozen", options={"freezing": True}, passes=[])
+
+
 def _level(build: Build, _: Patch) -> None:
     build.change(target=V4)
 
@@ -247,7 +251,14 @@ CASES: dict[str, tuple[Callable[[Build, Patch], None], str]] = {
         f"{SHAPES} (fc.weight: float32 [10, 64], now float32 [12, 64])",
     ),
     "options": (_options, "the options changed (epilogue_fusion: none, now false)"),
-    "field": (_field, "strict_dims changed (value: none, now true)"),
+    "field": (_field, "strict_dims changed (none, now true)"),
+    "recipe": (
+        _recipe,
+        (
+            "the options changed (cpp.weight_prepack: none, now false, freezing: none, now true); "
+            "the recipe changed (passes, now frozen); the passes changed (none, now [])"
+        ),
+    ),
     "level": (_level, f"the target is new (before: {V3})"),
     "target": (_target, "the target changed"),
     "torch": (_torch, "torch changed (build, version: {torch}, now 2.14.0)"),

@@ -16,6 +16,7 @@ import pytest
 from aotbuild.build import compile_key
 from aotbuild.build.compile_cache import FILES, Kept, restored
 from aotbuild.build.facts import Facts
+from aotbuild.build.pinned import decided
 from aotbuild.build.record import BuildRecord
 from aotbuild.build.spec import CompileSpec, Tools, spec_text
 from aotbuild.cache.history import key_of
@@ -113,7 +114,7 @@ class Build:
         return said.out.strip().removeprefix("aotbuild: cache: ")
 
     def _compile(self) -> None:
-        kept = Kept.of(self.spec)
+        kept = Kept.of(decided(self.spec))
         for name in ("library.so", "weights.safetensors"):
             (self._output / name).write_bytes(name.encode())
         self.record.write(self._output / "compiled.json")

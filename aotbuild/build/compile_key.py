@@ -4,6 +4,10 @@ The key of its entry in the cache is made of these parts. Whatever may matter is
 field of the specification that is not known here, an option, a variable of the environment. What is
 left out can be seen in no byte of the result: where the project is, how its models are called, and
 from which lines of its code the graph was traced.
+
+The values of parameters are left out, too, unless Inductor computes with them. Passes keep to that:
+they decide by the values of other constants alone, which are a part, and what they compute from
+parameters is a constant, which is computed again wherever the variant is packaged.
 """
 
 from __future__ import annotations

@@ -34,6 +34,27 @@ def main(arguments: list[str] | None = None) -> int:
         action="store_true",
         help="tell also which models a build would find in the cache, and why not the others",
     )
+    tune = commands.add_parser(
+        "tune",
+        help="measure by which recipe each model is the fastest, and pin it in aotbuild.lock.toml",
+        description="Compile each model by all recipes that are possible, compare the results with "
+        "the eager model, time them on one thread, and write the best ones with all figures into "
+        "aotbuild.lock.toml beside the pyproject.toml. Builds take from there what is chosen. Run "
+        "it on a machine that does nothing else.",
+    )
+    tune.add_argument(
+        "models", nargs="*", metavar="MODEL", help="names of declared models (default: all)"
+    )
+    tune.add_argument(
+        "--project",
+        type=Path,
+        default=Path(),
+        metavar="DIR",
+        help="directory of the pyproject.toml (default: the current one)",
+    )
+    tune.add_argument(
+        "--dry-run", action="store_true", help="print the lock file, and do not write it"
+    )
     repair = commands.add_parser(
         "repair",
         help="give wheels the platform tag with which they can be published",
@@ -57,6 +78,10 @@ def main(arguments: list[str] | None = None) -> int:
 
             repair_wheels(given.wheels, given.wheel_dir, given.plat)
             return 0
+        if given.command == "tune":
+            from aotbuild.tune import tune_project
+
+            return tune_project(given.project, given.models, dry=given.dry_run)
         from aotbuild.check import check_project
 
         return check_project(given.project, given.models, explain=given.explain)

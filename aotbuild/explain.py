@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aotbuild.build.compile_cache import MODULES, Kept
+from aotbuild.build.lock import read_lock
+from aotbuild.build.pinned import decided
 from aotbuild.build.plan import compile_specs
 from aotbuild.cache.notes import Notes
 from aotbuild.cache.settings import cache_settings
@@ -37,8 +39,9 @@ def explain(project: Project, name: str, model: TracedModel) -> list[str]:
         exported, found = Path(directory, "exported"), Path(directory, "found")
         found.mkdir()
         write_programs(model, exported)
-        for spec in compile_specs(project, name):
-            kept = Kept.of(dataclasses.replace(spec, exported=str(exported / spec.method)), store)
+        for spec in compile_specs(project, name, read_lock(project.root)):
+            own = dataclasses.replace(spec, tuned="", exported=str(exported / spec.method))
+            kept = Kept.of(decided(own), store)
             lines.append(f"{kept.told}: {_told(kept, found)}")
     return lines
 

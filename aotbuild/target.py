@@ -118,6 +118,11 @@ def higher_targets() -> list[Target]:
     return [target for target in cpu_targets(_HIGHER) if target.flags <= _flags()]
 
 
+def possible_targets() -> list[Target]:
+    """The usual targets of this machine's architecture and those above, whatever its CPU has."""
+    return cpu_targets((*_USUAL, *_HIGHER))
+
+
 def _flags() -> set[str]:
     """The features of this machine's CPU as Linux tells them; elsewhere none are known."""
     try:

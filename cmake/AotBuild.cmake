@@ -108,6 +108,10 @@ exec '@Python_EXECUTABLE@' -P -m aotbuild.build \"$@\"
   endif()
   set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS
                                          "${AOTBUILD_PROJECT_DIR}/pyproject.toml")
+  if(EXISTS "${AOTBUILD_PROJECT_DIR}/aotbuild.lock.toml")
+    set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS
+                                           "${AOTBUILD_PROJECT_DIR}/aotbuild.lock.toml")
+  endif()
 
   file(READ "${build_dir}/plan.json" plan)
   # Ninja runs as many at once as there are cores; the memory may not be enough for that.

@@ -11,7 +11,7 @@ from aotbuild.build.compile_cache import restored
 from aotbuild.build.forkserver import run_forked
 from aotbuild.errors import quieten, reported
 
-STEPS = ("native", "export", "compile", "verify", "levels", "bundle")
+STEPS = ("native", "export", "tune", "compile", "verify", "levels", "bundle")
 
 
 def main(arguments: list[str]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from aotbuild.build.apart import move_weights
 from aotbuild.build.files import replacing_directory, write_depfile, write_text
 from aotbuild.build.levels import left_out
+from aotbuild.build.lock import collected, keep
 from aotbuild.build.package import Part, write_package
 from aotbuild.build.record import UNVERIFIED
 from aotbuild.build.size import report_size, shown
@@ -48,6 +49,9 @@ def run(spec_file: Path) -> None:
     summary.append(report_size(Path(spec.output), spec.package, manifests, spec.size_limit))
     if spec.apart:
         summary.append(f"aotbuild: {spec.package}: its weights are in {spec.apart.file}")
+    newer = collected(spec.tuned)
+    if newer.models:
+        sys.stdout.write(keep(Path(spec.project), newer) + "\n")
     sys.stdout.write("\n".join(summary) + "\n")
     write_depfile(Path("bundled.json"), [])
     write_text(Path("bundled.json"), json.dumps({"models": summary}, indent=1) + "\n")

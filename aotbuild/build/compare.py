@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,8 @@ class Worst:
     """The largest difference found so far."""
 
     error: float = 0.0
+    relative: float = 0.0
+    """The largest by the largest magnitude of the output that it is in."""
     case: str = ""
     leaf: str = ""
 
@@ -36,7 +39,7 @@ def compare(
     case: Case,
     expected_leaves: Sequence[Any],
     result: Any,
-    verify: Verify,
+    verify: Verify | float,
     where: str,
     worst: Worst,
 ) -> None:
@@ -46,7 +49,8 @@ def compare(
         case: The case.
         expected_leaves: The leaves of the eager result.
         result: What the compiled model returned.
-        verify: The tolerances; the dtype's own where there are none.
+        verify: The tolerances; the dtype's own where there are none. A number allows a difference
+            of so much of the largest magnitude of each output.
         where: Where the model is declared.
         worst: The largest difference so far, which this one replaces if it is larger.
 
@@ -80,7 +84,7 @@ def _compare_values(
     leaf: str,
     actual: torch.Tensor,
     expected: torch.Tensor,
-    verify: Verify,
+    verify: Verify | float,
     where: str,
     worst: Worst,
 ) -> None:
@@ -103,6 +107,8 @@ def _compare_values(
     difference = torch.nan_to_num(difference, nan=float("inf"))
     wrong = difference > atol + rtol * exact.abs().nan_to_num(nan=0.0, posinf=0.0)
     largest = float(difference.max())
+    scale = _magnitude(expected)
+    worst.relative = max(worst.relative, _by(largest, scale))
     if largest >= worst.error:
         worst.error, worst.case, worst.leaf = largest, case.label, leaf
     if wrong.any():
@@ -123,11 +129,25 @@ def _wide(tensor: torch.Tensor) -> torch.dtype:
     return torch.complex128 if tensor.is_complex() else torch.float64
 
 
-def tolerance(expected: torch.Tensor, verify: Verify) -> tuple[float, float]:
-    """Relative and absolute tolerance of an output; the absolute one follows its magnitude."""
-    rtol, atol = _TOLERANCES.get(expected.dtype, (0.0, 0.0))
+def _by(difference: float, scale: float) -> float:
+    """A difference by a magnitude, which may be zero."""
+    if scale:
+        return difference / scale
+    return math.inf if difference else 0.0
+
+
+def _magnitude(expected: torch.Tensor) -> float:
+    """The largest magnitude of the finite elements; one where there are none."""
     finite = expected[torch.isfinite(expected)].to(_wide(expected)).abs()
-    atol *= float(finite.max()) if finite.numel() else 1.0
+    return float(finite.max()) if finite.numel() else 1.0
+
+
+def tolerance(expected: torch.Tensor, verify: Verify | float) -> tuple[float, float]:
+    """Relative and absolute tolerance of an output; the absolute one follows its magnitude."""
+    if not isinstance(verify, Verify):
+        return 0.0, verify * _magnitude(expected)
+    rtol, atol = _TOLERANCES.get(expected.dtype, (0.0, 0.0))
+    atol *= _magnitude(expected)
     rtol = rtol if verify.rtol is None else verify.rtol
     return rtol, atol if verify.atol is None else verify.atol
 

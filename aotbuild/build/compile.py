@@ -24,10 +24,13 @@ from aotbuild.build.hints import hinted, hints_at
 from aotbuild.build.inductor import Compiled, Setup, compile_library, set_up
 from aotbuild.build.instructions import check_instructions
 from aotbuild.build.narrowed import narrowed, too_narrow
+from aotbuild.build.pinned import decided
 from aotbuild.build.quantize import load_operators
 from aotbuild.build.ranges import Ranges, compiled_ranges
+from aotbuild.build.recipes import RECIPES
 from aotbuild.build.record import RECORD, BuildRecord
 from aotbuild.build.reuse import Libraries
+from aotbuild.build.rewrites import rewrite
 from aotbuild.build.shapes import Linear, dimension_symbols
 from aotbuild.build.source import importing, load_op_libraries
 from aotbuild.build.spec import CALL, WEIGHTS, CompileSpec, read_spec
@@ -48,7 +51,7 @@ from aotbuild.toolchain import find_cxx
 
 def run(spec_file: Path) -> None:
     """Run the step; the specification is a ``CompileSpec``."""
-    spec = read_spec(CompileSpec, spec_file)
+    spec = decided(read_spec(CompileSpec, spec_file))
     kept = Kept.of(spec)
     exported, output = Path(spec.exported), Path(spec.output)
     where = located(call_path(spec.model, spec.method))
@@ -119,6 +122,7 @@ def run(spec_file: Path) -> None:
         compiled={
             "torch": torch.__version__,
             "march": target.march,
+            "recipe": spec.recipe,
             "options": best.compiled.options,
             "passes": best.applied.counts,
         },
@@ -210,6 +214,7 @@ def _lowering(spec: CompileSpec, call: CallSpec, setup: Setup, weights: Weights)
         if program.example_inputs is None:
             raise CompileError("the exported program has no example inputs")
         graph = _graph(program)
+        rewrite(graph, RECIPES[spec.recipe])
         found, _ = dimension_symbols(graph.graph, call.inputs)
         symbols.update({str(symbol): linear for symbol, linear in found.items()})
 

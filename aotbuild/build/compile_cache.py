@@ -14,6 +14,7 @@ from aotbuild.build.callspec import CallSpec
 from aotbuild.build.compile_key import CompileKey, compile_key
 from aotbuild.build.files import replacing, scratch, write_depfile
 from aotbuild.build.narrowed import narrowed
+from aotbuild.build.pinned import decided
 from aotbuild.build.record import RECORD, BuildRecord
 from aotbuild.build.spec import CALL, INDEX, WEIGHTS, CompileSpec, read_spec
 from aotbuild.cache.history import History, Parts, key_of
@@ -101,7 +102,7 @@ def restored(spec_file: Path) -> bool:
 
     Otherwise the log tells why it had not.
     """
-    spec = read_spec(CompileSpec, spec_file)
+    spec = decided(read_spec(CompileSpec, spec_file), telling=True)
     kept = Kept.of(spec)
     if not kept.store.on:
         _tell(f"{kept.told} is compiled: the cache is off", always=False)

@@ -14,6 +14,7 @@ from aotbuild.build.callspec import CallSpec
 from aotbuild.build.diagnosis import Finding, Recorder, findings, recording
 from aotbuild.build.eager import RECORD, write_eager
 from aotbuild.build.example import Example, example_call
+from aotbuild.build.facts import facts_of
 from aotbuild.build.files import write_depfile, write_text
 from aotbuild.build.flat import Flat
 from aotbuild.build.outputs import output_tree
@@ -74,6 +75,7 @@ def write_programs(model: TracedModel, output: Path) -> Stored:
     """Write what the step compile reads, and the weights."""
     for method in model.methods:
         method.write(output / method.name)
+        facts_of(method.program).write(output / method.name)
     programs = {method.name: method.program for method in model.methods}
     return store(programs, model.state, output)
 

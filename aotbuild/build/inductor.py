@@ -134,6 +134,7 @@ def compile_library(
             _vector_isa(setup.target.isa),
             _unguarded_conv_backend(),
             dynamic_steps(),
+            _fixed_caches(),
             _asked(wanted, setup) as asked,
             _kept_out_of_code(replaceable),
         ):
@@ -348,6 +349,25 @@ def _unguarded_conv_backend() -> Iterator[None]:
         yield
     finally:
         torch._C._select_conv_backend = original
+
+
+_CACHES = {"l1d_cache_size": 32 << 10, "l2_cache_size": 1 << 20}
+"""Sizes that most CPUs of the levels have at least, in bytes."""
+
+
+@contextlib.contextmanager
+def _fixed_caches() -> Iterator[None]:
+    """Let the templates of ``max_autotune`` divide their work by the same cache sizes everywhere.
+
+    They would take those of the build machine (torch 2.13).
+    """
+    module: Any = torch.cpu
+    original = module.get_capabilities
+    module.get_capabilities = lambda: {**original(), **_CACHES}
+    try:
+        yield
+    finally:
+        module.get_capabilities = original
 
 
 @contextlib.contextmanager

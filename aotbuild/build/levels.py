@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import statistics
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,23 +11,20 @@ import torch
 
 from aotbuild.build.callspec import CallSpec
 from aotbuild.build.files import scratch, write_depfile, write_text
+from aotbuild.build.lock import Levels, Lock, as_lock_table, cpu_name
 from aotbuild.build.package import Part, write_package
 from aotbuild.build.record import BuildRecord
 from aotbuild.build.samples import Samples
 from aotbuild.build.source import importing
 from aotbuild.build.spec import CALL, LevelsSpec, read_spec
-from aotbuild.runtime.engine import Run
+from aotbuild.build.stats import ratio
+from aotbuild.build.timing import alone, rounds
 from aotbuild.runtime.loader import load_variant, unfit
 from aotbuild.runtime.manifest import Manifest, Variant
 from aotbuild.runtime.state import State
 
 _WORTH = 1.05
 """How many times as fast as the level below a level has to be."""
-_PAIRS = 25
-_SECONDS = 0.02
-"""Length of one of the two measurements of a pair."""
-_LONGEST = 10.0
-"""Seconds after which a comparison ends, with fewer pairs."""
 
 
 def run(spec_file: Path) -> None:
@@ -43,6 +38,7 @@ def run(spec_file: Path) -> None:
     tensors = samples.at(call.inputs, sizes, torch.device("cpu"))
     said: list[str] = []
     dropped: list[str] = []
+    ratios: dict[str, float] = {}
     with importing(spec.import_paths, spec.package), scratch(output.parent.resolve()) as directory:
         part = Part(
             spec.model, spec.method, spec.source, Path(spec.exported), [(p, None) for p in paths]
@@ -50,19 +46,26 @@ def run(spec_file: Path) -> None:
         package = directory / "package"
         (manifest,) = write_package(package, [part], Path(spec.project), Path(spec.native))
         kept = manifest.variants[0]
+        names = [kept.target]
         for path, variant in zip(spec.variants[1:], manifest.variants[1:], strict=True):
             reason = unfit(manifest, variant)
             gain = 0.0 if reason else _gain(package, manifest, kept, variant, tensors)
             told = reason or f"{gain:.2f} x as fast as {kept.target}"
+            if not reason:
+                ratios[variant.target] = gain
             if gain >= _WORTH:
                 kept = variant
+                names.append(kept.target)
             else:
                 dropped.append(path)
                 told += ", left out"
             said.append(f"aotbuild: {manifest.name}: {variant.target} is {told}")
     sys.stdout.write("\n".join(said) + "\n")
     write_depfile(output, [])
-    write_text(output, json.dumps({"left-out": dropped}) + "\n")
+    levels = Levels(kept=names, ratios=ratios, cpu=cpu_name())
+    found = Lock(levels={spec.model: {spec.method: levels}})
+    table = {"left-out": dropped, "lock": as_lock_table(found)}
+    write_text(output, json.dumps(table, indent=1) + "\n")
 
 
 def left_out(files: Sequence[str]) -> set[str]:
@@ -82,28 +85,10 @@ def _gain(
     tensors: list[torch.Tensor],
 ) -> float:
     """How many times as fast as one variant the other is, on one thread."""
-    slow, fast = (
-        load_variant(package, manifest, variant, "cpu", State(package, manifest)).run
-        for variant in (lower, higher)
-    )
-    torch.set_num_threads(1)
-    with torch.no_grad():
-        return _ratio(slow, fast, tensors)
-
-
-def _ratio(slow: Run, fast: Run, tensors: list[torch.Tensor]) -> float:
-    """The time of one by the time of the other: the median of interleaved pairs."""
-
-    def seconds(run: Run, count: int) -> float:
-        start = time.perf_counter()
-        for _ in range(count):
-            run(tensors)
-        return time.perf_counter() - start
-
-    seconds(slow, 3), seconds(fast, 3)
-    count = max(1, int(_SECONDS / max(seconds(slow, 1), 1e-6)))
-    end = time.monotonic() + _LONGEST
-    ratios: list[float] = []
-    while len(ratios) < _PAIRS and (len(ratios) < 3 or time.monotonic() < end):
-        ratios.append(seconds(slow, count) / seconds(fast, count))
-    return statistics.median(ratios)
+    arms = {
+        name: load_variant(package, manifest, variant, "cpu", State(package, manifest)).run
+        for name, variant in (("lower", lower), ("higher", higher))
+    }
+    with alone():
+        times = rounds(arms, tensors)
+    return ratio(times["lower"], times["higher"]).median

@@ -16,8 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from aotbuild.build.facts import FACTS
 from aotbuild.build.files import write_if_changed
+from aotbuild.build.lock import Lock, read_lock
 from aotbuild.build.memory import jobs
+from aotbuild.build.recipes import RECIPES, limits
 from aotbuild.build.spec import (
     CALL,
     INDEX,
@@ -32,7 +35,9 @@ from aotbuild.build.spec import (
     LevelsSpec,
     MethodParts,
     NativeSpec,
+    Pinned,
     Tools,
+    TuneSpec,
     VerifySpec,
     spec_text,
 )
@@ -49,6 +54,7 @@ from aotbuild.target import (
     Target,
     cpu_targets,
     higher_targets,
+    possible_targets,
     this_architecture,
     usual_targets,
 )
@@ -78,6 +84,8 @@ class Command:
     """What else the step writes that others depend on, and leaves alone where it is the same."""
     target: str = ""
     """What it compiles for."""
+    model: str = ""
+    """The model that it is for."""
 
 
 def plan(project_directory: Path, requested: Iterable[str], build: Path) -> None:
@@ -102,10 +110,8 @@ def plan(project_directory: Path, requested: Iterable[str], build: Path) -> None
     names = declared_models(project, wanted, where="CMakeLists.txt: aotbuild_add_model({name})")
     check_options(project, names)
     Store.of_build(build).begin()
-    commands = _commands(project, names)
-    for command in commands:
-        write_if_changed(build / command.spec, command.text)
-    _share(build, commands)
+    commands = planned_commands(project, names, read_lock(project.root))
+    write_specs(build, commands)
     table = {
         "commands": [
             {
@@ -123,6 +129,13 @@ def plan(project_directory: Path, requested: Iterable[str], build: Path) -> None
         "destination": project.package.replace(".", "/"),
     }
     write_if_changed(build / "plan.json", json.dumps(table, indent=1) + "\n")
+
+
+def write_specs(build: Path, commands: Sequence[Command]) -> None:
+    """Write the specification files of commands into the directory of a build."""
+    for command in commands:
+        write_if_changed(build / command.spec, command.text)
+    _share(build, commands)
 
 
 def _known_weights(project: Project, names: Iterable[str]) -> int:
@@ -192,8 +205,15 @@ def declared_models(project: Project, names: Sequence[str], where: str) -> list[
     return list(names) or list(declared)
 
 
-def _commands(project: Project, names: list[str]) -> list[Command]:
-    planned = [_model_commands(project, name) for name in names]
+def planned_commands(project: Project, names: list[str], lock: Lock) -> list[Command]:
+    """The commands that build models, each behind those whose output it depends on.
+
+    Args:
+        project: The project.
+        names: The models.
+        lock: What is pinned.
+    """
+    planned = [_model_commands(project, name, lock) for name in names]
     native = NativeSpec(output=_NATIVE, tools=_tools())
     commands = [_command("native", "Building the engine", "native", native, _ENGINE, [])]
     commands += [command for own, _ in planned for command in own]
@@ -204,6 +224,11 @@ def _commands(project: Project, names: list[str]) -> list[Command]:
         project=str(project.root),
         parts=[part for _, parts in planned for part in parts],
         native=_NATIVE,
+        tuned=[
+            command.output
+            for command in commands
+            if command.step in {"tune", "levels"} and project.models[command.model].tune
+        ],
         torch=project.config.torch,
         size_limit=project.config.size_limit,
         output="package",
@@ -243,6 +268,7 @@ def export_spec(project: Project, name: str, device: str, output: str) -> Export
         verify=None,
         inductor={},
         targets={},
+        tune=None,
         strict_dims=None,
         cpu_levels=None,
         require_verified=None,
@@ -261,9 +287,9 @@ def export_spec(project: Project, name: str, device: str, output: str) -> Export
     )
 
 
-def compile_specs(project: Project, name: str) -> list[CompileSpec]:
+def compile_specs(project: Project, name: str, lock: Lock) -> list[CompileSpec]:
     """What the compiles of a model are told: all of its methods, for all targets."""
-    commands, _ = _model_commands(project, name)
+    commands, _ = _model_commands(project, name, lock)
     return [
         parse_table(CompileSpec, json.loads(command.text), command.spec)
         for command in commands
@@ -271,7 +297,9 @@ def compile_specs(project: Project, name: str) -> list[CompileSpec]:
     ]
 
 
-def _model_commands(project: Project, name: str) -> tuple[list[Command], list[MethodParts]]:
+def _model_commands(
+    project: Project, name: str, lock: Lock
+) -> tuple[list[Command], list[MethodParts]]:
     model = project.models[name]
     assert model.devices  # noqa: S101  # resolved
     commands = []
@@ -284,11 +312,11 @@ def _model_commands(project: Project, name: str) -> tuple[list[Command], list[Me
         export = _command("export", f"Exporting {name}", f"{output}/export", spec, exported, [])
         others = [path for method in variants for path in _programs(f"{output}/{method}")]
         commands.append(dataclasses.replace(export, others=[*others, f"{output}/{INDEX}"]))
-        targets, optional = _targets(model, name)
         for method, found in variants.items():
+            targets, optional = _targets(model, name, method, lock)
             made = []
             for target in [*targets, *optional]:
-                compiled, variant = _variant_commands(project, name, method, target, exported)
+                compiled, variant = _variant_commands(project, name, method, target, exported, lock)
                 commands += compiled
                 made.append(variant)
             found.extend(reversed(made))  # the best first, which is taken where it fits
@@ -314,13 +342,15 @@ def _model_commands(project: Project, name: str) -> tuple[list[Command], list[Me
 
 def _programs(directory: str) -> list[str]:
     """What compiling a method depends on; other weights leave it as it is."""
-    return [f"{directory}/{name}" for name in (PROGRAM, CALL)]
+    return [f"{directory}/{name}" for name in (PROGRAM, CALL, FACTS)]
 
 
-def _targets(model: Model, name: str) -> tuple[list[Target], list[Target]]:
-    """What a model is compiled for on the CPU, and what is kept only where it is faster."""
+def _targets(model: Model, name: str, method: str, lock: Lock) -> tuple[list[Target], list[Target]]:
+    """What a method is compiled for on the CPU, and what is kept only where it is faster."""
     if model.cpu_levels == AUTO or model.cpu_levels is None:
-        return usual_targets(), higher_targets()
+        pinned = None if model.tune is False else lock.levels_of(name, method)
+        kept = [each for each in possible_targets() if pinned and each.name in pinned.kept]
+        return (kept, []) if kept else (usual_targets(), higher_targets())
     found = cpu_targets(model.cpu_levels)
     if not found:
         own = this_architecture()
@@ -352,16 +382,17 @@ def _levels_command(
     )
     told = name if method == FORWARD else f"{name}.{method}"
     needed = [f"{variant}/compiled.json" for variant in variants] + [_ENGINE]
-    return _command(
-        "levels", f"Comparing CPU levels of {told}", f"{output}-spec", spec, spec.output, needed
-    )
+    comment = f"Comparing CPU levels of {told}"
+    command = _command("levels", comment, f"{output}-spec", spec, spec.output, needed)
+    return dataclasses.replace(command, model=name)
 
 
 def _variant_commands(
-    project: Project, name: str, method: str, target: Target, exported: str
+    project: Project, name: str, method: str, target: Target, exported: str, lock: Lock
 ) -> tuple[list[Command], str]:
     """The steps that make one method for one target, and the directory of what they write."""
     model = project.models[name]
+    tune = f"models/{name}/{target.name}/{method}/tune"
     settings = settings_for(model, target.device, target.name)
     variant = f"models/{name}/{target.name}/{method}"
     common: dict[str, Any] = {
@@ -374,11 +405,16 @@ def _variant_commands(
         "quantize": model.quantize,
         "exported": f"models/{name}/{target.device}/{method}",
         "output": variant,
+        # What quantising changes is declared; no recipe adds to it.
+        "allowed": None if model.quantize else limits(model.tune),
         "tools": _tools(),
     }
     compile_spec = CompileSpec(
         **common,
         options=settings.inductor,
+        swappable=bool(model.swappable),
+        pinned=_pinned(model, name, method, target, lock),
+        tuned=f"{tune}/recipe.json" if model.tune else "",
         strict_dims=bool(model.strict_dims),
         chosen=[dim for dim, own in calls(model)[method].dims.items() if own.example is not None],
     )
@@ -392,14 +428,30 @@ def _variant_commands(
     )
     compiled, verified = f"{variant}/compiled.json", f"{variant}/verified.json"
     told = f"{name if method == FORWARD else f'{name}.{method}'} for {target.name}"
+    programs = _programs(common["exported"])
+    before = []
+    if model.tune:
+        spec = TuneSpec(
+            compile=compile_spec,
+            verify=verify_spec,
+            source=model.source,
+            output=tune,
+            tools=_tools(),
+        )
+        output = f"{tune}/tuned.json"
+        needed = [*programs, exported, _ENGINE]
+        command = _command("tune", f"Tuning {told}", f"{tune}/tune", spec, output, needed)
+        before.append(dataclasses.replace(command, others=[compile_spec.tuned], model=name))
+        programs = [*programs, compile_spec.tuned]
     return [
+        *before,
         _command(
             "compile",
             f"Compiling {told}",
             f"{variant}/compile",
             compile_spec,
             compiled,
-            _programs(common["exported"]),
+            programs,
             target.name,
         ),
         _command(
@@ -411,6 +463,21 @@ def _variant_commands(
             [exported, compiled, _ENGINE],
         ),
     ], variant
+
+
+def _pinned(model: Model, name: str, method: str, target: Target, lock: Lock) -> Pinned | None:
+    """What the lock file has for a method and a target, unless the settings leave it aside."""
+    choice = None if model.tune is False else lock.choice(name, method, target.name)
+    if choice is None:
+        return None
+    measured = choice.candidates[choice.recipe]
+    lossy = RECIPES[choice.recipe].precision
+    return Pinned(
+        recipe=choice.recipe,
+        program=choice.program,
+        settings=choice.settings,
+        error=(measured.error or 0.0) if lossy else 0.0,
+    )
 
 
 def _command(

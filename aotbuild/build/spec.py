@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from aotbuild.config.parse import parse_table
-from aotbuild.config.schema import Model, Verify
+from aotbuild.config.schema import Model, Tune, Verify
 
 T = TypeVar("T")
 
@@ -61,6 +61,19 @@ class ExportSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Pinned:
+    """What the lock file says about a method for a target."""
+
+    recipe: str
+    program: str
+    """Fingerprint of the program that was measured."""
+    settings: str
+    """Fingerprint of the settings that it was measured with."""
+    error: float = 0.0
+    """What the recipe loses of accuracy."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class CompileSpec:
     """Compile an exported program for a target."""
 
@@ -77,6 +90,16 @@ class CompileSpec:
     chosen: list[str] = field(default_factory=list)
     """Dimensions whose example size is declared: no other one is tried."""
     quantize: str | None = None
+    swappable: bool = False
+    """Whether every parameter has to be replaceable."""
+    allowed: Tune | None = None
+    """What a recipe may lose of accuracy, if anything."""
+    pinned: Pinned | None = None
+    """What the lock file has."""
+    tuned: str = ""
+    """The file with the recipe that the step tune chose, if there is that step."""
+    recipe: str = ""
+    """The recipe, where it is not to be chosen."""
     passes: list[str] | None = None
     """Passes that are applied to the graph; None for all."""
     exported: str
@@ -109,6 +132,8 @@ class VerifySpec:
     verify: Verify | str | None = None
     quantize: str | None = None
     """With it, the eager model is also compared as it was before it was quantised."""
+    allowed: Tune | None = None
+    """What a recipe may lose of accuracy, if anything."""
     require_verified: bool = False
     """Whether it is an error that this machine cannot run the library."""
     exported: str
@@ -117,6 +142,19 @@ class VerifySpec:
     """Directory of the engine."""
     output: str
     """Directory for ``verified.json``."""
+    tools: Tools
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuneSpec:
+    """Find out by which recipe a method is the fastest on a target."""
+
+    compile: CompileSpec
+    """How it is compiled by whichever recipe."""
+    verify: VerifySpec
+    source: str
+    output: str
+    """Directory for the candidates, ``recipe.json`` and ``tuned.json``."""
     tools: Tools
 
 
@@ -187,6 +225,8 @@ class BundleSpec:
     parts: list[MethodParts]
     native: str
     """Directory of the engine."""
+    tuned: list[str] = field(default_factory=list)
+    """Files that tell what steps of this build measured, for the lock file."""
     torch: str = "minor"
     """Which versions of torch the package runs with."""
     size_limit: int = 100

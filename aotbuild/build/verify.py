@@ -20,6 +20,7 @@ from aotbuild.build.compare import Worst, compare, tolerance
 from aotbuild.build.files import scratch, write_depfile, write_text
 from aotbuild.build.package import Part, write_package
 from aotbuild.build.quantize import load_operators
+from aotbuild.build.recipes import RECIPES
 from aotbuild.build.record import UNVERIFIED, BuildRecord
 from aotbuild.build.reference import Case, Reference
 from aotbuild.build.samples import Samples, verification_sizes
@@ -36,7 +37,7 @@ from aotbuild.build.spec import CALL, VerifySpec, read_spec
 from aotbuild.build.stored import Stored
 from aotbuild.config.parse import located
 from aotbuild.config.resolve import call_path, is_library_file
-from aotbuild.config.schema import FORWARD, Verify
+from aotbuild.config.schema import FORWARD, Tune, Verify
 from aotbuild.errors import VerifyError, warn
 from aotbuild.runtime.engine import ENGINES
 from aotbuild.runtime.manifest import Manifest
@@ -76,7 +77,8 @@ def run(spec_file: Path) -> None:
         if spec.quantize:
             load_operators()
         samples = Samples.read(exported / "samples.pt")
-        check = _accuracy_check(spec, project)
+        allowed = spec.allowed if RECIPES[record.compiled["recipe"]].precision else None
+        checks = _accuracy_checks(spec, allowed, project)
         with scratch(output.resolve()) as directory:
             part = Part(spec.model, spec.method, spec.source, exported, [(compiled, None)])
             package = directory / _PACKAGE
@@ -87,13 +89,8 @@ def run(spec_file: Path) -> None:
             for case in cases:
                 tensors = samples.at(call.inputs, case.sizes, device)
                 args, kwargs = nested_call(call.in_spec, tensors)
-                try:
-                    result = model(*args, **kwargs)
-                except Exception as error:
-                    raise VerifyError(
-                        f"the compiled model fails at {case.label}", where=where, why=told(error)
-                    ) from error
-                _verify(case, result, spec, check, where, worst, quantization)
+                result = _called(model, args, kwargs, case, where)
+                _verify(case, result, spec, allowed, checks, where, worst, quantization)
                 size = size_of([*tensors, *case.leaves])
                 if all(tensor.numel() for tensor in tensors) and size < smallest:
                     smallest, recorded = size, (tensors, case.leaves)
@@ -103,15 +100,31 @@ def run(spec_file: Path) -> None:
     if recorded is not None:
         tensors, leaves = recorded
 
-        def allowed(expected: torch.Tensor) -> tuple[float, float]:
-            rtol, atol = tolerance(expected, _accepted(spec))
+        def near(expected: torch.Tensor) -> tuple[float, float]:
+            rtol, atol = tolerance(expected, _accepted(spec, allowed))
             # Where a check of the project decided, the difference may have been any.
             return rtol, max(atol, 4 * worst.error)
 
-        selftest = record_call(output, tensors, call.outputs, leaves, allowed)
+        selftest = record_call(output, tensors, call.outputs, leaves, near)
         report["selftest"] = dataclasses.asdict(selftest)
     write_depfile(output / "verified.json", tracker.files())
     write_text(output / "verified.json", json.dumps(report, indent=1) + "\n")
+
+
+def _called(
+    model: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    case: Case,
+    where: str,
+) -> Any:
+    """The result of the compiled model."""
+    try:
+        return model(*args, **kwargs)
+    except Exception as error:
+        raise VerifyError(
+            f"the compiled model fails at {case.label}", where=where, why=told(error)
+        ) from error
 
 
 def _report(
@@ -120,6 +133,7 @@ def _report(
     report: dict[str, Any] = {
         "cases": [case.label for case in cases],
         "largest-error": worst.error,
+        "relative-error": worst.relative,
         "at": f"{worst.leaf or 'the output'} at {worst.case}" if worst.case else "",
     }
     if spec.quantize:
@@ -172,7 +186,7 @@ def _verify_fallback(
                 manifest.in_spec, samples.at(manifest.inputs, case.sizes, cpu)
             )
             result = model(*args, **kwargs)
-            compare(case, case.leaves, result, _compared(spec), where, Worst())
+            compare(case, case.leaves, result, _compared(spec, None), where, Worst())
     except VerifyError:
         raise
     except Exception as error:
@@ -188,42 +202,56 @@ def _verify(
     case: Case,
     result: Any,
     spec: VerifySpec,
-    check: Check | None,
+    allowed: Tune | None,
+    checks: Sequence[Check],
     where: str,
     worst: Worst,
     quantization: Worst,
 ) -> None:
     """Compare the result of one case with all that it has to agree with."""
     declared = spec.verify if isinstance(spec.verify, Verify) else Verify()
-    compare(case, case.leaves, result, _compared(spec), where, worst)
+    compare(case, case.leaves, result, _compared(spec, allowed), where, worst)
     if case.original is not None:
         accepted = declared if declared != Verify() else _ANY
         compare(case, case.original, result, accepted, where, quantization)
-    if check is not None:
+    for check in checks:
         check(case, result)
 
 
-def _accepted(spec: VerifySpec) -> Verify:
-    """The tolerances for what compiling may change."""
+def _accepted(spec: VerifySpec, allowed: Tune | None) -> Verify | float:
+    """The tolerances for what compiling may change, and the recipe where it may lose accuracy."""
+    if allowed is not None and allowed.max_error is not None:
+        return allowed.max_error
     if spec.quantize:  # what quantisation changes is another matter
         return _QUANTIZED.get(spec.quantize, Verify())
     return spec.verify if isinstance(spec.verify, Verify) else Verify()
 
 
-def _compared(spec: VerifySpec) -> Verify:
+def _compared(spec: VerifySpec, allowed: Tune | None) -> Verify | float:
     """The tolerances of the comparison: any difference where the project's own check decides."""
-    decided = isinstance(spec.verify, str) and not spec.quantize
-    return _ANY if decided else _accepted(spec)
+    if allowed is not None:
+        decided = allowed.max_error is None
+    else:
+        decided = isinstance(spec.verify, str) and not spec.quantize
+    return _ANY if decided else _accepted(spec, allowed)
 
 
 Check = Callable[[Case, Any], None]
 
 
-def _accuracy_check(spec: VerifySpec, project: Path) -> Check | None:
-    """The project's own function that accepts or refuses a result."""
-    if not isinstance(spec.verify, str):
-        return None
-    name, path = spec.verify, f"tool.aotbuild.models.{spec.model}.verify"
+def _accuracy_checks(spec: VerifySpec, allowed: Tune | None, project: Path) -> list[Check]:
+    """The project's own functions that accept or refuse a result."""
+    path = f"tool.aotbuild.models.{spec.model}"
+    found = []
+    if isinstance(spec.verify, str):
+        found.append(_accuracy_check(spec.verify, f"{path}.verify", project))
+    if allowed is not None and allowed.check:
+        found.append(_accuracy_check(allowed.check, f"{path}.tune.check", project))
+    return found
+
+
+def _accuracy_check(name: str, path: str, project: Path) -> Check:
+    """A function of the project that accepts or refuses a result."""
     function = resolve(name, path, project)
 
     def check(case: Case, result: Any) -> None:

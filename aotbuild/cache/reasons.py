@@ -13,6 +13,7 @@ _TOLD = {
     "weights": "the names or shapes of the weights changed",
     "values": "the values of weights changed that are computed with",
     "options": "the options changed",
+    "recipe": "the recipe changed",
     "target": "the target changed",
     "torch": "torch changed",
     "packages": "packages that compile changed",
@@ -24,7 +25,17 @@ _TOLD = {
 }
 """The parts of a key, the most telling first."""
 
-_NAMED = {"weights", "options", "call", "torch", "packages", "environment", "python", "aotbuild"}
+_NAMED = {
+    "weights",
+    "options",
+    "call",
+    "torch",
+    "packages",
+    "environment",
+    "python",
+    "aotbuild",
+    "recipe",
+}
 """The parts of which it helps to know what in them is different."""
 
 _MOST = 3

@@ -16,6 +16,7 @@ from aotbuild.config.schema import (
     Settings,
     TargetSettings,
     TensorInput,
+    Tune,
     Verify,
 )
 
@@ -52,6 +53,7 @@ def _by_key(key: str, cls: type, path: str) -> str:
         return f'"{name}" is a key of a tensor; a constant has a value and nothing else'
     homes = [
         (Verify, f"a tolerance: write verify = {{ {name} = ... }}"),
+        (Tune, f"a limit of tuning: write tune = {{ {name} = ... }}"),
         (Model, f"a key of a model: write it in [{model}]"),
         (Config, "a key for all models together: write it in [tool.aotbuild]"),
         (Dim, f"a key of a dimension: write it in [{model}.dims.<dimension>]"),

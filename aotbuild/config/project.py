@@ -16,6 +16,9 @@ from aotbuild.config.schema import Config, Model
 from aotbuild.config.values import PACKAGE
 from aotbuild.errors import ConfigError
 
+LOCK_FILE = "aotbuild.lock.toml"
+"""What tuning pinned, beside the pyproject.toml."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Project:
@@ -41,8 +44,9 @@ class Project:
 
     @property
     def files(self) -> list[str]:
-        """The files that the declaration names, relative to the project."""
+        """The files that a build reads for the declaration, relative to the project."""
         found = [name for model in self.models.values() for name in named_files(model)]
+        found += [LOCK_FILE] if (self.root / LOCK_FILE).is_file() else []
         return list(dict.fromkeys(found))
 
     @property

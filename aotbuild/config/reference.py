@@ -21,6 +21,7 @@ from aotbuild.config.schema import (
     Settings,
     TargetSettings,
     TensorInput,
+    Tune,
     Verify,
 )
 
@@ -189,6 +190,17 @@ verify = { rtol = 1e-3, atol = 1e-5 }
         "An element passes when `abs(compiled - eager) <= atol + rtol * abs(eager)`.",
     ),
     Section(
+        "`tune`",
+        Tune,
+        """\
+[tool.aotbuild.models.net]
+source = "digits.network:Net"
+inputs.image = { shape = [1, 1, 8, 8] }
+tune = { max-error = 1e-2 }
+""",
+        "See [tuning.md](tuning.md).",
+    ),
+    Section(
         "`targets.<name>`",
         TargetSettings,
         """\
@@ -270,6 +282,7 @@ _KINDS = {
     Settings: "[settings](#settings)",
     TargetSettings: "[table](#targetsname)",
     Verify: "[table](#verify)",
+    Tune: "[table](#tune)",
     "input": "[input](#tensor-inputs)",
     "dim": "[dimension](#dimsname)",
     "plain": "any",
@@ -323,9 +336,11 @@ def _options(settings: Settings) -> str:
     assert all(  # noqa: S101
         getattr(settings, f.name) == getattr(default, f.name)
         for f in dataclasses.fields(Settings)
-        if f.name != "inductor"
-    ), "the table of profiles shows options of Inductor only"
-    return ", ".join(f"`{name} = {_toml(value)}`" for name, value in settings.inductor.items())
+        if f.name not in {"inductor", "tune"}
+    ), "the table of profiles shows tune and options of Inductor only"
+    tune = {} if settings.tune is None else {"tune": settings.tune}
+    shown = {**tune, **settings.inductor}
+    return ", ".join(f"`{name} = {_toml(value)}`" for name, value in shown.items())
 
 
 def _toml(value: object) -> str:

@@ -16,6 +16,7 @@ from aotbuild.config.schema import (
     Model,
     Settings,
     TargetSettings,
+    Tune,
     Verify,
 )
 from aotbuild.config.values import EXAMPLE_SUFFIXES, LIBRARY_SUFFIXES, PROGRAM_SUFFIXES
@@ -25,6 +26,7 @@ DEFAULT_PROFILE = "release"
 PROFILES = {
     DEFAULT_PROFILE: Settings(),
     "debug": Settings(
+        tune=False,
         inductor={
             "aot_inductor.compile_wrapper_opt_level": "O0",
             "aot_inductor.debug_compile": True,
@@ -32,7 +34,7 @@ PROFILES = {
             "pattern_matcher": False,
             "size_asserts": True,
             "nan_asserts": True,
-        }
+        },
     ),
 }
 """The profiles that are there without being declared."""
@@ -151,6 +153,7 @@ def _over(lower: Settings, upper: Settings) -> dict[str, Any]:
     return {
         **table,
         "verify": _merged_verify(lower.verify, upper.verify),
+        "tune": _merged_tune(lower.tune, upper.tune),
         "inductor": {**flat_options(lower.inductor), **flat_options(upper.inductor)},
         "targets": {
             name: _merged_target(lower.targets.get(name, nothing), upper.targets.get(name, nothing))
@@ -170,6 +173,17 @@ def _merged_verify(lower: Verify | str | None, upper: Verify | str | None) -> Ve
     if isinstance(lower, Verify) and isinstance(upper, Verify):
         return Verify(rtol=_first(upper.rtol, lower.rtol), atol=_first(upper.atol, lower.atol))
     return lower if upper is None else upper
+
+
+def _merged_tune(lower: bool | Tune | None, upper: bool | Tune | None) -> bool | Tune | None:  # noqa: FBT001
+    """That of the upper settings; a plain true leaves the limits of the lower ones."""
+    if not isinstance(lower, Tune) or upper is False:
+        return lower if upper is None else upper
+    if not isinstance(upper, Tune):
+        return lower
+    return Tune(
+        max_error=_first(upper.max_error, lower.max_error), check=_first(upper.check, lower.check)
+    )
 
 
 def _first(upper: Any, lower: Any) -> Any:

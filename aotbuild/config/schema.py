@@ -29,6 +29,7 @@ from aotbuild.config.values import (
     File,
     InputName,
     Largest,
+    MaxError,
     MethodName,
     ModelName,
     Multiple,
@@ -59,6 +60,7 @@ __all__ = [
     "Settings",
     "TargetSettings",
     "TensorInput",
+    "Tune",
     "Verify",
 ]
 
@@ -136,6 +138,22 @@ class Verify:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Tune:
+    """How recipes are chosen by measurement, and how much accuracy may be given for speed.
+
+    With ``max-error`` or ``check``, recipes that compute in bfloat16 or with 8-bit integers are
+    tried too.
+    """
+
+    max_error: MaxError | None = None
+    """Largest difference from the eager model that is accepted, by the largest magnitude of the
+    output it is in; of 0.01, one percent."""
+
+    check: CheckFunction | None = None
+    """``"module:function"``, which accepts or refuses results as that of ``verify`` does."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TargetSettings:
     """What differs for one device or target."""
 
@@ -199,6 +217,12 @@ class Settings:
 
     inductor: dict[str, Plain] = field(default_factory=dict)
     """Options of torch's Inductor by their own names, such as ``{ max_autotune = true }``."""
+
+    tune: bool | Tune | None = None
+    """Whether the recipe that a model is compiled by is chosen by measuring: true, or a table of
+    limits. What was measured is pinned in ``aotbuild.lock.toml``, and a build with a lock file that
+    fits measures nothing. When left out, the lock file holds, and without one the recipe follows
+    from the kind of graph; false leaves the lock file aside."""
 
     targets: dict[TargetName, TargetSettings] = field(default_factory=dict)
     """Settings for a device (``cpu``) or a target (``cpu-x86-64-v3``) over those above."""

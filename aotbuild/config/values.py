@@ -201,6 +201,14 @@ Tolerance = Annotated[
         fix="write a number that is zero or greater, such as 1e-4",
     ),
 ]
+MaxError = Annotated[
+    float,
+    Within(
+        minimum=0,
+        what="{key} is not an error: {value}",
+        fix="write a number that is zero or greater, such as 1e-2 for one percent",
+    ),
+]
 Smallest = Annotated[
     int,
     Within(

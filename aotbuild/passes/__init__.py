@@ -14,7 +14,16 @@ from typing import Any
 
 import torch
 
-from aotbuild.passes import attention, constant_masks, linear
+from aotbuild.passes import (
+    attention,
+    constant_masks,
+    convolution,
+    fold_batch_norm,
+    fold_padding,
+    linear,
+    recurrent,
+    winograd,
+)
 from aotbuild.passes.derived import evaluate
 
 
@@ -29,9 +38,14 @@ class Pass:
 
 
 PASSES: dict[str, Pass] = {
+    "recurrent": Pass(recurrent.run, derives=True),
     "constant_masks": Pass(constant_masks.run, derives=False),
     "attention": Pass(attention.run, derives=False),
+    "fold_batch_norm": Pass(fold_batch_norm.run, derives=True),
     "linear": Pass(linear.run, derives=True),
+    "convolution": Pass(convolution.run, derives=True),
+    "fold_padding": Pass(fold_padding.run, derives=False),
+    "winograd": Pass(winograd.run, derives=True),
 }
 """All passes, in the order in which they are applied."""
 

@@ -15,6 +15,7 @@ import pytest
 
 from aotbuild.build import compile_key
 from aotbuild.build.compile_cache import FILES, Kept, restored
+from aotbuild.build.facts import Facts
 from aotbuild.build.record import BuildRecord
 from aotbuild.build.spec import CompileSpec, Tools, spec_text
 from aotbuild.cache.history import key_of
@@ -32,6 +33,7 @@ SPEC = CompileSpec(
     import_paths=[],
     package="digits.models",
     options={},
+    recipe="passes",
     exported="models/net/cpu/forward",
     output="models/net/out",
     tools=Tools(aotbuild="0", torch="2"),
@@ -65,6 +67,7 @@ class Build:
         self._exported = directory / SPEC.exported
         self._output = directory / SPEC.output
         self._exported.mkdir(parents=True)
+        Facts(program="").write(self._exported)
         self.graph([NODE])
         self.call = {"dims": {"batch": DIM}, "inputs": [], "in_spec": {}, "outputs": {}}
         self.call |= {"conditions": [], "example": {"batch": 4}, "op_libraries": []}

@@ -14,7 +14,7 @@ from aotbuild.config.messages import did_you_mean, joined
 from aotbuild.config.parse import parse_table
 from aotbuild.config.project import Project, load_project
 from aotbuild.config.resolve import calls, settings_for
-from aotbuild.config.schema import Dim, Model, TensorInput, Verify
+from aotbuild.config.schema import Dim, Model, TensorInput, Tune, Verify
 from aotbuild.config.sizes import Size, parse_size
 from aotbuild.errors import ConfigError
 
@@ -355,6 +355,59 @@ def test_another_encoding_is_told(tmp_path: Path) -> None:
 )
 def test_paths_can_be_pasted(path: str, key: str, said: str) -> None:
     assert joined(path, key) == said
+
+
+@pytest.mark.parametrize(
+    ("everywhere", "model", "profile", "expected"),
+    [
+        ("", "", "", None),
+        ("tune = true", "", "", True),
+        ("tune = true", "tune = false", "", False),
+        ("tune = true", "tune = { max-error = 0.01 }", "", Tune(max_error=0.01)),
+        ("", "tune = { max-error = 0.01 }", "tune = true", Tune(max_error=0.01)),
+        ("", "tune = { max-error = 0.01 }", "tune = false", False),
+        (
+            'tune = { check = "demo.checks:near" }',
+            "tune = { max-error = 1 }",
+            "",
+            Tune(max_error=1.0, check="demo.checks:near"),
+        ),
+        ("tune = false", "", "tune = { max-error = 0.01 }", Tune(max_error=0.01)),
+    ],
+)
+def test_tuning_is_merged(
+    tmp_path: Path, everywhere: str, model: str, profile: str, expected: object
+) -> None:
+    text = edited("[tool.aotbuild]\n", f"[tool.aotbuild]\n{everywhere}\n")
+    text = edited('devices = ["cpu"]', model, text)
+    text += f"\n[tool.aotbuild.profiles.release]\n{profile}\n"
+    project = load_project(write_project(tmp_path, text))
+    assert project is not None
+    assert project.models["net"].tune == expected
+
+
+@pytest.mark.parametrize(
+    ("written", "what", "fix"),
+    [
+        ("tune = 1", "expected true or false or a table, found an integer: 1", ""),
+        ("tune = { max-error = -1 }", "max-error is not an error: -1", "such as 1e-2"),
+        ('tune = { check = "near" }', '"near" is not a check', "module:attribute"),
+        ("tune = { max_error = 1 }", 'unknown key "max_error"', 'did you mean "max-error"?'),
+        ("max-error = 1e-2", 'unknown key "max-error"', "write tune = { max-error = ... }"),
+    ],
+)
+def test_wrong_limits_of_tuning_are_told(tmp_path: Path, written: str, what: str, fix: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_project(write_project(tmp_path, edited('devices = ["cpu"]', written)))
+    assert what in caught.value.what
+    assert fix in caught.value.fix
+
+
+def test_a_debug_build_is_not_tuned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AOTBUILD_PROFILE", "debug")
+    project = load_project(write_project(tmp_path, edited('devices = ["cpu"]', "tune = true")))
+    assert project is not None
+    assert project.models["net"].tune is False
 
 
 @pytest.mark.parametrize(

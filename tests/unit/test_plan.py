@@ -21,7 +21,9 @@ from aotbuild.build.spec import (
     LevelsSpec,
     MethodParts,
     NativeSpec,
+    Pinned,
     Tools,
+    TuneSpec,
     VerifySpec,
     read_spec,
     spec_text,
@@ -33,6 +35,7 @@ from aotbuild.config.schema import (
     Model,
     TargetSettings,
     TensorInput,
+    Tune,
     Verify,
 )
 from aotbuild.errors import ConfigError
@@ -65,7 +68,8 @@ def model_commands(name: str, *methods: str) -> list[dict[str, Any]]:
     directory = f"models/{name}/cpu"
     exported = f"{directory}/exported.json"
     methods = methods or ("forward",)
-    programs = {m: [f"{directory}/{m}/program.pt2", f"{directory}/{m}/call.json"] for m in methods}
+    files = ("program.pt2", "call.json", "facts.json")
+    programs = {m: [f"{directory}/{m}/{file}" for file in files] for m in methods}
     commands: list[dict[str, Any]] = [
         {
             "step": "export",
@@ -377,6 +381,21 @@ STEP: dict[str, Any] = {
         CompileSpec(**STEP, options={"cpp.threads": 1, "max_autotune": True, "x": [1]}),
         CompileSpec(**STEP, options={}, quantize="int8-weight-only"),
         CompileSpec(**STEP, options={}, strict_dims=True, chosen=["batch"]),
+        CompileSpec(
+            **STEP,
+            options={},
+            allowed=Tune(max_error=0.01, check="demo.checks:near"),
+            pinned=Pinned(recipe="frozen", program="a", settings="b", error=0.5),
+            tuned="t/recipe.json",
+            swappable=True,
+        ),
+        TuneSpec(
+            compile=CompileSpec(**STEP, options={"a": True}),
+            verify=VerifySpec(**STEP, source="s", compiled="b", native="native"),
+            source="s",
+            output="t",
+            tools=TOOLS,
+        ),
         VerifySpec(**STEP, source="s", verify=Verify(rtol=0.0), compiled="b", native="native"),
         VerifySpec(
             **STEP,
@@ -419,3 +438,90 @@ def test_how_many_calls_run_at_once_only_changes_the_bundle(tmp_path: Path) -> N
     one, two = specs(PYPROJECT), specs(edited('devices = ["cpu"]', "num-runners = 2", PYPROJECT))
     assert {file for file in one if one[file] != two[file]} == {"bundle.json"}
     assert json.loads(two["bundle.json"])["parts"][0]["runners"] == 2
+
+
+TUNED = edited('devices = ["cpu"]', "tune = { max-error = 0.01 }")
+LOCKED = f"""\
+version = 1
+
+[choices.net.forward.{TARGET}]
+recipe = "bfloat16"
+program = "a"
+settings = "b"
+
+[choices.net.forward.{TARGET}.candidates]
+bfloat16 = {{ microseconds = 1.0, ratio = 1.0, interval = [1.0, 1.0], error = 0.002 }}
+
+[levels.net.forward]
+kept = ["{TARGET}"]
+"""
+
+
+def spec_of(build: Path, name: str) -> dict[str, Any]:
+    table: dict[str, Any] = json.loads((build / name).read_text())
+    return table
+
+
+def test_tuning_is_a_step_before_the_compile(tmp_path: Path) -> None:
+    root, build = write_project(tmp_path / "project", TUNED), tmp_path / "build"
+    commands = {command["output"]: command for command in planned(root, build)["commands"]}
+    directory = f"models/net/{TARGET}/forward"
+    tune = commands[f"{directory}/tune/tuned.json"]
+    assert tune["step"] == "tune"
+    assert tune["others"] == [f"{directory}/tune/recipe.json"]
+    assert {"models/net/cpu/exported.json", "native/native.json"} <= set(tune["depends"])
+    compiling = commands[f"{directory}/compiled.json"]
+    assert f"{directory}/tune/recipe.json" in compiling["depends"]
+    spec = spec_of(build, f"{directory}/compile.json")
+    assert spec["tuned"] == f"{directory}/tune/recipe.json"
+    assert spec["allowed"] == {"max-error": 0.01}
+    assert f"{directory}/tune/tuned.json" in spec_of(build, "bundle.json")["tuned"]
+
+
+def test_what_is_pinned_is_told_to_the_compile(tmp_path: Path) -> None:
+    root, build = write_project(tmp_path / "project"), tmp_path / "build"
+    (root / "aotbuild.lock.toml").write_text(LOCKED)
+    table = planned(root, build)
+    spec = spec_of(build, f"models/net/{TARGET}/forward/compile.json")
+    pinned = {"recipe": "bfloat16", "program": "a", "settings": "b", "error": 0.002}
+    assert spec["pinned"] == pinned
+    assert {command["step"] for command in table["commands"]} == {
+        *("native", "export", "compile", "verify", "bundle")
+    }
+
+
+def test_pinned_levels_do_not_depend_on_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, build = write_project(tmp_path / "project"), tmp_path / "build"
+    higher = TARGETS["cpu-x86-64-v4"]
+    if higher.architecture != TARGETS[TARGET].architecture:
+        pytest.skip("levels of x86-64")
+    both = LOCKED.replace(f'["{TARGET}"]', f'["{TARGET}", "{higher.name}"]')
+    (root / "aotbuild.lock.toml").write_text(both)
+    found = []
+    for has in ([], [higher]):
+        monkeypatch.setattr("aotbuild.build.plan.higher_targets", lambda has=has: has)
+        commands = planned(root, build)["commands"]
+        found.append([command["output"] for command in commands])
+    assert found[0] == found[1]
+    assert f"models/net/{higher.name}/forward/compiled.json" in found[0]
+    assert not any("levels" in output for output in found[0])
+
+
+def test_tune_false_leaves_the_lock_file_aside(tmp_path: Path) -> None:
+    text = edited('devices = ["cpu"]', "tune = false")
+    root, build = write_project(tmp_path / "project", text), tmp_path / "build"
+    (root / "aotbuild.lock.toml").write_text(LOCKED)
+    planned(root, build)
+    assert "pinned" not in spec_of(build, f"models/net/{TARGET}/forward/compile.json")
+
+
+def test_limits_change_the_steps_behind_the_export_alone(tmp_path: Path) -> None:
+    root = write_project(tmp_path / "project", TUNED)
+    planned(root, tmp_path / "build")
+    export = tmp_path / "build" / "models/net/cpu/export.json"
+    before = export.read_text()
+    write_project(root, edited("max-error = 0.01", "max-error = 0.02", TUNED))
+    planned(root, tmp_path / "build")
+    assert export.read_text() == before

@@ -1,0 +1,71 @@
+"""Timing several ways to compute one thing beside one another, on one thread."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from aotbuild.runtime.engine import Run
+
+_ROUNDS = 25
+_FEWEST = 5
+_BLOCK = 0.02
+"""Seconds that one arm runs in a round, if a call does not take longer."""
+_LONGEST = 10.0
+"""Seconds for each arm after which the rounds end, fewer than wanted."""
+
+_LOCK = Path("timing.lock")
+
+
+def rounds(arms: Mapping[str, Run], tensors: Sequence[torch.Tensor]) -> dict[str, list[float]]:
+    """Time arms in turns, so that whatever slows the machine down for a while hits all of them.
+
+    Args:
+        arms: What runs, by name.
+        tensors: What each is called with.
+
+    Returns:
+        For each arm the seconds of a call, one for each round.
+    """
+    given = list(tensors)
+    torch.set_num_threads(1)
+    with torch.no_grad():
+        counts = {name: _count(run, given) for name, run in arms.items()}
+        found: dict[str, list[float]] = {name: [] for name in arms}
+        end = time.monotonic() + _LONGEST * len(arms)
+        for done in range(_ROUNDS):
+            if done >= _FEWEST and time.monotonic() >= end:
+                break
+            for name, run in arms.items():
+                found[name].append(_seconds(run, given, counts[name]) / counts[name])
+    return found
+
+
+def _count(run: Run, tensors: list[torch.Tensor]) -> int:
+    """How many calls fill a block, after some to warm up."""
+    _seconds(run, tensors, 2)
+    return max(1, int(_BLOCK / max(_seconds(run, tensors, 1), 1e-6)))
+
+
+def _seconds(run: Run, tensors: list[torch.Tensor], count: int) -> float:
+    start = time.perf_counter()
+    for _ in range(count):
+        run(tensors)
+    return time.perf_counter() - start
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """One step of the build at a time measures; others may compile meanwhile."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    with _LOCK.open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

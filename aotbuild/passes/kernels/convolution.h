@@ -325,6 +325,31 @@ constexpr int64_t kBand = 40 * 1024;  // values in the copy of a band of input r
 constexpr int64_t kNear = 6 * 1024;   // values that stay in the first cache
 constexpr int64_t kTurn = 80 * 1024;  // weights that are read before they are read again
 
+#if defined(__has_builtin)
+#if __has_builtin(__builtin_shufflevector)
+#define AOTBUILD_SHUFFLE
+// One of three vectors of pixels of three colours, out of one vector of each colour.
+template <int K, size_t... I>
+AOTBUILD_INLINE Vec mixed(Vec a, Vec b, Vec c, std::index_sequence<I...>) {
+  // What an element is: colour (K * LANES + I) % 3 of pixel (K * LANES + I) / 3.
+  const Vec two = __builtin_shufflevector(
+      a, b,
+      ((K * LANES + I) % 3 == 0   ? (K * LANES + I) / 3
+       : (K * LANES + I) % 3 == 1 ? LANES + (K * LANES + I) / 3
+                                  : 0)...);
+  return __builtin_shufflevector(
+      two, c, ((K * LANES + I) % 3 == 2 ? LANES + (K * LANES + I) / 3 : I)...);
+}
+AOTBUILD_INLINE void interleave(const float* from, int64_t step, float* to) {
+  constexpr auto I = std::make_index_sequence<LANES>();
+  const Vec a = load(from), b = load(from + step), c = load(from + 2 * step);
+  store(to, mixed<0>(a, b, c, I));
+  store(to + LANES, mixed<1>(a, b, c, I));
+  store(to + 2 * LANES, mixed<2>(a, b, c, I));
+}
+#endif
+#endif
+
 // Copies rows of the image, channels innermost, with zeros for the columns beside it.
 inline void copy_band(
     const Shape& s, const float* x, int64_t first, int64_t last, int64_t width, float* to) {
@@ -334,13 +359,23 @@ inline void copy_band(
     const float* row = x + h * s.step_height;
     std::memset(to, 0, sizeof(float) * s.pad_left * ic);
     float* inside = to + s.pad_left * ic;
-    if (s.step_channel == 1 && s.step_width == ic) {
+    if ((s.step_channel == 1 || ic == 1) && s.step_width == ic) {
       std::memcpy(inside, row, sizeof(float) * present * ic);
     } else if (s.step_channel == 1) {
       for (int64_t w = 0; w < present; ++w)
         std::memcpy(inside + w * ic, row + w * s.step_width, sizeof(float) * ic);
     } else {
       int64_t c = 0;
+#if defined(AOTBUILD_SHUFFLE)
+      if (ic == 3 && s.step_width == 1) {
+        int64_t w = 0;
+        for (; w + LANES <= present; w += LANES)
+          interleave(row + w, s.step_channel, inside + w * 3);
+        for (; w < present; ++w)
+          for (int64_t i = 0; i < 3; ++i) inside[w * 3 + i] = row[i * s.step_channel + w];
+        c = ic;
+      }
+#endif
       for (; c + 8 <= ic; c += 8)
         for (int64_t w = 0; w < present; ++w)
           for (int64_t i = 0; i < 8; ++i)

@@ -255,6 +255,6 @@ def test_sizes_from_the_largest_to_the_example() -> None:
 
 
 def test_sizes_whose_inputs_would_be_too_large_are_left_out() -> None:
-    inputs = [Input("x", "float32", ["a", 1 << 20], [])]
+    inputs = [Input("x", "float32", ["a", (1 << 20) + 1], [])]
     found = [sizes["a"] for sizes in from_largest({"a": Range(1, 1000)}, {"a": 2}, inputs)]
     assert found == [33, 17, 9, 5, 3]

@@ -41,7 +41,7 @@ _ELSEWHERE = {
 }
 """Fields of the specification that are a part of their own, or change nothing."""
 
-_NO_VALUES = {"strict_dims", "chosen", "recipe"}
+_NO_VALUES = {"strict_dims", "chosen", "recipe", "passes"}
 """Fields that do not let a compile compute with the values of weights; others may."""
 
 _MOST_NAMED = 4000

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from aotbuild.passes import attention, constant_masks, linear
+from aotbuild.passes import attention, constant_masks, linear, recurrent
 from aotbuild.passes.derived import evaluate
 
 
@@ -29,6 +29,7 @@ class Pass:
 
 
 PASSES: dict[str, Pass] = {
+    "recurrent": Pass(recurrent.run, derives=True),
     "constant_masks": Pass(constant_masks.run, derives=False),
     "attention": Pass(attention.run, derives=False),
     "linear": Pass(linear.run, derives=True),

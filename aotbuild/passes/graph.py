@@ -11,13 +11,81 @@ from torch.fx import GraphModule, Node
 
 
 def attribute(module: GraphModule, node: Any) -> torch.Tensor | None:
-    """The tensor that a node stands for if it is a constant of the module."""
+    """The tensor that a node stands for if it is a constant of the module: nothing writes to it."""
     if not isinstance(node, Node) or node.op != "get_attr":
         return None
     found: Any = module
     for name in str(node.target).split("."):
         found = getattr(found, name, None)
-    return found.detach() if isinstance(found, torch.Tensor) else None
+    if not isinstance(found, torch.Tensor) or _is_written(module, str(node.target)):
+        return None
+    return found.detach()
+
+
+def is_constant(module: GraphModule, node: Any) -> bool:
+    """Whether what a node gives is computed from constants of the module, and from them alone."""
+    if not isinstance(node, Node):
+        return False
+    if node.op == "get_attr":
+        return attribute(module, node) is not None
+    target = node.target
+    if node.op != "call_function" or not isinstance(target, torch._ops.OpOverload):
+        return False
+    if target._schema.is_mutable or torch.Tag.nondeterministic_seeded in target.tags:
+        return False
+    used = node.all_input_nodes
+    return bool(used) and all(is_constant(module, each) for each in used)
+
+
+def sources(node: Node) -> list[Node]:
+    """The attributes of the module that a constant is computed from."""
+    if node.op == "get_attr":
+        return [node]
+    return [found for each in node.all_input_nodes for found in sources(each)]
+
+
+def constant_matrix(module: GraphModule, node: Any, dims: int = 2) -> torch.Tensor | None:
+    """What a constant of float32 is like that is computed from float32 alone; None for others.
+
+    Weights that are kept in fewer bits, as quantised ones, are none: computed once they would take
+    the place that was saved.
+    """
+    if not is_constant(module, node):
+        return None
+    leaves = [attribute(module, each) for each in sources(node)]
+    found = leaves[0] if node.op == "get_attr" else value(node)
+    if found is None or found.dim() != dims or not all(map(is_float, [found, *leaves])):
+        return None
+    return found
+
+
+def _is_written(module: GraphModule, target: str) -> bool:
+    """Whether anything writes to a tensor of the module, or to a view of it."""
+    pending = list(module.graph.find_nodes(op="get_attr", target=target))
+    seen = set(pending)
+    while pending:
+        node = pending.pop()
+        for user in node.users:
+            shares = user.op != "output"  # as an item of a list of views, or a call of a subgraph
+            if isinstance(user.target, torch._ops.OpOverload):
+                schema = user.target._schema
+                if schema.is_mutable and _writes(user, schema, node):
+                    return True
+                shares = any(result.alias_info for result in schema.returns)
+            if shares and user not in seen:
+                seen.add(user)
+                pending.append(user)
+    return False
+
+
+def _writes(user: Node, schema: Any, node: Node) -> bool:
+    """Whether an operator writes to one of its arguments."""
+    for position, formal in enumerate(schema.arguments):
+        given = user.args[position] if position < len(user.args) else user.kwargs.get(formal.name)
+        each = given if isinstance(given, list | tuple) else [given]
+        if node in each and formal.alias_info is not None and formal.alias_info.is_write:
+            return True
+    return False
 
 
 def value(node: Any) -> torch.Tensor | None:

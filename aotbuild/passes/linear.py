@@ -20,8 +20,9 @@ from torch.fx import GraphModule, Node
 
 from aotbuild.passes import packed_linear
 from aotbuild.passes.derived import derive
-from aotbuild.passes.graph import add, attribute, is_float, replace, value
+from aotbuild.passes.graph import add, constant_matrix, is_constant, is_float, replace, value
 from aotbuild.passes.packed_linear import PANEL
+from aotbuild.passes.parts import slice_constants
 
 aten: Any = torch.ops.aten
 
@@ -43,6 +44,7 @@ class _Layer:
 
 def run(module: GraphModule) -> int:
     """Rewrite the layers of a graph."""
+    slice_constants(module)
     count = 0
     for node in list(module.graph.nodes):
         layer = _layer(node) if node.op == "call_function" else None
@@ -91,10 +93,10 @@ def _is_transposed(node: Node) -> bool:
 
 def _fits(module: GraphModule, layer: _Layer) -> bool:
     """Whether a layer is proved to be what the packed product computes."""
-    weight, rows = attribute(module, layer.weight), value(layer.rows)
-    if weight is None or rows is None or not is_float(weight) or not is_float(rows):
+    weight, rows = constant_matrix(module, layer.weight), value(layer.rows)
+    if weight is None or rows is None or not is_float(rows) or rows.dim() < 1:
         return False
-    if weight.dim() != 2 or rows.dim() < 1 or weight.numel() < _SMALLEST:
+    if weight.numel() < _SMALLEST or is_constant(module, layer.rows):
         return False
     k, n = reversed(weight.shape) if layer.columns_first else weight.shape
     # A size of the input that is not known to be that of the weight would become a guard.
@@ -102,12 +104,12 @@ def _fits(module: GraphModule, layer: _Layer) -> bool:
         return False
     if layer.bias is None:
         return True
-    bias = attribute(module, layer.bias)
-    return bias is not None and is_float(bias) and bias.shape == (n,)
+    bias = constant_matrix(module, layer.bias, dims=1)
+    return bias is not None and bias.shape == (n,)
 
 
 def _rewrite(module: GraphModule, layer: _Layer) -> None:
-    weight = attribute(module, layer.weight)
+    weight = constant_matrix(module, layer.weight)
     assert weight is not None  # noqa: S101
     last, activation = _activated(layer.node)
     n = weight.shape[0 if layer.columns_first else 1]
@@ -120,13 +122,21 @@ def _rewrite(module: GraphModule, layer: _Layer) -> None:
         module.graph.erase_node(layer.node)
 
 
+_ACTIVATIONS: dict[Any, str] = {
+    aten.sigmoid.default: "sigmoid",
+    aten.sigmoid_.default: "sigmoid",
+    aten.silu.default: "silu",
+    aten.silu_.default: "silu",
+}
+
+
 def _activated(node: Node) -> tuple[Node, str]:
     """The activation that is the only use of a layer, or the layer itself."""
     users = list(node.users)
     if len(users) != 1 or users[0].args[:1] != (node,):
         return node, ""
     user = users[0]
-    name = {aten.sigmoid.default: "sigmoid", aten.silu.default: "silu"}.get(user.target, "")
+    name = _ACTIVATIONS.get(user.target, "")
     if user.target is aten.gelu.default:
         approximate = user.kwargs.get("approximate", "none")
         name = {"none": "gelu", "tanh": "gelu_tanh"}.get(str(approximate), "")
@@ -152,5 +162,5 @@ def _packed(module: GraphModule, weight: Node, *, columns_first: bool) -> Node:
 def _padded(module: GraphModule, bias: Node, n: int) -> Node:
     """The bias, filled up to whole panels."""
     if n % PANEL == 0:
-        return bias
+        return bias if bias.op == "get_attr" else derive(bias, "bias")
     return derive(add(module, aten.constant_pad_nd.default, bias, [0, -n % PANEL]), "padded")

@@ -12,8 +12,6 @@ from torch._inductor.virtualized import V
 from aotbuild.passes.packed_linear import OP
 from aotbuild.passes.template import Tile, Tiled
 
-_ROWS, _COLUMNS = 14, 256
-"""Of the largest tile; the register blocks of ``gemm.h`` have no more rows."""
 _PARALLEL = 1 << 17
 """Multiplications from which on threads pay."""
 
@@ -27,7 +25,7 @@ def register() -> None:
 def _lower(rows: Any, packed: Any, bias: Any, n: int, activation: str) -> Any:
     *leading, k = rows.get_size()
     matrix = lowering.view(rows, [-1, k]) if len(leading) != 1 else rows
-    matrix = ir.ExternKernel.require_stride1(ir.ExternKernel.realize_input(matrix))
+    matrix = _with_contiguous_rows(matrix)
     inputs = [matrix, ir.ExternKernel.realize_input(packed)]
     if bias is not None:
         inputs.append(ir.ExternKernel.realize_input(bias))
@@ -35,6 +33,13 @@ def _lower(rows: Any, packed: Any, bias: Any, n: int, activation: str) -> Any:
     layout = ir.FixedLayout(matrix.get_device_or_error(), matrix.get_dtype(), [m, n], [n, 1])
     found = _PackedLinear(inputs, layout, activation).call()
     return lowering.view(found, [*leading, n]) if len(leading) != 1 else found
+
+
+def _with_contiguous_rows(matrix: Any) -> Any:
+    """A matrix whose rows each lie together, at any distance; it is copied where they do not."""
+    require: Any = ir.ExternKernel
+    matrix = require.require_stride_order(require.realize_input(matrix), [1, 0])
+    return require.require_stride1(matrix)
 
 
 class _PackedLinear(Tiled):
@@ -48,9 +53,9 @@ class _PackedLinear(Tiled):
         rows, packed, *bias = inputs
         m, n = self.layout.size
         k = int(packed.get_size()[1])
-        few = V.graph.sizevars.shape_env.replace(m)
-        least, most = _row_blocks(int(few)) if few.is_number else (1, _ROWS)
-        own_bias = f"&{kernel.index(bias[0], ['n_start'])}" if bias else "nullptr"
+        size = V.graph.sizevars.simplify(m)
+        # Where the number of rows is known, only the blocks that it needs are compiled.
+        static = int(size) if size.is_number else 0
         activate = (
             f"aotbuild::activate<aotbuild::{self._activation}>"
             "(tile, m_end - m_start, LD, n_end - n_start);"
@@ -58,32 +63,25 @@ class _PackedLinear(Tiled):
             else ""
         )
         return f"""\
-    constexpr int64_t N = {int(n)}, K = {k}, LD = {_COLUMNS};
+    {kernel.maybe_codegen_profile()}
+    constexpr int64_t N = {int(n)}, K = {k};
+    constexpr int64_t LD = aotbuild::Tiling::LD, MOST_ROWS = aotbuild::Tiling::MOST_ROWS;
     const int64_t M = {kernel.size(rows, 0)};
     const int64_t distance = {kernel.stride(rows, 0)};
-    const aotbuild::Tiling tiling(M, N, K, LD);
+    const float* const first = &{kernel.index(rows, [0, 0])};
+    const float* const bias = {f"&{kernel.index(bias[0], [0])}" if bias else "nullptr"};
+    const aotbuild::Tiling tiling(M, N, K);
     #pragma omp parallel if(M * N * K >= {_PARALLEL})
     {{
-        {tile.define("tile", _ROWS, _COLUMNS)}
+        {tile.define("tile", "MOST_ROWS", "LD")}
         #pragma omp for schedule(static)
         for (int64_t t = 0; t < tiling.count; t++) {{
-            const int64_t m_start = tiling.row(t), m_end = tiling.row_end(t);
-            const int64_t n_start = tiling.column(t), n_end = tiling.column_end(t);
-            aotbuild::multiply_tile<{least}, {most}>(
-                m_end - m_start, n_end - n_start, K, in0 + {self._offset(kernel, rows)}, distance,
-                in1 + n_start * K, {own_bias}, tile, LD);
+            const auto place = tiling.at(t);
+            const int64_t m_start = place.m0, m_end = place.m1;
+            const int64_t n_start = place.n0, n_end = place.n1;
+            aotbuild::multiply_tile<aotbuild::fewest_rows({static}), aotbuild::most_rows({static})>(
+                tiling, place, first, distance, in1, K, bias, tile);
             {activate}
             {tile.store(("m_start", "m_end"), ("n_start", "n_end"))}
         }}
     }}"""
-
-    @staticmethod
-    def _offset(kernel: CppTemplateKernel, rows: Any) -> str:
-        """The place of the first element of a row."""
-        text = str(kernel.index(rows, ["m_start", 0]))
-        return text[text.index("[") + 1 : text.rindex("]")]
-
-
-def _row_blocks(m: int) -> tuple[int, int]:
-    """The fewest and the most rows of a block where ``m`` rows are divided evenly."""
-    return max(1, -(-m // _ROWS) and m // -(-m // _ROWS)), min(m, _ROWS)

@@ -149,8 +149,11 @@ class Tile:
                 self.result, node, epilogues, self._reindexers, [None] * len(epilogues)
             )
 
-    def define(self, name: str, rows: int, columns: int) -> str:
-        """The declaration of the local buffer, of so many rows and columns at most."""
+    def define(self, name: str, rows: int | str, columns: int | str) -> str:
+        """The declaration of the local buffer, of so many rows and columns at most.
+
+        They are numbers, or names of constants of the code.
+        """
         self._name = name
         return str(self._kernel.define_stack_allocated_buffer(name, [rows, columns]))
 

@@ -15,9 +15,9 @@ from cases import Case, chosen
 from common import Row
 from peers import PEERS, available
 from prepare import HERE, Prepared, prepare
-from aotbuild.build.stats import estimate, ratio
 from tables import Chart, Table
 
+from aotbuild.build.stats import estimate, ratio
 from suites import Request
 from suites.latency import last_line
 

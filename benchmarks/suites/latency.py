@@ -9,10 +9,10 @@ import numpy as np
 from cases import Case, chosen
 from peers import PEERS, available
 from prepare import Prepared, prepare
-from aotbuild.build.stats import Estimate, estimate, ratio
 from tables import Chart, Table
 from workers import opened
 
+from aotbuild.build.stats import Estimate, estimate, ratio
 from suites import Request
 
 ARMS = ("ours", "frozen", "eager", "compile", "package", "onnxruntime", "openvino")

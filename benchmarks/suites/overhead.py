@@ -7,9 +7,9 @@ from cases import chosen
 from common import Row
 from peers import available
 from prepare import prepare
-from aotbuild.build.stats import estimate, ratio
 from tables import Table
 
+from aotbuild.build.stats import estimate, ratio
 from suites import Request
 from suites.latency import timed
 

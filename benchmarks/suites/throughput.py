@@ -7,10 +7,10 @@ from cases import chosen
 from common import Row
 from peers import PEERS, available
 from prepare import prepare
-from aotbuild.build.stats import estimate, ratio
 from tables import Table
 from workers import opened
 
+from aotbuild.build.stats import estimate, ratio
 from suites import Request
 from suites.latency import last_line
 

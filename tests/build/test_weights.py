@@ -293,7 +293,7 @@ def test_other_weights_compile_nothing_even_where_freezing_computes_with_them(
         assert "Compiling frozen for cpu-x86-64-v3" in done.steps
         kept = list(tmp_path.glob("cache/libraries/*/*"))
         assert len(kept) == 1
-        return [path.stat().st_mtime_ns for path in kept]
+        return [path.stat().st_ino for path in kept]
 
     before = build()
     nets = source / "weights_kit/nets.py"

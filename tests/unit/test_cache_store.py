@@ -414,7 +414,7 @@ def test_an_unreachable_remote_is_told_once(
     given = {"AOTBUILD_CACHE_DIR": url, "XDG_CACHE_HOME": str(tmp_path / "one")}
     for _ in range(2):  # steps of one build
         assert make_store(**given).get("compiled", KEY, place) is Found.MISSING
-        make_store(**given).put("compiled", KEY, files)
+    make_store(**given).put("compiled", KEY, files)
     said = capsys.readouterr().err
     assert said.count("aotbuild: warning:") == 1
     assert f"the shared cache {url} cannot be reached" in said

@@ -21,12 +21,12 @@ AOTBUILD_INLINE Vec exp2_within(Vec x) {
   const Vec shift = splat(12582912.0f);  // in a sum with it, the last bits are those of the integer
   const Vec shifted = x + shift;
   const Vec r = x - (shifted - shift);
-  Vec p = splat(0.001326472731307149f);
-  p = fma(p, r, splat(0.009671512991189957f));
-  p = fma(p, r, splat(0.05550733581185341f));
-  p = fma(p, r, splat(0.24022242426872253f));
-  p = fma(p, r, splat(0.6931470036506653f));
-  p = fma(p, r, splat(1.0f));
+  // In this order less waits for one another than from the highest power down.
+  const Vec r2 = r * r;
+  const Vec low = fma(splat(0.6931470036506653f), r, splat(1.0f));
+  const Vec middle = fma(splat(0.05550733581185341f), r, splat(0.24022242426872253f));
+  const Vec high = fma(splat(0.001326472731307149f), r, splat(0.009671512991189957f));
+  const Vec p = fma(fma(high, r2, middle), r2, low);
   return from_bits(bits(p) + (bits(shifted) << 23));
 }
 
@@ -52,15 +52,13 @@ struct gelu {
   static AOTBUILD_INLINE Vec of(Vec x) {
     const Vec bounded = x < splat(-6.0f) ? splat(-6.0f) : x;
     const Vec a = magnitude(bounded) < splat(6.0f) ? magnitude(bounded) : splat(6.0f);
-    Vec p = splat(4.119319214623829e-07f);
-    p = fma(p, a, splat(-8.10977871879004e-06f));
-    p = fma(p, a, splat(6.647557893302292e-05f));
-    p = fma(p, a, splat(-0.00025809110957197845f));
-    p = fma(p, a, splat(-3.119517714367248e-05f));
-    p = fma(p, a, splat(0.0069776312448084354f));
-    p = fma(p, a, splat(-0.05246024578809738f));
-    p = fma(p, a, splat(-0.45921483635902405f));
-    p = fma(p, a, splat(-1.1511048078536987f));
+    const Vec a2 = a * a, a4 = a2 * a2;
+    const Vec p0 = fma(splat(-0.45921483635902405f), a, splat(-1.1511048078536987f));
+    const Vec p2 = fma(splat(0.0069776312448084354f), a, splat(-0.05246024578809738f));
+    const Vec p4 = fma(splat(-0.00025809110957197845f), a, splat(-3.119517714367248e-05f));
+    const Vec p6 = fma(splat(-8.10977871879004e-06f), a, splat(6.647557893302292e-05f));
+    const Vec high = fma(fma(splat(4.119319214623829e-07f), a2, p6), a2, p4);
+    const Vec p = fma(high, a4, fma(p2, a2, p0));
     const Vec tail = exp2_within(fma(p, a, splat(-1.0f)));
     return bounded * (x > splat(0.0f) ? splat(1.0f) - tail : tail);
   }

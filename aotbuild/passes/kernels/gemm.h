@@ -1,7 +1,9 @@
 // Products of a float32 matrix with a packed constant one, for any CPU.
 //
 // The packed matrix lies in panels of 16 columns, [ceil(n / 16)][k][16], the last one filled up with
-// zeros. A block of rows times some panels is kept in registers over all of k.
+// zeros. The result is made in tiles: some blocks of rows times a group of panels, where a block times a
+// group is kept in registers. Each element is summed in the order of k whatever the tiles are, so that
+// neither the number of rows nor that of threads changes it.
 #ifndef AOTBUILD_GEMM_H
 #define AOTBUILD_GEMM_H
 
@@ -41,27 +43,37 @@ struct StridedRows {
   }
 };
 
-// c[R][P * 16] = init + a[R][k] b, where init is a row (for each panel 16 numbers), or c itself.
+// c[R][P * 16] = init + a[R][k] b, where init is a row (for each panel 16 numbers), or c itself if it is
+// null.
 //
 // A tells where the elements of a are: at(row) the address of the current one, advance(n) to a
-// later one; at(row)[i] for i < 4 is valid in between.
+// later one; at(row)[i] for i < 4 is valid in between. Of the panels from ahead on, as many are brought
+// into the second cache as prefetched(R) tells: the next ones, which no prefetcher of the CPU expects.
+constexpr int prefetched(int rows) {
+  return LANES < 16 ? 1 : rows <= 6 ? 0 : rows <= 9 ? 2 : 1;
+}
+
 template <int R, int P, class A>
 AOTBUILD_INLINE void multiply_block(A a, const float* b, int64_t panel, int64_t k, float* c,
-                                    int64_t ldc, const float* init) {
+                                    int64_t ldc, const float* init, const float* ahead) {
+  constexpr int Q = prefetched(R);
   Vec acc[R][P * VECS];
 #pragma GCC unroll 32
   for (int r = 0; r < R; r++)
 #pragma GCC unroll 32
     for (int v = 0; v < P * VECS; v++)
       acc[r][v] = init ? load(init + v * LANES) : load(c + r * ldc + v * LANES);
+  const int64_t offset = ahead - b;
   auto step = [&](int i) __attribute__((always_inline)) {
+#pragma GCC unroll 32
+    for (int q = 0; q < Q; q++) __builtin_prefetch(b + offset + q * panel + i * PANEL, 0, 2);
     Vec row[P * VECS];
 #pragma GCC unroll 32
     for (int v = 0; v < P * VECS; v++)
       row[v] = load(b + (v / VECS) * panel + i * PANEL + (v % VECS) * LANES);
 #pragma GCC unroll 32
     for (int r = 0; r < R; r++) {
-      Vec x = splat(a.at(r)[i]);
+      const Vec x = splat(a.at(r)[i]);
 #pragma GCC unroll 32
       for (int v = 0; v < P * VECS; v++) acc[r][v] = fma(x, row[v], acc[r][v]);
     }
@@ -79,60 +91,115 @@ AOTBUILD_INLINE void multiply_block(A a, const float* b, int64_t panel, int64_t 
     for (int v = 0; v < P * VECS; v++) store(c + r * ldc + v * LANES, acc[r][v]);
 }
 
-// Columns of panels that one call of multiply_block takes for a number of rows: enough sums at once to
-// hide how long each takes, few enough to stay in registers.
+// Panels of a group for blocks of so many rows: enough sums at once to hide how long each takes, few
+// enough to stay in registers.
 constexpr int panels_at_once(int rows) {
   return LANES == 16 ? (rows == 1 ? 8 : rows == 2 ? 6 : rows <= 6 ? 4 : rows <= 9 ? 3 : 2)
        : LANES == 8 ? (rows == 1 ? 4 : rows <= 3 ? 2 : 1)
                     : (rows == 1 ? 2 : 1);
 }
 
+template <int R, int P>
+__attribute__((noinline)) void multiply_panels(const float* a, int64_t distance, const float* b, int64_t panel,
+                                               int64_t k, float* c, int64_t ldc, const float* init,
+                                               const float* ahead) {
+  multiply_block<R, P>(StridedRows<R>(a, distance), b, panel, k, c, ldc, init, ahead);
+}
+
+// c = init + a b for a block of rows and a group of panels, or for the fewer panels that are left.
+template <int R, int P = panels_at_once(R)>
+AOTBUILD_INLINE void multiply_group(int panels, const float* a, int64_t distance, const float* b, int64_t panel,
+                                    int64_t k, float* c, int64_t ldc, const float* init, const float* ahead) {
+  while (panels >= P) {
+    multiply_panels<R, P>(a, distance, b, panel, k, c, ldc, init, ahead);
+    panels -= P, b += P * panel, c += P * PANEL, init = init ? init + P * PANEL : init;
+  }
+  if constexpr (P > 1)
+    if (panels > 0) multiply_group<R, P / 2>(panels, a, distance, b, panel, k, c, ldc, init, ahead);
+}
+
+// The rows of blocks where a number of rows is divided evenly; any where the number is 0, for unknown.
+constexpr int fewest_rows(int64_t m) { return m ? m / ((m + ROWS - 1) / ROWS) : 1; }
+constexpr int most_rows(int64_t m) {
+  return m ? (m + (m + ROWS - 1) / ROWS - 1) / ((m + ROWS - 1) / ROWS) : ROWS;
+}
+
+// The same for LEAST to MOST rows.
+template <int LEAST, int MOST>
+AOTBUILD_INLINE void multiply_rows(int rows, int panels, const float* a, int64_t distance, const float* b,
+                                   int64_t panel, int64_t k, float* c, int64_t ldc, const float* init,
+                                   const float* ahead) {
+  if constexpr (LEAST < MOST)
+    if (rows < MOST)
+      return multiply_rows<LEAST, MOST - 1>(rows, panels, a, distance, b, panel, k, c, ldc, init, ahead);
+  multiply_group<MOST>(panels, a, distance, b, panel, k, c, ldc, init, ahead);
+}
+
+// How a product [m, n] is divided into tiles, by sizes that suit the second cache of most CPUs.
+struct Tiling {
+  static constexpr int BLOCKS = LANES == 16 ? 4 : 8;        // of rows in a tile
+  static constexpr int LD = 8 * PANEL + PANEL;              // distance of the rows of a tile
+  static constexpr int MOST_ROWS = BLOCKS * ROWS;
+  static constexpr int64_t K = 1024;                        // terms that are added at once
+
+  int64_t m, n, blocks, bands, group, near, count;
+  Tiling(int64_t m, int64_t n, int64_t k) : m(m), n(n) {
+    blocks = (m + ROWS - 1) / ROWS;
+    bands = (blocks + BLOCKS - 1) / BLOCKS;
+    group = m ? panels_at_once((m + blocks - 1) / blocks) * PANEL : PANEL;
+    // These many columns stay in the cache from one band of rows to the next.
+    near = (1 << 16) / (k ? k : 1) / group * group;
+    near = near < group ? group : near;
+    const int64_t whole = n / near, rest = n % near;
+    count = bands * (whole * (near / group) + (rest + group - 1) / group);
+  }
+  // The rows [m0, m1) and the columns [n0, n1) of a tile.
+  struct Tile {
+    int64_t first, last, m0, m1, n0, n1;
+  };
+  Tile at(int64_t t) const {
+    Tile tile;
+    const int64_t each = near / group, part = t / (each * bands);
+    const int64_t left = (n - part * near + group - 1) / group, here = left < each ? left : each;
+    t -= part * each * bands;
+    const int64_t band = t / here;
+    tile.first = band * blocks / bands;
+    tile.last = (band + 1) * blocks / bands;
+    tile.m0 = row(tile.first);
+    tile.m1 = row(tile.last);
+    tile.n0 = part * near + t % here * group;
+    tile.n1 = tile.n0 + group < n ? tile.n0 + group : n;
+    return tile;
+  }
+  // The first row of a block.
+  int64_t row(int64_t block) const { return block * m / blocks; }
+};
+
 alignas(64) static const float no_bias[8 * PANEL] = {};
 
-template <int R, int P>
-__attribute__((noinline)) void multiply_panels(int64_t panels, int64_t k, const float* a, int64_t distance,
-                                               const float* b, const float* bias, float* c, int64_t ldc) {
-  int64_t i = 0;
-  for (; i + P <= panels; i += P)
-    multiply_block<R, P>(StridedRows<R>(a, distance), b + i * k * PANEL, k * PANEL, k, c + i * PANEL, ldc,
-                         bias ? bias + i * PANEL : no_bias);
-  for (; P > 1 && i < panels; i++)
-    multiply_block<R, 1>(StridedRows<R>(a, distance), b + i * k * PANEL, k * PANEL, k, c + i * PANEL, ldc,
-                         bias ? bias + i * PANEL : no_bias);
-}
-
-// c = bias + a b for LEAST to MOST rows. Of c, whole panels are written.
+// c = bias + a b for the blocks of rows of a tile, LEAST to MOST rows each, from the first row of a on.
+// Of c, whole panels are written. b is the whole matrix of k rows, bias the whole bias or null.
 template <int LEAST, int MOST>
-AOTBUILD_INLINE void multiply_tile(int64_t rows, int64_t columns, int64_t k, const float* a, int64_t distance,
-                                   const float* b, const float* bias, float* c, int64_t ldc) {
-  constexpr int R = MOST < ROWS ? MOST : ROWS;
-  if constexpr (R > LEAST) {
-    if (rows < R)
-      return multiply_tile<LEAST, R - 1>(rows, columns, k, a, distance, b, bias, c, ldc);
+AOTBUILD_INLINE void multiply_tile(const Tiling& tiling, const Tiling::Tile& tile, const float* a,
+                                   int64_t distance, const float* b, int64_t k, const float* bias, float* c) {
+  const int64_t panel = k * PANEL;
+  const int panels = (tile.n1 - tile.n0 + PANEL - 1) / PANEL;
+  const float* const group = b + tile.n0 * k;
+  const int64_t parts = (k + Tiling::K - 1) / Tiling::K;
+  for (int64_t part = 0; part < parts; part++) {
+    const int64_t k0 = part * k / parts, k1 = (part + 1) * k / parts;
+    const float* const now = group + k0 * PANEL;
+    const float* const next = part + 1 < parts ? group + k1 * PANEL : group + panels * panel;
+    for (int64_t block = tile.first; block < tile.last; block++) {
+      const int64_t m0 = tiling.row(block), m1 = tiling.row(block + 1);
+      const int64_t seen = (block - tile.first) * prefetched(m1 - m0);
+      multiply_rows<LEAST, MOST>(m1 - m0, panels, a + m0 * distance + k0, distance, now, panel, k1 - k0,
+                                 c + (m0 - tile.m0) * Tiling::LD, Tiling::LD,
+                                 part ? nullptr : bias ? bias + tile.n0 : no_bias,
+                                 seen < panels ? next + seen * panel : now);
+    }
   }
-  multiply_panels<R, panels_at_once(R)>((columns + PANEL - 1) / PANEL, k, a, distance, b, bias, c, ldc);
 }
-
-// How a matrix is divided into tiles. Neither the number of threads nor the tiling changes a result:
-// each element is summed in the same order.
-struct Tiling {
-  int64_t m, n, blocks, columns, count;
-  Tiling(int64_t m, int64_t n, int64_t k, int64_t most) : m(m), n(n) {
-    blocks = (m + ROWS - 1) / ROWS;
-    // Of the packed matrix, what belongs to a tile shall stay in the second cache from one block of rows
-    // to the next.
-    int64_t fit = (1 << 16) / k / 32 * 32;
-    columns = fit < 32 ? 32 : fit > most ? most : fit;
-    count = blocks * ((n + columns - 1) / columns);
-  }
-  int64_t row(int64_t t) const { return t % blocks * m / blocks; }
-  int64_t row_end(int64_t t) const { return (t % blocks + 1) * m / blocks; }
-  int64_t column(int64_t t) const { return t / blocks * columns; }
-  int64_t column_end(int64_t t) const {
-    const int64_t end = (t / blocks + 1) * columns;
-    return end < n ? end : n;
-  }
-};
 
 }  // namespace aotbuild
 #endif

@@ -29,7 +29,7 @@ class Pass:
     guarded: tuple[str, ...] = ()
     """Instructions above the CPU level that its code only reaches on a CPU that has them."""
     precision: str = ""
-    """The type that it computes in, where that is less exact; only applied where it is asked for."""
+    """The type that it computes in, where that is less exact: applied where it is asked for."""
 
 
 PASSES: dict[str, Pass] = {

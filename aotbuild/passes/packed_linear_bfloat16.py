@@ -31,5 +31,5 @@ OP = define(
     "aotbuild.passes.linear_bfloat16_lowering",
 )
 """``activation(rows @ W + bias)`` in float32, where W [k, n] is packed in bfloat16 as
-[ceil(n / 16), k / 2, 16, 2], and rows are [..., k] in bfloat16, of an even k. The bias is in float32,
-filled up to 16 * ceil(n / 16)."""
+[ceil(n / 16), k / 2, 16, 2], and rows are [..., k] in bfloat16, of an even k. The bias is in
+float32, filled up to 16 * ceil(n / 16)."""

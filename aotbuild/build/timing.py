@@ -45,6 +45,15 @@ def rounds(arms: Mapping[str, Run], tensors: Sequence[torch.Tensor]) -> dict[str
     return found
 
 
+def seconds(run: Run, tensors: Sequence[torch.Tensor]) -> float:
+    """Roughly how long a call takes on one thread, after one to warm up."""
+    given = list(tensors)
+    torch.set_num_threads(1)
+    with torch.no_grad():
+        _seconds(run, given, 1)
+        return _seconds(run, given, 1)
+
+
 def _count(run: Run, tensors: list[torch.Tensor]) -> int:
     """How many calls fill a block, after some to warm up."""
     _seconds(run, tensors, 2)

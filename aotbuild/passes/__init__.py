@@ -14,7 +14,17 @@ from typing import Any
 
 import torch
 
-from aotbuild.passes import attention, bfloat16, constant_masks, linear, recurrent
+from aotbuild.passes import (
+    attention,
+    bfloat16,
+    constant_masks,
+    convolution,
+    fold_batch_norm,
+    fold_padding,
+    linear,
+    recurrent,
+    winograd,
+)
 from aotbuild.passes.derived import evaluate
 
 
@@ -36,8 +46,12 @@ PASSES: dict[str, Pass] = {
     "recurrent": Pass(recurrent.run, derives=True),
     "constant_masks": Pass(constant_masks.run, derives=False),
     "attention": Pass(attention.run, derives=False),
+    "fold_batch_norm": Pass(fold_batch_norm.run, derives=True),
     "linear": Pass(linear.run, derives=True),
+    "convolution": Pass(convolution.run, derives=True),
+    "fold_padding": Pass(fold_padding.run, derives=False),
     "bfloat16": Pass(bfloat16.run, derives=True, guarded=("vdpbf16ps",), precision="bfloat16"),
+    "winograd": Pass(winograd.run, derives=True),
 }
 """All passes, in the order in which they are applied."""
 

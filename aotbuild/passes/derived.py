@@ -30,6 +30,11 @@ def derive(node: Node, label: str) -> Node:
     return node
 
 
+def is_marked(node: Any) -> bool:
+    """Whether a node was marked as computed from constants alone."""
+    return isinstance(node, Node) and _MARK in node.meta
+
+
 def evaluate(module: GraphModule) -> dict[str, Any]:
     """Compute all that is marked, and make it constants of the module.
 

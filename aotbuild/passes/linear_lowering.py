@@ -70,8 +70,9 @@ class _PackedLinear(Tiled):
     const int64_t distance = {kernel.stride(rows, 0)};
     const float* const first = &{kernel.index(rows, [0, 0])};
     const float* const bias = {f"&{kernel.index(bias[0], [0])}" if bias else "nullptr"};
-    const aotbuild::Tiling tiling(M, N, K);
-    #pragma omp parallel if(M * N * K >= {PARALLEL})
+    const bool parallel = M * N * K >= {PARALLEL};
+    const aotbuild::Tiling tiling(M, N, K, parallel ? omp_get_max_threads() : 1);
+    #pragma omp parallel if(parallel)
     {{
         {tile.define("tile", "MOST_ROWS", "LD")}
         #pragma omp for schedule(static)

@@ -149,6 +149,11 @@ class Tile:
                 self.result, node, epilogues, self._reindexers, [None] * len(epilogues)
             )
 
+    @property
+    def plain(self) -> bool:
+        """Whether tiles are stored as they are: then they may be written to ``out`` at once."""
+        return not self._nodes
+
     def define(self, name: str, rows: int | str, columns: int | str) -> str:
         """The declaration of the local buffer, of so many rows and columns at most.
 

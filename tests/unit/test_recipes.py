@@ -70,7 +70,7 @@ def test_limits() -> None:
 
 def test_where_all_parameters_are_kept_none_is_folded() -> None:
     found = names(IMAGES, keep=True, allowed=PERCENT)
-    assert found == {"passes", "plain", "channels-last"}
+    assert found == {"passes", "plain", "channels-last", "bfloat16"}
 
 
 def test_options_of_the_project_exclude_what_contradicts_them() -> None:

@@ -143,10 +143,14 @@ struct Tiling {
   static constexpr int64_t K = 1024;                        // terms that are added at once
 
   int64_t m, n, blocks, bands, group, near, count;
-  Tiling(int64_t m, int64_t n, int64_t k) : m(m), n(n) {
+  Tiling(int64_t m, int64_t n, int64_t k, int threads = 1) : m(m), n(n) {
     blocks = (m + ROWS - 1) / ROWS;
     bands = (blocks + BLOCKS - 1) / BLOCKS;
     group = m ? panels_at_once((m + blocks - 1) / blocks) * PANEL : PANEL;
+    // Smaller tiles where there would be too few to give each thread as much as any other.
+    const int64_t enough = threads > 1 ? 4 * threads : 1;
+    while (group > PANEL && bands * ((n + group - 1) / group) < enough) group = group / PANEL / 2 * PANEL;
+    while (bands < blocks && bands * ((n + group - 1) / group) < enough) bands++;
     // These many columns stay in the cache from one band of rows to the next.
     near = (1 << 16) / (k ? k : 1) / group * group;
     near = near < group ? group : near;

@@ -16,15 +16,13 @@ from dataclasses import dataclass, field
 from aotbuild.build.callspec import CallSpec, holds
 from aotbuild.build.inductor import Compiled
 from aotbuild.build.ranges import Ranges
-from aotbuild.build.samples import input_bytes
+from aotbuild.build.samples import LARGEST_INPUTS, input_bytes, nearer
 from aotbuild.errors import CompileError
 from aotbuild.passes import Applied
 from aotbuild.runtime.manifest import Dim
 
 _UNLIMITED = 8
 """How many times what is known to work a dimension without an upper limit is tried with."""
-_LARGEST_INPUTS = 1 << 28
-"""Options such as max_autotune run kernels at the size of the example."""
 _FAR = 1 << 40
 _SAMPLED = 4096
 """How many combinations of sizes tell how many fulfil a condition."""
@@ -151,13 +149,6 @@ def _free(wanted: int, dim: Dim, others: Sequence[int]) -> int:
 
 def _affordable(sizes: dict[str, int], call: CallSpec) -> dict[str, int]:
     """Sizes that are nearer to the example where these would take much memory."""
-    while input_bytes(call.inputs, sizes) > _LARGEST_INPUTS and sizes != call.example:
-        sizes = {
-            name: _halfway(size, call.example[name], call.dims[name].multiple_of)
-            for name, size in sizes.items()
-        }
+    while input_bytes(call.inputs, sizes) > LARGEST_INPUTS and sizes != call.example:
+        sizes = nearer(sizes, call.example, call.dims)
     return sizes
-
-
-def _halfway(size: int, example: int, step: int) -> int:
-    return example + (size - example) // (2 * step) * step if size > example else example

@@ -40,7 +40,7 @@ from aotbuild.build.weights_file import unwritten, write_weights
 from aotbuild.config.parse import located
 from aotbuild.config.resolve import call_path
 from aotbuild.errors import AotBuildError, CompileError, warn
-from aotbuild.passes import Applied, apply
+from aotbuild.passes import PASSES, Applied, apply
 from aotbuild.passes.operators import register_lowerings
 from aotbuild.runtime.derived import renamed, uses
 from aotbuild.runtime.machine import onednn_version
@@ -96,7 +96,8 @@ def run(spec_file: Path) -> None:
             raise too_narrow(narrow)
         derived = _recipes(best.applied, weights)
         shared, own = _record_constants(best.compiled, weights, derived, output, where)
-        check_instructions(best.compiled.library, target, where)
+        guarded = [each for name in best.applied.counts for each in PASSES[name].guarded]
+        check_instructions(best.compiled.library, target, where, guarded)
         library = output / LIBRARY
         with replacing(library) as temporary:
             shutil.copyfile(best.compiled.library, temporary)
@@ -244,7 +245,7 @@ def _rewritten(graph: torch.fx.GraphModule, spec: CompileSpec) -> Applied:
     if TARGETS[spec.target].device != "cpu":
         return Applied()
     register_lowerings()
-    return apply(graph, spec.passes)
+    return apply(graph, spec.passes, precision=RECIPES[spec.recipe].precision)
 
 
 def _graph(program: torch.export.ExportedProgram) -> torch.fx.GraphModule:

@@ -4,6 +4,10 @@ The key of its entry in the cache is made of these parts. Whatever may matter is
 field of the specification that is not known here, an option, a variable of the environment. What is
 left out can be seen in no byte of the result: where the project is, how its models are called, and
 from which lines of its code the graph was traced.
+
+The values of parameters are left out, too, unless Inductor computes with them. Passes keep to that:
+they decide by the values of other constants alone, which are a part, and what they compute from
+parameters is a constant, which is computed again wherever the variant is packaged.
 """
 
 from __future__ import annotations
@@ -26,6 +30,7 @@ from typing import Any
 
 from aotbuild.build.spec import CALL, INDEX, PROGRAM, WEIGHTS, CompileSpec
 from aotbuild.cache.history import Parts
+from aotbuild.cache.reasons import WHOLE
 from aotbuild.config.resolve import is_library_file
 from aotbuild.target import TARGETS
 from aotbuild.toolchain import (
@@ -93,11 +98,7 @@ def compile_key(spec: CompileSpec) -> CompileKey | None:
         return None
     target = TARGETS[spec.target]
     environment = compile_environment(*(["ONEDNN_MAX_CPU_ISA"] if target.onednn else []))
-    own = {
-        field.name: getattr(spec, field.name)
-        for field in dataclasses.fields(spec)
-        if field.name not in _ELSEWHERE
-    }
+    own = _changed_fields(spec)
     names = index["names"][spec.method]
     used = {key: index["tensors"][key] for key in sorted(set(names.values()))}
     state = {parameter["key"] for parameter in index["state"]}
@@ -109,7 +110,7 @@ def compile_key(spec: CompileSpec) -> CompileKey | None:
         "weights": _weights(names, used, state),
         "values": values,
         "options": {name: _value(value) for name, value in spec.options.items()},
-        **{name: {"value": _value(value)} for name, value in own.items() if value},
+        **{name: {WHOLE: _value(value)} for name, value in own.items()},
         "target": {name: _value(v) for name, v in sorted(_plain(dataclasses.asdict(target)))},
         "torch": torch_identity(),
         "packages": _packages("sympy", *(["torchao"] if spec.quantize else [])),
@@ -124,7 +125,7 @@ def compile_key(spec: CompileSpec) -> CompileKey | None:
     computed = (
         bool(spec.options.get("freezing"))
         or chosen
-        or any(value for name, value in own.items() if name not in _NO_VALUES)
+        or not own.keys() <= _NO_VALUES
         or any(name.startswith(_VARIABLES) for name in environment)
     )
     if computed or types & _SHORT_TYPES:
@@ -132,6 +133,20 @@ def compile_key(spec: CompileSpec) -> CompileKey | None:
     with_values = {**parts, "values": {**values, "all": index["digest"]}}
     with_values.setdefault("machine", machine_parts(timed=False))
     return CompileKey(with_values if computed else parts, with_values)
+
+
+def _changed_fields(spec: CompileSpec) -> dict[str, Any]:
+    """The other fields of a specification that are not as they are by default."""
+    found = {}
+    for field in dataclasses.fields(spec):
+        if field.name in _ELSEWHERE:
+            continue
+        made = field.default_factory
+        default = field.default if made is dataclasses.MISSING else made()
+        value = getattr(spec, field.name)
+        if value != default:
+            found[field.name] = value
+    return found
 
 
 def program_digest(path: Path) -> str:

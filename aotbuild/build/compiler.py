@@ -101,6 +101,11 @@ class Compiler:
         """Object file that the script links to every library, if it is there."""
         return self.shared / _AROUND / _OBJECT
 
+    @property
+    def own(self) -> Path:
+        """Where what is shared is kept if no other compile is to have it."""
+        return self.shared / "kept"
+
     def idle(self) -> None:
         """Compile nothing from now on: the library is known."""
         self.script.with_name(f"{self.script.name}{_IDLE}").touch()
@@ -204,7 +209,8 @@ def sharing(
         _Part(_AROUND, wrapper, low, _WRAPPER, _common_text(), precompile=True),
         _Part(_KERNELS, kernel, own, _KERNEL, "", precompile=True),
     ]
-    directory = kept or compiler.shared / "kept"
+    room = kept is not None and _has_room(kept, precompile=precompile)
+    directory = kept if kept is not None and room else compiler.own
     directory.mkdir(parents=True, exist_ok=True)
     there = all(_place(part, compiler, directory).is_dir() for part in many)
     parts = many if precompile or there else few
@@ -262,9 +268,14 @@ def _shared(part: _Part, compiler: Compiler, directory: Path) -> Iterator[Callab
                 lock.release()
             else:
                 build = _Build(place, part)
-    except OSError:  # such as a full disk; without all of this, too, a model can be compiled
+    except OSError:  # such as a full disk
         lock.release(force=True)
-        yield lambda: None
+        shutil.rmtree(_unfinished(place), ignore_errors=True)
+        if directory == compiler.own:
+            raise
+        compiler.own.mkdir(exist_ok=True)
+        with _shared(part, compiler, compiler.own) as wait:
+            yield wait
         return
 
     @functools.cache
@@ -272,12 +283,15 @@ def _shared(part: _Part, compiler: Compiler, directory: Path) -> Iterator[Callab
         if build is not None:
             build.finish()
             lock.release()
-        with lock:  # another compile may be at it
-            if _is_whole(place):  # or have failed, in its own words
+        with lock:  # another compile may be at it, or have failed, in its own words
+            whole = place.is_dir() and (build is not None or _is_whole(place))
+            if place.is_dir() and not whole:
+                shutil.rmtree(place, ignore_errors=True)
+                _Build(place, part).finish()
+                whole = place.is_dir()
+            if whole:
                 touch(place)
                 (compiler.shared / part.name).symlink_to(place)
-            else:
-                shutil.rmtree(place, ignore_errors=True)
 
     try:
         yield ready
@@ -299,6 +313,22 @@ def _common_text() -> str:
     """The source of the common object file."""
     regex = _REGEX.replace("{linkage}", "")
     return f"#include <{_WRAPPER}>\n#include <regex>\n{regex}\n{_interface()}\n"
+
+
+_ROOM = {True: 600 << 20, False: 20 << 20}
+"""Bytes that parts take, with precompiled headers and without."""
+
+
+def _has_room(directory: Path, *, precompile: bool) -> bool:
+    """Whether a disk is not so full that it would only be found out in the middle."""
+    while not directory.exists():
+        directory = directory.parent
+    return shutil.disk_usage(directory).free > _ROOM[precompile]
+
+
+def _unfinished(place: Path) -> Path:
+    """Where a part is made."""
+    return place.with_name(f".{place.name}.part")
 
 
 def _contents(place: Path) -> str:
@@ -326,7 +356,7 @@ class _Build:
 
     def __init__(self, place: Path, part: _Part) -> None:
         self._place = place
-        self._directory = place.with_name(f".{place.name}.part")
+        self._directory = _unfinished(place)
         shutil.rmtree(self._directory, ignore_errors=True)
         include = self._directory / _INCLUDE
         (include / part.header).parent.mkdir(parents=True)

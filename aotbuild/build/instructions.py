@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Collection
 from pathlib import Path
 
 from aotbuild.errors import CompileError
@@ -31,13 +32,16 @@ _FOREIGN = {
 }
 
 
-def check_instructions(library: Path, target: Target, where: str) -> bool:
+def check_instructions(
+    library: Path, target: Target, where: str, guarded: Collection[str] = ()
+) -> bool:
     """Check the machine code of a library.
 
     Args:
         library: The library.
         target: What it was compiled for.
         where: Where the model is declared.
+        guarded: Instructions that the code only reaches on a CPU that has them.
 
     Returns:
         Whether it was checked: for some levels, and without binutils, it cannot be.
@@ -54,7 +58,7 @@ def check_instructions(library: Path, target: Target, where: str) -> bool:
         text=True,
         check=False,
     )
-    foreign = foreign_instruction(told.stdout, target.level)
+    foreign = foreign_instruction(told.stdout, target.level, guarded)
     if told.returncode or foreign:
         raise CompileError(
             f"the library for {target.name} has instructions that this level lacks",
@@ -66,11 +70,17 @@ def check_instructions(library: Path, target: Target, where: str) -> bool:
     return True
 
 
-def foreign_instruction(code: str, level: str) -> str:
-    """The first instruction above a level in disassembled code, in AT&T syntax; or nothing."""
+def foreign_instruction(code: str, level: str, guarded: Collection[str] = ()) -> str:
+    """The first instruction above a level in disassembled code, in AT&T syntax; or nothing.
+
+    Those that are guarded may be there.
+    """
     pattern = re.compile(_FOREIGN[level])
     for line in code.splitlines():
         # An address, a tab, the instruction, and after "#" what a disassembler adds.
-        if ":\t" in line and pattern.search(line.partition("#")[0]):
-            return " ".join(line.split(":", 1)[1].split())
+        if ":\t" not in line or not pattern.search(line.partition("#")[0]):
+            continue
+        words = line.split(":", 1)[1].split()
+        if words[0] not in guarded:
+            return " ".join(words)
     return ""

@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 
-from aotbuild.build.callspec import CallSpec
+from aotbuild.build.callspec import CallSpec, holds
 from aotbuild.build.files import scratch, write_depfile, write_text
 from aotbuild.build.lock import Levels, Lock, as_lock_table, cpu_name
 from aotbuild.build.package import Part, write_package
 from aotbuild.build.record import BuildRecord
-from aotbuild.build.samples import Samples
+from aotbuild.build.samples import Samples, from_largest
 from aotbuild.build.source import importing
 from aotbuild.build.spec import CALL, LevelsSpec, read_spec
 from aotbuild.build.stats import ratio
-from aotbuild.build.timing import alone, rounds
+from aotbuild.build.timing import alone, rounds, seconds
+from aotbuild.runtime.engine import Run
 from aotbuild.runtime.loader import load_variant, unfit
 from aotbuild.runtime.manifest import Manifest, Variant
 from aotbuild.runtime.state import State
 
 _WORTH = 1.05
 """How many times as fast as the level below a level has to be."""
+_LONG = 0.1
+"""Seconds of a call beyond which larger inputs would tell nothing new."""
 
 
 def run(spec_file: Path) -> None:
@@ -34,8 +37,7 @@ def run(spec_file: Path) -> None:
     call = CallSpec.read(Path(spec.exported) / CALL)
     samples = Samples.read(Path(spec.exported) / "samples.pt")
     paths = [Path(variant) for variant in spec.variants]
-    sizes = BuildRecord.read(paths[0] / "compiled.json").example
-    tensors = samples.at(call.inputs, sizes, torch.device("cpu"))
+    record = BuildRecord.read(paths[0] / "compiled.json")
     said: list[str] = []
     dropped: list[str] = []
     ratios: dict[str, float] = {}
@@ -46,10 +48,11 @@ def run(spec_file: Path) -> None:
         package = directory / "package"
         (manifest,) = write_package(package, [part], Path(spec.project), Path(spec.native))
         kept = manifest.variants[0]
+        given = _inputs(call, record, samples, _loaded(package, manifest, kept))
         names = [kept.target]
         for path, variant in zip(spec.variants[1:], manifest.variants[1:], strict=True):
             reason = unfit(manifest, variant)
-            gain = 0.0 if reason else _gain(package, manifest, kept, variant, tensors)
+            gain = 0.0 if reason else _gain(package, manifest, kept, variant, given)
             told = reason or f"{gain:.2f} x as fast as {kept.target}"
             if not reason:
                 ratios[variant.target] = gain
@@ -77,18 +80,42 @@ def left_out(files: Sequence[str]) -> set[str]:
     }
 
 
+def _inputs(
+    call: CallSpec, record: BuildRecord, samples: Samples, run: Run
+) -> list[list[torch.Tensor]]:
+    """What is timed: the example, and as large inputs as are accepted and do not take long.
+
+    The example alone may be so small that a call is mostly overhead.
+    """
+
+    def made(sizes: Mapping[str, int]) -> list[torch.Tensor]:
+        return samples.at(call.inputs, sizes, torch.device("cpu"))
+
+    example = made(record.example)
+    for sizes in from_largest(record.dims, record.example, call.inputs):
+        if all(holds(condition, sizes) for condition in record.conditions):
+            large = made(sizes)
+            if seconds(run, large) <= _LONG:
+                return [example, large]
+    return [example]
+
+
+def _loaded(package: Path, manifest: Manifest, variant: Variant) -> Run:
+    return load_variant(package, manifest, variant, "cpu", State(package, manifest)).run
+
+
 def _gain(
     package: Path,
     manifest: Manifest,
     lower: Variant,
     higher: Variant,
-    tensors: list[torch.Tensor],
+    inputs: Sequence[list[torch.Tensor]],
 ) -> float:
-    """How many times as fast as one variant the other is, on one thread."""
+    """How many times as fast as one variant the other is, on one thread, where it gains most."""
     arms = {
-        name: load_variant(package, manifest, variant, "cpu", State(package, manifest)).run
+        name: _loaded(package, manifest, variant)
         for name, variant in (("lower", lower), ("higher", higher))
     }
     with alone():
-        times = rounds(arms, tensors)
-    return ratio(times["lower"], times["higher"]).median
+        found = [rounds(arms, tensors) for tensors in inputs]
+    return max(ratio(times["lower"], times["higher"]).median for times in found)

@@ -46,7 +46,7 @@ class Recipe:
     @property
     def folds(self) -> bool:
         """Whether parameters may be gone after it, so that none can be put in their place."""
-        return bool(self.options.get("freezing")) or bool(self.precision)
+        return bool(self.options.get("freezing"))
 
 
 def _always(_: Facts) -> bool:
@@ -122,13 +122,20 @@ RECIPES = {
         ),
         Recipe(
             name="bfloat16",
+            about="own passes, with the factors of products in bfloat16",
+            applies=lambda facts: bool(facts.products) and _in_float32(facts),
+            precision=BFLOAT16,
+            levels=("x86-64-v4",),
+        ),
+        Recipe(
+            name="bfloat16-onednn",
             about="products and convolutions in bfloat16, by oneDNN with packed weights",
             applies=_in_float32,
             options={"freezing": True, "cpp.weight_prepack": True},
             passes=False,
             rewrites=("bfloat16",),
             precision=BFLOAT16,
-            levels=("x86-64-v4", "armv8"),
+            levels=("x86-64-v4",),
         ),
     )
 }

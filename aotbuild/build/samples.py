@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +16,9 @@ from aotbuild.runtime.manifest import Derived, Input, Size
 
 _SEED = 20240613
 _FIRST_SIZE = 4
+LARGEST_INPUTS = 1 << 28
+"""Bytes of inputs that are computed with in a build."""
+
 _UNLIMITED = 4
 """How many times the example a dimension without an upper limit is tried with."""
 
@@ -78,6 +81,34 @@ def verification_sizes(
         if sizes not in distinct.values():
             distinct[label] = sizes
     return distinct
+
+
+def nearer(
+    sizes: Mapping[str, int], example: Mapping[str, int], ranges: Mapping[str, manifest.Dim]
+) -> dict[str, int]:
+    """Sizes halfway between larger ones and those of the example."""
+    return {
+        name: _halfway(size, example[name], ranges[name].multiple_of)
+        for name, size in sizes.items()
+    }
+
+
+def _halfway(size: int, example: int, step: int) -> int:
+    return example + (size - example) // (2 * step) * step if size > example else example
+
+
+def from_largest(
+    ranges: Mapping[str, manifest.Dim], example: Mapping[str, int], inputs: Sequence[Input]
+) -> Iterator[dict[str, int]]:
+    """Sizes that are larger than those of the example, the largest first."""
+    sizes = {
+        name: _UNLIMITED * example[name] if dim.max is None else max(dim.max, example[name])
+        for name, dim in ranges.items()
+    }
+    while sizes != example:
+        if input_bytes(inputs, sizes) <= LARGEST_INPUTS:
+            yield sizes
+        sizes = nearer(sizes, example, ranges)
 
 
 def dtype_name(dtype: torch.dtype) -> str:

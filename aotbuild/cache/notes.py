@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 _DIRECTORY = "cache-notes"
+_FORGOTTEN = 600.0
+"""Seconds after which a note is of an earlier build, which was not begun anew."""
 
 
 class Notes:
@@ -26,9 +29,12 @@ class Notes:
         self._known.add(what)
         if self._directory is None:
             return True
+        note = self._directory / what
         try:
             self._directory.mkdir(exist_ok=True)
-            (self._directory / what).touch(exist_ok=False)
+            if note.exists() and not _is_fresh(note):
+                note.unlink(missing_ok=True)
+            note.touch(exist_ok=False)
         except FileExistsError:
             return False
         except OSError:  # the build says so itself, sooner or later
@@ -38,7 +44,7 @@ class Notes:
     def has(self, what: str) -> bool:
         """Whether it was said."""
         return what in self._known or (
-            self._directory is not None and (self._directory / what).exists()
+            self._directory is not None and _is_fresh(self._directory / what)
         )
 
     def clear(self) -> None:
@@ -47,3 +53,10 @@ class Notes:
         if self._directory is not None and self._directory.is_dir():
             for note in self._directory.iterdir():
                 note.unlink(missing_ok=True)
+
+
+def _is_fresh(note: Path) -> bool:
+    try:
+        return time.time() - note.stat().st_mtime < _FORGOTTEN
+    except OSError:
+        return False

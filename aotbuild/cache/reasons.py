@@ -14,6 +14,7 @@ _TOLD = {
     "values": "the values of weights changed that are computed with",
     "options": "the options changed",
     "recipe": "the recipe changed",
+    "passes": "the passes changed",
     "target": "the target changed",
     "torch": "torch changed",
     "packages": "packages that compile changed",
@@ -26,17 +27,17 @@ _TOLD = {
 """The parts of a key, the most telling first."""
 
 _NAMED = {
-    "weights",
-    "options",
-    "call",
-    "torch",
-    "packages",
-    "environment",
-    "python",
-    "aotbuild",
-    "recipe",
+    *("recipe", "passes", "weights", "options", "call", "torch", "packages", "environment"),
+    *("python", "aotbuild"),
 }
 """The parts of which it helps to know what in them is different."""
+
+_IMPLIED = {"machine"}
+"""The parts that are there only where other ones say that they matter; of the values, too, all are
+there only then."""
+
+WHOLE = "value"
+"""The name in a part that has only one value."""
 
 _MOST = 3
 """How many differences are named."""
@@ -61,10 +62,22 @@ def why_missing(history: History, target: str, parts: Parts, found: Found) -> st
         if others:
             return f"the target is new (before: {', '.join(others)})"
         return "it has not been built before with this cache"
-    changed = [name for name in {**_TOLD, **parts, **last} if parts.get(name) != last.get(name)]
+    names = {**_TOLD, **parts, **last}
+    changed = [name for name in names if _differs(name, last.get(name), parts.get(name))]
+    if not changed:  # but what follows from other changes
+        changed = [name for name in names if last.get(name) != parts.get(name)]
     if not changed:
         return "its entry was removed from the cache"
     return "; ".join(_change(name, last.get(name, {}), parts.get(name, {})) for name in changed)
+
+
+def _differs(part: str, before: Mapping[str, str] | None, now: Mapping[str, str] | None) -> bool:
+    """Whether a part is different by itself."""
+    if part in _IMPLIED and (before is None or now is None):
+        return False
+    if part == "values" and before is not None and now is not None:
+        return any(before[name] != now[name] for name in before.keys() & now.keys())
+    return before != now
 
 
 def _change(part: str, before: Mapping[str, str], now: Mapping[str, str]) -> str:
@@ -81,7 +94,8 @@ def _change(part: str, before: Mapping[str, str], now: Mapping[str, str]) -> str
 def _difference(name: str, before: str | None, now: str | None) -> str:
     if not _is_telling(before) or not _is_telling(now):
         return name
-    return f"{name}: {_short(before)}, now {_short(now)}"
+    told = f"{_short(before)}, now {_short(now)}"
+    return told if name == WHOLE else f"{name}: {told}"
 
 
 def _is_telling(value: str | None) -> bool:
@@ -92,4 +106,6 @@ def _is_telling(value: str | None) -> bool:
 def _short(value: str | None) -> str:
     if value is None:
         return "none"
+    if len(value) > 1 and value[0] == value[-1] == '"':  # a text as JSON has it
+        value = value[1:-1]
     return value if len(value) <= _LONGEST else f"{value[:_LONGEST]}..."

@@ -19,6 +19,9 @@ from fsspec.core import url_to_fs
 
 _READ_ONLY = {"http", "https"}
 
+_SLOWEST = 1 << 18
+"""Bytes a second that a line takes at least; some packages do not tell how far they are."""
+
 
 class RemoteError(Exception):
     """The remote cannot be used; the text says why."""
@@ -68,7 +71,7 @@ class Remote:
                 return False
             return path.exists()  # some create nothing for what is not there
 
-        return bool(self._within_time(get))
+        return bool(self._within_time(get, self._timeout))
 
     def send(self, path: Path, name: str) -> None:
         """Copy a file to there, unless it can only be read.
@@ -94,7 +97,7 @@ class Remote:
                     Path(own).unlink(missing_ok=True)
                 raise
 
-        self._within_time(put)
+        self._within_time(put, self._timeout + path.stat().st_size / _SLOWEST)
 
     def _open(self) -> tuple[Any, str]:
         if self._opened is None:
@@ -102,8 +105,13 @@ class Remote:
             self._opened = system, root.rstrip("/")
         return self._opened
 
-    def _within_time(self, work: Callable[[_Progress], Any]) -> Any:
+    @staticmethod
+    def _within_time(work: Callable[[_Progress], Any], patience: float) -> Any:
         """Work in a thread, as long as it goes on.
+
+        Args:
+            work: What is done.
+            patience: Seconds that it may take without progress.
 
         Raises:
             RemoteError: It failed, or has not gone on for too long.
@@ -121,9 +129,9 @@ class Remote:
         thread = threading.Thread(target=run, daemon=True)
         thread.start()
         while thread.is_alive():
-            left = progress.last + self._timeout - time.monotonic()
+            left = progress.last + patience - time.monotonic()
             if left <= 0:
-                raise RemoteError(f"no answer within {self._timeout:g} s")
+                raise RemoteError(f"no answer within {patience:.3g} s")
             thread.join(min(left, 1.0))
         if errors:
             raise RemoteError(_told(errors[0])) from errors[0]

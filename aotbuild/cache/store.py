@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import enum
 import errno
+import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -191,7 +192,7 @@ class Store:
             local.create(self.settings.directory)
             local.create(path.parent)
             with local.temporary(path) as own:
-                own.write_bytes(entry.read_bytes())
+                shutil.copyfile(entry, own)
                 own.replace(path)
         except OSError as error:
             self.complain(error)

@@ -16,6 +16,7 @@ import torch
 
 from aotbuild.passes import (
     attention,
+    bfloat16,
     constant_masks,
     convolution,
     fold_batch_norm,
@@ -35,6 +36,10 @@ class Pass:
     """Rewrites a graph, and tells how often."""
     derives: bool
     """Whether it computes constants from parameters, whose values then cannot be replaced."""
+    guarded: tuple[str, ...] = ()
+    """Instructions above the CPU level that its code only reaches on a CPU that has them."""
+    precision: str = ""
+    """The type that it computes in, where that is less exact: applied where it is asked for."""
 
 
 PASSES: dict[str, Pass] = {
@@ -45,6 +50,7 @@ PASSES: dict[str, Pass] = {
     "linear": Pass(linear.run, derives=True),
     "convolution": Pass(convolution.run, derives=True),
     "fold_padding": Pass(fold_padding.run, derives=False),
+    "bfloat16": Pass(bfloat16.run, derives=True, guarded=("vdpbf16ps",), precision="bfloat16"),
     "winograd": Pass(winograd.run, derives=True),
 }
 """All passes, in the order in which they are applied."""
@@ -62,7 +68,11 @@ class Applied:
 
 
 def apply(
-    graph: torch.fx.GraphModule, names: Collection[str] | None = None, *, derive: bool = True
+    graph: torch.fx.GraphModule,
+    names: Collection[str] | None = None,
+    *,
+    derive: bool = True,
+    precision: str = "",
 ) -> Applied:
     """Apply passes to a graph for a CPU.
 
@@ -70,10 +80,12 @@ def apply(
         graph: Of an exported program, with its constants as attributes; it is changed.
         names: Passes that are applied; None for all.
         derive: Whether constants may be computed from parameters.
+        precision: The type in which they may compute, if it is less exact than that of the graph.
     """
     counts: dict[str, int] = {}
     for name, each in PASSES.items():
-        if (names is None or name in names) and (derive or not each.derives):
+        asked = (names is None or name in names) and each.precision in {"", precision}
+        if asked and (derive or not each.derives):
             with torch.no_grad():
                 count = each.run(graph)
             if count:

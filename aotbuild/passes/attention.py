@@ -25,6 +25,7 @@ from torch.fx import GraphModule, Node
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 
 from aotbuild.passes.aliases import Aliases
+from aotbuild.passes.assertions import asserts_type, drop_proved, is_idle_dropout
 from aotbuild.passes.graph import add, is_float, replace, value
 from aotbuild.passes.scaled_attention import OP
 
@@ -63,9 +64,13 @@ def run(module: GraphModule) -> int:
     count = 0
     for node in list(module.graph.nodes):
         found = _attention(node) if node.op == "call_function" else None
+        if found:
+            found = _shared_keys(found)
         if found and _fits(found) and not (found.by_hand and _is_written(found, aliases)):
             _rewrite(module, found)
             count += 1
+    if count:
+        drop_proved(module)
     return count
 
 
@@ -168,10 +173,10 @@ def _is_softmax(node: Node) -> bool:
 
 def _skip(node: Node, user: Node) -> Node | None:
     """What a node has from before operators that do nothing, if they have only one user each."""
-    while list(node.users) == [user]:
+    while [each for each in node.users if not asserts_type(each)] == [user]:
         args: Any = node.args
         nothing = (
-            (node.target is aten.dropout.default and (not args[2] or not args[1]))
+            is_idle_dropout(node)
             or node.target in {aten.detach.default, aten.alias.default}
             or (_is_cast(node) and _same_type(node, args[0]))
         )
@@ -254,6 +259,41 @@ def _equal(one: Any, other: Any) -> bool:
     return bool(statically_known_true(one == other))
 
 
+def _shared_keys(found: _Attention) -> _Attention:
+    """Attention with keys and values before they were repeated for heads that share them."""
+    k, v = _repeated(found.k), _repeated(found.v)
+    if found.by_hand or k is None or v is None or found.q is found.k:
+        return found
+    own = changed(found, k=k[0], v=v[0], grouped=True)
+    return own if k[1] == v[1] else found
+
+
+def _repeated(node: Node) -> tuple[Node, int] | None:
+    """What was repeated along the second dimension, each part after another, and how often."""
+    args: Any = node.args
+    shape = _shape(node)
+    if node.target is aten.repeat_interleave.self_int and len(shape) == 4:
+        dim = args[2] if len(args) > 2 else node.kwargs.get("dim")
+        return (args[0], args[1]) if dim == 1 else None
+    if node.target not in {aten.reshape.default, aten.view.default} or len(shape) != 4:
+        return None
+    expanded = _node(args[0])
+    if expanded is None or expanded.target is not aten.expand.default:
+        return None
+    five: Any = _node(expanded.args[0])
+    whole = _shape(expanded)
+    if five is None or five.target is not aten.unsqueeze.default or five.args[1] not in {2, -3}:
+        return None
+    source, times = five.args[0], whole[2]
+    kept = [*whole[:2], *whole[3:]]
+    if not isinstance(times, int) or len(_shape(source)) != 4:
+        return None
+    if not all(map(_equal, kept, _shape(source))):
+        return None
+    merged = [whole[0], whole[1] * times, *whole[3:]]
+    return (source, times) if all(map(_equal, merged, shape)) else None
+
+
 def _is_written(found: _Attention, aliases: Aliases) -> bool:
     """Whether what is read may have changed until the last of the nodes."""
     given = [found.q, found.k, found.v, *([found.mask] if found.mask else [])]
@@ -293,4 +333,3 @@ def _rewrite(module: GraphModule, found: _Attention) -> None:
         if three:
             new = add(module, aten.squeeze.dim, new, 1)
     replace(found.node, new)
-    module.graph.eliminate_dead_code()

@@ -18,6 +18,7 @@ from torch.fx import GraphModule, Node
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 
 from aotbuild.passes.aliases import Aliases
+from aotbuild.passes.assertions import drop_proved
 from aotbuild.passes.graph import add, replace, value
 from aotbuild.passes.uniform import Values
 
@@ -41,7 +42,7 @@ def run(module: GraphModule) -> int:
             if kept is not None and _is_apart(node, kept, aliases):
                 count += _put(module, node, kept)
     if count:
-        module.graph.eliminate_dead_code()
+        drop_proved(module)
     return count
 
 
@@ -127,18 +128,17 @@ def _put(module: GraphModule, node: Node, kept: Node) -> bool:
 
 
 def _size(module: GraphModule, dim: int, node: Node) -> Any:
-    """A size of the result of a node, from the operand that has it."""
+    """A size of the result of a node, from a tensor that has it: best an input."""
     result: Any = value(node)
     size = result.shape[dim]
     if isinstance(size, int):
         return size
-    for argument in node.args:
-        tensor = value(argument)
-        if tensor is None:
-            continue
-        own = dim - result.dim() + tensor.dim()
-        if own >= 0 and _is(tensor.shape[own] == size):
-            return add(module, aten.sym_size.int, argument, own)
+    inputs = [each for each in module.graph.nodes if each.op == "placeholder"]
+    for each in [*inputs, *node.all_input_nodes]:
+        tensor: Any = value(each)
+        for own, its in enumerate(tensor.shape if tensor is not None else ()):
+            if not isinstance(its, int) and _is(its == size):
+                return add(module, aten.sym_size.int, each, own)
     return None
 
 

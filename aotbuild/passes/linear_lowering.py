@@ -12,7 +12,7 @@ from torch._inductor.virtualized import V
 from aotbuild.passes.packed_linear import OP
 from aotbuild.passes.template import Tile, Tiled
 
-_PARALLEL = 1 << 17
+PARALLEL = 1 << 17
 """Multiplications from which on threads pay."""
 
 
@@ -25,7 +25,7 @@ def register() -> None:
 def _lower(rows: Any, packed: Any, bias: Any, n: int, activation: str) -> Any:
     *leading, k = rows.get_size()
     matrix = lowering.view(rows, [-1, k]) if len(leading) != 1 else rows
-    matrix = _with_contiguous_rows(matrix)
+    matrix = with_contiguous_rows(matrix)
     inputs = [matrix, ir.ExternKernel.realize_input(packed)]
     if bias is not None:
         inputs.append(ir.ExternKernel.realize_input(bias))
@@ -35,7 +35,7 @@ def _lower(rows: Any, packed: Any, bias: Any, n: int, activation: str) -> Any:
     return lowering.view(found, [*leading, n]) if len(leading) != 1 else found
 
 
-def _with_contiguous_rows(matrix: Any) -> Any:
+def with_contiguous_rows(matrix: Any) -> Any:
     """A matrix whose rows each lie together, at any distance; it is copied where they do not."""
     require: Any = ir.ExternKernel
     matrix = require.require_stride_order(require.realize_input(matrix), [1, 0])
@@ -70,7 +70,7 @@ class _PackedLinear(Tiled):
     const int64_t distance = {kernel.stride(rows, 0)};
     const float* const first = &{kernel.index(rows, [0, 0])};
     const float* const bias = {f"&{kernel.index(bias[0], [0])}" if bias else "nullptr"};
-    const bool parallel = M * N * K >= {_PARALLEL};
+    const bool parallel = M * N * K >= {PARALLEL};
     const aotbuild::Tiling tiling(M, N, K, parallel ? omp_get_max_threads() : 1);
     #pragma omp parallel if(parallel)
     {{

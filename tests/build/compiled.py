@@ -29,6 +29,7 @@ def compiled(
     target: str = "cpu-x86-64-v3",
     dynamic: Any = None,
     passes: list[str] | None = None,
+    precision: str = "",
 ) -> tuple[Call, Applied]:
     """Compile a module with passes.
 
@@ -39,6 +40,7 @@ def compiled(
         target: The target's name.
         dynamic: Dynamic shapes, as for ``torch.export``.
         passes: Which are applied; None for all.
+        precision: The type that they may compute in, if it is less exact.
 
     Returns:
         A function that runs it on tensors, and what the passes did.
@@ -47,7 +49,7 @@ def compiled(
         program = torch.export.export(module.eval(), tuple(args), dynamic_shapes=dynamic)
     graph: Any = program.module(check_guards=False)
     register_lowerings()
-    applied = apply(graph, passes)
+    applied = apply(graph, passes, precision=precision)
     example: Any = program.example_inputs
     libraries = Libraries(Store.of_build(), directory / "kept", directory)
     with (

@@ -16,6 +16,7 @@ import pytest
 from aotbuild.build import compile_key
 from aotbuild.build.compile_cache import FILES, Kept, restored
 from aotbuild.build.facts import Facts
+from aotbuild.build.pinned import decided
 from aotbuild.build.record import BuildRecord
 from aotbuild.build.spec import CompileSpec, Tools, spec_text
 from aotbuild.cache.history import key_of
@@ -113,7 +114,7 @@ class Build:
         return said.out.strip().removeprefix("aotbuild: cache: ")
 
     def _compile(self) -> None:
-        kept = Kept.of(self.spec)
+        kept = Kept.of(decided(self.spec))
         for name in ("library.so", "weights.safetensors"):
             (self._output / name).write_bytes(name.encode())
         self.record.write(self._output / "compiled.json")
@@ -194,6 +195,10 @@ def _field(build: Build, _: Patch) -> None:
     build.change(strict_dims=True)
 
 
+def _recipe(build: Build, _: Patch) -> None:
+    build.change(recipe="frozen", options={"freezing": True}, passes=[])
+
+
 def _level(build: Build, _: Patch) -> None:
     build.change(target=V4)
 
@@ -247,7 +252,14 @@ CASES: dict[str, tuple[Callable[[Build, Patch], None], str]] = {
         f"{SHAPES} (fc.weight: float32 [10, 64], now float32 [12, 64])",
     ),
     "options": (_options, "the options changed (epilogue_fusion: none, now false)"),
-    "field": (_field, "strict_dims changed (value: none, now true)"),
+    "field": (_field, "strict_dims changed (none, now true)"),
+    "recipe": (
+        _recipe,
+        (
+            "the options changed (cpp.weight_prepack: none, now false, freezing: none, now true); "
+            "the recipe changed (passes, now frozen); the passes changed (none, now [])"
+        ),
+    ),
     "level": (_level, f"the target is new (before: {V3})"),
     "target": (_target, "the target changed"),
     "torch": (_torch, "torch changed (build, version: {torch}, now 2.14.0)"),

@@ -480,3 +480,17 @@ def test_an_entry_is_written_and_read_apart_from_a_store(tmp_path: Path, place: 
     assert read_entry(tmp_path / "entry", KEY, place) == ["a"]
     with pytest.raises(DamagedError, match="of another key"):
         read_entry(tmp_path / "entry", OTHER, place)
+
+
+def test_notes_are_of_one_build(tmp_path: Path) -> None:
+    assert Notes(tmp_path).first("this")
+    assert not Notes(tmp_path).first("this")
+    assert Notes(tmp_path).has("this")
+    (note,) = tmp_path.glob("*/this")
+    os.utime(note, (0, 0))
+    assert not Notes(tmp_path).has("this")
+    assert Notes(tmp_path).first("this")
+    assert not Notes(tmp_path).first("this")
+    Notes(tmp_path).clear()
+    assert not Notes(tmp_path).has("this")
+    assert Notes(None).first("this")

@@ -6,9 +6,12 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+
+from aotbuild.target import usual_targets
 
 REPOSITORY = Path(__file__).parents[2]
 IMAGE = "image float32 [batch, 1, 8, 8]"
@@ -16,11 +19,15 @@ PACKAGES = REPOSITORY / "tests" / "packages"
 
 
 def check(
-    project: Path, *arguments: str, cwd: Path | None = None
+    project: Path,
+    *arguments: str,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run the command where there is no compiler."""
     environment = {**os.environ, "PATH": "/nonexistent"}
     environment.pop("CXX", None)
+    environment.update(env or {})
     return subprocess.run(
         [sys.executable, "-P", "-m", "aotbuild", "check", *arguments]
         + ([] if cwd else ["--project", str(project)]),
@@ -103,3 +110,25 @@ def test_a_wrong_declaration_is_told(failing: Path) -> None:
     assert done.returncode == 1
     assert 'unknown key "dim"' in done.stderr
     assert "models.net.dim" in done.stderr
+
+
+def test_what_a_build_would_find_in_the_cache_is_told(tmp_path: Path) -> None:
+    project = REPOSITORY / "example_project"
+    cache = {"AOTBUILD_CACHE": "readwrite", "AOTBUILD_CACHE_DIR": str(tmp_path / "cache")}
+    done = check(project, "denoiser", "--explain", env={**cache, "CXX": sys.executable})
+    assert done.returncode == 0, done.stderr
+    target = usual_targets()[0].name
+    assert done.stdout.splitlines()[-1] == (
+        f"denoiser for {target}: will be compiled: it has not been built before with this cache"
+    )
+    assert not (tmp_path / "cache").exists()
+    done = check(project, "denoiser", "--explain", env={"AOTBUILD_CACHE": "off"})
+    assert done.stdout.splitlines()[-1].endswith(": will be compiled: the cache is off")
+
+
+def test_what_is_in_the_cache_depends_on_the_compiler(tmp_path: Path) -> None:
+    cache = {"AOTBUILD_CACHE": "readwrite", "AOTBUILD_CACHE_DIR": str(tmp_path)}
+    done = check(REPOSITORY / "example_project", "denoiser", "--explain", env=cache)
+    assert done.returncode == 1
+    assert 'aotbuild: error: there is no C++ compiler "g++"' in done.stderr
+    assert "Traceback" not in done.stderr

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -230,18 +231,41 @@ def test_few_compiles_use_precompiled_headers_that_are_there(
     assert precompiled(compiler) == HEADERS
 
 
-def test_what_was_damaged_is_not_used_and_made_anew(
-    make: Callable[..., Compiler], tmp_path: Path
-) -> None:
+def test_what_was_damaged_is_made_anew(make: Callable[..., Compiler], tmp_path: Path) -> None:
     shared(make("one"), tmp_path / "cache", precompile=False)
     (common,) = (tmp_path / "cache").glob("*/common.o")
     common.write_text("damaged")
     compiler = make("two")
     shared(compiler, tmp_path / "cache", precompile=False)
-    assert not compiler.common.exists()
-    compiler = make("three")
+    assert compiler.common.read_text() == common.read_text() == "made\n"
+
+
+def test_on_a_full_disk_a_compile_shares_with_none(
+    make: Callable[..., Compiler], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = shutil.disk_usage(tmp_path)._replace(free=1 << 20)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
+    compiler = make("one")
     shared(compiler, tmp_path / "cache", precompile=False)
-    assert compiler.common.read_text() == "made\n"
+    assert compiler.common.exists()  # the library has the same bytes
+    assert not (tmp_path / "cache").exists()
+
+
+def test_in_a_directory_that_cannot_be_written_a_compile_shares_with_none(
+    make: Callable[..., Compiler], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mkdir = Path.mkdir
+
+    def fail(path: Path, *args: Any, **kwargs: Any) -> None:
+        if path.is_relative_to(tmp_path / "cache") and ".part" in str(path):
+            raise OSError(28, "No space left on device")
+        mkdir(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "mkdir", fail)
+    compiler = make("one")
+    shared(compiler, tmp_path / "cache", precompile=False)
+    assert compiler.common.exists()
+    assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".lock"]
 
 
 def test_what_failed_is_tried_again(make: Callable[..., Compiler], tmp_path: Path) -> None:

@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from aotbuild.build.samples import Leaf, Samples, example_sizes, input_bytes, verification_sizes
+from aotbuild.build.samples import (
+    Leaf,
+    Samples,
+    example_sizes,
+    from_largest,
+    input_bytes,
+    verification_sizes,
+)
 from aotbuild.config.schema import DTYPES, Dim
 from aotbuild.runtime import manifest
 from aotbuild.runtime.manifest import Derived, Input
@@ -235,3 +242,19 @@ def test_samples_are_read_as_they_were_written(tmp_path: Path) -> None:
 def test_samples_follow_the_sizes_of_their_dimensions() -> None:
     spec = Input("x", "float32", [Derived("n", 2, 1), "n", 4], [])
     assert Samples([Leaf("float32")]).at([spec], {"n": 3}, CPU)[0].shape == (7, 3, 4)
+
+
+def test_sizes_from_the_largest_to_the_example() -> None:
+    ranges = {"a": Range(1, 64), "b": Range(8, None, 8)}
+    found = list(from_largest(ranges, {"a": 4, "b": 8}, []))
+    assert found[0] == {"a": 64, "b": 32}
+    assert found[1] == {"a": 34, "b": 16}
+    assert found[-1] == {"a": 5, "b": 8}
+    assert all(sizes["b"] % 8 == 0 for sizes in found)
+    assert list(from_largest({"a": Range(1, 4)}, {"a": 4}, [])) == []
+
+
+def test_sizes_whose_inputs_would_be_too_large_are_left_out() -> None:
+    inputs = [Input("x", "float32", ["a", (1 << 20) + 1], [])]
+    found = [sizes["a"] for sizes in from_largest({"a": Range(1, 1000)}, {"a": 2}, inputs)]
+    assert found == [33, 17, 9, 5, 3]

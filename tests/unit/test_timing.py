@@ -17,7 +17,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0
-        monkeypatch.setattr("time.perf_counter", lambda: self.now)
+        monkeypatch.setattr("time.thread_time", lambda: self.now)
         monkeypatch.setattr("time.monotonic", lambda: self.now)
 
     def taking(self, milliseconds: float, calls: list[str] | None = None) -> Any:

@@ -322,7 +322,33 @@ struct Tiling {
 // ------------------------------------------------------------------------ dense convolutions
 
 constexpr int64_t kBand = 40 * 1024;  // values in the copy of a band of input rows
+constexpr int64_t kNear = 6 * 1024;   // values that stay in the first cache
 constexpr int64_t kTurn = 80 * 1024;  // weights that are read before they are read again
+
+#if defined(__has_builtin)
+#if __has_builtin(__builtin_shufflevector)
+#define AOTBUILD_SHUFFLE
+// One of three vectors of pixels of three colours, out of one vector of each colour.
+template <int K, size_t... I>
+AOTBUILD_INLINE Vec mixed(Vec a, Vec b, Vec c, std::index_sequence<I...>) {
+  // What an element is: colour (K * LANES + I) % 3 of pixel (K * LANES + I) / 3.
+  const Vec two = __builtin_shufflevector(
+      a, b,
+      ((K * LANES + I) % 3 == 0   ? (K * LANES + I) / 3
+       : (K * LANES + I) % 3 == 1 ? LANES + (K * LANES + I) / 3
+                                  : 0)...);
+  return __builtin_shufflevector(
+      two, c, ((K * LANES + I) % 3 == 2 ? LANES + (K * LANES + I) / 3 : I)...);
+}
+AOTBUILD_INLINE void interleave(const float* from, int64_t step, float* to) {
+  constexpr auto I = std::make_index_sequence<LANES>();
+  const Vec a = load(from), b = load(from + step), c = load(from + 2 * step);
+  store(to, mixed<0>(a, b, c, I));
+  store(to + LANES, mixed<1>(a, b, c, I));
+  store(to + 2 * LANES, mixed<2>(a, b, c, I));
+}
+#endif
+#endif
 
 // Copies rows of the image, channels innermost, with zeros for the columns beside it.
 inline void copy_band(
@@ -333,13 +359,23 @@ inline void copy_band(
     const float* row = x + h * s.step_height;
     std::memset(to, 0, sizeof(float) * s.pad_left * ic);
     float* inside = to + s.pad_left * ic;
-    if (s.step_channel == 1 && s.step_width == ic) {
+    if ((s.step_channel == 1 || ic == 1) && s.step_width == ic) {
       std::memcpy(inside, row, sizeof(float) * present * ic);
     } else if (s.step_channel == 1) {
       for (int64_t w = 0; w < present; ++w)
         std::memcpy(inside + w * ic, row + w * s.step_width, sizeof(float) * ic);
     } else {
       int64_t c = 0;
+#if defined(AOTBUILD_SHUFFLE)
+      if (ic == 3 && s.step_width == 1) {
+        int64_t w = 0;
+        for (; w + LANES <= present; w += LANES)
+          interleave(row + w, s.step_channel, inside + w * 3);
+        for (; w < present; ++w)
+          for (int64_t i = 0; i < 3; ++i) inside[w * 3 + i] = row[i * s.step_channel + w];
+        c = ic;
+      }
+#endif
       for (; c + 8 <= ic; c += 8)
         for (int64_t w = 0; w < present; ++w)
           for (int64_t i = 0; i < 8; ++i)
@@ -640,57 +676,69 @@ constexpr int kDeepRows = LANES == 16 ? 7 : 6;
 
 constexpr int64_t kDeepChannels = 256;  // of a tile
 
-// A kernel K wide, moved by S, not dilated; K = 0 for any other. Known is the number of pixels of a
-// row of the output all of whose taps lie in the image's columns, if it is known. Pixels and
-// channels of the input follow one another.
+// One row of the output, which begins at pixel `origin`, `some` channels from c on; the first tap is in row `top` of the image.
+// The kernel is K wide, moved by S, not dilated; K = 0 for any other. Known is the number of pixels
+// all of whose taps lie in the image's columns, if it is known.
 template <class Activation, int K, int S, int64_t Known, class Sink>
-void convolve_depthwise(
-    const Shape& s, const float* x, const float* weights, const Finish& finish, const Sink& sink,
-    int64_t threads) {
-  const int64_t lines = s.batch * s.out_height, channels = s.in_channels;
+void deep_line(
+    const Shape& s, const float* in, int64_t top, int64_t origin, int64_t c, int64_t some,
+    const float* weights, const Finish& finish, const Sink& sink) {
+  const int64_t channels = s.in_channels;
   // The first pixel that has no tap before the first column, and that after the last which has none
   // behind the last.
   const int64_t begin = std::min(divide_up(s.pad_left, s.stride_width), s.out_width);
   const int64_t room = s.in_width + s.pad_left - (s.kernel_width - 1) * s.dilation_width - 1;
   const int64_t end =
       room < 0 ? begin : std::max(begin, std::min(s.out_width, room / s.stride_width + 1));
-#pragma omp parallel for num_threads(threads) if (threads > 1 && lines > 1) schedule(static)
-  for (int64_t line = 0; line < lines; ++line) {
-    const int64_t image = line / s.out_height, top = line % s.out_height * s.stride_height - s.pad_top;
-    const float* in = x + image * s.step_batch;
-    const Span rows = inside(top, s.dilation_height, s.kernel_height, s.in_height);
-    const int64_t origin = line * s.out_width;
-    auto single = [&](int64_t first, int64_t last) {
-      for (int64_t w = first; w < last; ++w)
-        for (int64_t c = 0; c < channels; c += kDeepChannels) {
-          const int64_t some = std::min(kDeepChannels, channels - c);
-          sink(origin + w, origin + w + 1, c, c + some, [&](float* out, int64_t) {
-            deep_pixel<Activation>(
-                s, in + c, rows, top, w * s.stride_width - s.pad_left, weights + c, some, out,
-                finish.at(origin + w, c, channels));
-          });
-        }
-    };
-    if constexpr (K > 0) {
-      single(0, begin);
-      const float* corner = in + (top + rows.low * s.dilation_height) * s.step_height -
-                            s.pad_left * s.step_width;
-      Tiling<Known, kDeepRows>::each(0, end - begin, [&](int64_t pixel, auto count) {
-        constexpr int R = decltype(count)::value;
-        const int64_t w = begin + pixel;
-        for (int64_t c = 0; c < channels; c += kDeepChannels) {
-          const int64_t some = std::min(kDeepChannels, channels - c);
-          sink(origin + w, origin + w + R, c, c + some, [&](float* out, int64_t step) {
-            deep_tile<Activation, K, S, R>(
-                s, corner + w * S * s.step_width + c, rows, weights + c, some, out, step,
-                finish.at(origin + w, c, channels), std::make_index_sequence<R>());
-          });
-        }
+  const Span rows = inside(top, s.dilation_height, s.kernel_height, s.in_height);
+  auto single = [&](int64_t first, int64_t last) {
+    for (int64_t w = first; w < last; ++w)
+      sink(origin + w, origin + w + 1, c, c + some, [&](float* out, int64_t) {
+        deep_pixel<Activation>(
+            s, in + c, rows, top, w * s.stride_width - s.pad_left, weights + c, some, out,
+            finish.at(origin + w, c, channels));
       });
-      single(end, s.out_width);
-    } else {
-      single(0, s.out_width);
-    }
+  };
+  if constexpr (K > 0) {
+    single(0, begin);
+    const float* corner = in + c + (top + rows.low * s.dilation_height) * s.step_height -
+                          s.pad_left * s.step_width;
+    Tiling<Known, kDeepRows>::each(0, end - begin, [&](int64_t pixel, auto count) {
+      constexpr int R = decltype(count)::value;
+      const int64_t w = begin + pixel;
+      sink(origin + w, origin + w + R, c, c + some, [&](float* out, int64_t step) {
+        deep_tile<Activation, K, S, R>(
+            s, corner + w * S * s.step_width, rows, weights + c, some, out, step,
+            finish.at(origin + w, c, channels), std::make_index_sequence<R>());
+      });
+    });
+    single(end, s.out_width);
+  } else {
+    single(0, s.out_width);
+  }
+}
+
+// Channels of the input follow one another.
+template <class Activation, int K, int S, int64_t Known, class Sink>
+void convolve_depthwise(
+    const Shape& s, const float* x, const float* weights, const Finish& finish, const Sink& sink,
+    int64_t threads) {
+  // So many channels that the rows of the image under the kernel stay in the first cache until the
+  // kernel has moved over all of them, unless these are too few to be read in order.
+  const int64_t near = kNear / (s.kernel_height * s.in_width) / LANES * LANES;
+  const int64_t block = near < 4 * kPanel ? kDeepChannels : std::min(near, kDeepChannels);
+  const int64_t parts = std::min(s.out_height, divide_up(threads, s.batch));
+  const int64_t tasks = s.batch * parts;
+#pragma omp parallel for num_threads(threads) if (threads > 1 && tasks > 1) schedule(static)
+  for (int64_t task = 0; task < tasks; ++task) {
+    const int64_t image = task / parts, part = task % parts;
+    const int64_t first = part * s.out_height / parts, last = (part + 1) * s.out_height / parts;
+    for (int64_t c = 0; c < s.in_channels; c += block)
+      for (int64_t h = first; h < last; ++h)
+        deep_line<Activation, K, S, Known>(
+            s, x + image * s.step_batch, h * s.stride_height - s.pad_top,
+            (image * s.out_height + h) * s.out_width, c, std::min(block, s.in_channels - c),
+            weights, finish, sink);
   }
 }
 

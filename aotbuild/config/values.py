@@ -220,7 +220,7 @@ RecipeName = Literal[
     "concat-linear",
     "attention-math",
 ]
-"""The recipes whose code computes as exactly as the model; ``build/recipes.py`` says what they do."""
+"""The recipes that compute as exactly as the model; ``build/recipes.py`` says how."""
 Smallest = Annotated[
     int,
     Within(

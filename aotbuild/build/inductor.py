@@ -24,6 +24,7 @@ from torch._inductor import config as inductor_config
 from aotbuild.build.compiler import Command, Compiler, sharing, write_compiler
 from aotbuild.build.headers import Shared
 from aotbuild.build.kernels import with_caught_errors
+from aotbuild.build.pools import with_kept_pools
 from aotbuild.build.recurrent import dynamic_steps
 from aotbuild.build.reuse import Libraries
 from aotbuild.config.parse import did_you_mean, located
@@ -87,9 +88,10 @@ def set_up(
     own = _options(output, compiler.script)
     if target.isa:  # else an ATEN_CPU_CAPABILITY in the environment would choose
         own["cpp.simdlen"] = _isa(target.isa).bit_width()
-    options = _known(
-        {**own, **_PLAIN_WEIGHTS, **extra} if extra.get("freezing") else {**own, **extra}
-    )
+    usual = _ON_CPU if target.device == "cpu" else {}
+    if extra.get("freezing"):
+        usual = {**usual, **_PLAIN_WEIGHTS}
+    options = _known({**own, **usual, **extra})
     with contextlib.ExitStack() as stack:
         try:
             with inductor_config.patch(options), _vector_isa(target.isa):
@@ -295,6 +297,7 @@ def _asked(wanted: Callable[[], bool], setup: Setup) -> Iterator[_Asked]:
         # The library takes buffers as they are, not copies that Inductor made lest it changes them.
         for name in graph.allocated_constant_name.values():
             graph.module.meta.pop(get_cloned_parameter_buffer_name(name), None)
+        wrapper = with_kept_pools(wrapper)
         safe = with_caught_errors(kernels)
         asked.constants = {
             fqn: graph.get_original_value_of_constant(name)
@@ -426,6 +429,9 @@ def _collect(files: Any, setup: Setup, asked: _Asked) -> Compiled:
     recorded = {key: value for key, value in options.items() if key not in _MACHINE_OPTIONS}
     return Compiled(asked.known or library, source, proxy, asked.constants, recorded)
 
+
+_ON_CPU = {"memory_planning": True}
+"""Unless the project wants otherwise: ``pools`` keeps the block from call to call."""
 
 _PLAIN_WEIGHTS = {"cpp.weight_prepack": False}
 """With freezing, unless the project wants it: packed weights are for one kind of CPU."""

@@ -81,10 +81,10 @@ def tune_project(directory: Path, names: Sequence[str], *, dry: bool = False) ->
 
 
 def _tuning(project: Project, names: Iterable[str]) -> Project:
-    """The project with tuning on for models, within the limits that they have."""
+    """The project with tuning on for models that name no recipe, within the limits they have."""
     models = dict(project.models)
     for name in names:
-        if not models[name].tune:
+        if not models[name].tune and not models[name].recipe:
             models[name] = dataclasses.replace(models[name], tune=True)
     return dataclasses.replace(project, models=models)
 

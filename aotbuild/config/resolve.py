@@ -67,6 +67,8 @@ def resolved(config: Config, profile: str) -> dict[str, Model]:
         found = dataclasses.replace(model, **_over(own, chosen))
         if is_program(model.source):
             found = dataclasses.replace(found, dtype=None, quantize=None)
+        if found.recipe:
+            found = dataclasses.replace(found, tune=False)
         models[name] = found
     return models
 

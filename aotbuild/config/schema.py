@@ -36,6 +36,7 @@ from aotbuild.config.values import (
     OpLibrary,
     Plain,
     ProfileName,
+    RecipeName,
     Runners,
     ShapeSize,
     SizeLimit,
@@ -217,6 +218,10 @@ class Settings:
 
     inductor: dict[str, Plain] = field(default_factory=dict)
     """Options of torch's Inductor by their own names, such as ``{ max_autotune = true }``."""
+
+    recipe: RecipeName | None = None
+    """The recipe that a model is compiled by, with which nothing is measured and the lock file is
+    left aside: ``"plain"`` is Inductor by itself, without aotbuild's passes over the graph."""
 
     tune: bool | Tune | None = None
     """Whether the recipe that a model is compiled by is chosen by measuring: true, or a table of

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from aotbuild.config.rules import (
     DOTTED,
@@ -209,6 +209,18 @@ MaxError = Annotated[
         fix="write a number that is zero or greater, such as 1e-2 for one percent",
     ),
 ]
+RecipeName = Literal[
+    "passes",
+    "plain",
+    "frozen",
+    "frozen-passes",
+    "frozen-prepacked",
+    "gemm-templates",
+    "channels-last",
+    "concat-linear",
+    "attention-math",
+]
+"""The recipes that compute as exactly as the model; ``build/recipes.py`` says how."""
 Smallest = Annotated[
     int,
     Within(

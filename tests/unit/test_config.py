@@ -357,6 +357,14 @@ def test_paths_can_be_pasted(path: str, key: str, said: str) -> None:
     assert joined(path, key) == said
 
 
+def test_a_recipe_by_name_is_not_measured(tmp_path: Path) -> None:
+    text = edited("[tool.aotbuild]\n", "[tool.aotbuild]\ntune = true\n")
+    text = edited('devices = ["cpu"]', 'recipe = "plain"', text)
+    project = load_project(write_project(tmp_path, text))
+    assert project is not None
+    assert project.models["net"].tune is False
+
+
 @pytest.mark.parametrize(
     ("everywhere", "model", "profile", "expected"),
     [

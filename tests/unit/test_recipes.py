@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -13,6 +13,7 @@ from aotbuild.build.pinned import recipe_of, settings_of, why_unfit
 from aotbuild.build.recipes import DEFAULT, RECIPES, candidates, choose, limits
 from aotbuild.build.spec import CompileSpec, Pinned, Tools
 from aotbuild.config.schema import Tune
+from aotbuild.config.values import RecipeName
 
 IMAGES = Facts(program="a", convolutions=3, products=1, floats=["float32"])
 TEXT = Facts(program="a", products=9, attentions=2, floats=["float32"])
@@ -30,6 +31,10 @@ def names(
 ) -> set[str]:
     found = candidates(facts, level, options or {}, keep_parameters=keep, allowed=allowed)
     return {recipe.name for recipe in found}
+
+
+def test_exact_recipes_can_be_named() -> None:
+    assert set(get_args(RecipeName)) == {r.name for r in RECIPES.values() if not r.precision}
 
 
 def test_candidates_follow_from_the_kind_of_graph() -> None:

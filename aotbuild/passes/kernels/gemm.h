@@ -78,13 +78,12 @@ AOTBUILD_INLINE void multiply_block(A a, const float* b, int64_t panel, int64_t 
       for (int v = 0; v < P * VECS; v++) acc[r][v] = fma(x, row[v], acc[r][v]);
     }
   };
-  for (; k >= 4; k -= 4, b += 4 * PANEL, a.advance(4)) {
-    step(0);
-    step(1);
-    step(2);
-    step(3);
-  }
-  for (; k > 0; k--, b += PANEL, a.advance(1)) step(0);
+  constexpr int U = R * VECS <= 2 ? 4 : R * VECS <= 6 ? 2 : 1;  // steps at a time
+  for (; k >= U; k -= U, b += U * PANEL, a.advance(U))
+#pragma GCC unroll 4
+    for (int i = 0; i < U; i++) step(i);
+  if constexpr (U > 1)
+    for (; k > 0; k--, b += PANEL, a.advance(1)) step(0);
 #pragma GCC unroll 32
   for (int r = 0; r < R; r++)
 #pragma GCC unroll 32

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aotbuild.build.compile_cache import MODULES, Kept
+from aotbuild.build.facts import Facts
 from aotbuild.build.lock import read_lock
-from aotbuild.build.pinned import decided
+from aotbuild.build.pinned import decided, why_unfit
 from aotbuild.build.plan import compile_specs
 from aotbuild.cache.notes import Notes
 from aotbuild.cache.settings import cache_settings
@@ -42,7 +43,11 @@ def explain(project: Project, name: str, model: TracedModel) -> list[str]:
         for spec in compile_specs(project, name, read_lock(project.root)):
             own = dataclasses.replace(spec, tuned="", exported=str(exported / spec.method))
             kept = Kept.of(decided(own), store)
-            lines.append(f"{kept.told}: {_told(kept, found)}")
+            measured = spec.tuned and (
+                not own.pinned or why_unfit(own, Facts.read(Path(own.exported)))
+            )
+            said = "will be tuned, and compiled" if measured else _told(kept, found)
+            lines.append(f"{kept.told}: {said}")
     return lines
 
 

@@ -1,7 +1,8 @@
 """What the pass ``linear`` makes of layers with constant weights: with it and without, one thread.
 
 For each weight, eight layers over the same rows are compiled once with and once without the pass,
-for any number of rows and this machine's CPU. Both give eager's result, and take turns.
+for any number of rows and this machine's CPU. Both give eager's result, and take turns. With
+``--bfloat16``, the pass of that name follows, and the other arm is the pass ``linear`` alone.
 """
 
 from __future__ import annotations
@@ -39,13 +40,15 @@ class Layers(nn.Module):
         return [layer(x) for layer in self.layers]
 
 
-def compiled(module: nn.Module, k: int, passes: list[str]) -> Callable[[torch.Tensor], Any]:
+def compiled(
+    module: nn.Module, k: int, passes: list[str], precision: str = ""
+) -> Callable[[torch.Tensor], Any]:
     """The layers compiled with some passes."""
     rows = torch.export.Dim("rows", min=1, max=512)
     with torch.no_grad():
         program = torch.export.export(module, (torch.rand(8, k),), dynamic_shapes=({0: rows},))
         graph: Any = program.module(check_guards=False)
-        apply(graph, passes)
+        apply(graph, passes, precision=precision)
         example: Any = program.example_inputs
         library: Any = torch._inductor.aot_compile(graph, *example)  # noqa: SLF001
     runner = torch._C._aoti.AOTIModelContainerRunnerCpu(library, 1)  # noqa: SLF001
@@ -56,20 +59,26 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=40)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--bfloat16", action="store_true", help="the pass bfloat16 beside linear")
+    given = parser.parse_args()
+    rounds, tolerance = given.rounds, 2e-2 if given.bfloat16 else 1e-4
     torch.set_num_threads(1)
     register_lowerings()
     print("| rows | k | n | with the pass, a layer | GFLOP/s | without it |")
     print("|--:|--:|--:|--:|--:|--:|")
     for k, n in WEIGHTS:
         module = Layers(k, n).eval()
-        arms = [compiled(module, k, passes) for passes in (["linear"], [])]
+        if given.bfloat16:
+            both = compiled(module, k, ["linear", "bfloat16"], "bfloat16")
+            arms = [both, compiled(module, k, ["linear"])]
+        else:
+            arms = [compiled(module, k, passes) for passes in (["linear"], [])]
         for rows in ROWS:
             x = torch.rand(rows, k)
             with torch.no_grad():
                 expected = module(x)
             for arm in arms:
-                torch.testing.assert_close(arm(x), expected, rtol=1e-4, atol=1e-4)
+                torch.testing.assert_close(arm(x), expected, rtol=tolerance, atol=tolerance)
             times: list[list[float]] = [[], []]
             for _ in range(rounds):
                 for arm, taken in zip(arms, times, strict=True):

@@ -126,6 +126,14 @@ def test_what_a_build_would_find_in_the_cache_is_told(tmp_path: Path) -> None:
     assert done.stdout.splitlines()[-1].endswith(": will be compiled: the cache is off")
 
 
+def test_what_a_build_would_measure_is_told(tmp_path: Path) -> None:
+    project = REPOSITORY / "tests" / "packages" / "tuned"
+    cache = {"AOTBUILD_CACHE": "readwrite", "AOTBUILD_CACHE_DIR": str(tmp_path / "cache")}
+    done = check(project, "--explain", env={**cache, "CXX": sys.executable})
+    assert done.returncode == 0, done.stderr
+    assert f"net for {usual_targets()[0].name}: will be tuned, and compiled" in done.stdout
+
+
 def test_what_is_in_the_cache_depends_on_the_compiler(tmp_path: Path) -> None:
     cache = {"AOTBUILD_CACHE": "readwrite", "AOTBUILD_CACHE_DIR": str(tmp_path)}
     done = check(REPOSITORY / "example_project", "denoiser", "--explain", env=cache)

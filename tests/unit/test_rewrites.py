@@ -91,7 +91,7 @@ def test_products_with_weights_are_in_bfloat16() -> None:
     module = Weighted()
     x = torch.randn(2, 3, 8, 8)
     found = graph(module, x)
-    rewrite(found, RECIPES["bfloat16"])
+    rewrite(found, RECIPES["bfloat16-onednn"])
     names = called(found)
     assert names.count("aten.to.dtype") == (3 + 1) + (3 + 1) + (2 + 1)
     result, exact = found(x), module(x)

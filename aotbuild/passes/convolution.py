@@ -4,7 +4,8 @@ Why: torch hands convolutions to oneDNN, at the cost of a call, of finding or ma
 it, and of an order of its own for images and weights; what follows is one more pass over the image.
 The packed convolution reads the weights front to back, keeps a tile of the result in registers,
 where it adds the bias and a second summand and applies the activation, and has channels innermost
-from one layer to the next. ResNet-18 takes 0.55 times, MobileNetV2 0.4 times what it took.
+from one layer to the next. MobileNetV2 takes 0.38 times what it took, ResNet-18 0.6 times, and 0.44
+times with the pass ``winograd``.
 
 A convolution is rewritten where it is one- or two-dimensional and not transposed, weights and bias
 are constant float32 tensors of the module, and it has one group, or as many as it has channels

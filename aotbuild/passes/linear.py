@@ -26,8 +26,8 @@ from aotbuild.passes.parts import slice_constants
 
 aten: Any = torch.ops.aten
 
-_SMALLEST = 1 << 10
-"""Elements of a weight: smaller products are as fast as Inductor's own loops, fused with others."""
+_SMALLEST = 1 << 6
+"""Elements of a weight; less is left to Inductor's loops, which are fused with others."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,8 @@ def _fits(module: GraphModule, layer: _Layer) -> bool:
     if weight.numel() < _SMALLEST or is_constant(module, layer.rows):
         return False
     k, n = reversed(weight.shape) if layer.columns_first else weight.shape
+    if n == 1:  # a sum, which Inductor's loops make in many parts at once
+        return False
     # A size of the input that is not known to be that of the weight would become a guard.
     if type(rows.shape[-1]) is not int or rows.shape[-1] != k:
         return False

@@ -17,7 +17,7 @@ def runs_here(target: str) -> bool:
     return target != LEVELS[2] or torch.backends.cpu.get_cpu_capability() == "AVX512"
 
 
-SIZES = [(37, 70), (64, 64), (130, 200), (1, 1030), (1030, 1), (2100, 33)]
+SIZES = [(37, 70), (64, 64), (130, 200), (1, 1030), (1030, 2), (2100, 33)]
 """Of weights: whole panels and others, and sums that are made in parts."""
 
 

@@ -28,9 +28,16 @@ from aotbuild.passes.aliases import Aliases
 from aotbuild.passes.assertions import asserts_type, drop_proved, is_idle_dropout
 from aotbuild.passes.graph import add, is_float, replace, value
 from aotbuild.passes.scaled_attention import OP
+from aotbuild.passes.uniform import Uniform, Values
 
 aten: Any = torch.ops.aten
 
+_FILLS = {
+    aten.masked_fill.Scalar,
+    aten.masked_fill.Tensor,
+    aten.where.ScalarOther,
+    aten.where.self,
+}
 _WIDEST = 256
 """Of a head: the kernel keeps a block of queries and of results on the stack."""
 
@@ -60,10 +67,11 @@ class _Attention:
 
 def run(module: GraphModule) -> int:
     """Rewrite the attention of a graph."""
-    aliases = Aliases(module)
+    module.graph.eliminate_dead_code()  # weights that nobody asks for are no other use of them
+    aliases, values = Aliases(module), Values(module)
     count = 0
     for node in list(module.graph.nodes):
-        found = _attention(node) if node.op == "call_function" else None
+        found = _attention(node, values) if node.op == "call_function" else None
         if found:
             found = _shared_keys(found)
         if found and _fits(found) and not (found.by_hand and _is_written(found, aliases)):
@@ -74,12 +82,12 @@ def run(module: GraphModule) -> int:
     return count
 
 
-def _attention(node: Node) -> _Attention | None:
+def _attention(node: Node, values: Values) -> _Attention | None:
     """What a node computes if it may be attention."""
     if node.target is aten.scaled_dot_product_attention.default:
         return _scaled(node)
     if node.target in {aten.matmul.default, aten.bmm.default}:
-        return _by_hand(node)
+        return _by_hand(node, values)
     return None
 
 
@@ -104,7 +112,7 @@ def _scaled(node: Node) -> _Attention | None:
     )
 
 
-def _by_hand(node: Node) -> _Attention | None:
+def _by_hand(node: Node, values: Values) -> _Attention | None:
     """Attention whose last product is a node."""
     weights, v = _node(node.args[0]), _node(node.args[1])
     if weights is None or v is None:
@@ -114,10 +122,10 @@ def _by_hand(node: Node) -> _Attention | None:
         return None
     start = _Attention(node, node, node, v, None, 1.0, by_hand=True, undefined=True)
     scores = _inner(softmax, softmax.args[0])
-    return _masked(start, scores) if scores is not None else None
+    return _masked(start, scores, values) if scores is not None else None
 
 
-def _masked(found: _Attention, scores: Node) -> _Attention | None:
+def _masked(found: _Attention, scores: Node, values: Values) -> _Attention | None:
     """Look for what was done to scores, from the last to the first."""
     args: Any = scores.args
     if scores.target is aten.add.Tensor and not scores.kwargs:
@@ -129,14 +137,15 @@ def _masked(found: _Attention, scores: Node) -> _Attention | None:
             if product is not None:
                 return product
         return None
-    if scores.target in {aten.masked_fill.Scalar, aten.where.ScalarOther}:
-        filled = scores.target is aten.masked_fill.Scalar
-        inner, mask, fill = args if filled else (args[1], args[0], args[2])
-        within = _inner(scores, inner)
-        mask_value = value(mask)
-        if within is None or mask_value is None or mask_value.dtype is not torch.bool:
+    if scores.target in _FILLS:
+        filled = scores.target in {aten.masked_fill.Scalar, aten.masked_fill.Tensor}
+        inner, mask, other = args if filled else (args[1], args[0], args[2])
+        within, fill, mask_value = _inner(scores, inner), values.get(other), value(mask)
+        if within is None or not isinstance(fill, Uniform) or mask_value is None:
             return None
-        own = changed(found, mask=mask, fill=float(fill), inverted=filled)
+        if mask_value.dtype is not torch.bool or math.isnan(fill.number):
+            return None
+        own = changed(found, mask=mask, fill=float(fill.number), inverted=filled)
         return _product(own, within)
     return _product(found, scores)
 

@@ -82,7 +82,7 @@ def others(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def _compiled(
-    module: nn.Module,
+    module: Layers | Others,
     given: list[torch.Tensor],
     target: str,
     factory: pytest.TempPathFactory,
@@ -97,7 +97,7 @@ def _compiled(
         call, applied = compiled(
             module, given, directory, target=target, dynamic=(dims, *({} for _ in given[1:]))
         )
-    assert applied.counts["recurrent"] == len(list(module.children())[0]) + len(given) - 1
+    assert applied.counts["recurrent"] == len(module.layers) + len(given) - 1
     return call
 
 

@@ -165,7 +165,7 @@ def test_weights_open_with_safetensors_and_equal_the_source(example: Installed) 
         Path(__file__).parents[2] / "example_project" / "weights" / "net.safetensors"
     )
     stored = {name: value for name, value in packed.items() if name.startswith("net.")}
-    computed = {name for name in stored if "computed:" in name}  # as weights in another order
-    assert computed < set(stored)
-    for name in set(stored) - computed:
-        assert stored[name].equal(source[name.removeprefix("net.")])
+    assert stored
+    for name, value in stored.items():
+        if "computed:" not in name:  # as weights in another order
+            assert value.equal(source[name.removeprefix("net.")])

@@ -87,6 +87,9 @@ HANDWRITTEN: dict[str, Any] = {
     "masked first": lambda q, k, v: softmax_of(torch.eye(5, 7) + q @ k.mT) @ v,
     "filled": lambda q, k, v: softmax_of((q @ k.mT).masked_fill(torch.eye(5, 7) == 1, -1e9)) @ v,
     "chosen": lambda q, k, v: softmax_of(torch.where(torch.eye(5, 7) == 0, q @ k.mT, -1e4)) @ v,
+    "chosen by a tensor": lambda q, k, v: (
+        softmax_of(torch.where(torch.eye(5, 7) == 0, q @ k.mT, torch.full((), -1e4))) @ v
+    ),
     "undefined": lambda q, k, v: (
         softmax_of((q @ k.mT).masked_fill(torch.arange(5)[:, None] == 1, -math.inf)) @ v
     ),
@@ -103,6 +106,12 @@ def test_attention_written_by_hand_is_taken(name: str) -> None:
     assert rewritten(graph, "attention")[0] == 1
     assert not {"aten.softmax.int", "aten.matmul.default", "aten.bmm.default"} & set(calls(graph))
     torch.testing.assert_close(graph(*given), module(*given), rtol=1e-5, atol=1e-5, equal_nan=True)
+
+
+def test_weights_that_nobody_asks_for_do_not_matter() -> None:
+    layer = nn.MultiheadAttention(32, 4, batch_first=True)
+    x = torch.randn(2, 5, 32)
+    assert_rewritten(Net(lambda x: layer(x, x, x)[0]), "attention", x)
 
 
 def test_keys_that_several_heads_share_are_not_repeated() -> None:

@@ -26,8 +26,8 @@ from aotbuild.passes.parts import slice_constants
 
 aten: Any = torch.ops.aten
 
-_SMALLEST = 1 << 10
-"""Elements of a weight: smaller products are as fast as Inductor's own loops, fused with others."""
+_SMALLEST, _SMALLEST_FOR_ONE_ROW = 1 << 6, 1 << 9
+"""Elements of a weight; less is left to Inductor's loops, which are fused with others."""
 
 
 @dataclass(frozen=True)
@@ -96,9 +96,13 @@ def _fits(module: GraphModule, layer: _Layer) -> bool:
     weight, rows = constant_matrix(module, layer.weight), value(layer.rows)
     if weight is None or rows is None or not is_float(rows) or rows.dim() < 1:
         return False
-    if weight.numel() < _SMALLEST or is_constant(module, layer.rows):
+    one = all(type(size) is int and size == 1 for size in rows.shape[:-1])
+    smallest = _SMALLEST_FOR_ONE_ROW if one else _SMALLEST
+    if weight.numel() < smallest or is_constant(module, layer.rows):
         return False
     k, n = reversed(weight.shape) if layer.columns_first else weight.shape
+    if n == 1:  # a sum, which Inductor's loops make in many parts at once
+        return False
     # A size of the input that is not known to be that of the weight would become a guard.
     if type(rows.shape[-1]) is not int or rows.shape[-1] != k:
         return False

@@ -1,0 +1,129 @@
+"""What the passes for attention, masks and recurrent layers do: with each, and without it.
+
+Each case is compiled once with the pass named and once without, for this machine's CPU and one
+thread. Both give eager's result, and take turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from aotbuild.build.recurrent import dynamic_steps
+from aotbuild.build.stats import estimate, ratio
+from aotbuild.passes import apply
+from aotbuild.passes.operators import register_lowerings
+
+
+class Attention(nn.Module):
+    """Attention of parts of one tensor, as linear layers give it."""
+
+    def __init__(self, heads: int, *, causal: bool = False, joined: bool = False) -> None:
+        super().__init__()
+        self.heads, self.causal, self.joined = heads, causal, joined
+
+    def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """x: (batch, tokens, 3 * heads * width); mask: (batch, tokens)."""
+        batch, tokens, _ = x.shape
+        q, k, v = x.view(batch, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        attend = nn.functional.scaled_dot_product_attention
+        if self.causal:
+            found = attend(q, k, v, is_causal=True)
+        else:
+            keys = mask[:, None, None, :] > 0
+            if self.joined:
+                keys = keys & (torch.arange(tokens) >= 0)[:, None]
+            found = attend(q, k, v, attn_mask=keys)
+        return found.transpose(1, 2).reshape(batch, tokens, -1)
+
+
+def recurrent(kind: str, units: int, layers: int) -> nn.Module:
+    """Recurrent layers of as many features as units."""
+    torch.manual_seed(0)
+    module: nn.Module = getattr(nn, kind)(units, units, num_layers=layers, batch_first=True)
+    return module
+
+
+def cases() -> list[tuple[str, list[str], nn.Module, tuple[torch.Tensor, ...]]]:
+    """Names, the passes with and without which each is compiled, modules and inputs."""
+    found: list[tuple[str, list[str], nn.Module, tuple[torch.Tensor, ...]]] = []
+    shapes = [(12, 32, 16), (12, 32, 64), (12, 32, 256), (3, 64, 197), (12, 64, 512)]
+    for heads, width, tokens in shapes:
+        given = torch.randn(1, tokens, 3 * heads * width), torch.ones(1, tokens)
+        for causal in (False, True):
+            name = f"{heads} heads of {width}, {tokens} tokens{', causal' if causal else ''}"
+            found.append((name, ["attention"], Attention(heads, causal=causal), given))
+    given = torch.randn(1, 256, 3 * 384), torch.ones(1, 256)
+    module = Attention(12, joined=True)
+    found.append(("a mask joined with one that masks nothing", ["constant_masks"], module, given))
+    for kind, units, layers, batch in (
+        *(("LSTM", 128, 2, 1), ("LSTM", 128, 2, 16), ("LSTM", 512, 1, 1)),
+        *(("GRU", 128, 2, 1), ("RNN", 128, 1, 1)),
+    ):
+        name = f"{kind}, {layers} x {units} units, 80 steps, batch {batch}"
+        x = torch.randn(batch, 80, units)
+        found.append((name, ["recurrent"], recurrent(kind, units, layers), (x,)))
+    return found
+
+
+def compiled(
+    module: nn.Module, given: tuple[torch.Tensor, ...], passes: list[str]
+) -> Callable[..., Any]:
+    """A module compiled with some passes."""
+    with torch.no_grad(), dynamic_steps():
+        program = torch.export.export(module.eval(), given, strict=False)
+        graph: Any = program.module(check_guards=False)
+        apply(graph, passes)
+        example: Any = program.example_inputs
+        library: Any = torch._inductor.aot_compile(graph, *example)  # noqa: SLF001
+    runner = torch._C._aoti.AOTIModelContainerRunnerCpu(library, 1)  # noqa: SLF001
+    return lambda *given: runner.run(list(given))
+
+
+def first(result: Any) -> torch.Tensor:
+    """The first tensor of a result."""
+    while not isinstance(result, torch.Tensor):
+        result = result[0]
+    return result
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=100)
+    parser.add_argument("--only", default="", help="cases whose names contain this")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    register_lowerings()
+    print("| case | with the pass | without it |")
+    print("|---|--:|--:|")
+    for name, passes, module, given in cases():
+        if options.only not in name:
+            continue
+        always = ["attention"] if passes == ["constant_masks"] else []
+        arms = [compiled(module, given, each) for each in ([*passes, *always], always)]
+        with torch.no_grad():
+            expected = first(module(*given))
+        for arm in arms:
+            torch.testing.assert_close(first(arm(*given)), expected, rtol=1e-4, atol=1e-4)
+        times: list[list[float]] = [[], []]
+        for _ in range(options.rounds):
+            for arm, taken in zip(arms, times, strict=True):
+                start = time.perf_counter()
+                arm(*given)
+                taken.append(time.perf_counter() - start)
+        own = estimate(times[0]).median
+        print(f"| {name} | {own * 1e6:.1f} us | {ratio(times[1], times[0]).text()} x |", flush=True)
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as directory:
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = directory
+        main()

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch.fx import GraphModule, Node
 
+from aotbuild.passes.graph import written_by
+
 aten: Any = torch.ops.aten
 
 _PERHAPS = {
@@ -42,7 +44,7 @@ class Aliases:
             shares = isinstance(source, Node) and _may_share(node)
             self._roots[node] = self.root(source) if shares else node
         for node in module.graph.nodes:
-            self._written.update(map(self.root, _written_by(node)))
+            self._written.update(map(self.root, written_by(node)))
 
     def root(self, node: Node) -> Node:
         """The node that made the memory of another."""
@@ -65,19 +67,3 @@ def _may_share(node: Node) -> bool:
         return True
     schema = getattr(node.target, "_schema", None)
     return schema is not None and any(each.alias_info is not None for each in schema.returns)
-
-
-def _written_by(node: Node) -> list[Node]:
-    """The arguments that an operator writes."""
-    schema = getattr(node.target, "_schema", None)
-    if node.op != "call_function" or schema is None:
-        return []
-    arguments = [*zip(schema.arguments, node.args, strict=False)]
-    arguments += [(each, node.kwargs.get(each.name)) for each in schema.arguments]
-    return [
-        each
-        for argument, given in arguments
-        if argument.alias_info is not None and argument.alias_info.is_write
-        for each in (given if isinstance(given, list | tuple) else [given])
-        if isinstance(each, Node)
-    ]

@@ -8,7 +8,7 @@ import torch
 from torch.fx import GraphModule, Node
 
 from aotbuild.passes.derived import is_marked
-from aotbuild.passes.graph import attribute, is_float, value
+from aotbuild.passes.graph import attribute, is_float, value, written_by
 
 
 def constant(module: GraphModule, node: Any) -> torch.Tensor | None:
@@ -17,21 +17,13 @@ def constant(module: GraphModule, node: Any) -> torch.Tensor | None:
     A tensor that the graph itself writes to is no constant. What is computed from constants alone
     has no values yet, only a shape and a type.
     """
-    if is_marked(node):
-        return value(node)
-    found = attribute(module, node)
-    return None if found is None or _is_written(module, str(node.target)) else found
+    return value(node) if is_marked(node) else attribute(module, node)
 
 
 def is_vector(module: GraphModule, node: Any, size: int) -> bool:
     """Whether a node is a constant float32 vector of a size."""
     found = constant(module, node)
     return found is not None and is_float(found) and list(found.shape) == [size]
-
-
-def writes(node: Node) -> bool:
-    """Whether a node changes a tensor in place."""
-    return isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable
 
 
 def is_calm(first: Node, last: Node) -> bool:
@@ -41,16 +33,7 @@ def is_calm(first: Node, last: Node) -> bool:
     """
     node = first.next
     while node is not last:
-        if writes(node):
+        if written_by(node):
             return False
         node = node.next
     return True
-
-
-def _is_written(module: GraphModule, name: str) -> bool:
-    return any(
-        writes(user)
-        for node in module.graph.nodes
-        if node.op == "get_attr" and node.target == name
-        for user in node.users
-    )

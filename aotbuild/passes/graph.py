@@ -66,26 +66,31 @@ def _is_written(module: GraphModule, target: str) -> bool:
     while pending:
         node = pending.pop()
         for user in node.users:
+            if node in written_by(user):
+                return True
             shares = user.op != "output"  # as an item of a list of views, or a call of a subgraph
             if isinstance(user.target, torch._ops.OpOverload):
-                schema = user.target._schema
-                if schema.is_mutable and _writes(user, schema, node):
-                    return True
-                shares = any(result.alias_info for result in schema.returns)
+                shares = any(result.alias_info for result in user.target._schema.returns)
             if shares and user not in seen:
                 seen.add(user)
                 pending.append(user)
     return False
 
 
-def _writes(user: Node, schema: Any, node: Node) -> bool:
-    """Whether an operator writes to one of its arguments."""
+def written_by(node: Node) -> list[Node]:
+    """The arguments that an operator writes to."""
+    if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
+        return []
+    schema = node.target._schema
+    if not schema.is_mutable:
+        return []
+    found = []
     for position, formal in enumerate(schema.arguments):
-        given = user.args[position] if position < len(user.args) else user.kwargs.get(formal.name)
-        each = given if isinstance(given, list | tuple) else [given]
-        if node in each and formal.alias_info is not None and formal.alias_info.is_write:
-            return True
-    return False
+        if formal.alias_info is not None and formal.alias_info.is_write:
+            given = node.args[position : position + 1] or [node.kwargs.get(formal.name)]
+            each = given[0] if isinstance(given[0], list | tuple) else given
+            found += [one for one in each if isinstance(one, Node)]
+    return found
 
 
 def value(node: Any) -> torch.Tensor | None:

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from wheels import REPOSITORY, Installed
 
+from aotbuild.runtime.derived import compute
+
 RUNTIME = [path.stem for path in (REPOSITORY / "aotbuild" / "runtime").glob("*.py")]
 
 
@@ -157,15 +159,17 @@ def test_the_stub_gives_types_to_a_consumer(example: Installed, tmp_path: Path) 
     assert places == {"consumer.py:12", "consumer.py:13"}, done.stdout + done.stderr
 
 
-def test_weights_open_with_safetensors_and_equal_the_source(example: Installed) -> None:
+def test_weights_open_with_safetensors_and_follow_from_the_source(example: Installed) -> None:
     from safetensors.torch import load_file
 
     packed = load_file(example.directory / "digits/models/weights.safetensors")
     source = load_file(
         Path(__file__).parents[2] / "example_project" / "weights" / "net.safetensors"
     )
-    stored = {name: value for name, value in packed.items() if name.startswith("net.")}
-    assert stored
-    for name, value in stored.items():
-        if "computed:" not in name:  # as weights in another order
-            assert value.equal(source[name.removeprefix("net.")])
+    variant = example.manifest("net")["variants"][0]
+    assert variant["constants"]
+    for constant in variant["constants"]:
+        recipe = variant["derived"].get(constant["fqn"])
+        expected = compute(recipe, source.__getitem__) if recipe else source[constant["fqn"]]
+        assert packed[constant["tensor"]].equal(expected)
+    assert variant["derived"]  # as weights in the order in which they are read

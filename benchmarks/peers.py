@@ -218,8 +218,6 @@ class Ours(Peer):
     label = "aotbuild"
     needs = ("torch", "aotbuild")
     artifact = "site"
-    options: ClassVar[dict[str, str]] = {}
-    """Lines of the declaration that the project does not have."""
 
     def open(self, case: Case, directory: str, threads: int) -> Any:
         import torch
@@ -233,14 +231,6 @@ class Ours(Peer):
     def _import(self, case: Case, directory: str) -> Any:
         sys.path.insert(0, f"{directory}/{self.artifact}")
         return getattr(importlib.import_module(f"{case.package}.models"), case.model)
-
-
-class Frozen(Ours):
-    """The same, declared with Inductor's ``freezing``."""
-
-    name = "frozen"
-    label = "aotbuild, freezing"
-    options: ClassVar[dict[str, str]] = {"freezing": "true"}
 
 
 class Arrays_(Ours):  # noqa: N801  # cases has the other one
@@ -288,7 +278,7 @@ class Nothing(Peer):
 PEERS: dict[str, Peer] = {
     peer.name: peer
     for peer in (
-        *(Ours(), Frozen(), Arrays_(), Eager(), Compile(), Package(), OnnxRuntime(), OpenVino()),
+        *(Ours(), Arrays_(), Eager(), Compile(), Package(), OnnxRuntime(), OpenVino()),
         *(Torch(), Nothing()),
     )
 }

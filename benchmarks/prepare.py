@@ -117,8 +117,7 @@ def _wheel(case: Case, peer: Ours, place: Path) -> None:
     pyproject = project / "pyproject.toml"
     head, *models = re.split(r"(?m)^(?=\[tool\.aotbuild\.models\.)", pyproject.read_text())
     (model,) = (text for text in models if text.startswith(f"[tool.aotbuild.models.{case.model}]"))
-    lines = [f"inductor.{name} = {value}\n" for name, value in peer.options.items()]
-    pyproject.write_text(head + model.rstrip() + "\n" + "".join(lines))
+    pyproject.write_text(head + model)
     kept = os.environ.get("AOTBUILD_CACHE_DIR", str(PLACE / "cache"))
     wheel = pip_wheel(project, place / "dist", {"AOTBUILD_CACHE_DIR": kept})
     install(wheel, place / peer.artifact)

@@ -26,7 +26,7 @@ ARMS = (
     "openvino",
 )
 CASES = ("mlp", "resnet18", "minilm")
-ROUNDS = 9
+ROUNDS = 7
 SMALL = "mlp"
 """Bounds are for a model whose own weights and first call are next to nothing."""
 

@@ -15,7 +15,7 @@ from suites.latency import last_line
 
 ARMS = ("eager", "ours", "compile", "package", "onnxruntime", "openvino")
 CASES = ("minilm", "vit_tiny")
-ROUNDS = 15
+ROUNDS = 9
 SECONDS = 0.4
 
 

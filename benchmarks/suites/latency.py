@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import geometric_mean
 from typing import Any
 
 import numpy as np
+from cases import CASES as CASES_BY_NAME
 from cases import Case, chosen
+from common import Row
 from peers import PEERS, available
 from prepare import Prepared, prepare
 from tables import Chart, Table
@@ -15,12 +18,14 @@ from workers import opened
 from aotbuild.build.stats import Estimate, estimate, ratio
 from suites import Request
 
-ARMS = ("ours", "frozen", "eager", "compile", "package", "onnxruntime", "openvino")
+ARMS = ("ours", "eager", "compile", "package", "onnxruntime", "openvino")
 CASES = (
     *("mlp", "resnet18", "mobilenet_v2", "minilm", "vit_tiny", "lstm"),
     *("minilm_16", "minilm_64", "minilm_256"),
 )
-ROUNDS = 41
+BEST = ("eager", "compile", "onnxruntime", "openvino")
+"""Who the best other is among."""
+ROUNDS = 21
 BLOCK = 0.05
 """Seconds of a block."""
 
@@ -34,12 +39,36 @@ def run(request: Request) -> list[Table]:
     """Measure."""
     peers, notes = available(ARMS)
     cases = chosen(CASES, request.model)
-    if request.together:  # the two wheels hold the same package
-        peers.remove("frozen")
     prepared = prepare(cases, peers)
     table = timed(cases, peers, prepared, request, request.rounds or ROUNDS)
     table.notes[:0] = notes
+    table.bounds = bounds(table.data)
     return [table]
+
+
+def bounds(records: Sequence[dict[str, Any]]) -> list[Row]:
+    """What of the time of others aotbuild takes: of the best, and of Inductor's defaults."""
+    times: dict[str, dict[str, list[float]]] = {}
+    for record in records:
+        if "seconds" in record:
+            times.setdefault(record["case"], {})[record["arm"]] = record["seconds"]
+    rows = []
+    gains = []
+    for case, found in times.items():
+        others = {peer: found[peer] for peer in BEST if peer in found}
+        if "ours" not in found or not others:
+            continue
+        label = CASES_BY_NAME[case].label
+        best = min(others, key=lambda peer: estimate(others[peer]).median)
+        against = ratio(found["ours"], found[best]).median
+        rows.append(Row(f"{label}: by the best other, {PEERS[best].label}", against, "x", 1.0))
+        if "package" in found:
+            gains.append(ratio(found["package"], found["ours"]).median)
+            rows.append(Row(f"{label}: by Inductor's defaults", 1 / gains[-1], "x", 1.0))
+    if gains:
+        mean = 1 / geometric_mean(gains)
+        rows.append(Row("by Inductor's defaults, geometric mean", mean, "x", 1 / 1.4))
+    return rows
 
 
 def timed(

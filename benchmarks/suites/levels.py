@@ -10,4 +10,4 @@ from suites import Request
 
 def run(request: Request) -> list[Table]:
     """Measure."""
-    return [Table("CPU levels", [], bounds=cpu_levels.measure(request.rounds or 100))]
+    return [Table("CPU levels", [], bounds=cpu_levels.measure(request.rounds or 50))]

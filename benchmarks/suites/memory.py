@@ -14,7 +14,7 @@ from workers import PeerError, Worker
 from suites import Request
 from suites.latency import last_line
 
-ARMS = ("torch", "ours", "frozen", "eager", "compile", "package", "onnxruntime", "openvino")
+ARMS = ("torch", "ours", "eager", "compile", "package", "onnxruntime", "openvino")
 CASES = ("resnet18", "minilm")
 PROCESSES = (1, 4)
 

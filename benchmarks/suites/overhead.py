@@ -15,7 +15,7 @@ from suites.latency import timed
 
 ARMS = ("ours", "eager", "compile", "package", "onnxruntime", "openvino")
 CASES = ("one", "two")
-ROUNDS = 41
+ROUNDS = 21
 PACKAGE = 0.25
 """The time of a checked call by that of aoti_load_package."""
 
@@ -36,5 +36,5 @@ def run(request: Request) -> list[Table]:
             value = ratio(ours, theirs).median
             table.bounds.append(Row(f"{case.label}: by aoti_load_package", value, "x", bound))
             print(f"  {case.label}: {estimate(ours).median * 1e6:.2f} us", flush=True)
-    layers = Table("Layers of a call", [], bounds=call_overhead.measure(request.rounds or 200))
+    layers = Table("Layers of a call", [], bounds=call_overhead.measure(request.rounds or 100))
     return [table] if request.model else [table, layers]

@@ -15,7 +15,7 @@ from tables import Table
 
 from suites import Request
 
-ARMS = ("ours", "frozen", "eager", "package", "onnxruntime", "openvino")
+ARMS = ("ours", "eager", "package", "onnxruntime", "openvino")
 CASES = ("mlp", "resnet18", "mobilenet_v2", "minilm", "vit_tiny", "lstm")
 MB = 1e6
 
@@ -43,7 +43,7 @@ def run(request: Request) -> list[Table]:
             if (case.model, peer) in prepared.failed:
                 continue
             artifact = place / PEERS[peer].artifact
-            if peer in {"ours", "frozen"}:
+            if peer == "ours":
                 (wheel,) = (place / "dist").glob("*.whl")
                 sizes = [wheel.stat().st_size, _under(artifact)]
             else:

@@ -16,7 +16,7 @@ from suites.latency import last_line
 
 ARMS = ("ours", "eager", "compile", "package", "onnxruntime", "openvino")
 CASES = ("mlp", "resnet18", "minilm")
-ROUNDS = 15
+ROUNDS = 9
 SECONDS = 0.5
 SHORT = 1000
 """Calls a second; the bound is not for shorter ones, between which Python itself is most of it."""
@@ -67,4 +67,4 @@ def run(request: Request) -> list[Table]:
             for peer, told in {**errors, **more}.items()
         ]
         print(f"  {case.label}: done", flush=True)
-    return [table, Table("Batching", [], bounds=batching.measure(request.rounds or 9))]
+    return [table, Table("Batching", [], bounds=batching.measure(request.rounds or 5))]

@@ -77,6 +77,7 @@ FILES = {
     "_runtime/checkpoint.py": False,
     "_runtime/checks.py": False,
     "_runtime/deltas.py": False,
+    "_runtime/derived.py": False,
     "_runtime/digest.py": False,
     "_runtime/engine.py": False,
     "_runtime/errors.py": False,

@@ -68,7 +68,7 @@ def test_methods_share_their_weights_in_the_file(sources: Installed) -> None:
     # Parameters are there however few elements they have.
     assert set(sources.stored) == {
         "codec.table.weight",
-        "scorer.layers.0.weight",
+        "scorer.cpu-x86-64-v3.computed:layers_0_weight_packed",
         "scorer.layers.0.bias",
         "scorer.head.weight",
         "scorer.head.bias",

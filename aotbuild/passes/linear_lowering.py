@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
+import torch
 from torch._inductor import ir, lowering
 from torch._inductor.codegen.cpp_template_kernel import CppTemplateKernel
 from torch._inductor.virtualized import V
@@ -18,21 +19,7 @@ PARALLEL = 1 << 17
 
 def register() -> None:
     """Register the lowering of the operator."""
-    if OP not in lowering.lowerings:
-        lowering.register_lowering(OP, type_promotion_kind=None)(_lower)
-
-
-def _lower(rows: Any, packed: Any, bias: Any, n: int, activation: str) -> Any:
-    *leading, k = rows.get_size()
-    matrix = lowering.view(rows, [-1, k]) if len(leading) != 1 else rows
-    matrix = with_contiguous_rows(matrix)
-    inputs = [matrix, ir.ExternKernel.realize_input(packed)]
-    if bias is not None:
-        inputs.append(ir.ExternKernel.realize_input(bias))
-    m = matrix.get_size()[0]
-    layout = ir.FixedLayout(matrix.get_device_or_error(), matrix.get_dtype(), [m, n], [n, 1])
-    found = _PackedLinear(inputs, layout, activation).call()
-    return lowering.view(found, [*leading, n]) if len(leading) != 1 else found
+    PackedProduct.register(OP)
 
 
 def with_contiguous_rows(matrix: Any) -> Any:
@@ -42,17 +29,49 @@ def with_contiguous_rows(matrix: Any) -> Any:
     return require.require_stride1(matrix)
 
 
-class _PackedLinear(Tiled):
+class PackedProduct(Tiled):
+    """Rows of float32 by panels of float32; subclasses compute with other numbers."""
+
+    name_of_template: ClassVar[str] = "packed_linear"
     headers = ("vectors.h", "gemm.h", "activations.h")
+    namespace: ClassVar[str] = "aotbuild"
+    """Where the tiling and the product are."""
+
+    @classmethod
+    def register(cls, operator: Any) -> None:
+        """Compile an operator so."""
+        if operator not in lowering.lowerings:
+            lowering.register_lowering(operator, type_promotion_kind=None)(cls._lower)
+
+    @classmethod
+    def _lower(cls, rows: Any, packed: Any, bias: Any, n: int, activation: str) -> Any:
+        *leading, k = rows.get_size()
+        matrix = lowering.view(rows, [-1, k]) if len(leading) != 1 else rows
+        matrix = with_contiguous_rows(matrix)
+        inputs = [matrix, ir.ExternKernel.realize_input(packed)]
+        if bias is not None:
+            inputs.append(ir.ExternKernel.realize_input(bias))
+        m = matrix.get_size()[0]
+        layout = ir.FixedLayout(matrix.get_device_or_error(), torch.float32, [m, n], [n, 1])
+        found = cls(inputs, layout, activation).call()
+        return lowering.view(found, [*leading, n]) if len(leading) != 1 else found
 
     def __init__(self, inputs: Sequence[Any], layout: Any, activation: str) -> None:
-        super().__init__("packed_linear", inputs, layout)
+        super().__init__(self.name_of_template, inputs, layout)
         self._activation = activation
 
+    def numbers(self, first: str) -> str:
+        """The statements that define ``first``, the first row, and ``weights``.
+
+        Args:
+            first: The first row's first element, as C++.
+        """
+        return f"const float *const first = &{first}, *const weights = in1;"
+
     def body(self, kernel: CppTemplateKernel, inputs: Sequence[Any], tile: Tile) -> str:
+        """The loop over tiles, which threads divide among them."""
         rows, packed, *bias = inputs
         m, n = self.layout.size
-        k = int(packed.get_size()[1])
         size = V.graph.sizevars.simplify(m)
         # Where the number of rows is known, only the blocks that it needs are compiled.
         static = int(size) if size.is_number else 0
@@ -64,14 +83,15 @@ class _PackedLinear(Tiled):
         )
         return f"""\
     {kernel.maybe_codegen_profile()}
-    constexpr int64_t N = {int(n)}, K = {k};
-    constexpr int64_t LD = aotbuild::Tiling::LD, MOST_ROWS = aotbuild::Tiling::MOST_ROWS;
+    namespace own = {self.namespace};
+    constexpr int64_t N = {int(n)}, STEPS = {int(packed.get_size()[1])};
+    constexpr int64_t LD = own::Tiling::LD, MOST_ROWS = own::Tiling::MOST_ROWS;
     const int64_t M = {kernel.size(rows, 0)};
     const int64_t distance = {kernel.stride(rows, 0)};
-    const float* const first = &{kernel.index(rows, [0, 0])};
+    {self.numbers(kernel.index(rows, [0, 0]))}
     const float* const bias = {f"&{kernel.index(bias[0], [0])}" if bias else "nullptr"};
-    const bool parallel = M * N * K >= {PARALLEL};
-    const aotbuild::Tiling tiling(M, N, K, parallel ? omp_get_max_threads() : 1);
+    const bool parallel = M * N * STEPS * own::Tiling::TERMS >= {PARALLEL};
+    const own::Tiling tiling(M, N, STEPS, parallel ? omp_get_max_threads() : 1);
     #pragma omp parallel if(parallel)
     {{
         {tile.define("tile", "MOST_ROWS", "LD")}
@@ -80,8 +100,8 @@ class _PackedLinear(Tiled):
             const auto place = tiling.at(t);
             const int64_t m_start = place.m0, m_end = place.m1;
             const int64_t n_start = place.n0, n_end = place.n1;
-            aotbuild::multiply_tile<aotbuild::fewest_rows({static}), aotbuild::most_rows({static})>(
-                tiling, place, first, distance, in1, K, bias, tile);
+            own::multiply_tile<own::fewest_rows({static}), own::most_rows({static})>(
+                tiling, place, first, distance, weights, STEPS, bias, tile);
             {activate}
             {tile.store(("m_start", "m_end"), ("n_start", "n_end"))}
         }}

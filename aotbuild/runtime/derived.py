@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from .lazy import torch
-from .manifest import Recipe
+from .manifest import Constant, Recipe
 
 _MOVING = {
     "aten.cat.default",
@@ -27,6 +27,61 @@ _MOVING = {
     "aten.view.default",
 }
 """Operators that only move elements, or add zeros."""
+
+
+class Derivations:
+    """What a model has that is computed from its parameters, and how."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[Constant, Recipe]] = {}
+
+    def add(self, constant: Constant, recipe: Recipe) -> bool:
+        """Add a constant; False if another one of its name is computed otherwise."""
+        _, known = self._known.setdefault(constant.fqn, (constant, recipe))
+        return known == recipe
+
+    @property
+    def keys(self) -> set[str]:
+        """The keys of the parameters that anything is computed from."""
+        return {key for _, recipe in self._known.values() for key in uses(recipe)}
+
+    def anew(
+        self, keys: Collection[str], value: Callable[[str], torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
+        """What changes with parameters, by its name among the constants.
+
+        Args:
+            keys: The parameters that have other values.
+            value: Gives any parameter by its key.
+        """
+        return {
+            name: compute(recipe, value)
+            for name, (_, recipe) in self._known.items()
+            if not uses(recipe).isdisjoint(keys)
+        }
+
+    def recover(
+        self,
+        key: str,
+        shapes: Mapping[str, Sequence[int]],
+        stored: Callable[[Constant], torch.Tensor],
+    ) -> torch.Tensor | None:
+        """A parameter, out of something in which its elements only have other places.
+
+        Args:
+            key: The parameter.
+            shapes: The shapes of all parameters, by key.
+            stored: Gives a constant as it is now, on the CPU.
+
+        Returns:
+            The parameter; None where there is nothing of that kind.
+        """
+        for constant, recipe in self._known.values():
+            if key in uses(recipe):
+                found = recover(recipe, key, shapes, stored(constant))
+                if found is not None:
+                    return found
+        return None
 
 
 def uses(recipe: Any) -> set[str]:

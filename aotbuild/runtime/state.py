@@ -18,11 +18,11 @@ from typing import Any, NamedTuple, TypeAlias
 
 from .checkpoint import read_checkpoint
 from .deltas import differences, product
-from .derived import compute, recover, uses
+from .derived import Derivations, uses
 from .engine import Turns
 from .errors import StateDictError
 from .lazy import torch
-from .manifest import Constant, Manifest, Parameter, Recipe
+from .manifest import Constant, Manifest, Parameter
 from .weights import WeightsFile, find_weights, open_weights
 
 PREFETCH_VARIABLE = "AOTBUILD_PREFETCH"
@@ -64,8 +64,7 @@ class State:
         self._constants: dict[str, Constant] = {}
         self._folded: dict[str, str] = {}
         """By key, the target whose code has only what cannot be computed anew."""
-        self._derived: dict[str, tuple[Constant, Recipe]] = {}
-        """What is computed from parameters, by its name among the constants."""
+        self._derived = Derivations()
         self._kept: dict[str, Constant] = {}
         """By key, what only the state dict has: code has what is computed from it."""
         self._served: list[_Served] = []
@@ -88,10 +87,7 @@ class State:
             self._folded |= dict.fromkeys(variant.folded, variant.target)
             for constant in variant.constants:
                 recipe = variant.derived.get(constant.fqn)
-                if recipe is None:
-                    continue
-                _, known = self._derived.setdefault(constant.fqn, (constant, recipe))
-                if known != recipe:  # it has one value under each name
+                if recipe is not None and not self._derived.add(constant, recipe):
                     self._folded |= dict.fromkeys(uses(recipe), variant.target)
 
     def unlock(self) -> None:
@@ -121,10 +117,11 @@ class State:
         found: dict[str, torch.Tensor] = {}
         with self._lock:
             self._refuse_folded(self._folded)
+            needed = self._needed()
             for name, parameter in self._parameters.items():
                 if parameter.key in found:
                     found[name] = found[parameter.key]
-                elif parameter.key in self._needed():
+                elif parameter.key in needed:
                     own = self._replaced(parameter.key)
                     constant = self._constants.get(parameter.key)
                     if own is not None:
@@ -160,10 +157,11 @@ class State:
             tied = values.setdefault(parameter.key, value)
             if tied is not value and not torch.equal(tied, value):
                 wrong.append(f"{name}: is one tensor with {parameter.key}, found two")
+        needed = self._needed()
         missing = [
             name
             for name, parameter in self._parameters.items()
-            if parameter.key in self._needed()
+            if parameter.key in needed
             and parameter.key not in values
             # A tensor of several names may be given by any of them.
             and not any(line.startswith(f"{name}: ") for line in wrong)
@@ -189,9 +187,10 @@ class State:
         with self._lock:
             values: dict[str, torch.Tensor] = {}
             wrong: list[str] = []
+            needed = self._needed()
             for name, delta in differences(state, self._parameters, wrong):
                 parameter = self._parameters[name]
-                if parameter.key not in self._needed():
+                if parameter.key not in needed:
                     continue  # nothing that is compiled uses it
                 self._refuse_folded([parameter.key])
                 before = self._value(parameter.key)
@@ -215,15 +214,7 @@ class State:
 
     def _needed(self) -> set[str]:
         """The keys of what the model computes with."""
-        return {*self._constants, *self._folded, *self._sources()}
-
-    def _sources(self) -> dict[str, list[str]]:
-        """By key, the names of what is computed from a parameter."""
-        found: dict[str, list[str]] = {}
-        for name, (_, recipe) in self._derived.items():
-            for key in uses(recipe):
-                found.setdefault(key, []).append(name)
-        return found
+        return {*self._constants, *self._folded, *self._derived.keys}
 
     def _value(self, key: str) -> torch.Tensor:
         """What a parameter is now.
@@ -244,14 +235,15 @@ class State:
         Raises:
             StateDictError: There is nothing of that kind.
         """
+
+        def stored(constant: Constant) -> torch.Tensor:
+            replaced = self._replaced(constant.fqn)
+            return (self._file().tensor(constant) if replaced is None else replaced).cpu()
+
         shapes = {parameter.key: parameter.shape for parameter in self._parameters.values()}
-        for name in self._sources()[key]:
-            constant, recipe = self._derived[name]
-            replaced = self._replaced(name)
-            stored = self._file().tensor(constant) if replaced is None else replaced
-            found = recover(recipe, key, shapes, stored.cpu())
-            if found is not None:
-                return found
+        found = self._derived.recover(key, shapes, stored)
+        if found is not None:
+            return found
         raise StateDictError(
             f"{self._model}: the parameter {key} is no longer there, only what was computed from "
             "it. Build the package with swappable = true for this model, which keeps every "
@@ -290,11 +282,7 @@ class State:
         def value(key: str) -> torch.Tensor:
             return (values[key] if key in values else self._value(key)).detach().cpu()
 
-        return {
-            name: compute(recipe, value)
-            for name, (_, recipe) in self._derived.items()
-            if not values.keys().isdisjoint(uses(recipe))
-        }
+        return self._derived.anew(values.keys(), value)
 
     def _replace(self, values: Mapping[str, torch.Tensor]) -> None:
         """Replace tensors, by key; they fit."""

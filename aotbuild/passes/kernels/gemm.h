@@ -140,6 +140,7 @@ struct Tiling {
   static constexpr int LD = 8 * PANEL + PANEL;              // distance of the rows of a tile
   static constexpr int MOST_ROWS = BLOCKS * ROWS;
   static constexpr int64_t K = 1024;                        // terms that are added at once
+  static constexpr int64_t TERMS = 1;                       // of a sum, in a step
 
   int64_t m, n, blocks, bands, group, near, count;
   Tiling(int64_t m, int64_t n, int64_t k, int threads = 1) : m(m), n(n) {

@@ -148,8 +148,11 @@ constexpr int most_rows(int64_t m) {
 
 // How a product [m, n] is divided into tiles: bands of rows by groups of panels.
 struct Tiling {
+  static constexpr int LD = kLd, MOST_ROWS = kMostRows;
+  static constexpr int64_t TERMS = 2;  // of a sum, in a step: a pair
+
   int64_t m, n, blocks, bands, group, groups, count;
-  Tiling(int64_t m, int64_t n) : m(m), n(n) {
+  Tiling(int64_t m, int64_t n, int64_t /* pairs */, int /* threads */) : m(m), n(n) {
     blocks = (m + kRows - 1) / kRows;
     bands = (blocks + kBlocks - 1) / kBlocks;
     group = (m ? panels_at_once((m + blocks - 1) / blocks) : 1) * kPanel;

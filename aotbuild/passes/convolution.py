@@ -7,8 +7,8 @@ where it adds the bias and a second summand and applies the activation, and has 
 from one layer to the next. MobileNetV2 takes 0.38 times what it took, ResNet-18 0.6 times, and 0.44
 times with the pass ``winograd``.
 
-A convolution is rewritten where it is one- or two-dimensional and not transposed, weights and bias
-are constant float32 tensors of the module, and it has one group, or as many as it has channels
+A convolution is rewritten where it is one- or two-dimensional and not transposed, the bias
+is a constant float32 tensor of the module, the weight is one or computed from such, and it has one group, or as many as it has channels
 before and after it. Batch and image can have any size.
 """
 
@@ -25,8 +25,8 @@ from torch._prims_common import is_channels_last_contiguous_or_false_2d, is_cont
 from torch.fx import GraphModule, Node
 
 from aotbuild.passes.constants import constant, is_calm, is_vector
-from aotbuild.passes.derived import derive
-from aotbuild.passes.graph import add, is_float, replace, value
+from aotbuild.passes.derived import derive, is_marked
+from aotbuild.passes.graph import add, constant_matrix, is_float, replace, value
 from aotbuild.passes.packed_convolution import OP, PANEL
 
 aten: Any = torch.ops.aten
@@ -81,14 +81,21 @@ def _convolution(module: GraphModule, node: Node) -> _Convolution | None:
         spatial = len(stride)
     else:
         return None
-    of = constant(module, weight)
-    if of is None or of.dim() != spatial + 2:
+    of = _weight(module, weight, spatial)
+    if of is None:
         return None
     dilation = _each(dilation, spatial)
     before, after = _padding(padding, of.shape[2:], dilation)
     return _Convolution(
         node, image, weight, bias, _each(stride, spatial), before, after, dilation, groups
     )
+
+
+def _weight(module: GraphModule, node: Any, spatial: int) -> torch.Tensor | None:
+    """What a weight is like that is a constant, or computed from constants as by ``weight_norm``."""
+    dims = spatial + 2
+    found = constant(module, node) if is_marked(node) else constant_matrix(module, node, dims)
+    return found if found is not None and found.dim() == dims else None
 
 
 def _defaults(args: Any, spatial: int) -> list[Any]:
@@ -116,7 +123,8 @@ def _padding(padding: Any, kernel: Any, dilation: list[int]) -> tuple[list[int],
 
 def _fits(module: GraphModule, found: _Convolution) -> bool:
     """Whether a convolution is proved to be what the packed one computes."""
-    weight, image, result = constant(module, found.weight), value(found.image), value(found.node)
+    weight = _weight(module, found.weight, len(found.stride))
+    image, result = value(found.image), value(found.node)
     if weight is None or image is None or result is None:
         return False
     if not (is_float(weight) and is_float(image)) or image.dim() != weight.dim():
@@ -237,7 +245,7 @@ def _activated(found: _Convolution, user: Node) -> _Convolution | None:
 
 
 def _rewrite(module: GraphModule, found: _Convolution) -> None:
-    weight, result = constant(module, found.weight), value(found.node)
+    weight, result = _weight(module, found.weight, len(found.stride)), value(found.node)
     assert weight is not None and result is not None  # noqa: S101, PT018
     with module.graph.inserting_before(found.node):
         new = add(
@@ -278,7 +286,7 @@ def _parts(node: Node, image: Node, summand: Node | None) -> Iterator[Node]:
 
 def _packed(module: GraphModule, found: _Convolution) -> Node:
     """The weight in panels of output channels: [panels, *kernel, in, PANEL]."""
-    weight: Any = constant(module, found.weight)
+    weight: Any = _weight(module, found.weight, len(found.stride))
     channels, inner, *kernel = weight.shape
     dims = list(range(2, weight.dim()))
     if found.groups > 1:

@@ -22,27 +22,66 @@ def attribute(module: GraphModule, node: Any) -> torch.Tensor | None:
     return found.detach()
 
 
+_MOST_OPERATORS, _DEEPEST = 1000, 100
+"""Operators that a constant may be computed by, each counted as often as it is used, and how many
+of them one after the other.
+
+A recipe tells them as a tree, in which twenty steps of an iteration over a weight, as those that
+make it orthogonal, are billions.
+"""
+
+
 def is_constant(module: GraphModule, node: Any) -> bool:
-    """Whether what a node gives is computed from constants of the module, and from them alone."""
-    pending, seen = [node], set()
-    while pending:  # graphs are deeper than Python's stack
-        each = pending.pop()
-        if each in seen:
-            continue
-        seen.add(each)
-        if not isinstance(each, Node):
-            return False
-        if each.op == "get_attr":
-            if attribute(module, each) is None:
+    """Whether what a node gives is computed from constants of the module, and from them alone.
+
+    What takes more operators than a recipe should have is none.
+    """
+    counts: dict[Node, int] = {}
+    pending = [node] if isinstance(node, Node) else []
+    if not pending:
+        return False
+    # Without recursion: a model may be thousands of operators deep.
+    while pending:
+        one = pending[-1]
+        if one.op == "get_attr":
+            if attribute(module, one) is None:
                 return False
+            counts[one] = 0
+        if one in counts:
+            pending.pop()
             continue
-        target, used = each.target, each.all_input_nodes
-        if each.op != "call_function" or not isinstance(target, torch._ops.OpOverload) or not used:
+        used = _used(one) if _is_repeatable(one) else []
+        if not used or _are_written([one]):
             return False
-        if target._schema.is_mutable or torch.Tag.nondeterministic_seeded in target.tags:
+        unknown = [each for each in used if each not in counts]
+        if unknown:
+            if len(pending) > _DEEPEST or not all(map(_may_be_constant, unknown)):
+                return False
+            pending.append(unknown[0])
+            continue
+        counts[one] = 1 + sum(counts[each] for each in used)
+        if counts[one] > _MOST_OPERATORS:
             return False
-        pending += used
     return True
+
+
+def _may_be_constant(node: Node) -> bool:
+    return node.op == "get_attr" or _is_repeatable(node)
+
+
+def _is_repeatable(node: Node) -> bool:
+    """Whether a node is an operator that gives the same in each call, and changes nothing."""
+    target = node.target
+    if node.op != "call_function" or not isinstance(target, torch._ops.OpOverload):
+        return False
+    return not (target._schema.is_mutable or torch.Tag.nondeterministic_seeded in target.tags)
+
+
+def _used(node: Node) -> list[Node]:
+    """The nodes among the arguments of a node, each as often as it is there."""
+    found: list[Node] = []
+    torch.fx.node.map_arg((node.args, node.kwargs), found.append)
+    return found
 
 
 def sources(node: Node) -> list[Node]:
@@ -69,7 +108,12 @@ def constant_matrix(module: GraphModule, node: Any, dims: int = 2) -> torch.Tens
 
 def _is_written(module: GraphModule, target: str) -> bool:
     """Whether anything writes to a tensor of the module, or to a view of it."""
-    pending = list(module.graph.find_nodes(op="get_attr", target=target))
+    return _are_written(list(module.graph.find_nodes(op="get_attr", target=target)))
+
+
+def _are_written(nodes: list[Node]) -> bool:
+    """Whether anything writes to what nodes give, or to a view of it."""
+    pending = list(nodes)
     seen = set(pending)
     while pending:
         node = pending.pop()

@@ -224,3 +224,14 @@ def test_nan_stays_nan() -> None:
     x[0, 0, 1, 1] = torch.nan
     graph, _ = rewritten(nn.Sequential(nn.Conv2d(2, 3, 1), nn.ReLU6()), torch.randn(1, 2, 4, 4))
     assert graph(x)[0, :, 1, 1].isnan().all()
+
+
+def test_weights_that_are_computed_from_others() -> None:
+    model = nn.Sequential(
+        nn.utils.parametrizations.weight_norm(nn.Conv1d(8, 20, 3, padding=1)),
+        nn.ReLU(),
+        nn.utils.parametrizations.weight_norm(nn.Conv1d(20, 16, 3)),
+    )
+    graph, counts = rewritten(model, torch.randn(2, 8, 9))
+    assert counts["convolution"] == 2
+    assert operators(graph) == {OP: 2}

@@ -43,7 +43,8 @@ def evaluate(module: GraphModule) -> dict[str, Any]:
     """
     marked = [node for node in module.graph.nodes if _MARK in node.meta]
     # What is part of a larger computation is none of its own, unless others use it too.
-    roots = [node for node in marked if any(not _is_derived(user) for user in node.users)]
+    within = _derived_nodes(module)
+    roots = [node for node in marked if any(user not in within for user in node.users)]
     derived: dict[str, Any] = {}
     known: dict[str, str] = {}
     for node in roots:
@@ -58,7 +59,7 @@ def evaluate(module: GraphModule) -> dict[str, Any]:
         with module.graph.inserting_before(node):
             constant = module.graph.get_attr(known[key])
         constant.meta["val"] = node.meta.get("val")
-        node.replace_all_uses_with(constant, delete_user_cb=lambda user: not _is_derived(user))
+        node.replace_all_uses_with(constant, delete_user_cb=lambda user: user not in within)
     _remove(module, marked)
     return derived
 
@@ -98,11 +99,13 @@ def _computed(module: GraphModule, node: Node, known: dict[Node, Any]) -> Any:
     return known[node]
 
 
-def _is_derived(node: Node) -> bool:
-    """Whether a node is marked, or is a part of one that is and of nothing else."""
-    if _MARK in node.meta:
-        return True
-    return bool(node.users) and all(_is_derived(user) for user in node.users)
+def _derived_nodes(module: GraphModule) -> set[Node]:
+    """All nodes that are marked, or are a part of what is and of nothing else."""
+    found: set[Node] = set()
+    for node in reversed(module.graph.nodes):  # users come after what they use
+        if _MARK in node.meta or (node.users and all(user in found for user in node.users)):
+            found.add(node)
+    return found
 
 
 def _first(recipe: Any) -> str:

@@ -24,17 +24,25 @@ def attribute(module: GraphModule, node: Any) -> torch.Tensor | None:
 
 def is_constant(module: GraphModule, node: Any) -> bool:
     """Whether what a node gives is computed from constants of the module, and from them alone."""
-    if not isinstance(node, Node):
-        return False
-    if node.op == "get_attr":
-        return attribute(module, node) is not None
-    target = node.target
-    if node.op != "call_function" or not isinstance(target, torch._ops.OpOverload):
-        return False
-    if target._schema.is_mutable or torch.Tag.nondeterministic_seeded in target.tags:
-        return False
-    used = node.all_input_nodes
-    return bool(used) and all(is_constant(module, each) for each in used)
+    pending, seen = [node], set()
+    while pending:  # graphs are deeper than Python's stack
+        each = pending.pop()
+        if each in seen:
+            continue
+        seen.add(each)
+        if not isinstance(each, Node):
+            return False
+        if each.op == "get_attr":
+            if attribute(module, each) is None:
+                return False
+            continue
+        target, used = each.target, each.all_input_nodes
+        if each.op != "call_function" or not isinstance(target, torch._ops.OpOverload) or not used:
+            return False
+        if target._schema.is_mutable or torch.Tag.nondeterministic_seeded in target.tags:
+            return False
+        pending += used
+    return True
 
 
 def sources(node: Node) -> list[Node]:

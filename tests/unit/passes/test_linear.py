@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -183,6 +184,25 @@ def test_a_recipe_tells_how_what_is_packed_follows_from_the_parameters() -> None
     net.load_state_dict(state)
     x = torch.randn(5, 40)
     torch.testing.assert_close(graph(x), net(x), rtol=1e-5, atol=1e-5)
+
+
+def test_a_graph_may_be_deeper_than_pythons_stack() -> None:
+    class Deep(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = torch.nn.Linear(16, 16), torch.nn.Linear(16, 16)
+
+        def forward(self, x: torch.Tensor) -> Any:
+            x = self.first(x)
+            for _ in range(sys.getrecursionlimit()):
+                x = x.sin()
+            return self.last(x)
+
+    net, x = Deep(), torch.randn(2, 16)
+    graph = traced(net, x)
+    count, _ = rewritten(graph, "linear")
+    assert count == 2
+    torch.testing.assert_close(graph(x), net(x))
 
 
 def test_passes_can_be_chosen_by_name() -> None:

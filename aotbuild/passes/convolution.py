@@ -7,9 +7,9 @@ where it adds the bias and a second summand and applies the activation, and has 
 from one layer to the next. MobileNetV2 takes 0.38 times what it took, ResNet-18 0.6 times, and 0.44
 times with the pass ``winograd``.
 
-A convolution is rewritten where it is one- or two-dimensional and not transposed, the bias
-is a constant float32 tensor of the module, the weight is one or computed from such, and it has one group, or as many as it has channels
-before and after it. Batch and image can have any size.
+A convolution is rewritten where it is one- or two-dimensional and not transposed, the bias is a
+constant float32 tensor of the module, the weight is one or computed from such, and it has one
+group, or as many as it has channels before and after it. Batch and image can have any size.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def _convolution(module: GraphModule, node: Node) -> _Convolution | None:
 
 
 def _weight(module: GraphModule, node: Any, spatial: int) -> torch.Tensor | None:
-    """What a weight is like that is a constant, or computed from constants as by ``weight_norm``."""
+    """What a weight is like that is a constant, or computed from such as by ``weight_norm``."""
     dims = spatial + 2
     found = constant(module, node) if is_marked(node) else constant_matrix(module, node, dims)
     return found if found is not None and found.dim() == dims else None

@@ -140,7 +140,9 @@ def compile_library(
             _asked(wanted, setup) as asked,
             _kept_out_of_code(replaceable),
         ):
-            files = torch._inductor.aot_compile(graph, *example, options=setup.options)
+            files = torch._inductor.aot_compile(
+                graph, *example, options=_planned(graph, setup.options)
+            )
     except _UnwantedError:
         return None
     except Exception as error:
@@ -432,6 +434,26 @@ def _collect(files: Any, setup: Setup, asked: _Asked) -> Compiled:
 
 _ON_CPU = {"memory_planning": True}
 """Unless the project wants otherwise: ``pools`` keeps the block from call to call."""
+
+_LOOPED = ("aten.gru.", "aten.lstm.", "aten.rnn_tanh.", "aten.rnn_relu.")
+"""Operators that ``recurrent`` makes loops of where a size is dynamic."""
+
+
+def _planned(graph: torch.fx.GraphModule, options: dict[str, Any]) -> dict[str, Any]:
+    """The options, without the block of memory where a graph has others in it, as loops have.
+
+    Inductor of torch 2.13 frees the memory of these where their names are not known, and the code
+    does not compile.
+    """
+    looped = any(
+        str(node.target).startswith(_LOOPED)
+        and any(not isinstance(size, int) for size in node.args[0].meta["val"].shape)
+        for node in graph.graph.nodes
+    )
+    if looped or any(isinstance(each, torch.fx.GraphModule) for each in graph.children()):
+        return {**options, "memory_planning": False}
+    return options
+
 
 _PLAIN_WEIGHTS = {"cpp.weight_prepack": False}
 """With freezing, unless the project wants it: packed weights are for one kind of CPU."""

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch._prims_common import is_contiguous_or_false
 from torch.fx import GraphModule, Node
 
 from aotbuild.passes import packed_linear
@@ -135,10 +136,42 @@ def _rewrite(module: GraphModule, found: _Layers) -> None:
             results.append(add(module, aten.stack.default, cells))
     for user in list(found.node.users):
         index: Any = user.args[1]
-        user.replace_all_uses_with(results[index])
+        result = results[index]
+        if index == 0 and found.rows_first and _has_steps_first(user) and _shows_order(user):
+            with module.graph.inserting_before(user):
+                result = _with_steps_first(module, result)
+        user.replace_all_uses_with(result)
         module.graph.erase_node(user)
     module.graph.erase_node(found.node)
     module.graph.eliminate_dead_code()
+
+
+def _has_steps_first(output: Node) -> bool:
+    """Whether torch would give an output in the order of the steps, though rows are its first."""
+    found = value(output)
+    return found is not None and is_contiguous_or_false(found.transpose(0, 1))
+
+
+def _shows_order(output: Node) -> bool:
+    """Whether its order in memory may show: in a result, or to a view that needs it."""
+    pending = [output]
+    while pending:
+        for user in pending.pop().users:
+            if not isinstance(user.target, torch._ops.OpOverload):
+                return True
+            if user.target in {aten.view.default, aten.as_strided.default}:
+                return True
+            if any(each.alias_info for each in user.target._schema.returns):
+                pending.append(user)
+    return False
+
+
+def _with_steps_first(module: GraphModule, output: Node) -> Node:
+    """An output with rows first, in the order of the steps."""
+    turned = add(module, aten.permute.default, output, [1, 0, 2])
+    contiguous: dict[str, Any] = {"memory_format": torch.contiguous_format}
+    turned = add(module, aten.clone.default, turned, kwargs=contiguous)
+    return add(module, aten.permute.default, turned, [1, 0, 2])
 
 
 def _direction(

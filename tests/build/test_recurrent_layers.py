@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -137,3 +138,15 @@ def test_extreme_values_saturate_and_nan_stays(layers: Call) -> None:
     given[0][1, 2, 0] = torch.inf
     given[0][2, 3, 0] = torch.nan
     assert_close(layers(*given), module, given)
+
+
+def test_a_loop_over_dynamic_steps_compiles_without_the_pass(tmp_path: Path) -> None:
+    layer = nn.GRU(8, 16)
+    steps = {0: torch.export.Dim("steps", min=1, max=64)}
+    given = [torch.randn(5, 2, 8)]
+    with dynamic_steps():
+        call, applied = compiled(layer, given, tmp_path, dynamic=(steps,), passes=[])
+    assert applied.counts == {}
+    x = torch.randn(9, 2, 8)
+    with torch.no_grad():
+        torch.testing.assert_close(call(x), list(layer(x)))

@@ -45,7 +45,7 @@ def _diagonal_filled(weight: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
 
 def _orthogonal(steps: int) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
     def compute(weight: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
-        for _ in range(steps):
+        for _step in range(steps):
             weight = 1.5 * weight - 0.5 * weight @ weight.t() @ weight
         return weight
 

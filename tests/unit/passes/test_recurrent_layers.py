@@ -101,3 +101,23 @@ def test_what_was_packed_can_be_computed_anew_from_other_weights() -> None:
         net.load_state_dict(other)
         x = torch.randn(3, 4, 10)
         torch.testing.assert_close(graph(x), net(x))
+
+
+def test_outputs_with_rows_first_keep_the_order_of_torch() -> None:
+    class Turned(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.GRU(8, 16, batch_first=True)
+
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            output = self.layer(x)[0]
+            return output, output.transpose(0, 1).view(6, -1)
+
+    x = torch.randn(3, 6, 8)
+    model = Turned().eval()
+    with torch.no_grad():
+        graph: Any = torch.export.export(model, (x,)).module(check_guards=False)
+        assert apply(graph).counts["recurrent"] == 1
+        for found, expected in zip(graph(x), model(x), strict=True):
+            torch.testing.assert_close(found, expected)
+            assert found.stride() == expected.stride()

@@ -1,10 +1,10 @@
 """Throughput of 64 threads that call a model, by themselves and with shared calls.
 
 The models of [serving](serving): a small network, and an encoder of the size of MiniLM with
-sequences of several lengths. The arms take turns: ``net(x)``, ``net.batched(64)(x)``, and tasks of
-one event loop that ``await net.batched(64).acall(x)``. Every thread and task compares its first
-result with that of the model itself. How long a refusal takes while a queue is full is measured
-apart.
+sequences of several lengths, on as many threads of arithmetic as torch takes by itself. The arms
+take turns: ``net(x)``, ``net.batched(64)(x)``, and tasks of one event loop that ``await
+net.batched(64).acall(x)``. Every thread and task compares its first result with that of the model
+itself. How long a refusal takes while a queue is full is measured apart.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ print(json.dumps({**medians, "refusal": max(refusals)}))
 
 
 def measure(
-    rounds: int = 9, seconds: float = 1.0, threads: int = 1, wheel: Path | None = None
+    rounds: int = 9, seconds: float = 1.0, threads: int = 0, wheel: Path | None = None
 ) -> list[Row]:
     """Build the models unless there is a wheel of them, and measure.
 
@@ -143,7 +143,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--seconds", type=float, default=1.0, help="of each arm in a round")
-    parser.add_argument("--threads", type=int, default=1, help="of torch; 0 leaves its default")
+    parser.add_argument("--threads", type=int, default=0, help="of torch; 0 leaves its default")
     parser.add_argument("--wheel", type=Path, help="wheel of the models; built when left out")
     given = parser.parse_args()
     show(measure(given.rounds, given.seconds, given.threads, given.wheel))

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from aotbuild.build.plan import check_options, declared_models, export_spec
 from aotbuild.config.messages import located
-from aotbuild.config.project import load_project
+from aotbuild.config.project import load_declared
 from aotbuild.config.schema import FORWARD
-from aotbuild.errors import ConfigError, as_aotbuild_error, debugging, quieten
+from aotbuild.errors import as_aotbuild_error, debugging, quieten
 from aotbuild.hook.requirement import (
     check_build_torch,
     check_torch_requirement,
@@ -51,13 +51,7 @@ def check_project(directory: Path, names: Sequence[str], *, explain: bool = Fals
     Raises:
         AotBuildError: The declaration is wrong.
     """
-    project = load_project(directory)
-    if project is None:
-        raise ConfigError(
-            "the project declares no models",
-            where=f"{directory.resolve() / 'pyproject.toml'}: tool.aotbuild",
-            fix="add [tool.aotbuild.models.<name>], or name the project with --project DIR",
-        )
+    project = load_declared(directory)
     check_torch_requirement(project.pyproject, project.config.torch)
     check_weights_requirement(project.pyproject, project.config)
     check_build_torch(project.pyproject)

@@ -27,9 +27,8 @@ from aotbuild.build.plan import (
     write_specs,
 )
 from aotbuild.config.messages import located
-from aotbuild.config.project import Project, load_project
+from aotbuild.config.project import Project, load_declared
 from aotbuild.config.schema import FORWARD
-from aotbuild.errors import ConfigError
 from aotbuild.hook.requirement import check_build_torch
 
 
@@ -47,13 +46,7 @@ def tune_project(directory: Path, names: Sequence[str], *, dry: bool = False) ->
     Raises:
         AotBuildError: The declaration or the lock file is wrong.
     """
-    project = load_project(directory)
-    if project is None:
-        raise ConfigError(
-            "the project declares no models",
-            where=f"{directory.resolve() / 'pyproject.toml'}: tool.aotbuild",
-            fix="add [tool.aotbuild.models.<name>], or name the project with --project DIR",
-        )
+    project = load_declared(directory)
     check_build_torch(project.pyproject)
     chosen = declared_models(project, names, where=located("tool.aotbuild.models"))
     check_options(project, chosen)

@@ -9,7 +9,7 @@ import enum
 import errno
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from aotbuild.cache import local
@@ -88,7 +88,7 @@ class Store:
         size = sum(file.stat().st_size for file in files.values())
         entry = None
         if not self.settings.limit or size <= self.settings.limit:
-            entry = self._put_local(kind, key, files)
+            entry = self._put_local(kind, key, lambda own: write_entry(own, key, files))
         if not self.settings.remote or self._notes.has(_UNREACHABLE):
             return
         if entry is not None:
@@ -145,7 +145,8 @@ class Store:
         local.touch(path)
         return Found.HIT
 
-    def _put_local(self, kind: str, key: str, files: Mapping[str, Path]) -> Path | None:
+    def _put_local(self, kind: str, key: str, write: Callable[[Path], object]) -> Path | None:
+        """Let an entry be written under a name of its own, and put it in its place."""
         path = self._path(kind, key)
         assert path is not None  # noqa: S101  # it writes
         assert self.settings.directory is not None  # noqa: S101
@@ -153,7 +154,7 @@ class Store:
             local.create(self.settings.directory)
             local.create(path.parent)
             with local.temporary(path) as own:
-                write_entry(own, key, files)
+                write(own)
                 own.replace(path)
         except OSError as error:
             self.complain(error)
@@ -180,24 +181,8 @@ class Store:
                 self._damaged(f"{self.settings.remote}/{_name(kind, key)}", error)
                 return Found.DAMAGED
             if self.settings.writes:
-                self._adopt(entry, kind, key)
+                self._put_local(kind, key, lambda own: shutil.copyfile(entry, own))
         return Found.HIT
-
-    def _adopt(self, entry: Path, kind: str, key: str) -> None:
-        """Keep an entry that came from elsewhere."""
-        path = self._path(kind, key)
-        assert path is not None  # noqa: S101  # it writes
-        assert self.settings.directory is not None  # noqa: S101
-        try:
-            local.create(self.settings.directory)
-            local.create(path.parent)
-            with local.temporary(path) as own:
-                shutil.copyfile(entry, own)
-                own.replace(path)
-        except OSError as error:
-            self.complain(error)
-            return
-        local.prune(self.settings.directory, self.settings.limit)
 
     def _send(self, entry: Path, kind: str, key: str) -> None:
         from aotbuild.cache.remote import Remote, RemoteError

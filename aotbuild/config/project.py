@@ -71,6 +71,22 @@ def read_pyproject(root: Path) -> dict[str, Any]:
         ) from error
 
 
+def load_declared(directory: Path) -> Project:
+    """Read and check the declaration in the directory that a command was given.
+
+    Raises:
+        ConfigError: There is none, or it is wrong.
+    """
+    project = load_project(directory)
+    if project is None:
+        raise ConfigError(
+            "the project declares no models",
+            where=f"{directory.resolve() / 'pyproject.toml'}: tool.aotbuild",
+            fix="add [tool.aotbuild.models.<name>], or name the project with --project DIR",
+        )
+    return project
+
+
 def load_project(root: Path) -> Project | None:
     """Read and check the declaration in ``root``.
 

@@ -11,13 +11,13 @@ from torch._inductor.codegen.cpp_template_kernel import CppTemplateKernel
 from torch._inductor.virtualized import V
 
 from aotbuild.passes.scaled_attention import OP
+from aotbuild.passes.template import lower_by
 from aotbuild.passes.whole import Whole, number
 
 
 def register() -> None:
     """Register the lowering of the operator."""
-    if OP not in lowering.lowerings:
-        lowering.register_lowering(OP, type_promotion_kind=None)(_lower)
+    lower_by(OP, _lower)
 
 
 def _lower(

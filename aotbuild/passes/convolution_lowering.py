@@ -18,7 +18,7 @@ from torch._inductor.codegen.cpp_template_kernel import CppTemplateKernel
 from torch._inductor.virtualized import V
 
 from aotbuild.passes.packed_convolution import OP
-from aotbuild.passes.template import Tile, Tiled
+from aotbuild.passes.template import Tile, Tiled, lower_by
 
 _ROWS, _COLUMNS, _DEEP_COLUMNS = 14, 32, 256
 """Of the largest tile of ``convolution.h``; of a depthwise convolution, it has more columns."""
@@ -30,8 +30,7 @@ _UNROLLED = {(3, 1), (3, 2), (5, 1), (5, 2), (7, 1), (7, 2)}
 
 def register() -> None:
     """Register the lowering of the operator."""
-    if OP not in lowering.lowerings:
-        lowering.register_lowering(OP, type_promotion_kind=None)(_lower)
+    lower_by(OP, _lower)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from torch._inductor.codegen.cpp_template_kernel import CppTemplateKernel
 from torch._inductor.virtualized import V
 
 from aotbuild.passes.packed_linear import OP
-from aotbuild.passes.template import Tile, Tiled
+from aotbuild.passes.template import Tile, Tiled, lower_by
 
 PARALLEL = 1 << 17
 """Multiplications from which on threads pay."""
@@ -40,8 +40,7 @@ class PackedProduct(Tiled):
     @classmethod
     def register(cls, operator: Any) -> None:
         """Compile an operator so."""
-        if operator not in lowering.lowerings:
-            lowering.register_lowering(operator, type_promotion_kind=None)(cls._lower)
+        lower_by(operator, cls._lower)
 
     @classmethod
     def _lower(cls, rows: Any, packed: Any, bias: Any, n: int, activation: str) -> Any:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from torch._inductor import ir, lowering
+from torch._inductor import ir
 from torch._inductor.codegen.cpp_template_kernel import CppTemplateKernel
 
 from aotbuild.passes.recurrent_layer import KINDS, OP
+from aotbuild.passes.template import lower_by
 from aotbuild.passes.whole import Whole
 
 
 def register() -> None:
     """Register the lowering of the operator."""
-    if OP not in lowering.lowerings:
-        lowering.register_lowering(OP, type_promotion_kind=None)(_lower)
+    lower_by(OP, _lower)
 
 
 def _lower(

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from typing import Any
 from unittest.mock import patch
 
-from torch._inductor import ir
+from torch._inductor import ir, lowering
 from torch._inductor.codegen.cpp import get_export_declaration
 from torch._inductor.codegen.cpp_gemm_template import gen_2d_view_of_epilogue_buf
 from torch._inductor.codegen.cpp_template import CppTemplate
@@ -28,6 +28,12 @@ from torch._inductor.virtualized import V, ops
 def kernel_text(name: str) -> str:
     """The text of a header of kernels."""
     return files("aotbuild.passes").joinpath("kernels", name).read_text("utf-8")
+
+
+def lower_by(operator: Any, lower: Callable[..., Any]) -> None:
+    """Let Inductor compile an operator by a function, if it does not yet."""
+    if operator not in lowering.lowerings:
+        lowering.register_lowering(operator, type_promotion_kind=None)(lower)
 
 
 class Tiled(CppTemplate):
@@ -100,6 +106,10 @@ class Tiled(CppTemplate):
                     patch.object(V.graph, "get_dtype", self._fake_get_dtype(buffer))
                 )
             body = self.body(kernel, inputs, tile)
+        return self._source(function, body)
+
+    def _source(self, function: str, body: str) -> str:
+        """The code: headers, and the function with its statements."""
         texts = "\n".join(kernel_text(name) for name in self.headers)
         return (
             f"{self.header().getvalue()}\n{texts}\n"

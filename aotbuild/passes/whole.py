@@ -6,11 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from torch._inductor.codegen.cpp import get_export_declaration
 from torch._inductor.codegen.cpp_template_kernel import CppTemplateKernel
 from torch._inductor.virtualized import V
 
-from aotbuild.passes.template import Tiled, kernel_text
+from aotbuild.passes.template import Tiled
 
 
 class Whole(Tiled):
@@ -52,12 +51,7 @@ class Whole(Tiled):
                 size for each in inputs for size in (*each.get_size(), *each.get_stride())
             ],
         )
-        body = self.body(kernel, inputs, template_buffer_node)
-        texts = "\n".join(kernel_text(name) for name in self.headers)
-        return (
-            f"{self.header().getvalue()}\n{texts}\n"
-            f'extern "C" {get_export_declaration()}\n{function}\n{{\n{body}\n}}\n'
-        )
+        return self._source(function, self.body(kernel, inputs, template_buffer_node))
 
 
 def number(value: float) -> str:

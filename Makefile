@@ -34,10 +34,10 @@ demo:
 
 test: venv
 	$(MAKE) --jobs 2 --output-sync=target lint unit
-	$(VENV)/bin/pytest tests/build -n 2 --dist loadfile --no-loadscope-reorder
+	$(VENV)/bin/pytest tests/wheels -n 2 --dist loadfile --no-loadscope-reorder
 
 sanitize: venv
-	$(VENV)/bin/python tests/build/sanitize.py -n 2
+	$(VENV)/bin/python tests/wheels/sanitize.py -n 2
 
 unit:
 	$(VENV)/bin/pytest tests/unit -n 2
@@ -59,7 +59,7 @@ lint:
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/mypy tests/unit
-	$(VENV)/bin/mypy tests/build
+	$(VENV)/bin/mypy tests/wheels
 
 generate:
 	test -x $(VENV)/bin/python || $(MAKE) venv

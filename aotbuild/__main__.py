@@ -74,15 +74,15 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     with reported():
         if given.command == "repair":
-            from aotbuild.repair import repair_wheels
+            from aotbuild.commands.repair import repair_wheels
 
             repair_wheels(given.wheels, given.wheel_dir, given.plat)
             return 0
         if given.command == "tune":
-            from aotbuild.tune import tune_project
+            from aotbuild.commands.tune import tune_project
 
             return tune_project(given.project, given.models, dry=given.dry_run)
-        from aotbuild.check import check_project
+        from aotbuild.commands.check import check_project
 
         return check_project(given.project, given.models, explain=given.explain)
 

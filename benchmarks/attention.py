@@ -16,10 +16,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from aotbuild.build.recurrent import dynamic_steps
-from aotbuild.build.stats import estimate, ratio
-from aotbuild.passes import apply
-from aotbuild.passes.operators import register_lowerings
+from aotbuild.passes.pipeline import apply
+from aotbuild.passes.recurrent.dynamic_steps import dynamic_steps
+from aotbuild.passes.template.operators import register_lowerings
+from aotbuild.steps.tune.statistics import estimate, ratio
 
 
 class Attention(nn.Module):

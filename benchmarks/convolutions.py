@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from aotbuild.build.stats import estimate, ratio
-from aotbuild.passes import apply
-from aotbuild.passes.operators import register_lowerings
+from aotbuild.passes.pipeline import apply
+from aotbuild.passes.template.operators import register_lowerings
+from aotbuild.steps.tune.statistics import estimate, ratio
 
 LAYERS = 4
 SHAPES = [

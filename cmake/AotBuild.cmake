@@ -81,7 +81,7 @@ function(_aotbuild_plan)
   set(build_dir "${CMAKE_BINARY_DIR}/aotbuild")
   file(MAKE_DIRECTORY "${build_dir}")
   # -P keeps the working directory out of sys.path; the environment of the build stays (no -I).
-  set(aotbuild "${Python_EXECUTABLE}" -P -m aotbuild.build)
+  set(aotbuild "${Python_EXECUTABLE}" -P -m aotbuild.steps)
   if(NOT WIN32)
     # Ninja runs a command again that has changed. An isolated build has its Python and its CMake at
     # a new path each time: neither may be in a command that shall last longer than one build.
@@ -91,7 +91,7 @@ function(_aotbuild_plan)
     endif()
     file(CONFIGURE OUTPUT "${build_dir}/step" CONTENT "#!/bin/sh
 @launcher@
-exec '@Python_EXECUTABLE@' -P -m aotbuild.build \"$@\"
+exec '@Python_EXECUTABLE@' -P -m aotbuild.steps \"$@\"
 " @ONLY)
     file(CHMOD "${build_dir}/step" PERMISSIONS OWNER_READ OWNER_WRITE OWNER_EXECUTE)
     set(aotbuild "./step")

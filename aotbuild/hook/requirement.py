@@ -19,7 +19,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from aotbuild.config.apart import companion
+from aotbuild.config.companion import companion
 from aotbuild.config.parse import located
 from aotbuild.config.schema import Config
 from aotbuild.errors import RequirementError, reported, warn

@@ -17,7 +17,7 @@ from peers import PEERS, available
 from prepare import HERE, Prepared, prepare
 from tables import Chart, Table
 
-from aotbuild.build.stats import estimate, ratio
+from aotbuild.steps.tune.statistics import estimate, ratio
 from suites import Request
 from suites.latency import last_line
 

@@ -15,7 +15,7 @@ from prepare import Prepared, prepare
 from tables import Chart, Table
 from workers import opened
 
-from aotbuild.build.stats import Estimate, estimate, ratio
+from aotbuild.steps.tune.statistics import Estimate, estimate, ratio
 from suites import Request
 
 ARMS = ("ours", "eager", "compile", "package", "onnxruntime", "openvino")

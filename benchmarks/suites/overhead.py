@@ -9,7 +9,7 @@ from peers import available
 from prepare import prepare
 from tables import Table
 
-from aotbuild.build.stats import estimate, ratio
+from aotbuild.steps.tune.statistics import estimate, ratio
 from suites import Request
 from suites.latency import timed
 

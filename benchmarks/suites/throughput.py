@@ -10,7 +10,7 @@ from prepare import prepare
 from tables import Table
 from workers import opened
 
-from aotbuild.build.stats import estimate, ratio
+from aotbuild.steps.tune.statistics import estimate, ratio
 from suites import Request
 from suites.latency import last_line
 

@@ -5,25 +5,20 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
 
 import pytest
 import torch
-from samples import Compute, Loaded, echo, sample_manifest, write_package, write_project
+from samples import (
+    Compute,
+    Loaded,
+    LoadPackage,
+    echo,
+    sample_manifest,
+    write_package,
+    write_project,
+)
 
 from aotbuild.runtime.manifest import Manifest
-
-
-class LoadPackage(Protocol):
-    """Writes a package of compiled models and imports it."""
-
-    def __call__(
-        self,
-        *manifests: Manifest,
-        tensors: Mapping[str, torch.Tensor] | None = None,
-        compute: Compute = echo,
-        before: Callable[[Path, Sequence[Manifest]], None] | None = None,
-    ) -> Loaded: ...
 
 
 @pytest.fixture(autouse=True)

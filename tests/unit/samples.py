@@ -13,17 +13,17 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
-from aotbuild.build import generate
-from aotbuild.build.arguments import Argument, call_tree
-from aotbuild.build.weights_file import write_weights
 from aotbuild.config.schema import FORWARD
 from aotbuild.runtime.integrity import identify
 from aotbuild.runtime.machine import this_platform
 from aotbuild.runtime.manifest import Constant, Dim, File, Input, Manifest, Variant
+from aotbuild.steps.artifacts.weights_file import write_weights
+from aotbuild.steps.export.arguments import Argument, call_tree
+from aotbuild.steps.package import generate
 
 PYPROJECT = """\
 [build-system]
@@ -320,3 +320,15 @@ class Loaded:
     def net(self) -> Any:
         """The model, loaded when it is first asked for."""
         return self.package.net
+
+
+class LoadPackage(Protocol):
+    """Writes a package of compiled models and imports it."""
+
+    def __call__(
+        self,
+        *manifests: Manifest,
+        tensors: Mapping[str, torch.Tensor] | None = None,
+        compute: Compute = echo,
+        before: Callable[[Path, Sequence[Manifest]], None] | None = None,
+    ) -> Loaded: ...

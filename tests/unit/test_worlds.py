@@ -14,27 +14,36 @@ from samples import run_python
 import aotbuild
 
 PACKAGE = Path(aotbuild.__file__).parent
-RUNTIME = sorted((PACKAGE / "runtime").glob("*.py"))
-STEPS = sorted((PACKAGE / "build").glob("*.py"))
+RUNTIME = sorted((PACKAGE / "runtime").rglob("*.py"))
+STEPS = sorted((PACKAGE / "steps").rglob("*.py"))
+
+
+def module_name(file: Path) -> str:
+    """The name of a module of aotbuild."""
+    name = ".".join(file.relative_to(PACKAGE.parent).with_suffix("").parts)
+    return name.removesuffix(".__init__")
+
+
 TORCHLESS = [
     "aotbuild.errors",
     "aotbuild.torch_version",
     "aotbuild.toolchain",
     *(
-        f"aotbuild.{world}.{file.stem}".removesuffix(".__init__")
+        module_name(file)
         for world in ("hook", "config", "cache")
-        for file in sorted((PACKAGE / world).glob("*.py"))
+        for file in sorted((PACKAGE / world).rglob("*.py"))
     ),
-    "aotbuild.build.plan",
-    "aotbuild.build.spec",
-    "aotbuild.build.files",
-    "aotbuild.build.facts",
-    "aotbuild.build.lock",
-    "aotbuild.build.recipes",
-    "aotbuild.tune",
-    "aotbuild.build.compile_cache",
-    "aotbuild.build.native",
-    "aotbuild.explain",
+    "aotbuild.steps.identity",
+    "aotbuild.steps.plan.plan",
+    "aotbuild.steps.artifacts.spec",
+    "aotbuild.steps.files",
+    "aotbuild.steps.artifacts.facts",
+    "aotbuild.steps.tune.lock",
+    "aotbuild.steps.tune.recipes",
+    "aotbuild.commands.tune",
+    "aotbuild.steps.compile.variant_cache",
+    "aotbuild.steps.engine.step",
+    "aotbuild.commands.explain",
     "aotbuild.target",
 ]
 IMPORT = """
@@ -58,7 +67,8 @@ def imports(file: Path) -> Iterator[str]:
 
 def test_the_lists_of_modules_are_not_empty() -> None:
     assert {file.name for file in RUNTIME} >= {"__init__.py", "model.py", "engine.py"}
-    assert {file.name for file in STEPS} >= {"export.py", "compile.py", "verify.py", "bundle.py"}
+    names = {module_name(file).removeprefix("aotbuild.steps.") for file in STEPS}
+    assert names >= {"export.step", "compile.step", "verify.step", "package.generate.module"}
     assert {"aotbuild.hook.settings", "aotbuild.config.check"} <= set(TORCHLESS)
 
 
@@ -77,11 +87,15 @@ def test_the_runtime_imports_only_torch_and_the_standard_library(file: Path) -> 
         assert is_own or top in known or top in sys.stdlib_module_names, name
 
 
-@pytest.mark.parametrize("file", STEPS, ids=lambda file: file.name)
+@pytest.mark.parametrize("file", STEPS, ids=module_name)
 def test_the_steps_know_nothing_of_cmake(file: Path) -> None:
     # Compilers, a disassembler, or itself.
-    starting = {"compiler.py", "native.py", "instructions.py", "forkserver.py", "tune.py"}
-    programs = set() if file.name in starting else {"subprocess"}
+    starting = {
+        *("compile.cxx", "compile.instructions", "engine.step", "forkserver", "tune.step"),
+    }
+    programs = (
+        set() if module_name(file).removeprefix("aotbuild.steps.") in starting else {"subprocess"}
+    )
     for name in imports(file):
         assert name.partition(".")[0] not in {"cmake", "ninja", "scikit_build_core", *programs}
         assert not name.startswith(("aotbuild.hook", "aotbuild.cmake"))
@@ -89,9 +103,9 @@ def test_the_steps_know_nothing_of_cmake(file: Path) -> None:
 
 @pytest.mark.parametrize("world", ["hook", "config"])
 def test_the_hook_side_imports_nothing_of_the_other_worlds(world: str) -> None:
-    for file in (PACKAGE / world).glob("*.py"):
+    for file in (PACKAGE / world).rglob("*.py"):
         for name in imports(file):
-            assert not name.startswith(("aotbuild.build", "aotbuild.runtime", "torch")), file.name
+            assert not name.startswith(("aotbuild.steps", "aotbuild.runtime", "torch")), file.name
 
 
 def test_the_runtime_works_alone_under_another_name(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 from graphs import calls, rewritten, traced
 from torch import nn
 
-from aotbuild.passes import PASSES, apply
+from aotbuild.passes.pipeline import PASSES, apply
 from aotbuild.runtime.derived import compute
 
 PAIRS = "aotbuild.packed_linear_bfloat16.default"

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional as f
 
-from aotbuild.passes import apply
-from aotbuild.passes.packed_convolution import OP
+from aotbuild.passes.convolution.operator import OP
+from aotbuild.passes.pipeline import apply
 
 aten: Any = torch.ops.aten
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")

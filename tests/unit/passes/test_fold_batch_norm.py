@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from aotbuild.passes import apply
+from aotbuild.passes.pipeline import apply
 
 aten: Any = torch.ops.aten
 

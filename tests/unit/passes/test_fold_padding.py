@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as f
 
-from aotbuild.passes import apply
+from aotbuild.passes.pipeline import apply
 
 # torch itself, when it decomposes a program
 pytestmark = pytest.mark.filterwarnings("ignore:.*treespec, LeafSpec:FutureWarning")

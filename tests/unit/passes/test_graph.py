@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as f
 
-from aotbuild.passes import apply
+from aotbuild.passes.pipeline import apply
 
 
 class Computed(nn.Module):

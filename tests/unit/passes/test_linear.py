@@ -11,8 +11,8 @@ import torch
 from graphs import assert_rewritten, assert_unchanged, calls, rewritten, traced
 from torch import nn
 
-from aotbuild.passes import apply
-from aotbuild.passes.packed_linear import ACTIVATIONS
+from aotbuild.passes.linear.operator import ACTIVATIONS
+from aotbuild.passes.pipeline import apply
 from aotbuild.runtime.derived import compute
 
 PACKED = "aotbuild.packed_linear.default"

@@ -9,8 +9,8 @@ import torch
 from graphs import assert_rewritten, assert_unchanged, calls
 from torch import nn
 
-from aotbuild.build.recurrent import dynamic_steps
-from aotbuild.passes import apply
+from aotbuild.passes.pipeline import apply
+from aotbuild.passes.recurrent.dynamic_steps import dynamic_steps
 from aotbuild.runtime.derived import compute
 
 pytestmark = pytest.mark.filterwarnings("ignore:The tensor attribute")  # of torch's own layers

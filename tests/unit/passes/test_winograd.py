@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from aotbuild.passes import apply
-from aotbuild.passes.packed_convolution import OP
+from aotbuild.passes.convolution.operator import OP
+from aotbuild.passes.pipeline import apply
 
 
 def rewritten(

@@ -1,0 +1,1 @@
+"""What the command line ``python -m aotbuild`` does, one module for each command."""

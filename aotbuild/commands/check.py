@@ -1,0 +1,159 @@
+"""Checking a project in seconds: its declaration, its sources, and what torch traces of them."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aotbuild.config.messages import located
+from aotbuild.config.project import load_declared
+from aotbuild.config.schema import FORWARD
+from aotbuild.errors import as_aotbuild_error, debugging, quieten
+from aotbuild.hook.requirement import (
+    check_build_torch,
+    check_torch_requirement,
+    check_weights_requirement,
+)
+from aotbuild.steps.plan.plan import check_options, declared_models, export_spec
+
+if TYPE_CHECKING:
+    from aotbuild.runtime.manifest import Dim, Size
+    from aotbuild.steps.export.traced import Traced
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is told of a model, or of one of its methods."""
+
+    model: str
+    inputs: list[str]
+    outputs: list[str]
+    parameters: int
+    weights: int
+    """Bytes."""
+
+
+def check_project(directory: Path, names: Sequence[str], *, explain: bool = False) -> int:
+    """Check a project, and print a table of its models.
+
+    Args:
+        directory: Directory of the pyproject.toml.
+        names: The models to trace; all of them when empty.
+        explain: Whether to tell what a build would find in the cache, and why not the rest.
+
+    Returns:
+        0, or 1 when a model cannot be traced; why has been printed to standard error then.
+
+    Raises:
+        AotBuildError: The declaration is wrong.
+    """
+    project = load_declared(directory)
+    check_torch_requirement(project.pyproject, project.config.torch)
+    check_weights_requirement(project.pyproject, project.config)
+    check_build_torch(project.pyproject)
+    chosen = declared_models(project, names, where=located("tool.aotbuild.models"))
+    check_options(project, chosen)
+    quieten()
+    from aotbuild.steps.export.step import trace  # imports torch, which takes a second
+
+    rows: list[Row] = []
+    lines: list[str] = []
+    failed = False
+    for name in chosen:
+        devices = project.models[name].devices or []
+        try:
+            traced = trace(export_spec(project, name, devices[0], output=""))
+        except Exception as error:
+            if debugging():
+                raise
+            print(as_aotbuild_error(error).block(), file=sys.stderr)  # noqa: T201
+            failed = True
+        else:
+            rows += [_row(name, method) for method in traced.methods]
+            if explain:
+                from aotbuild.commands.explain import explain as explained
+
+                lines += explained(project, name, traced)
+    if rows:
+        print("\n".join([table(rows), *lines]))  # noqa: T201
+    return int(failed)
+
+
+def table(rows: Iterable[Row]) -> str:
+    """Rows as a text table: one line for each input or output of a model."""
+    lines = [("model", "inputs", "outputs", "parameters", "weights")]
+    for row in rows:
+        told = (row.model, f"{row.parameters:,}", _size(row.weights))
+        for given, returned in itertools.zip_longest(row.inputs, row.outputs, fillvalue=""):
+            lines.append((told[0], given, returned, told[1], told[2]))
+            told = ("", "", "")
+    widths = [max(len(line[i]) for line in lines) for i in range(5)]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if i > 2 else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
+
+
+def _row(name: str, traced: Traced) -> Row:
+    call = traced.call
+    tensors = list(traced.program.state_dict.values())
+    tensors += [c for c in traced.program.constants.values() if hasattr(c, "numel")]
+    own = {tensor.data_ptr(): tensor for tensor in tensors}
+    parameters = {p.data_ptr(): p for p in traced.program.parameters()}
+    inputs = [f"{spec.name} {spec.dtype} {_shape(spec.shape, call.dims)}" for spec in call.inputs]
+    constants = _constants(call.in_spec["keys"], call.in_spec["items"])
+    return Row(
+        name if traced.name == FORWARD else f"{name}.{traced.name}",
+        inputs + [f"{label} = {value!r}" for label, value in constants],
+        list(_outputs(call.outputs, "")),
+        sum(parameter.numel() for parameter in parameters.values()),
+        sum(tensor.numel() * tensor.dtype.itemsize for tensor in own.values()),
+    )
+
+
+def _shape(shape: Sequence[Size], dims: dict[str, Dim]) -> str:
+    return "[" + ", ".join(f"{size}{_range(dims.get(str(size)))}" for size in shape) + "]"
+
+
+def _range(dim: Dim | None) -> str:
+    if dim is None:
+        return ""
+    step = "" if dim.multiple_of == 1 else f" by {dim.multiple_of}"
+    return f" {dim.min}..{'' if dim.max is None else dim.max}{step}"
+
+
+def _constants(labels: Sequence[Any], trees: Sequence[dict[str, Any]]) -> Iterator[tuple[str, Any]]:
+    for label, tree in zip(labels, trees, strict=True):
+        if tree["type"] == "constant":
+            yield str(label), tree["value"]
+        elif "items" in tree:
+            keys = tree.get("keys", range(len(tree["items"])))
+            yield from _constants([f"{label}[{key!r}]" for key in keys], tree["items"])
+
+
+def _outputs(tree: dict[str, Any], label: str) -> Iterator[str]:
+    prefix = f"{label} " if label else ""
+    if tree["type"] == "tensor":
+        yield f"{prefix}{tree['dtype']} [{', '.join(map(str, tree['shape']))}]"
+    elif tree["type"] == "constant":
+        yield f"{prefix}{'=' if label else ''} {tree['value']!r}".strip()
+    elif "items" not in tree:
+        yield f"{prefix}{tree['type']}"
+    else:
+        names = tree.get("keys") or tree.get("fields") or range(len(tree["items"]))
+        for name, item in zip(names, tree["items"], strict=True):
+            yield from _outputs(item, f"{label}.{name}" if label else str(name))
+
+
+def _size(count: int) -> str:
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count} B"

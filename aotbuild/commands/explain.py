@@ -1,0 +1,62 @@
+"""Telling which models a build would find in the cache, and why not the others."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aotbuild.cache.notes import Notes
+from aotbuild.cache.settings import cache_settings
+from aotbuild.cache.store import Found, Store
+from aotbuild.steps.artifacts.facts import Facts
+from aotbuild.steps.compile.variant_cache import MODULES, Kept
+from aotbuild.steps.plan.plan import compile_specs
+from aotbuild.steps.tune.lock import read_lock
+from aotbuild.steps.tune.pins import decided, why_unfit
+
+if TYPE_CHECKING:
+    from aotbuild.config.project import Project
+    from aotbuild.steps.export.traced import TracedModel
+
+
+def explain(project: Project, name: str, model: TracedModel) -> list[str]:
+    """One line for each variant of a model.
+
+    Args:
+        project: The project.
+        name: Name of the model.
+        model: The model, traced.
+
+    Raises:
+        AotBuildError: The settings of the cache are wrong, or there is no compiler.
+    """
+    from aotbuild.steps.export.step import write_programs  # imports torch
+
+    store = Store(cache_settings(), Notes(None))
+    lines = []
+    with tempfile.TemporaryDirectory(prefix="aotbuild-") as directory:
+        exported, found = Path(directory, "exported"), Path(directory, "found")
+        found.mkdir()
+        write_programs(model, exported)
+        for spec in compile_specs(project, name, read_lock(project.root)):
+            own = dataclasses.replace(spec, tuned="", exported=str(exported / spec.method))
+            kept = Kept.of(decided(own), store)
+            measured = spec.tuned and (
+                not own.pinned or why_unfit(own, Facts.read(Path(own.exported)))
+            )
+            said = "will be tuned, and compiled" if measured else _told(kept, found)
+            lines.append(f"{kept.told}: {said}")
+    return lines
+
+
+def _told(kept: Kept, directory: Path) -> str:
+    if not kept.store.on:
+        return "will be compiled: the cache is off"
+    if kept.key is None:
+        return f"will be compiled: {MODULES}"
+    found, parts = kept.find(directory)
+    if found is Found.HIT:
+        return "is in the cache"
+    return f"will be compiled: {kept.why_missing(found, parts)}"

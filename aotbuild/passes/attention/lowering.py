@@ -1,0 +1,108 @@
+"""How Inductor compiles attention."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch._inductor import ir, lowering
+from torch._inductor.codegen.cpp_template_kernel import CppTemplateKernel
+from torch._inductor.virtualized import V
+
+from aotbuild.passes.attention.operator import OP
+from aotbuild.passes.template.tiled import lower_by
+from aotbuild.passes.template.whole import Whole, number
+
+
+def register() -> None:
+    """Register the lowering of the operator."""
+    lower_by(OP, _lower)
+
+
+def _lower(
+    q: Any,
+    k: Any,
+    v: Any,
+    mask: Any,
+    scale: float,
+    causal: bool,  # noqa: FBT001
+    fill: float,
+    undefined: bool,  # noqa: FBT001
+) -> Any:
+    batch, heads, queries, _ = q.get_size()
+    keys, width = v.get_size()[2:]
+    inputs = [_view(q), _view(k), ir.ExternKernel.require_stride1(_view(v))]
+    if mask is not None:
+        mask.realize()  # before it is expanded
+        inputs.append(_view(lowering.expand(mask, [batch, heads, queries, keys])))
+    layout = ir.FixedLayout(
+        q.get_device_or_error(),
+        q.get_dtype(),
+        [batch, heads, queries, width],
+        [queries * heads * width, width, heads * width, 1],
+    )
+    return _Attention(inputs, layout, (scale, fill), causal=causal, undefined=undefined).call()
+
+
+def _view(tensor: Any) -> Any:
+    """A tensor in memory, as the view that it is."""
+    tensor.realize()
+    return ir.ExternKernel.realize_input(tensor)
+
+
+class _Attention(Whole):
+    headers = (
+        "simd/vectors.h",
+        "linear/gemm.h",
+        "simd/activations.h",
+        "simd/exponential.h",
+        "attention/attention.h",
+    )
+
+    def __init__(
+        self,
+        inputs: Sequence[Any],
+        layout: Any,
+        numbers: tuple[float, float],
+        *,
+        causal: bool,
+        undefined: bool,
+    ) -> None:
+        super().__init__("attention", inputs, layout)
+        self._numbers = numbers
+        self._causal, self._undefined = causal, undefined
+
+    def body(self, kernel: CppTemplateKernel, inputs: Sequence[Any], result: Any) -> str:
+        q, k, v, *mask = inputs
+        sizes = [kernel.size(q, 0), kernel.size(q, 1), kernel.size(k, 1)]
+        sizes += [kernel.size(q, 2), kernel.size(k, 2)]
+        widths = f"{int(q.get_size()[3])}, {int(v.get_size()[3])}"
+        flags = ", ".join("true" if flag else "false" for flag in (self._causal, self._undefined))
+        scale, fill = map(number, self._numbers)
+        return f"""\
+    using namespace aotbuild;
+    using Heads = aotbuild::Heads<const float>;
+    attention<{widths}, {flags}>(
+        Heads{{{_place(kernel, q)}}},
+        Heads{{{_place(kernel, k)}}},
+        Heads{{{_place(kernel, v)}}},
+        aotbuild::Heads<float>{{{_place(kernel, result)}}},
+        {_mask(kernel, mask[0]) if mask else "NoMask{}"},
+        AttentionSizes{{{", ".join(sizes)}}}, {scale}, {fill});"""
+
+
+def _place(kernel: CppTemplateKernel, tensor: Any) -> str:
+    """The address of a tensor, and its distances."""
+    strides = ", ".join(kernel.stride(tensor, i) for i in range(4))
+    return f"&{kernel.index(tensor, [0, 0, 0, 0])}, {strides}"
+
+
+def _mask(kernel: CppTemplateKernel, mask: Any) -> str:
+    element = "unsigned char" if mask.get_dtype() is torch.bool else "float"
+    address = f"(const {element}*)&{kernel.index(mask, [0, 0, 0, 0])}"
+    strides = [kernel.stride(mask, i) for i in range(4)]
+    if V.graph.sizevars.statically_known_equals(mask.get_stride()[2], 0):
+        del strides[2]
+        return f"KeyMask<{element}>{{{address}, {', '.join(strides)}}}"
+    return f"Mask<{element}>{{{address}, {', '.join(strides)}}}"

@@ -1,0 +1,1 @@
+"""Convolutions: what is folded into them, and kernels with packed weights."""

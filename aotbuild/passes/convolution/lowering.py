@@ -1,0 +1,255 @@
+"""How Inductor compiles a convolution with packed weights.
+
+Inside a model the channels of images are innermost: the result has them so, what elementwise
+operators and pools make of it takes that over, and the next convolution reads it as it is. Inductor
+brings only outputs of the model into the order that was promised for them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch._inductor import ir, lowering
+from torch._inductor.codegen import cpp_utils
+from torch._inductor.codegen.cpp_template_kernel import CppTemplateKernel
+from torch._inductor.virtualized import V
+
+from aotbuild.passes.convolution.operator import OP
+from aotbuild.passes.template.tiled import Tile, Tiled, lower_by
+
+_ROWS, _COLUMNS, _DEEP_COLUMNS = 14, 32, 256
+"""Of the largest tile of ``convolution.h``; of a depthwise convolution, it has more columns."""
+_PARALLEL = 1 << 17
+"""Multiplications from which on threads pay."""
+_UNROLLED = {(3, 1), (3, 2), (5, 1), (5, 2), (7, 1), (7, 2)}
+"""Widths and strides of depthwise kernels for which the code is unrolled."""
+
+
+def register() -> None:
+    """Register the lowering of the operator."""
+    lower_by(OP, _lower)
+
+
+@dataclass(frozen=True)
+class _Moves:
+    """How a kernel moves over an image, by dimension."""
+
+    stride: list[int]
+    before: list[int]
+    after: list[int]
+    dilation: list[int]
+
+
+def _lower(
+    x: Any,
+    packed: Any,
+    bias: Any,
+    summand: Any,
+    channels: int,
+    stride: Sequence[int],
+    before: Sequence[int],
+    after: Sequence[int],
+    dilation: Sequence[int],
+    low: float,
+    high: float,
+    activation: str,
+    channels_last: bool,  # noqa: FBT001
+) -> Any:
+    del channels_last
+    moves = _Moves(list(stride), list(before), list(after), list(dilation))
+    dense = len(packed.get_size()) == len(stride) + 3
+    x = _channels_innermost(x, strict=not dense)
+    convert: Any = vars(ir)["convert_shape_to_inductor"]
+    size = convert(V.graph.current_node.meta["val"].shape)
+    batch, _, *image = size
+    pixels = math.prod([batch, *image])
+    inputs = [x, ir.ExternKernel.realize_input(packed)]
+    if bias is not None:
+        inputs.append(ir.ExternKernel.realize_input(bias))
+    if summand is not None:
+        summand = ir.ExternKernel.realize_input(summand)
+        strides = [*ir.FlexibleLayout.contiguous_strides([batch, *image, channels])]
+        strides = [strides[0], strides[-1], *strides[1:-1]]
+        inputs.append(ir.ExternKernel.require_exact_strides(summand, strides))
+    layout = ir.FixedLayout(
+        x.get_device_or_error(), x.get_dtype(), [pixels, channels], [channels, 1]
+    )
+    template = _PackedConvolution(
+        inputs,
+        layout,
+        moves=moves,
+        image=image,
+        bias=bias is not None,
+        summand=summand is not None,
+        bounds=(low, high),
+        activation=activation,
+    )
+    found = lowering.view(template.call(), [batch, *image, channels])
+    dims = len(size)
+    return lowering.permute(found, [0, dims - 1, *range(1, dims - 1)])
+
+
+def _channels_innermost(x: Any, *, strict: bool) -> Any:
+    """The image with its channels innermost, unless it is already there in another order.
+
+    Such a one, as an input of the model, is read in its own order, except where that is impossible.
+    """
+    x = ir.ExternKernel.realize_input(x)
+    dims = len(x.get_size())
+    fixed = ir.is_storage_and_layout(x) and not isinstance(x.get_layout(), ir.FlexibleLayout)
+    order = [dims - 1, 0, *range(dims - 2, 0, -1)]  # the place of each, from the innermost one
+    if not fixed:
+        return ir.ExternKernel.require_stride_order(x, order)
+    if strict and not _known(x.get_stride()[1], 1):
+        batch, channels, *image = x.get_size()
+        strides = ir.FlexibleLayout.contiguous_strides([batch, *image, channels])
+        return ir.ExternKernel.require_exact_strides(x, [strides[0], strides[-1], *strides[1:-1]])
+    return x
+
+
+def _known(one: Any, other: Any) -> bool:
+    return bool(V.graph.sizevars.statically_known_equals(one, other))
+
+
+class _PackedConvolution(Tiled):
+    headers: Sequence[str] = ("simd/vectors.h", "simd/activations.h", "convolution/convolution.h")
+
+    def __init__(
+        self,
+        inputs: Sequence[Any],
+        layout: Any,
+        *,
+        moves: _Moves,
+        image: list[Any],
+        bias: bool,
+        summand: bool,
+        bounds: tuple[float, float],
+        activation: str,
+    ) -> None:
+        super().__init__("packed_convolution", inputs, layout)
+        self._moves, self._image = moves, image
+        self._bias, self._summand = bias, summand
+        self._bounds, self._activation = bounds, activation
+        self._winograd = len(inputs[1].get_size()) == len(moves.stride) + 2
+        if self._winograd:
+            self.headers = (*self.headers, "convolution/winograd.h")
+
+    def body(self, kernel: CppTemplateKernel, inputs: Sequence[Any], tile: Tile) -> str:
+        x, packed = inputs[:2]
+        moves, spatial = self._moves, len(self._moves.stride)
+        depthwise = len(packed.get_size()) == spatial + 1
+        taps = [int(n) for n in packed.get_size()[(0 if depthwise else 1) :][:spatial]]
+        if self._winograd:
+            taps = [3, 3]
+        ic, oc = int(x.get_size()[1]), int(self.layout.size[1])
+
+        def number(value: Any) -> str:
+            index: Any = cpp_utils.cexpr_index
+            return str(index(kernel.rename_indexing(value)))
+
+        def pair(values: Sequence[Any], default: Any) -> list[Any]:
+            return [default, *values] if spatial == 1 else list(values)
+
+        batch, pixels = x.get_size()[0], self.layout.size[0]
+        sizes, strides = pair(x.get_size()[2:], 1), x.get_stride()
+        shape = [
+            *(batch, ic, *sizes, oc, *pair(self._image, 1), *pair(taps, 1)),
+            *(*pair(moves.stride, 1), *pair(moves.dilation, 1), *pair(moves.before, 0)),
+            *(strides[0], strides[1], *pair(strides[2:], 0)),
+        ]
+        rest = [*inputs[2:]]
+        bias = f"&{kernel.index(rest.pop(0), [0])}" if self._bias else "nullptr"
+        summand = f"&{kernel.index(rest[0], [0] * (spatial + 2))}" if self._summand else "nullptr"
+        low, high = map(_literal, self._bounds)
+        work = number(pixels * (oc * math.prod(taps) * (1 if depthwise else ic)))
+        space = "aotbuild::convolution::"
+        own = self._activation in _OF_CONVOLUTION
+        activation = f"{space if own else 'aotbuild::'}{self._activation}"
+        begin = f"&{kernel.index(x, [0] * (spatial + 2))}"
+        weights = f"&{kernel.index(packed, [0] * len(packed.get_size()))}"
+        if depthwise:
+            width, move = taps[-1], moves.stride[-1]
+            if moves.dilation[-1] != 1 or (width, move) not in _UNROLLED:
+                width = move = 0
+            known = self._inner_columns(x, taps[-1])
+            call = (
+                f"convolve_depthwise<{activation}, {width}, {move}, {known}>"
+                f"(shape, {begin}, {weights}, finish, sink, threads);"
+            )
+        elif self._winograd:
+            call = (
+                f"convolve_winograd<{activation}>"
+                f"(shape, {begin}, {weights}, finish, sink, threads);"
+            )
+        elif self._is_pointwise(x, taps):
+            call = (
+                f"convolve_pointwise<{activation}, {_constant(pixels)}>({number(pixels)}, {ic}, "
+                f"{oc}, {begin}, {number(strides[-1])}, {weights}, finish, sink, threads);"
+            )
+        else:
+            call = (
+                f"convolve<{activation}, {_constant(self._image[-1])}>"
+                f"(shape, {begin}, {weights}, finish, sink, threads);"
+            )
+        columns = _DEEP_COLUMNS if depthwise else _COLUMNS
+        return f"""\
+    const {space}Shape shape{{{", ".join(map(number, shape))}}};
+    const {space}Finish finish{{{bias}, {summand}, {low}, {high}}};
+    const int64_t threads = {work} >= {_PARALLEL} ? omp_get_max_threads() : 1;
+    {self._sink(tile, columns)}
+    {space}{call}"""
+
+    def _sink(self, tile: Tile, columns: int) -> str:
+        """Where tiles go: into the result, or through what Inductor fused behind them."""
+        if tile.plain:
+            return f"const aotbuild::convolution::Direct sink{{out, {int(self.layout.size[1])}}};"
+        return f"""\
+auto sink = [&](int64_t m_start, int64_t m_end, int64_t n_start, int64_t n_end, const auto& fill) {{
+        {tile.define("tile", _ROWS, columns)}
+        fill(tile, {columns});
+        {tile.store(("m_start", "m_end"), ("n_start", "n_end"))}
+    }};"""
+
+    def _is_pointwise(self, x: Any, taps: Sequence[int]) -> bool:
+        """Whether output pixels are those of the input, all at one distance."""
+        moves = self._moves
+        if {*taps, *moves.stride} != {1} or {*moves.before, *moves.after} != {0}:
+            return False
+        _, channels, *image = x.get_size()
+        batch_stride, channel_stride, *strides = x.get_stride()
+        if channels != 1 and not _known(channel_stride, 1):
+            return False
+        distance = strides[-1]
+        expected = [math.prod([distance, *image[dim + 1 :]]) for dim in range(-1, len(image))]
+        return all(map(_known, [batch_stride, *strides], expected))
+
+    def _inner_columns(self, x: Any, taps: int) -> int:
+        """Output pixels of a row whose taps are all in the image; 0 if that is not known."""
+        width, out = _constant(x.get_size()[-1]), _constant(self._image[-1])
+        if not width or not out:
+            return 0
+        before, stride = self._moves.before[-1], self._moves.stride[-1]
+        begin = min(-(-before // stride), out)
+        room = width + before - (taps - 1) * self._moves.dilation[-1] - 1
+        end = begin if room < 0 else max(begin, min(out, room // stride + 1))
+        return end - begin
+
+
+_OF_CONVOLUTION = {"none", "hardsigmoid", "hardswish"}
+"""Activations that ``convolution.h`` has."""
+
+
+def _constant(size: Any) -> int:
+    """A size that is known; 0 for any other."""
+    found = V.graph.sizevars.shape_env.replace(size) if hasattr(size, "free_symbols") else size
+    return int(found) if getattr(found, "is_number", True) else 0
+
+
+def _literal(value: float) -> str:
+    """A float32 as C++."""
+    if math.isinf(value):
+        return f"{'-' if value < 0 else ''}std::numeric_limits<float>::infinity()"
+    return f"static_cast<float>({value!r})"

@@ -1,0 +1,1 @@
+"""Looking at graphs: nodes, constants, aliases, values; and constants derived from others."""

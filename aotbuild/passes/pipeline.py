@@ -1,0 +1,109 @@
+"""Passes: rewrites of a traced graph that make its compiled code faster, and change nothing else.
+
+Each proves on the graph what it needs: shapes, types, strides, and which tensors are constants.
+Where it cannot, the graph stays as it is. A pass only puts operators in place of others, those of
+``aotbuild.passes`` among them, and marks what is computed from constants alone; that is computed
+here at the end, once for all calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from aotbuild.passes.attention import constant_masks, expand
+from aotbuild.passes.attention import rewrite as attention
+from aotbuild.passes.convolution import fold_batch_norm, fold_padding, winograd
+from aotbuild.passes.convolution import rewrite as convolution
+from aotbuild.passes.graph.derived import evaluate
+from aotbuild.passes.linear import bfloat16_onednn
+from aotbuild.passes.linear import bfloat16_rewrite as bfloat16
+from aotbuild.passes.linear import rewrite as linear
+from aotbuild.passes.recurrent import rewrite as recurrent
+
+
+@dataclass(frozen=True)
+class Pass:
+    """A rewrite, and what it needs to be allowed to do."""
+
+    run: Callable[[torch.fx.GraphModule], int]
+    """Rewrites a graph, and tells how often."""
+    derives: bool
+    """Whether it computes constants from parameters, whose values then cannot be replaced."""
+    guarded: tuple[str, ...] = ()
+    """Instructions above the CPU level that its code only reaches on a CPU that has them."""
+    precision: str = ""
+    """The type that it computes in, where that is less exact: applied where it is asked for."""
+
+
+PASSES: dict[str, Pass] = {
+    "recurrent": Pass(recurrent.run, derives=True),
+    "constant_masks": Pass(constant_masks.run, derives=False),
+    "attention": Pass(attention.run, derives=False),
+    "fold_batch_norm": Pass(fold_batch_norm.run, derives=True),
+    "linear": Pass(linear.run, derives=True),
+    "convolution": Pass(convolution.run, derives=True),
+    "fold_padding": Pass(fold_padding.run, derives=False),
+    "bfloat16": Pass(bfloat16.run, derives=True, guarded=("vdpbf16ps",), precision="bfloat16"),
+    "winograd": Pass(winograd.run, derives=True),
+}
+"""All passes, in the order in which they are applied."""
+
+REWRITES: dict[str, Callable[[torch.fx.GraphModule], None]] = {
+    "attention-math": expand.run,
+    "bfloat16": bfloat16_onednn.run,
+}
+"""Rewrites that belong to recipes and not to every build."""
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What passes did to a graph."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    """How often each pass that found something rewrote it."""
+    derived: dict[str, Any] = field(default_factory=dict)
+    """How each constant that they computed follows from the others, by its name in the module: see
+    ``aotbuild.passes.graph.derived``."""
+
+
+def apply(
+    graph: torch.fx.GraphModule,
+    names: Collection[str] | None = None,
+    *,
+    derive: bool = True,
+    precision: str = "",
+) -> Applied:
+    """Apply passes to a graph for a CPU.
+
+    Args:
+        graph: Of an exported program, with its constants as attributes; it is changed.
+        names: Passes that are applied; None for all.
+        derive: Whether constants may be computed from parameters.
+        precision: The type in which they may compute, if it is less exact than that of the graph.
+    """
+    counts: dict[str, int] = {}
+    for name, each in PASSES.items():
+        asked = (names is None or name in names) and each.precision in {"", precision}
+        if asked and (derive or not each.derives):
+            with torch.no_grad():
+                count = each.run(graph)
+            if count:
+                counts[name] = count
+    derived = evaluate(graph)
+    if counts:
+        graph.graph.lint()
+        graph.recompile()
+    return Applied(counts, derived)
+
+
+def rewrite(graph: torch.fx.GraphModule, names: Sequence[str]) -> None:
+    """Change a graph by ``REWRITES`` of these names, in this order."""
+    for name in names:
+        REWRITES[name](graph)
+    if names:
+        graph.graph.lint()
+        graph.recompile()

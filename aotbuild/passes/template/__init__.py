@@ -1,0 +1,1 @@
+"""How an operator of ours becomes C++ within Inductor."""

@@ -1,0 +1,1 @@
+"""The files that pass between steps: one module each, with its name, reader and writer."""

@@ -1,0 +1,65 @@
+"""The call spec: how arguments become the flat inputs of a library, and its flat outputs a result.
+
+Nesting is told in plain tables that JSON can hold and that are read without torch:
+
+- ``{"type": "tensor", "index": 0}``: the input or output at that position
+- ``{"type": "int", "index": 1}``: a number made of sizes, which comes back as a 0-dim tensor
+- ``{"type": "constant", "value": ...}``: None, a bool, an int, a float or a string
+- ``{"type": "list" | "tuple", "items": [...]}``
+- ``{"type": "dict" | "OrderedDict", "keys": [...], "items": [...]}``
+- ``{"type": "object", "class": "module:Name", "fields": [...], "items": [...]}``
+- ``{"type": "namedtuple", "class": "module:Name", "fields": [...], "items": [...]}``
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aotbuild.runtime.manifest import Dim, Input
+from aotbuild.steps.files import write_if_changed
+
+
+@dataclass(frozen=True)
+class CallSpec:
+    """What a model takes and returns."""
+
+    inputs: list[Input]
+    in_spec: dict[str, Any]
+    outputs: dict[str, Any]
+    dims: dict[str, Dim]
+    """The declared ranges."""
+    conditions: list[str]
+    """What else the program needs of its sizes, as Python expressions over the dimensions."""
+    example: dict[str, int]
+    """The size of each dimension that the program was traced with."""
+    op_libraries: list[str]
+    """Libraries of operators that it calls: modules, or files of the project."""
+
+    def write(self, path: Path) -> None:
+        """Write as JSON."""
+        write_if_changed(path, json.dumps(dataclasses.asdict(self), indent=1) + "\n")
+
+    @classmethod
+    def read(cls, path: Path) -> CallSpec:
+        """Read what ``write`` wrote."""
+        table = json.loads(path.read_text(encoding="utf-8"))
+        return cls(
+            inputs=[Input.from_table(entry) for entry in table["inputs"]],
+            in_spec=table["in_spec"],
+            outputs=table["outputs"],
+            dims={name: Dim(**entry) for name, entry in table["dims"].items()},
+            conditions=table["conditions"],
+            example=table["example"],
+            op_libraries=table["op_libraries"],
+        )
+
+
+def holds(condition: str, sizes: Mapping[str, int]) -> bool:
+    """Whether a condition of the compiled code holds at these sizes."""
+    return bool(eval(condition, {"math": math, **sizes}))  # noqa: S307  # the build wrote it

@@ -1,0 +1,88 @@
+"""The traced program as Python source: what runs where no compiled variant fits.
+
+It is the graph of torch.export, operator by operator, over weights of the package's one file. It
+needs torch and nothing of the project, and nothing is unpickled or evaluated to load it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.export.graph_signature import InputKind
+from torch.fx.graph_module import _format_import_block
+from torch.package.importer import sys_importer
+
+from aotbuild.steps.files import HEADER, write_text
+
+SOURCE = "eager.py"
+RECORD = "eager.json"
+
+
+@dataclass(frozen=True)
+class Eager:
+    """An eager program, and what it takes before its inputs."""
+
+    source: Path
+    weights: list[str]
+    """By the names that the export's weights have."""
+
+    @classmethod
+    def read(cls, directory: Path) -> Eager | None:
+        """Read what ``write_eager`` wrote, if it did."""
+        if not (directory / RECORD).exists():
+            return None
+        table = json.loads((directory / RECORD).read_text(encoding="utf-8"))
+        return cls(directory / SOURCE, table["weights"])
+
+
+def write_eager(
+    program: torch.export.ExportedProgram, names: Mapping[str, str], directory: Path, told: str
+) -> None:
+    """Write ``eager.py`` and ``eager.json``.
+
+    Args:
+        program: The program, whose inputs are all tensors.
+        names: How its weights are named where they are stored.
+        directory: Where the files go.
+        told: What the source says it was made from.
+    """
+    weights = [
+        names[str(spec.target)]
+        for spec in program.graph_signature.input_specs
+        if spec.kind is not InputKind.USER_INPUT
+    ]
+    write_text(directory / SOURCE, eager_source(program.graph_module, told))
+    write_text(directory / RECORD, json.dumps({"weights": weights}, indent=1) + "\n")
+
+
+def eager_source(module: torch.fx.GraphModule, told: str) -> str:
+    """The text of a module whose ``program`` is called with weights and inputs, all flat."""
+    graphs: list[str] = []
+    imported: dict[str, Any] = {}
+    _add_graph(module, "Program", graphs, imported)
+    imports = _format_import_block(imported, sys_importer)
+    return (
+        f'{HEADER}\n"""{told}, as torch runs it uncompiled."""\n\n'
+        f"{imports}\n\n\n" + "\n\n\n".join(graphs) + "\n\n\nprogram = Program()\n"
+    )
+
+
+def _add_graph(
+    module: torch.fx.GraphModule, name: str, graphs: list[str], imported: dict[str, Any]
+) -> None:
+    """Add the class of a graph behind those of the graphs that it calls, such as loop bodies."""
+    lines = [f"class {name}:"]
+    for child, inner in module.named_children():
+        assert isinstance(inner, torch.fx.GraphModule)  # noqa: S101
+        _add_graph(inner, f"{name}_{child}", graphs, imported)
+        lines.append(f"    {child} = {name}_{child}()")
+    code = module.graph.python_code("self")
+    imported.update(code.globals)
+    body = code.src.strip("\n").replace("def forward(", "def __call__(", 1)
+    lines += [f"    {line}".rstrip() for line in body.splitlines()]
+    graphs.append("\n".join(lines))

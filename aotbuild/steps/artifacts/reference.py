@@ -1,0 +1,59 @@
+"""Reference outputs: what the eager model returns at the sizes that are verified."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils import _pytree as pytree
+
+from aotbuild.steps.files import replacing
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call of the eager model."""
+
+    label: str
+    sizes: dict[str, int]
+    leaves: list[Any]
+    """The outputs, flat: tensors, numbers, strings and None."""
+    paths: list[str]
+    """Where each leaf is in the result, such as ``['logits'][0]``."""
+    original: list[Any] | None = None
+    """The outputs of the model before it was quantised, if it was."""
+
+
+def flatten_result(result: Any) -> tuple[list[Any], list[str]]:
+    """The leaves of a result other than None, and where each is in it.
+
+    An object and a dict with its fields are told alike: the class of an output may belong to the
+    project, which the compiled model is verified without.
+    """
+    pairs, _ = pytree.tree_flatten_with_path(result)
+    found = [(leaf, _told(path)) for path, leaf in pairs if leaf is not None]
+    return [leaf for leaf, _ in found], [path for _, path in found]
+
+
+def _told(path: tuple[Any, ...]) -> str:
+    steps = [getattr(key, "key", getattr(key, "idx", getattr(key, "name", key))) for key in path]
+    return "".join(f"[{step!r}]" for step in steps)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """All calls of the eager model."""
+
+    cases: list[Case]
+
+    def write(self, path: Path) -> None:
+        """Write with torch.save."""
+        with replacing(path) as temporary:
+            torch.save([vars(case) for case in self.cases], temporary)
+
+    @classmethod
+    def read(cls, path: Path) -> Reference:
+        """Read what ``write`` wrote."""
+        return cls([Case(**entry) for entry in torch.load(path, weights_only=True)])

@@ -1,0 +1,226 @@
+"""Samples: the sizes at which a model is traced and verified, and tensors of those sizes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from aotbuild.config import schema
+from aotbuild.runtime import manifest
+from aotbuild.runtime.manifest import Derived, Input, Size
+from aotbuild.steps.files import replacing
+
+_SEED = 20240613
+_FIRST_SIZE = 4
+LARGEST_INPUTS = 1 << 28
+"""Bytes of inputs that are computed with in a build."""
+
+_UNLIMITED = 4
+"""How many times the example a dimension without an upper limit is tried with."""
+
+
+def example_sizes(dims: Mapping[str, schema.Dim], given: Mapping[str, int]) -> dict[str, int]:
+    """A size for each dimension to trace with: inside its range, at least 2, all different.
+
+    Different sizes keep two dimensions from looking like one. Of a multiple it is twice the number
+    at least: to torch, the multiple is what is dynamic.
+
+    Args:
+        dims: The declared dimensions.
+        given: Sizes that the example data of the project has.
+    """
+    sizes: dict[str, int] = {name: dim.example for name, dim in dims.items() if dim.example}
+    sizes.update(given)
+    for name, dim in dims.items():
+        if name in sizes:
+            continue
+        step = dim.multiple_of
+        low = _multiple(max(dim.min, 2 * step), step)
+        # The ends of a range are where code is special.
+        wanted = _multiple(max(2 * dim.min + 1, _FIRST_SIZE, low), step)
+        high = dim.max if dim.max is not None else wanted + len(dims) * step
+        preferred = min(wanted, high)
+        candidates = [*range(preferred, high + 1, step), *range(low, preferred, step)]
+        free = (size for size in candidates if size not in sizes.values())
+        sizes[name] = next(free, preferred)
+    return sizes
+
+
+def _multiple(size: int, step: int) -> int:
+    return -(-size // step) * step
+
+
+def verification_sizes(
+    ranges: Mapping[str, manifest.Dim], example: Mapping[str, int]
+) -> dict[str, dict[str, int]]:
+    """The cases to verify: the example, all dimensions at their smallest, each at either end.
+
+    A size of 0 or 1 that lies inside a range is a case of its own: tracing supposes other sizes.
+
+    Args:
+        ranges: Smallest and largest size of each dimension.
+        example: Size of each dimension in the example.
+
+    Returns:
+        Sizes by a name of the case, such as ``batch = 256``.
+    """
+    cases = {"the example": dict(example)}
+    smallest = {name: dim.min for name, dim in ranges.items()}
+    cases[_named(smallest)] = smallest
+    for name, dim in ranges.items():
+        step = dim.multiple_of
+        largest = dim.max if dim.max is not None else _UNLIMITED * example[name] + step
+        for size in dict.fromkeys([dim.min, _multiple(max(dim.min, 1), step), largest]):
+            cases[_named({name: size})] = {**example, name: size}
+    distinct: dict[str, dict[str, int]] = {}
+    for label, sizes in cases.items():
+        if sizes not in distinct.values():
+            distinct[label] = sizes
+    return distinct
+
+
+def nearer(
+    sizes: Mapping[str, int], example: Mapping[str, int], ranges: Mapping[str, manifest.Dim]
+) -> dict[str, int]:
+    """Sizes halfway between larger ones and those of the example."""
+    return {
+        name: _halfway(size, example[name], ranges[name].multiple_of)
+        for name, size in sizes.items()
+    }
+
+
+def _halfway(size: int, example: int, step: int) -> int:
+    return example + (size - example) // (2 * step) * step if size > example else example
+
+
+def from_largest(
+    ranges: Mapping[str, manifest.Dim], example: Mapping[str, int], inputs: Sequence[Input]
+) -> Iterator[dict[str, int]]:
+    """Sizes that are larger than those of the example, the largest first."""
+    sizes = {
+        name: _UNLIMITED * example[name] if dim.max is None else max(dim.max, example[name])
+        for name, dim in ranges.items()
+    }
+    while sizes != example:
+        if input_bytes(inputs, sizes) <= LARGEST_INPUTS:
+            yield sizes
+        sizes = nearer(sizes, example, ranges)
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """The name of a dtype, without torch's."""
+    return str(dtype).removeprefix("torch.")
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """How the samples of one input are made."""
+
+    dtype: str
+    data: torch.Tensor | None = None
+    """Data that the project gave; without it, samples are drawn."""
+    min: float | None = None
+    max: float | None = None
+    values: str | None = None
+
+    @classmethod
+    def of(cls, data: torch.Tensor) -> Leaf:
+        """The leaf whose samples are made of this tensor."""
+        return cls(dtype_name(data.dtype), data.detach().cpu())
+
+    def sample(self, shape: Sequence[int], generator: torch.Generator) -> torch.Tensor:
+        """A tensor of this shape."""
+        dtype: torch.dtype = getattr(torch, self.dtype)
+        if self.data is None:
+            return _drawn(self, shape, dtype, generator)
+        return _fitted(self.data, shape)
+
+
+@dataclass(frozen=True)
+class Samples:
+    """How the samples of all inputs are made, the same in every process.
+
+    Unless declared otherwise, floating-point values are drawn from the normal distribution, and
+    integers are 0 or 1, which are indices of every table and values of every mask. Data that the
+    project gave is cut, or repeated, to other sizes: its values stay valid.
+    """
+
+    leaves: list[Leaf] = field(default_factory=list)
+
+    def at(
+        self, inputs: Sequence[Input], sizes: Mapping[str, int], device: torch.device
+    ) -> list[torch.Tensor]:
+        """A tensor for each of ``inputs`` at these sizes of the dimensions."""
+        return self.drawn([concrete(spec.shape, sizes) for spec in inputs], device)
+
+    def drawn(self, shapes: Sequence[Sequence[int]], device: torch.device) -> list[torch.Tensor]:
+        """A tensor of each of these shapes."""
+        generator = torch.Generator().manual_seed(_SEED)
+        return [
+            leaf.sample(shape, generator).to(device)
+            for leaf, shape in zip(self.leaves, shapes, strict=True)
+        ]
+
+    def write(self, path: Path) -> None:
+        """Write with torch.save."""
+        with replacing(path) as temporary:
+            torch.save([vars(leaf) for leaf in self.leaves], temporary)
+
+    @classmethod
+    def read(cls, path: Path) -> Samples:
+        """Read what ``write`` wrote."""
+        return cls([Leaf(**entry) for entry in torch.load(path, weights_only=True)])
+
+
+def concrete(shape: Sequence[Size], sizes: Mapping[str, int]) -> list[int]:
+    """A shape at these sizes of the dimensions."""
+    return [
+        size.factor * sizes[size.dim] + size.offset
+        if isinstance(size, Derived)
+        else sizes[size]
+        if isinstance(size, str)
+        else size
+        for size in shape
+    ]
+
+
+def input_bytes(inputs: Sequence[Input], sizes: Mapping[str, int]) -> int:
+    """Memory of the inputs at these sizes, in bytes."""
+    return sum(
+        math.prod(concrete(spec.shape, sizes)) * getattr(torch, spec.dtype).itemsize
+        for spec in inputs
+    )
+
+
+def _drawn(
+    leaf: Leaf, shape: Sequence[int], dtype: torch.dtype, generator: torch.Generator
+) -> torch.Tensor:
+    low = 0.0 if leaf.min is None else leaf.min
+    high = low + 1 if leaf.max is None else leaf.max
+    real = dtype.is_floating_point or dtype.is_complex
+    if leaf.values == "integers" or not real:
+        return torch.randint(int(low), int(high) + 1, shape, generator=generator).to(dtype)
+    exact = dtype if dtype.itemsize >= 4 else torch.float32
+    bounded = leaf.min is not None or leaf.max is not None
+    if leaf.values == "uniform" or (bounded and leaf.values is None):
+        drawn = torch.rand(shape, dtype=exact, generator=generator) * (high - low) + low
+    else:
+        drawn = torch.randn(shape, dtype=exact, generator=generator)
+        if bounded:
+            drawn = drawn.clamp(leaf.min, leaf.max)
+    return drawn.to(dtype)
+
+
+def _fitted(data: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    for axis, size in enumerate(shape):
+        if data.shape[axis] != size:
+            data = data.index_select(axis, torch.arange(size) % max(data.shape[axis], 1))
+    return data
+
+
+def _named(sizes: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} = {size}" for name, size in sizes.items())

@@ -1,0 +1,1 @@
+"""Step bundle: the import package of all models."""

@@ -1,0 +1,1 @@
+"""Step compile: a program becomes a shared library for one target."""

@@ -1,0 +1,250 @@
+"""What a compiled variant depends on, known before Inductor is asked, and without importing torch.
+
+The key of its entry in the cache is made of these parts. Whatever may matter is in one of them: a
+field of the specification that is not known here, an option, a variable of the environment. What is
+left out can be seen in no byte of the result: where the project is, how its models are called, and
+from which lines of its code the graph was traced.
+
+The values of parameters are left out, too, unless Inductor computes with them. Passes keep to that:
+they decide by the values of other constants alone, which are a part, and what they compute from
+parameters is a constant, which is computed again wherever the variant is packaged.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import sys
+import zipfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aotbuild.cache.history import Parts
+from aotbuild.cache.reasons import WHOLE
+from aotbuild.config.resolve import is_library_file
+from aotbuild.steps.artifacts.spec import CALL, INDEX, PROGRAM, WEIGHTS, CompileSpec
+from aotbuild.steps.identity import (
+    TORCH_VARIABLES,
+    aotbuild_identity,
+    compile_environment,
+    compiler_parts,
+    machine_parts,
+    package_versions,
+    torch_identity,
+)
+from aotbuild.target import TARGETS
+from aotbuild.toolchain import (
+    find_disassembler,
+)
+
+_ELSEWHERE = {
+    *("model", "method", "target", "project", "import_paths", "package", "options"),
+    *("exported", "output", "tools"),
+}
+"""Fields of the specification that are a part of their own, or change nothing."""
+
+_NO_VALUES = {"strict_dims", "chosen", "recipe", "passes"}
+"""Fields that do not let a compile compute with the values of weights; others may."""
+
+_MOST_NAMED = 4000
+"""Tensors up to which each is named in a part; of more there is one digest."""
+
+_SHORT_TYPES = {"bfloat16", "float16"}
+"""Types for which code is chosen by what this machine's CPU has."""
+
+
+@dataclass(frozen=True)
+class CompileKey:
+    """The parts of a key, without and with the values of the weights."""
+
+    parts: Parts
+    """With the values only where it is known beforehand that they are computed with."""
+    with_values: Parts
+
+    @property
+    def candidates(self) -> list[Parts]:
+        """Under which keys a result may be: of the second only if values were computed with."""
+        alike = self.parts == self.with_values
+        return [self.parts] if alike else [self.parts, self.with_values]
+
+
+def compile_key(spec: CompileSpec) -> CompileKey | None:
+    """The key of what a step will compile; None if it depends on what cannot be known.
+
+    The paths of the specification are relative to the current directory.
+    """
+    exported = Path(spec.exported)
+    index = json.loads((exported.parent / INDEX).read_text(encoding="utf-8"))
+    call = json.loads((exported / CALL).read_text(encoding="utf-8"))
+    operators = _operators(call["op_libraries"], Path(spec.project))
+    if operators is None:
+        return None
+    target = TARGETS[spec.target]
+    environment = compile_environment(*(["ONEDNN_MAX_CPU_ISA"] if target.onednn else []))
+    own = _changed_fields(spec)
+    names = index["names"][spec.method]
+    used = {key: index["tensors"][key] for key in sorted(set(names.values()))}
+    state = {parameter["key"] for parameter in index["state"]}
+    constants = {key: entry for key, entry in used.items() if key not in state}
+    values = _contents(exported.parent / WEIGHTS, constants.values())
+    parts: Parts = {
+        "program": {"graph": program_digest(exported / PROGRAM), **operators},
+        "call": {name: _value(value) for name, value in call.items()},
+        "weights": _weights(names, used, state),
+        "values": values,
+        "options": {name: _value(value) for name, value in spec.options.items()},
+        **{name: {WHOLE: _value(value)} for name, value in own.items()},
+        "target": {name: _value(v) for name, v in sorted(_plain(dataclasses.asdict(target)))},
+        "torch": torch_identity(),
+        "packages": package_versions("sympy", *(["torchao"] if spec.quantize else [])),
+        # Without a disassembler, nothing looks for instructions above the level.
+        "compiler": {**compiler_parts(), "checked": str(find_disassembler() is not None)},
+        "environment": environment,
+        "python": {"version": f"{sys.version_info[0]}.{sys.version_info[1]}"},
+        "aotbuild": aotbuild_identity(),
+    }
+    types = {entry["dtype"] for entry in [*used.values(), *call["inputs"]]}
+    chosen = any("autotune" in name and value for name, value in spec.options.items())
+    computed = (
+        bool(spec.options.get("freezing"))
+        or chosen
+        or not own.keys() <= _NO_VALUES
+        or any(name.startswith(TORCH_VARIABLES) for name in environment)
+    )
+    if computed or types & _SHORT_TYPES:
+        parts["machine"] = machine_parts(timed=chosen)
+    with_values = {**parts, "values": {**values, "all": index["digest"]}}
+    with_values.setdefault("machine", machine_parts(timed=False))
+    return CompileKey(with_values if computed else parts, with_values)
+
+
+def _changed_fields(spec: CompileSpec) -> dict[str, Any]:
+    """The other fields of a specification that are not as they are by default."""
+    found = {}
+    for field in dataclasses.fields(spec):
+        if field.name in _ELSEWHERE:
+            continue
+        made = field.default_factory
+        default = field.default if made is dataclasses.MISSING else made()
+        value = getattr(spec, field.name)
+        if value != default:
+            found[field.name] = value
+    return found
+
+
+def program_digest(path: Path) -> str:
+    """The digest of a program without the lines of code that it was traced from.
+
+    They have paths, and change with every line that is written above them.
+    """
+    digest = hashlib.sha256()
+    with zipfile.ZipFile(path) as archive:
+        for name in sorted(archive.namelist()):
+            if name.endswith(".data/serialization_id"):  # of all that is in the archive
+                continue
+            data = archive.read(name)
+            if name.endswith(".json"):
+                data = json.dumps(_without_lines(json.loads(data)), sort_keys=True).encode()
+            digest.update(hashlib.sha256(name.encode()).digest())
+            digest.update(hashlib.sha256(data).digest())
+    return digest.hexdigest()
+
+
+def _without_lines(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_lines(item) for key, item in value.items() if key != "stack_trace"}
+    if isinstance(value, list):
+        return [_without_lines(item) for item in value]
+    return value
+
+
+def _value(value: Any) -> str:
+    """A value as a text that can be told, or the digest of a long one."""
+    text = json.dumps(value, sort_keys=True, default=str)
+    return text if len(text) <= 200 else hashlib.sha256(text.encode()).hexdigest()
+
+
+def _plain(table: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
+    """The fields of a table, sets in order."""
+    for name, value in table.items():
+        yield name, sorted(value) if isinstance(value, frozenset) else value
+
+
+def _weights(
+    names: Mapping[str, str], used: Mapping[str, Mapping[str, Any]], state: set[str]
+) -> dict[str, str]:
+    """How each tensor is called and laid out, and whether it is one of the state dict."""
+    found = {
+        key: f"{entry['dtype']} {entry['shape']}"
+        + ("" if _is_contiguous(entry) else f" by {entry['stride']}")
+        + (" packed " + entry["packed"] if entry["packed"] else "")
+        + ("" if key in state else " constant")
+        for key, entry in used.items()
+    }
+    if len(found) > _MOST_NAMED:
+        found = {"all": _digest(found)}
+    return {**found, "names": _digest(names)}
+
+
+def _is_contiguous(entry: Mapping[str, Any]) -> bool:
+    step = 1
+    for size, stride in zip(reversed(entry["shape"]), reversed(entry["stride"]), strict=True):
+        if size != 1 and stride != step:
+            return False
+        step *= size
+    return True
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _contents(path: Path, constants: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Digests of tensors in a weights file, which may be written into code."""
+    found: dict[str, str] = {}
+    with path.open("rb") as file:
+        for entry in constants:
+            file.seek(entry["offset"])
+            digest = hashlib.sha256()
+            left = entry["size"]
+            while left and (data := file.read(min(left, 1 << 20))):
+                digest.update(data)
+                left -= len(data)
+            found[entry["name"]] = digest.hexdigest()
+    return found
+
+
+def _operators(libraries: Iterable[str], project: Path) -> dict[str, str] | None:
+    """What libraries of operators are; None where that cannot be known.
+
+    A file is known by its bytes, and a module of an installed package by that package's version. A
+    module of the project may read anything.
+    """
+    found: dict[str, str] = {}
+    for library in libraries:
+        if is_library_file(library):
+            found[library] = hashlib.sha256((project / library).read_bytes()).hexdigest()
+            continue
+        version = _installed(library.partition(".")[0])
+        if version is None:
+            return None
+        found[library] = version
+    return found
+
+
+def _installed(package: str) -> str | None:
+    """The versions of what installed a package; None unless it came from an index or a file."""
+    names = importlib.metadata.packages_distributions().get(package, [])
+    found = []
+    for name in sorted(set(names)):
+        distribution = importlib.metadata.distribution(name)
+        origin = json.loads(distribution.read_text("direct_url.json") or "{}")
+        if "dir_info" in origin:  # of a directory, which changes without its version
+            return None
+        found.append(f"{name} {distribution.version}")
+    return ", ".join(found) or None

@@ -1,0 +1,1 @@
+"""Step export: source, weights and inputs become programs, once per device."""

@@ -1,0 +1,329 @@
+"""Why torch.export finds a declared dimension narrower than it was declared, in which line.
+
+torch tells the guard that failed, in terms of its own symbols. While forward() is traced it runs as
+ordinary Python, so that each guard can be noted with the line of the model that asked for it; what
+the guards leave of the declared range is then found by trying its sizes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import linecache
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice, pairwise, product
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import sympy
+import torch
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
+from torch.utils._sympy.printers import PythonPrinter
+
+from aotbuild.config.schema import Dim
+from aotbuild.runtime.manifest import Size
+from aotbuild.steps.sizes.shapes import as_function, parts
+
+_TORCH = f"{Path(torch.__file__).parent}{os.sep}"
+_EXPORT = f"{_TORCH}export{os.sep}"
+_SCANNED = 4096
+"""How many sizes of a range are tried."""
+_SOURCE = re.compile(r"L\['tensors'\]\[(\d+)\]\.size\(\)\[(\d+)\]")
+"""How torch names a size of a tensor that ``flat.Flat`` takes."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A dimension that the model does not leave as it was declared."""
+
+    dim: str
+    found: str
+    line: str
+    """The line of the model, such as ``src/net.py:7 in forward: return x.reshape(4, 4)``."""
+    fix: str
+
+
+@dataclass
+class Recorder:
+    """The guards of a trace, each with the frames of the model that led to it."""
+
+    guards: list[tuple[Any, list[tuple[str, int, str]]]] = field(default_factory=list)
+    shape_env: Any = None
+
+
+@contextlib.contextmanager
+def recording() -> Iterator[Recorder]:
+    """Note every guard that a trace adds.
+
+    torch 2.13 keeps a place for each guard too, but in its own code, not in the model's.
+    """
+    recorder = Recorder()
+    original: Callable[..., Any] | None = getattr(ShapeEnv, "_log_guard", None)
+    if original is None:  # another torch: the error is told without the line
+        yield recorder
+        return
+
+    def log_guard(self: Any, prefix: str, guard: Any, *args: Any, **kwargs: Any) -> Any:
+        if "suppressed" not in prefix:
+            recorder.shape_env = self
+            recorder.guards.append((guard, _frames(sys._getframe(1))))
+        return original(self, prefix, guard, *args, **kwargs)
+
+    setattr(ShapeEnv, "_log_guard", log_guard)  # noqa: B010  # torch gives it a type
+    try:
+        yield recorder
+    finally:
+        setattr(ShapeEnv, "_log_guard", original)  # noqa: B010
+
+
+def _frames(frame: FrameType | None) -> list[tuple[str, int, str]]:
+    """The frames outside torch up to the call of torch.export, the innermost first."""
+    frames: list[tuple[str, int, str]] = []
+    own = str(Path(__file__).parents[2])  # aotbuild itself
+    while frame is not None:
+        name = frame.f_code.co_filename
+        if name.startswith(_EXPORT):
+            return frames
+        if not name.startswith((_TORCH, own, "<")):
+            frames.append((name, frame.f_lineno, frame.f_code.co_name))
+        frame = frame.f_back
+    return []
+
+
+def findings(
+    recorder: Recorder,
+    labels: Sequence[str],
+    shapes: Sequence[Sequence[Size]],
+    dims: Mapping[str, Dim],
+    project: Path,
+    *,
+    finished: bool = True,
+) -> list[Finding]:
+    """What the guards of a trace leave of the declared dimensions.
+
+    Args:
+        recorder: Of the trace.
+        labels: For each tensor the expression that picks it from the arguments.
+        shapes: The declared shape of each tensor.
+        dims: The declared dimensions.
+        project: Directory of the project, whose lines are the ones to tell.
+        finished: Whether the trace came to its end. If not, and the last guard is that two sizes
+            differ, that is what it failed for: the model needs them to be equal.
+    """
+    if recorder.shape_env is None:
+        return []
+    names, places = _declared_names(recorder.shape_env, labels, shapes)
+    state = _Findings(dims, places, project)
+    assumptions = [(guard.xreplace(names), frames) for guard, frames in recorder.guards]
+    known = {symbol for value in names.values() for symbol in value.free_symbols}
+    usable = [
+        (e, frames) for e, frames in assumptions if e.free_symbols and e.free_symbols <= known
+    ]
+    if not finished and usable and isinstance(usable[-1][0], sympy.Ne):
+        differ, frames = usable[-1]
+        usable[-1] = sympy.Eq(*differ.args), frames
+    for assumption, frames in usable:
+        state.narrow(assumption, frames)
+    for assumption, frames in usable:
+        state.relate(assumption, frames)
+    return state.told()
+
+
+def _declared_names(
+    shape_env: Any, labels: Sequence[str], shapes: Sequence[Sequence[Size]]
+) -> tuple[dict[sympy.Symbol, sympy.Expr], dict[str, list[str]]]:
+    """Torch's symbols in the names of the declaration, and the places where each name stands."""
+    names: dict[sympy.Symbol, sympy.Expr] = {}
+    places: dict[str, list[str]] = {}
+    for symbol, sources in shape_env.var_to_sources.items():
+        for source in sources:
+            text = source.name if isinstance(source.name, str) else source.name()
+            match = _SOURCE.fullmatch(text)
+            if match is None:
+                continue
+            tensor, axis = int(match[1]), int(match[2])
+            size = shapes[tensor][axis]
+            if isinstance(size, int):
+                continue
+            dim, factor, offset = parts(size)
+            names.setdefault(
+                symbol, factor * sympy.Symbol(dim, integer=True, positive=True) + offset
+            )
+            places.setdefault(dim, []).append(f"{labels[tensor]}, position {axis}")
+    return names, places
+
+
+class _Findings:
+    """Gathers what is found, first about each dimension alone, then about several."""
+
+    def __init__(
+        self, dims: Mapping[str, Dim], places: Mapping[str, list[str]], project: Path
+    ) -> None:
+        self._dims = dims
+        self._places = places
+        self._project = project
+        self._declared = {name: _sizes(dim) for name, dim in dims.items()}
+        self._allowed = dict(self._declared)
+        self._lines: dict[str, list[str]] = {name: [] for name in dims}
+        self._texts: dict[str, list[str]] = {name: [] for name in dims}
+        self._equal: dict[sympy.Symbol, sympy.Expr] = {}
+        self._relations: list[Finding] = []
+
+    def narrow(self, assumption: sympy.Basic, frames: list[tuple[str, int, str]]) -> None:
+        """Take what is assumed of one dimension, or that one follows from others."""
+        assumption = self._substituted(assumption)
+        free = sorted(assumption.free_symbols, key=str)
+        if len(free) == 1:
+            name = str(free[0])
+            accepts = as_function(assumption, free)
+            kept = [size for size in self._allowed[name] if accepts(size)]
+            if kept and kept != self._allowed[name]:
+                self._allowed[name] = kept
+                self._texts[name].append(_text(assumption))
+                line = self._line(frames)
+                if line and line not in self._lines[name]:
+                    self._lines[name].append(line)
+        elif isinstance(assumption, sympy.Eq) and len(free) > 1:
+            solved = _solved(assumption, free, list(self._dims))
+            if solved is not None:
+                symbol, value = solved
+                self._equal[symbol] = value
+                name, text = str(symbol), _text(value)
+                self._relations.append(
+                    Finding(
+                        name,
+                        f"{name} is always {text}",
+                        self._line(frames),
+                        f'write "{text}" in place of "{name}" ({self._told_places(name)})'
+                        if len(value.free_symbols) == 1
+                        else f"declare ranges in which {name} is {text}, or let the model compute "
+                        f"one size from the others",
+                    )
+                )
+
+    def relate(self, assumption: sympy.Basic, frames: list[tuple[str, int, str]]) -> None:
+        """Take what is assumed of several dimensions and makes none of them follow."""
+        assumption = self._substituted(assumption)
+        free = sorted(assumption.free_symbols, key=str)
+        if len(free) < 2:
+            return
+        accepts = as_function(assumption, free)
+        sample = product(*(_spread(self._allowed[str(symbol)]) for symbol in free))
+        if all(accepts(*point) for point in islice(sample, _SCANNED)):
+            return
+        names = ", ".join(map(str, free))
+        found = f"the model needs {_text(assumption)}"
+        if found not in [finding.found for finding in self._relations]:
+            self._relations.append(
+                Finding(names, found, self._line(frames), "declare ranges in which that holds")
+            )
+
+    def _substituted(self, assumption: sympy.Basic) -> sympy.Basic:
+        """An assumption without the dimensions that follow from others."""
+        for _ in range(len(self._equal) + 1):
+            assumption = sympy.sympify(assumption.xreplace(self._equal))
+        return assumption
+
+    def told(self) -> list[Finding]:
+        """All that was found."""
+        found = []
+        related = {finding.dim for finding in self._relations}
+        for name, sizes in self._allowed.items():
+            if sizes != self._declared[name] and name not in related:
+                text, fix = self._explained(name, sizes)
+                found.append(Finding(name, text, "\n".join(self._lines[name]), fix))
+        return [*found, *self._relations]
+
+    def _explained(self, name: str, sizes: list[int]) -> tuple[str, str]:
+        dim, declared = self._dims[name], self._declared[name]
+        if len(sizes) == 1:
+            place = f'write {sizes[0]} in place of "{name}" ({self._told_places(name)})'
+            return (
+                f"it works for {name} = {sizes[0]} only",
+                f"{place}, or make the model independent of the size",
+            )
+        steps = {high - low for low, high in pairwise(sizes)}
+        step = min(steps)
+        if len(steps) > 1 or sizes[0] % step:
+            return (
+                f"it works where {' and '.join(self._texts[name])}",
+                "declare a part of the range for which that holds",
+            )
+        # The last size that was tried stands for the declared end.
+        high = dim.max if sizes[-1] + step > declared[-1] else sizes[-1]
+        low = dim.min if sizes[0] == declared[0] and step == dim.multiple_of else sizes[0]
+        if step > dim.multiple_of and sizes[0] == 2 * step and dim.min <= step:
+            low = step  # one step, which tracing supposes does not occur
+        limit = "" if high is None else f", max = {high - high % step}"
+        multiple = "" if step == 1 else f", multiple-of = {step}"
+        told = f"{low} to {'any size' if high is None else high - high % step}"
+        return (
+            f"it works for {name} from {told}" + (f", multiples of {step}" if step > 1 else ""),
+            f"{name} = {{ min = {low}{limit}{multiple} }}",
+        )
+
+    def _told_places(self, name: str) -> str:
+        return "; ".join(self._places.get(name, []))
+
+    def _line(self, frames: list[tuple[str, int, str]]) -> str:
+        root = f"{self._project.resolve()}{os.sep}"
+        own = [f for f in frames if f[0].startswith(root) and "-packages" not in f[0]]
+        if not (own or frames):
+            return ""
+        file, number, function = (own or frames)[0]
+        shown = os.path.relpath(file, root) if own else os.path.basename(file)  # noqa: PTH119
+        return f"{shown}:{number} in {function}: {linecache.getline(file, number).strip()}"
+
+
+def _sizes(dim: Dim) -> list[int]:
+    """The sizes of a range that are tried. Tracing supposes that no size is 0 or 1."""
+    step = dim.multiple_of
+    first = -(-max(dim.min, 2) // step) * step
+    last = first + _SCANNED * step if dim.max is None else dim.max
+    return list(range(first, last + 1, step))[:_SCANNED]
+
+
+def _solved(
+    equation: sympy.Eq, free: Sequence[sympy.Symbol], order: Sequence[str]
+) -> tuple[sympy.Symbol, sympy.Expr] | None:
+    """A symbol as a polynomial of the others, the simplest one, if the equation gives it."""
+    best: tuple[tuple[int, int, int], sympy.Symbol, sympy.Expr] | None = None
+    difference = sympy.expand(equation.lhs - equation.rhs)
+    if not difference.is_polynomial(*free):
+        return None
+    for symbol in free:
+        if sympy.degree(difference, symbol) != 1:
+            continue
+        value = sympy.expand(sympy.solve(difference, symbol)[0])
+        others = sorted(value.free_symbols, key=str)
+        if not value.is_polynomial(*others):
+            continue
+        coefficients = sympy.Poly(value, *others).coeffs() if others else [value]
+        if not all(coefficient.is_Integer for coefficient in coefficients):
+            continue
+        negative = sum(bool(coefficient < 0) for coefficient in coefficients)
+        cost = (negative, int(value.count_ops()), -order.index(str(symbol)))
+        if best is None or cost < best[0]:
+            best = (cost, symbol, value)
+    return best and best[1:]
+
+
+def _spread(sizes: list[int]) -> list[int]:
+    """A few sizes of many, both ends among them."""
+    if len(sizes) <= 12:
+        return sizes
+    return [*sizes[:4], *sizes[4 : -4 : max(1, len(sizes) // 4)], *sizes[-4:]]
+
+
+def _text(expression: sympy.Basic) -> str:
+    """An expression as a person writes it: ``seq + 1`` and not sympy's ``1 + seq``."""
+    if isinstance(expression, sympy.Add):
+        number, rest = expression.as_coeff_Add()
+        if number.is_Integer and number and rest:
+            shown = str(PythonPrinter().doprint(rest))
+            return f"{shown}{'+' if number > 0 else '-'}{abs(int(number))}"
+    return str(PythonPrinter().doprint(expression))

@@ -1,0 +1,107 @@
+"""Programs that torch.export.save wrote: their inputs, dimensions and weights are their own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from aotbuild.config.parse import located
+from aotbuild.config.schema import FORWARD
+from aotbuild.errors import SourceError
+from aotbuild.runtime.manifest import Size
+from aotbuild.steps.artifacts.call_spec import CallSpec
+from aotbuild.steps.artifacts.samples import Leaf, Samples
+from aotbuild.steps.artifacts.spec import ExportSpec
+from aotbuild.steps.export.arguments import Argument, Parameter, call_program, call_tree, tensors_of
+from aotbuild.steps.export.outputs import output_tree
+from aotbuild.steps.export.source import told
+from aotbuild.steps.export.state_dict import check_finite
+from aotbuild.steps.export.traced import (
+    Traced,
+    TracedModel,
+    inputs_of,
+    keep_computed_outputs,
+    reference_outputs,
+    refuse_mutation,
+    sizes_of,
+)
+from aotbuild.steps.sizes.shapes import name_dims
+
+_SAVED_SIZE = re.compile(r"L\['(\w+)'\]((?:\[[^\]]+\])*)\.size\(\)\[(\d+)\]")
+
+
+def load_program(spec: ExportSpec, project: Path) -> TracedModel:
+    """A program that torch.export.save wrote; its inputs, dimensions and weights are its own."""
+    source = spec.declaration.source
+    where = located(f"tool.aotbuild.models.{spec.name}.source")
+    try:
+        program = torch.export.load(project / source)
+    except Exception as error:
+        raise SourceError(
+            f'"{source}" cannot be loaded as an exported program',
+            where=where,
+            why=told(error).splitlines()[0],
+            fix="write it with torch.export.save(torch.export.export(...), ...) and this torch, "
+            f"{torch.__version__}; classes in its inputs and outputs must be registered",
+        ) from error
+    if program.example_inputs is None:
+        raise SourceError(
+            f'"{source}" holds no example inputs',
+            where=where,
+            why="they are needed to compile the program and to verify it",
+            fix="save it again; torch.export.save keeps them unless they are removed",
+        )
+    if spec.declaration.check_finite is not False:
+        path = f"tool.aotbuild.models.{spec.name}.source"
+        check_finite(program.named_parameters(), program.named_buffers(), source, path)
+    args, kwargs = program.example_inputs
+    signature = program.module_call_graph[0].signature
+    names = list(getattr(signature, "forward_arg_names", None) or [])
+    names += [f"input{i}" for i in range(len(names), len(args))]
+    names = [*names[: len(args)], *kwargs]
+    values = dict(zip(names, [*args, *kwargs.values()], strict=True))
+    kinds = dict.fromkeys(names[: len(args)], Parameter.POSITIONAL_OR_KEYWORD)
+    arguments = [Argument(n, kinds.get(n, Parameter.KEYWORD_ONLY), v) for n, v in values.items()]
+    in_spec, labels = call_tree(arguments, where)
+    tensors = [tensor for argument in arguments for tensor in tensors_of(argument.value)]
+    shapes, dims = name_dims(program, labels, [{}] * len(labels))
+    leaves = [Leaf.of(tensor) for tensor in tensors]
+    inputs = inputs_of(labels, leaves, shapes, tensors)
+    path = f"tool.aotbuild.models.{spec.name}"
+    refuse_mutation(program, located(path), labels)
+    module = program.module()
+    call = CallSpec(
+        inputs=inputs,
+        in_spec=in_spec,
+        outputs=output_tree(program, inputs, located(path)),
+        dims=dims,
+        conditions=_saved_conditions(program, labels, shapes),
+        example=sizes_of(shapes, tensors),
+        op_libraries=spec.declaration.op_libraries or [],
+    )
+    samples = Samples(leaves)
+    eager = [lambda tensors: call_program(module, (args, kwargs), tensors)]
+    reference = reference_outputs(call, samples, eager, path, project, torch.device(spec.device))
+    keep_computed_outputs(program, located(path))
+    method = Traced(FORWARD, program, call, samples, reference)
+    return TracedModel([method], dict(program.state_dict))
+
+
+def _saved_conditions(
+    program: torch.export.ExportedProgram, labels: Sequence[str], shapes: Sequence[Sequence[Size]]
+) -> list[str]:
+    """What a saved program needs beyond single ranges, in the names of its dimensions."""
+
+    def told(match: re.Match[str]) -> str:
+        label = match[1] + match[2].replace("'", '"')
+        size = shapes[labels.index(label)][int(match[3])]
+        return f"({size})"
+
+    saved: list[str] = getattr(program, "_guards_code", None) or []
+    sizes = [code for code in saved if _SAVED_SIZE.search(code)]
+    found = {_SAVED_SIZE.sub(told, code) for code in sizes}
+    # Two sizes of one name are checked anyhow.
+    return sorted(code for code in found if len(set(re.split(r"\s*==\s*", code))) > 1)

@@ -1,0 +1,207 @@
+"""What tracing a method gives, and what is checked and done alike for every program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.export.graph_signature import ConstantArgument, InputKind, TensorArgument
+from torch.utils import _pytree as pytree
+
+from aotbuild.config.parse import listed, located
+from aotbuild.errors import ExportError, warn
+from aotbuild.runtime import manifest
+from aotbuild.runtime.manifest import Input, Size
+from aotbuild.steps.artifacts.call_spec import CallSpec, holds
+from aotbuild.steps.artifacts.export_weights import MODULE
+from aotbuild.steps.artifacts.reference import Case, Reference, flatten_result
+from aotbuild.steps.artifacts.samples import Leaf, Samples, input_bytes, verification_sizes
+from aotbuild.steps.artifacts.spec import CALL
+from aotbuild.steps.export.source import told, user_line
+
+_LARGEST_INPUTS = 1 << 30
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A method, traced: all that the other steps need of it."""
+
+    name: str
+    program: torch.export.ExportedProgram
+    call: CallSpec
+    samples: Samples
+    reference: Reference
+
+    def write(self, directory: Path) -> None:
+        """Write the files of the export, but for the program and its weights."""
+        directory.mkdir(parents=True, exist_ok=True)
+        self.reference.write(directory / "reference.pt")
+        self.samples.write(directory / "samples.pt")
+        self.call.write(directory / CALL)
+
+
+@dataclass(frozen=True)
+class TracedModel:
+    """A model, traced."""
+
+    methods: list[Traced]
+    state: dict[str, torch.Tensor]
+    """The state dict of its module."""
+
+
+def inputs_of(
+    labels: Sequence[str],
+    leaves: Sequence[Leaf],
+    shapes: Sequence[list[Size]],
+    tensors: Sequence[torch.Tensor],
+) -> list[Input]:
+    """The inputs of a call spec, in the layouts of the tensors that the program was traced with."""
+    return [
+        Input(label, leaf.dtype, shape, stride_order(tensor))
+        for label, leaf, shape, tensor in zip(labels, leaves, shapes, tensors, strict=True)
+    ]
+
+
+def stride_order(tensor: torch.Tensor) -> list[int]:
+    """The dimensions from the outermost to the innermost in memory."""
+    order = list(range(tensor.dim()))
+    if tensor.is_contiguous():  # where a size is 1, strides do not tell
+        return order
+    strides = tensor.stride()
+    return sorted(order, key=lambda dim: -strides[dim])
+
+
+def dense(tensor: torch.Tensor) -> torch.Tensor:
+    """A copy without gaps in the same order, as the compiled code shall read every argument."""
+    order = stride_order(tensor)
+    inverse = [order.index(dim) for dim in range(len(order))]
+    return tensor.permute(order).clone(memory_format=torch.contiguous_format).permute(inverse)
+
+
+def sizes_of(shapes: Sequence[Sequence[Size]], tensors: Sequence[torch.Tensor]) -> dict[str, int]:
+    """The size that each dimension has in these tensors."""
+    sizes: dict[str, int] = {}
+    for shape, tensor in zip(shapes, tensors, strict=True):
+        for want, size in zip(shape, tensor.shape, strict=True):
+            if isinstance(want, str):
+                sizes[want] = int(size)
+            elif isinstance(want, manifest.Derived):
+                sizes.setdefault(want.dim, (int(size) - want.offset) // want.factor)
+    return sizes
+
+
+def refuse_mutation(
+    program: torch.export.ExportedProgram, where: str, labels: Sequence[str]
+) -> None:
+    """Make sure that a program changes neither its buffers nor its inputs.
+
+    Raises:
+        ExportError: It does.
+    """
+    # The exported graph keeps in-place operators; only without them does its signature tell
+    # what they changed.
+    signature = program.run_decompositions({}).graph_signature
+    buffers = sorted(
+        name.removeprefix(f"{MODULE}.") for name in signature.buffers_to_mutate.values()
+    )
+    if buffers:
+        raise ExportError(
+            f"forward() changes {'the buffer' if len(buffers) == 1 else 'buffers'} "
+            f"{listed(buffers)}",
+            where=where,
+            why="a compiled model is shared by all its callers and keeps no state between calls",
+            fix="pass the state as an input and return the new one, or switch the update off "
+            "in eval mode",
+        )
+    # The names of the program's inputs are not those of the parameters; their places are.
+    mutated = set(signature.user_inputs_to_mutate.values())
+    tensors = [
+        spec.arg.name
+        for spec in signature.input_specs
+        if spec.kind is InputKind.USER_INPUT and isinstance(spec.arg, TensorArgument)
+    ]
+    changed = [label for label, name in zip(labels, tensors, strict=True) if name in mutated]
+    if changed:
+        raise ExportError(
+            f"forward() changes its {'input' if len(changed) == 1 else 'inputs'} {listed(changed)}",
+            where=where,
+            why="a compiled model may work on a copy of an input, where the change is lost",
+            fix=f"work on {changed[0]}.clone() and return the result",
+        )
+
+
+def reference_outputs(
+    call: CallSpec,
+    samples: Samples,
+    eager: Sequence[Callable[[Sequence[torch.Tensor]], Any]],
+    path: str,
+    project: Path,
+    device: torch.device,
+) -> Reference:
+    """What the eager model returns at the sizes to verify.
+
+    Args:
+        call: The call spec.
+        samples: The arguments.
+        eager: The method, given its tensors flat, and the same one before the model was quantised,
+            if it was.
+        path: Dotted path of the declaration of the call.
+        project: Directory of the project.
+        device: Where the model is.
+    """
+    cases = []
+    for label, sizes in verification_sizes(call.dims, call.example).items():
+        if not all(holds(condition, sizes) for condition in call.conditions):
+            continue
+        if input_bytes(call.inputs, sizes) > _LARGEST_INPUTS:
+            warn(
+                f"{path.removeprefix('tool.aotbuild.models.')} is not verified at {label}",
+                where=located(path),
+                why="its inputs would take more than 1 GiB",
+                fix="lower max if such sizes do not occur",
+            )
+            continue
+        results = []
+        for method in eager:
+            tensors = samples.at(call.inputs, sizes, device)
+            try:
+                results.append(flatten_result(method(tensors)))
+            except Exception as error:
+                line = user_line(error, project)
+                raise ExportError(
+                    f"the eager model fails at {label}",
+                    where=located(path) + (f"\n{line}" if line else ""),
+                    why=told(error),
+                    fix="declare a range that the model works with",
+                ) from error
+        original = results[1][0] if len(results) > 1 else None
+        cases.append(Case(label, dict(sizes), *results[0], original))
+    return Reference(cases)
+
+
+def keep_computed_outputs(program: torch.export.ExportedProgram, where: str) -> None:
+    """Let the program return the flat list of what it computes.
+
+    The call spec knows how to nest it, and the constants among the outputs. A string cannot be
+    saved in a program, a class would be needed to load one, and neither can be compiled.
+    """
+    output = program.graph.output_node()
+    specs = program.graph_signature.output_specs
+    computed = [i for i, spec in enumerate(specs) if not isinstance(spec.arg, ConstantArgument)]
+    if not computed:
+        raise ExportError(
+            "forward() returns no tensor",
+            where=where,
+            why="there is nothing to compile",
+            fix="return what is computed, in eval mode too",
+        )
+    values: Any = output.args[0]
+    output.args = (tuple(values[i] for i in computed),)
+    program.graph_signature.output_specs = [specs[i] for i in computed]
+    program.graph_module.recompile()
+    flat = pytree.tree_flatten([0] * len(computed))[1]
+    program.module_call_graph[0].signature.out_spec = flat
+    program.module_call_graph[0].signature.outputs = [specs[i].arg for i in computed]

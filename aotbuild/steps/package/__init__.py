@@ -1,0 +1,1 @@
+"""Writing an import package of compiled models: its manifest, modules and weights."""

@@ -1,0 +1,208 @@
+"""The signature and the docstring of a model's call."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aotbuild.runtime.checks import shown
+from aotbuild.runtime.manifest import Dim, Manifest
+from aotbuild.steps.package.generate.layout import WIDTH
+from aotbuild.steps.package.generate.literals import literal
+
+
+@dataclass(frozen=True)
+class Catching:
+    """Names of what lets a call take any arguments, so that its body can tell the wrong ones."""
+
+    missing: str
+    """Default of what a call must give."""
+    refused: str
+    """Annotation of the two below."""
+    extra: str
+    unknown: str
+
+
+OUT = "out"
+"""The argument for what a result is written to."""
+
+
+def can_write(manifest: Manifest) -> bool:
+    """Whether results can be written to what is given: they are tensors, in plain containers."""
+
+    def plain(tree: dict[str, Any]) -> bool:
+        return tree["type"] != "object" and all(map(plain, tree.get("items", [])))
+
+    def count(tree: dict[str, Any]) -> int:
+        return int(tree["type"] == "tensor") + sum(map(count, tree.get("items", [])))
+
+    free = OUT not in manifest.in_spec["keys"]
+    return free and plain(manifest.outputs) and count(manifest.outputs) > 0
+
+
+def signature(
+    manifest: Manifest, tensor: str, catching: Catching | None = None, *, result: str = ""
+) -> str:
+    """The first lines of ``__call__``, as users read it or so that it catches wrong arguments.
+
+    Args:
+        manifest: The model.
+        tensor: The type of a tensor.
+        catching: What catches wrong arguments.
+        result: The type of a tensor that is returned, if it is another.
+    """
+    result = _written(annotation(manifest.outputs, result or tensor), tensor, catching)
+    parameters = ["self"]
+    trees = list(zip(manifest.in_spec["keys"], manifest.in_spec["items"], strict=True))
+    kinds = [tree.get("kind", "") for _, tree in trees]
+    star = f"*{catching.extra}: {catching.refused}" if catching else "*"
+    for i, (name, tree) in enumerate(trees):
+        kind = kinds[i]
+        ends = kind in {"keyword-only", "var-keyword"} and (catching or kind == "keyword-only")
+        if ends and not {star, "var-positional"} & {*parameters, *kinds[:i]}:
+            parameters.append(star)
+        others = [other for _, other in trees[i:]]
+        parameters.append(_parameter(name, tree, others, tensor, catching))
+        if kind == "positional-only" and kinds[i + 1 : i + 2] != [kind]:
+            parameters.append("/")
+    written = [f"{OUT}: object = None"] if can_write(manifest) else []
+    if (catching or written) and not {star, "var-positional"} & {*parameters, *kinds}:
+        parameters.append(star)
+    at = len(parameters) - kinds.count("var-keyword")
+    parameters[at:at] = written
+    if catching and "var-keyword" not in kinds:
+        parameters.append(f"**{catching.unknown}: {catching.refused}")
+    line = f"    def __call__({', '.join(parameters)}) -> {result}:"
+    if len(line) <= WIDTH:
+        return line
+    body = ", ".join(parameters)
+    rows = [body] if len(body) + 8 <= WIDTH else [f"{parameter}," for parameter in parameters]
+    lines = "".join(f"        {row}\n" for row in rows)
+    return f"    def __call__(\n{lines}    ) -> {result}:"
+
+
+def catches(manifest: Manifest, catching: Catching) -> list[str]:
+    """Those of the two catching parameters that the call has."""
+    kinds = {tree.get("kind", "") for tree in manifest.in_spec["items"]}
+    return [
+        *([] if "var-positional" in kinds else [catching.extra]),
+        *([] if "var-keyword" in kinds else [catching.unknown]),
+    ]
+
+
+def _parameter(
+    name: str,
+    tree: dict[str, Any],
+    behind: Sequence[dict[str, Any]],
+    tensor: str,
+    catching: Catching | None,
+) -> str:
+    """A parameter as a signature shows it; ``behind`` are its own tree and those that follow."""
+    kind = tree.get("kind", "")
+    if kind in {"var-positional", "var-keyword"}:
+        items = [annotation(item, tensor) for item in tree["items"]]
+        union = _written(" | ".join(dict.fromkeys(items)) or tensor, tensor, catching)
+        return f"{'*' if kind == 'var-positional' else '**'}{name}: {union}"
+    parameter = f"{name}: {_written(annotation(tree, tensor), tensor, catching)}"
+    # A default must not stand before a parameter without one.
+    positional = [other for other in behind if other.get("kind", "") in {"", "positional-only"}]
+    optional = all(other["type"] == "constant" for other in positional)
+    if tree["type"] == "constant" and (kind == "keyword-only" or optional):
+        return f"{parameter} = {literal(tree['value'])}"
+    return f"{parameter} = {catching.missing}" if catching else parameter
+
+
+def _written(annotation: str, tensor: str, catching: Catching | None) -> str:
+    """An annotation as source: in quotes where torch is not imported, which has the tensors."""
+    names = re.findall(r"\w+", annotation)
+    return f'"{annotation}"' if catching and tensor in names else annotation
+
+
+def annotation(tree: dict[str, Any], tensor: str) -> str:
+    """The type of an argument or result, as an annotation."""
+    kind = tree["type"]
+    if kind == "tensor":
+        return tensor
+    if kind == "constant":
+        return _type_name(tree["value"])
+    if kind in {"int", "object"}:
+        return "int" if kind == "int" else "object"
+    items = [annotation(item, tensor) for item in tree["items"]]
+    if kind in {"tuple", "namedtuple"}:
+        return f"tuple[{', '.join(items) or '()'}]"
+    union = " | ".join(dict.fromkeys(items)) or tensor
+    if kind == "list":
+        return f"list[{union}]"
+    keys = " | ".join(dict.fromkeys(map(_type_name, tree["keys"]))) or "str"
+    return f"dict[{keys}, {union}]"
+
+
+def _type_name(value: Any) -> str:
+    return "None" if value is None else type(value).__name__
+
+
+def docstring(manifest: Manifest) -> str:
+    """The docstring of ``__call__``: dtypes, shapes, ranges and constants."""
+    lines = [f"{manifest.source}, compiled ahead of time.", "", "Args:"]
+    lines += [
+        f"    {spec.name}: {spec.dtype} tensor of shape {shown(spec.shape)}"
+        for spec in manifest.inputs
+    ]
+    constants = _constants_told(manifest.in_spec["keys"], manifest.in_spec["items"])
+    lines += [f"    {label}: always {value}" for label, value in constants]
+    if can_write(manifest):
+        lines.append(f"    {OUT}: where to write the result to, of the same structure")
+    lines += ["", "Returns:"]
+    lines += [f"    {line}" for line in _outputs_told(manifest.outputs)]
+    if manifest.dims:
+        lines += ["", "Dimensions:"]
+        for name, dim in sorted(manifest.dims.items()):
+            lines.append(f"    {name}: {_range(dim)}")
+    for condition in manifest.conditions:
+        lines.append(f"    and {condition}")
+    lines += [
+        "",
+        "Raises:",
+        "    TypeError: An argument is missing, unknown, not a tensor or of another dtype.",
+        "    ValueError: An argument has another shape, or is on another device.",
+    ]
+    text = "\n".join(f"        {line}".rstrip() for line in lines).lstrip()
+    text = text.replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
+    return f'        """{text}\n        """'
+
+
+def _constants_told(
+    labels: Sequence[str], trees: Sequence[dict[str, Any]]
+) -> Iterator[tuple[str, str]]:
+    """The constants of the arguments, each with the expression that picks it."""
+    for label, tree in zip(labels, trees, strict=True):
+        if tree["type"] == "constant":
+            yield label, literal(tree["value"])
+        elif "items" in tree:
+            keys = [literal(key) for key in tree.get("keys", range(len(tree["items"])))]
+            yield from _constants_told([f"{label}[{key}]" for key in keys], tree["items"])
+
+
+def _outputs_told(tree: dict[str, Any], label: str = "") -> list[str]:
+    prefix = f"{label}: " if label else ""
+    kind = tree["type"]
+    if kind == "tensor":
+        return [f"{prefix}{tree['dtype']} tensor of shape {shown(tree['shape'])}"]
+    if kind == "constant":
+        return [f"{prefix}{literal(tree['value'])}"]
+    if "items" not in tree:
+        return [f"{prefix}{kind}"]
+    names = tree.get("keys") or tree.get("fields") or range(len(tree["items"]))
+    lines = [f"{prefix}{tree.get('class', kind)}"]
+    for name, item in zip(names, tree["items"], strict=True):
+        plain = str(name).isidentifier() or isinstance(name, int)
+        told = _outputs_told(item, str(name) if plain else literal(name))
+        lines += [f"    {line}" for line in told]
+    return lines
+
+
+def _range(dim: Dim) -> str:
+    told = f"{dim.min} or more" if dim.max is None else f"{dim.min} to {dim.max}"
+    return told if dim.multiple_of == 1 else f"{told}, a multiple of {dim.multiple_of}"

@@ -1,0 +1,1 @@
+"""The plan: which steps make a package, from what, in which order."""

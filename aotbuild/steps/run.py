@@ -1,0 +1,35 @@
+"""Running one step in this process."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+from pathlib import Path
+
+from aotbuild.errors import quieten, reported
+
+MODULES = {
+    "engine": "aotbuild.steps.engine.step",
+    "export": "aotbuild.steps.export.step",
+    "tune": "aotbuild.steps.tune.step",
+    "compile": "aotbuild.steps.compile.step",
+    "verify": "aotbuild.steps.verify.step",
+    "levels": "aotbuild.steps.tune.levels",
+    "bundle": "aotbuild.steps.bundle.step",
+}
+"""The steps by name. Each module has ``run(spec_file)``."""
+
+
+def run_step(step: str, spec: str) -> None:
+    """Run a step in this process.
+
+    Args:
+        step: Its name.
+        spec: The path of its specification file.
+    """
+    with reported():
+        quieten()
+        # Importing torch makes many objects that stay: looking for garbage among them takes a
+        # tenth of a step's time.
+        gc.set_threshold(100_000, 20, 100)
+        importlib.import_module(MODULES[step]).run(Path(spec))

@@ -1,0 +1,1 @@
+"""Sizes and ranges of dimensions in a traced program."""

@@ -1,0 +1,165 @@
+"""The sizes that compiled code is right for: Inductor may have silently assumed more than declared.
+
+While it lowers a graph, Inductor asks questions about symbolic sizes, and remembers the answers as
+guards. Compiled ahead of time, nothing evaluates these guards, and the code gives wrong results
+where they do not hold. They are read back here: a guard on one dimension narrows its range, any
+other becomes a condition that the generated module checks.
+
+Sizes 0 and 1 are apart. Tracing always supposes that a dynamic size is neither, only to decide
+that nothing is broadcast along it; the code mostly serves them all the same. They stay in the
+range, and the step verify runs each of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import sympy
+import torch
+from torch.utils._sympy.numbers import int_oo
+from torch.utils._sympy.value_ranges import ValueRanges, bound_sympy
+
+from aotbuild.runtime.manifest import Dim, Input
+from aotbuild.steps.sizes.shapes import Linear, as_function, dimension_symbols, named
+
+_SCANNED = 1 << 14
+_FAR = 1 << 40
+_COMBINATIONS = 1 << 16
+"""How many combinations of sizes are tried where bounds alone prove nothing."""
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """What the compiled code accepts."""
+
+    dims: dict[str, Dim]
+    conditions: list[str]
+    """Python expressions over the names of the dimensions."""
+
+
+def compiled_ranges(
+    graph: torch.fx.Graph,
+    inputs: Sequence[Input],
+    declared: Mapping[str, Dim],
+    example: Mapping[str, int],
+) -> Ranges:
+    """Read the guards of a compiled graph.
+
+    Args:
+        graph: The graph that Inductor compiled.
+        inputs: The inputs, in the order of the graph's placeholders.
+        declared: The declared ranges.
+        example: The sizes that the graph was traced with, which satisfy every guard.
+    """
+    symbols, shape_env = dimension_symbols(graph, inputs)
+    if shape_env is None:
+        return Ranges(dict(declared), [])
+    dims = dict(declared)
+    conditions: list[str] = []
+    for assumption in _assumptions(shape_env, symbols):
+        free = sorted(assumption.free_symbols, key=str)
+        of_symbol = {
+            symbol: symbols[symbol].symbol_range(dims[symbols[symbol].name]) for symbol in free
+        }
+        traced = {symbol: _as_range(dim) for symbol, dim in of_symbol.items()}
+        if _always(assumption, traced):
+            continue
+        if len(free) == 1:
+            linear, dim = symbols[free[0]], of_symbol[free[0]]
+            found = _narrow(assumption, dim, linear.symbol_size(example[linear.name]))
+            if found is not None:
+                dims[linear.name] = linear.narrowed(dims[linear.name], found)
+                continue
+        condition = named(assumption, symbols)
+        if condition != "True":  # as between two symbols of one name
+            conditions.append(condition)
+    for symbol, linear in symbols.items():
+        if symbol in shape_env.var_to_range:
+            dim = dims[linear.name]
+            found = _capped(linear.symbol_range(dim), shape_env.var_to_range[symbol].upper)
+            dims[linear.name] = linear.narrowed(dim, found)
+    return Ranges(dims, sorted(set(conditions)))
+
+
+def _assumptions(shape_env: Any, symbols: Mapping[sympy.Symbol, Linear]) -> list[sympy.Basic]:
+    # In a program that was just traced, the symbol of a multiple is replaced by what it is made of.
+    found = [sympy.sympify(shape_env.replace(guard.expr)) for guard in shape_env.guards]
+    # Once two sizes are known to be equal, one symbol stands for both and guards no longer say so.
+    found += [
+        sympy.Eq(symbol, shape_env.replace(symbol))
+        for symbol in symbols
+        if shape_env.replace(symbol) != symbol
+    ]
+    known = [e for e in found if e.free_symbols and e.free_symbols <= set(symbols)]
+    return [e for e in known if not _always_equal(e, symbols)]
+
+
+def _always_equal(assumption: sympy.Basic, symbols: Mapping[sympy.Symbol, Linear]) -> bool:
+    """Whether an equation holds by itself, as between the two symbols that a multiple has."""
+    if not isinstance(assumption, sympy.Eq):
+        return False
+    exact = {symbol: linear.exact for symbol, linear in symbols.items()}
+    return bool(sympy.expand((assumption.lhs - assumption.rhs).xreplace(exact)) == 0)
+
+
+def _always(assumption: sympy.Basic, sizes: dict[Any, ValueRanges[Any]]) -> bool:
+    """Whether an assumption holds for all sizes that tracing supposes."""
+    forms = [assumption]
+    if isinstance(assumption, sympy.core.relational.Relational):
+        # Bounds of the two sides overlap in ``4*new < 4*new*batch``; the sign of a product of
+        # factors, ``4*new*(1 - batch) < 0``, is plain.
+        with contextlib.suppress(sympy.PolynomialError):
+            forms.append(assumption.func(sympy.factor(assumption.lhs - assumption.rhs), 0))
+    if any(bound_sympy(form, sizes) == ValueRanges.wrap(sympy.true) for form in forms):
+        return True
+    return _holds_everywhere(assumption, sizes)
+
+
+def _holds_everywhere(assumption: sympy.Basic, sizes: dict[Any, ValueRanges[Any]]) -> bool:
+    """Whether an assumption holds for each combination of sizes; False when they are too many."""
+    if any(found.upper == int_oo for found in sizes.values()):
+        return False
+    each = [range(int(found.lower), int(found.upper) + 1) for found in sizes.values()]
+    if math.prod(map(len, each)) > _COMBINATIONS:
+        return False
+    accepts = as_function(assumption, list(sizes))
+    return all(accepts(*combination) for combination in product(*each))
+
+
+def _as_range(dim: Dim) -> ValueRanges[Any]:
+    return ValueRanges(max(dim.min, 2), int_oo if dim.max is None else max(dim.max, 2))
+
+
+def _narrow(assumption: sympy.Basic, dim: Dim, example: int) -> Dim | None:
+    """The part of ``dim`` in which an assumption holds, or None when that is no single range."""
+    accepts = as_function(assumption, list(assumption.free_symbols))
+    first = max(dim.min, 2)
+    last = _FAR if dim.max is None else dim.max
+    scanned = min(last, max(first + _SCANNED, 2 * example))
+    fits = [size for size in range(first, scanned + 1) if accepts(size)]
+    if not fits or len(fits) != fits[-1] - fits[0] + 1 or not fits[0] <= example <= fits[-1]:
+        return None
+    low = dim.min if fits[0] == first else fits[0]
+    high = fits[-1]
+    if high == scanned and scanned < last:
+        # Beyond what was tried one by one, the assumption is taken to change once at most.
+        high = last if accepts(last) else _last_that_holds(accepts, scanned, last)
+    return Dim(low, None if high == _FAR else high)
+
+
+def _last_that_holds(accepts: Any, low: int, high: int) -> int:
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if accepts(middle) else (low, middle)
+    return low
+
+
+def _capped(dim: Dim, upper: Any) -> Dim:
+    if upper == int_oo or (dim.max is not None and upper >= dim.max):
+        return dim
+    return Dim(dim.min, int(upper))

@@ -1,0 +1,1 @@
+"""Steps tune and levels: recipes and CPU levels, chosen by measurement."""

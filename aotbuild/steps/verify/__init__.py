@@ -1,0 +1,1 @@
+"""Step verify: a compiled library through the real runtime, compared with eager."""

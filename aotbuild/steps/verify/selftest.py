@@ -1,0 +1,68 @@
+"""The call that a package carries to be tested with where it is installed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from aotbuild.runtime.integrity import identify
+from aotbuild.runtime.manifest import Expected, SelfTest
+from aotbuild.steps.artifacts.weights_file import write_weights
+
+LARGEST = 1 << 20
+"""Bytes of inputs and outputs; a call with more is not shipped."""
+
+FILE = "selftest.safetensors"
+
+
+def record_call(
+    directory: Path,
+    inputs: Sequence[torch.Tensor],
+    outputs: dict[str, Any],
+    leaves: Sequence[Any],
+    tolerance: Callable[[torch.Tensor], tuple[float, float]],
+) -> SelfTest:
+    """Write a call and its eager result to ``selftest.safetensors``.
+
+    Args:
+        directory: Where the file goes.
+        inputs: The tensors of the call.
+        outputs: How the result nests, from the call spec.
+        leaves: The leaves of the eager result other than None, in the order of ``outputs``.
+        tolerance: Relative and absolute tolerance of an output.
+    """
+    given = iter(leaves)
+    found = []
+    for leaf in _leaves(outputs):
+        if leaf["type"] == "constant":
+            if leaf["value"] is not None:
+                next(given)
+        else:
+            found.append((leaf["index"], torch.as_tensor(next(given))))
+    named = {f"input {i}": tensor for i, tensor in enumerate(inputs)}
+    named |= {f"output {i}": tensor for i, tensor in found}
+    told = write_weights(directory / FILE, named).constants
+    expected = []
+    for i, tensor in found:
+        rtol, atol = tolerance(tensor)
+        expected.append(Expected(i, told[f"output {i}"], rtol, atol))
+    return SelfTest(
+        identify(directory / FILE, FILE),
+        [told[f"input {i}"] for i in range(len(inputs))],
+        expected,
+    )
+
+
+def size_of(tensors: Sequence[Any]) -> int:
+    """Bytes of the tensors among these values."""
+    return sum(t.numel() * t.itemsize for t in tensors if isinstance(t, torch.Tensor))
+
+
+def _leaves(tree: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    if "items" not in tree:
+        yield tree
+    for item in tree.get("items", []):
+        yield from _leaves(item)

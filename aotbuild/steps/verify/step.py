@@ -1,0 +1,339 @@
+"""Step verify: the compiled model, through the runtime that ships, against the eager outputs."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import math
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils import _pytree as pytree
+
+from aotbuild.config.parse import located
+from aotbuild.config.resolve import call_path, is_library_file
+from aotbuild.config.schema import FORWARD, Tune, Verify
+from aotbuild.errors import VerifyError, warn
+from aotbuild.runtime.engine import ENGINES
+from aotbuild.runtime.manifest import Manifest
+from aotbuild.steps.artifacts.build_record import UNVERIFIED, BuildRecord
+from aotbuild.steps.artifacts.call_spec import CallSpec, holds
+from aotbuild.steps.artifacts.export_weights import Stored
+from aotbuild.steps.artifacts.reference import Case, Reference
+from aotbuild.steps.artifacts.samples import Samples, verification_sizes
+from aotbuild.steps.artifacts.spec import CALL, VerifySpec, read_spec
+from aotbuild.steps.export.arguments import call_program, nested_call
+from aotbuild.steps.export.quantize import load_operators
+from aotbuild.steps.export.source import (
+    FileTracker,
+    importing,
+    load_op_libraries,
+    resolve,
+    told,
+    user_line,
+)
+from aotbuild.steps.files import scratch, write_depfile, write_text
+from aotbuild.steps.package.write import Part, write_package
+from aotbuild.steps.tune.recipes import RECIPES
+from aotbuild.steps.verify.compare import Worst, compare, tolerance
+from aotbuild.steps.verify.selftest import LARGEST, record_call, size_of
+from aotbuild.target import TARGETS
+
+_QUANTIZED = {"int8-dynamic-activation-int8-weight": Verify(rtol=2e-2)}
+"""Where rounding of activations can fall to either side, other tolerances than the dtype's."""
+
+_ANY = Verify(rtol=math.inf, atol=math.inf)
+"""Where another check decides, differences are only measured."""
+
+_PACKAGE = "aotbuild_verified"
+
+
+def run(spec_file: Path) -> None:
+    """Run the step; the specification is a ``VerifySpec``."""
+    spec = read_spec(VerifySpec, spec_file)
+    output = Path(spec.output)
+    where = located(call_path(spec.model, spec.method))
+    project = Path(spec.project)
+    exported, compiled = Path(spec.exported), Path(spec.compiled)
+    target = TARGETS[spec.target]
+    missing = ENGINES[target.device].missing(list(target.requires))
+    if missing:
+        _leave_unverified(spec, output, f"this machine's CPU lacks {', '.join(missing)}")
+        return
+    call = CallSpec.read(exported / CALL)
+    record = BuildRecord.read(compiled / "compiled.json")
+    device = torch.device(target.device)
+    tracker = FileTracker(project)
+    worst, quantization = Worst(), Worst()
+    with importing(spec.import_paths, spec.package), torch.no_grad():
+        # The package loads its own copies of the shared libraries: registering the operators of
+        # one twice ends the process.
+        modules = [library for library in call.op_libraries if not is_library_file(library)]
+        load_op_libraries(modules, project)
+        if spec.quantize:
+            load_operators()
+        samples = Samples.read(exported / "samples.pt")
+        allowed = spec.allowed if RECIPES[record.compiled["recipe"]].precision else None
+        checks = _accuracy_checks(spec, allowed, project)
+        with scratch(output.resolve()) as directory:
+            part = Part(spec.model, spec.method, spec.source, exported, [(compiled, None)])
+            package = directory / _PACKAGE
+            (manifest,) = write_package(package, [part], project, Path(spec.engine))
+            model = _load(directory, spec, where)
+            cases = _cases(spec, call, record, samples, device)
+            smallest, recorded = LARGEST + 1, None
+            for case in cases:
+                tensors = samples.at(call.inputs, case.sizes, device)
+                args, kwargs = nested_call(call.in_spec, tensors)
+                result = _called(model, args, kwargs, case, where)
+                _verify(case, result, spec, allowed, checks, where, worst, quantization)
+                size = size_of([*tensors, *case.leaves])
+                if all(tensor.numel() for tensor in tensors) and size < smallest:
+                    smallest, recorded = size, (tensors, case.leaves)
+            if manifest.fallback is not None:
+                _verify_fallback(model, package, manifest, samples, cases, spec, where)
+    report = _report(spec, cases, worst, quantization)
+    if recorded is not None:
+        tensors, leaves = recorded
+
+        def near(expected: torch.Tensor) -> tuple[float, float]:
+            rtol, atol = tolerance(expected, _accepted(spec, allowed))
+            # Where a check of the project decided, the difference may have been any.
+            return rtol, max(atol, 4 * worst.error)
+
+        selftest = record_call(output, tensors, call.outputs, leaves, near)
+        report["selftest"] = dataclasses.asdict(selftest)
+    write_depfile(output / "verified.json", tracker.files())
+    write_text(output / "verified.json", json.dumps(report, indent=1) + "\n")
+
+
+def _called(
+    model: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    case: Case,
+    where: str,
+) -> Any:
+    """The result of the compiled model."""
+    try:
+        return model(*args, **kwargs)
+    except Exception as error:
+        raise VerifyError(
+            f"the compiled model fails at {case.label}", where=where, why=told(error)
+        ) from error
+
+
+def _report(
+    spec: VerifySpec, cases: Sequence[Case], worst: Worst, quantization: Worst
+) -> dict[str, Any]:
+    report: dict[str, Any] = {
+        "cases": [case.label for case in cases],
+        "largest-error": worst.error,
+        "relative-error": worst.relative,
+        "at": f"{worst.leaf or 'the output'} at {worst.case}" if worst.case else "",
+    }
+    if spec.quantize:
+        report["quantization-error"] = quantization.error
+    return report
+
+
+def _leave_unverified(spec: VerifySpec, output: Path, reason: str) -> None:
+    """Note that this machine cannot run the library.
+
+    Raises:
+        VerifyError: The project requires that it is verified.
+    """
+    told = spec.model if spec.method == FORWARD else f"{spec.model}.{spec.method}"
+    where = located(f"tool.aotbuild.models.{spec.model}.cpu-levels")
+    if spec.require_verified:
+        raise VerifyError(
+            f"{told} cannot be verified for {spec.target} here",
+            where=where,
+            why=f"{reason}; require-verified = true makes this an error",
+            fix="build on a CPU that has it, or leave out that level",
+        )
+    warn(
+        f"{told} is not verified for {spec.target}",
+        where=where,
+        why=reason,
+        fix=f"run python -m {spec.package} on a CPU that has it before you publish the wheel",
+    )
+    write_depfile(output / "verified.json", [])
+    write_text(output / "verified.json", json.dumps({UNVERIFIED: reason}, indent=1) + "\n")
+
+
+def _verify_fallback(
+    model: Any,
+    package: Path,
+    manifest: Manifest,
+    samples: Samples,
+    cases: Sequence[Case],
+    spec: VerifySpec,
+    where: str,
+) -> None:
+    """Run the program that stands in for the compiled code, on the CPU."""
+    runtime = importlib.import_module(f"{_PACKAGE}._runtime.fallback")
+    cpu = torch.device("cpu")
+    try:
+        uncompiled = runtime.load_eager(package, manifest, manifest.fallback, "cpu", model._state)  # noqa: SLF001
+        model._serve(uncompiled)  # noqa: SLF001
+        for case in cases:
+            args, kwargs = nested_call(
+                manifest.in_spec, samples.at(manifest.inputs, case.sizes, cpu)
+            )
+            result = model(*args, **kwargs)
+            compare(case, case.leaves, result, _compared(spec, None), where, Worst())
+    except VerifyError:
+        raise
+    except Exception as error:
+        raise VerifyError(
+            "the traced program cannot stand in for the compiled code",
+            where=f"{where}.fallback",
+            why=told(error),
+            fix="remove fallback",
+        ) from error
+
+
+def _verify(
+    case: Case,
+    result: Any,
+    spec: VerifySpec,
+    allowed: Tune | None,
+    checks: Sequence[Check],
+    where: str,
+    worst: Worst,
+    quantization: Worst,
+) -> None:
+    """Compare the result of one case with all that it has to agree with."""
+    declared = spec.verify if isinstance(spec.verify, Verify) else Verify()
+    compare(case, case.leaves, result, _compared(spec, allowed), where, worst)
+    if case.original is not None:
+        accepted = declared if declared != Verify() else _ANY
+        compare(case, case.original, result, accepted, where, quantization)
+    for check in checks:
+        check(case, result)
+
+
+def _accepted(spec: VerifySpec, allowed: Tune | None) -> Verify | float:
+    """The tolerances for what compiling may change, and the recipe where it may lose accuracy."""
+    if allowed is not None and allowed.max_error is not None:
+        return allowed.max_error
+    if spec.quantize:  # what quantisation changes is another matter
+        return _QUANTIZED.get(spec.quantize, Verify())
+    return spec.verify if isinstance(spec.verify, Verify) else Verify()
+
+
+def _compared(spec: VerifySpec, allowed: Tune | None) -> Verify | float:
+    """The tolerances of the comparison: any difference where the project's own check decides."""
+    if allowed is not None:
+        decided = allowed.max_error is None
+    else:
+        decided = isinstance(spec.verify, str) and not spec.quantize
+    return _ANY if decided else _accepted(spec, allowed)
+
+
+Check = Callable[[Case, Any], None]
+
+
+def _accuracy_checks(spec: VerifySpec, allowed: Tune | None, project: Path) -> list[Check]:
+    """The project's own functions that accept or refuse a result."""
+    path = f"tool.aotbuild.models.{spec.model}"
+    found = []
+    if isinstance(spec.verify, str):
+        found.append(_accuracy_check(spec.verify, f"{path}.verify", project))
+    if allowed is not None and allowed.check:
+        found.append(_accuracy_check(allowed.check, f"{path}.tune.check", project))
+    return found
+
+
+def _accuracy_check(name: str, path: str, project: Path) -> Check:
+    """A function of the project that accepts or refuses a result."""
+    function = resolve(name, path, project)
+
+    def check(case: Case, result: Any) -> None:
+        reference = _like(result, case.leaves if case.original is None else case.original)
+        try:
+            said = function(reference, result)
+        except AssertionError as error:
+            said = str(error) or f"AssertionError at {user_line(error, project)}"
+        except Exception as error:
+            line = user_line(error, project)
+            raise VerifyError(
+                f'"{name}" failed at {case.label}',
+                where=located(path) + (f"\n{line}" if line else ""),
+                why=told(error),
+                fix="it is called with the eager and the compiled result, and returns None or True "
+                "to accept them",
+            ) from error
+        if said is None or said is True or (not isinstance(said, str) and bool(said)):
+            return
+        raise VerifyError(
+            f'"{name}" refuses the compiled model at {case.label}',
+            where=located(path),
+            why=said if isinstance(said, str) and said else "it returned False",
+            fix="the model or the check has to change; the wheel is not built",
+        )
+
+    return check
+
+
+def _like(result: Any, leaves: Sequence[Any]) -> Any:
+    """The leaves of an eager result, nested like a compiled one."""
+    flat, spec = pytree.tree_flatten(result)
+    given = iter(leaves)
+    return pytree.tree_unflatten([None if leaf is None else next(given) for leaf in flat], spec)
+
+
+def _cases(
+    spec: VerifySpec,
+    call: CallSpec,
+    record: BuildRecord,
+    samples: Samples,
+    device: torch.device,
+) -> list[Case]:
+    """The reference cases inside the compiled ranges, and the ends of the narrowed ones."""
+    known = Reference.read(Path(spec.exported) / "reference.pt").cases
+    cases = [case for case in known if _inside(record, case.sizes)]
+    if record.dims != call.dims or record.example != call.example:
+        # The eager module is not here; the exported program, run by eager torch, stands for it.
+        stored = Stored.read(Path(spec.exported).parent)
+        program = stored.load_program(spec.method, stored.open(), device)
+        assert program.example_inputs is not None  # noqa: S101
+        module = program.module()
+        done = [case.sizes for case in cases]
+        for label, sizes in verification_sizes(record.dims, record.example).items():
+            if sizes not in done and _inside(record, sizes):
+                tensors = samples.at(call.inputs, sizes, device)
+                leaves = list(call_program(module, program.example_inputs, tensors))
+                cases.append(Case(label, sizes, leaves, known[0].paths))
+    return cases
+
+
+def _inside(record: BuildRecord, sizes: Mapping[str, int]) -> bool:
+    """Whether the compiled code accepts these sizes."""
+    return all(
+        dim.min <= sizes[name] and (dim.max is None or sizes[name] <= dim.max)
+        for name, dim in record.dims.items()
+    ) and all(holds(condition, sizes) for condition in record.conditions)
+
+
+def _load(directory: Path, spec: VerifySpec, where: str) -> Callable[..., Any]:
+    sys.path.insert(0, str(directory))
+    bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        model: Any = getattr(importlib.import_module(_PACKAGE), spec.model)
+    except ImportError as error:
+        raise VerifyError(
+            "the compiled model cannot be loaded",
+            where=where,
+            why=str(error).replace(str(directory), ""),
+        ) from error
+    finally:
+        sys.dont_write_bytecode = bytecode
+        sys.path.remove(str(directory))
+    found: Callable[..., Any] = model if spec.method == FORWARD else getattr(model, spec.method)
+    return found

@@ -1,0 +1,142 @@
+"""``python -m aotbuild check``: what a build would say, without a compiler."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from aotbuild.target import usual_targets
+
+REPOSITORY = Path(__file__).parents[3]
+IMAGE = "image float32 [batch, 1, 8, 8]"
+PACKAGES = REPOSITORY / "tests" / "packages"
+
+
+def check(
+    project: Path,
+    *arguments: str,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Run the command where there is no compiler."""
+    environment = {**os.environ, "PATH": "/nonexistent"}
+    environment.pop("CXX", None)
+    environment.update(env or {})
+    return subprocess.run(
+        [sys.executable, "-P", "-m", "aotbuild", "check", *arguments]
+        + ([] if cwd else ["--project", str(project)]),
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+        cwd=cwd or project.parent,
+    )
+
+
+@pytest.fixture
+def failing(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(PACKAGES / "failing", tmp_path / "failing"))
+
+
+def test_the_table_tells_the_models_of_the_example() -> None:
+    project = REPOSITORY / "example_project"
+    done = check(project, cwd=project)
+    assert done.returncode == 0, done.stderr
+    rows = [" ".join(line.split()) for line in done.stdout.splitlines()]
+    assert rows == [
+        "model inputs outputs parameters weights",
+        "net image float32 [batch 1..256, 1, 8, 8] float32 [batch, 10] 66,314 266.6 kB",
+        f"denoiser {IMAGE.replace('batch', 'batch 1..256')} {IMAGE} 64,257 257.0 kB",
+        "error float32 [batch]",
+    ]
+
+
+def test_methods_constants_and_multiples_are_told() -> None:
+    done = check(PACKAGES / "sources", "codec", "normalize")
+    assert done.returncode == 0, done.stderr
+    flat = " ".join(done.stdout.split())
+    assert "codec.encode x float32 [batch 1..32, 8] float32 [batch, 4] 32 128 B" in flat
+    assert "codec.decode z float32 [batch 1..32, steps 1..10, 4]" in flat
+    assert "eps = 0.1" in flat
+    assert "variadic" not in flat
+    blocks = check(PACKAGES / "sizes", "blocks")
+    assert "[batch 1..16, length 8..128 by 8]" in blocks.stdout
+
+
+def test_a_model_that_cannot_be_traced_is_told_as_in_a_build_and_the_others_are_shown(
+    failing: Path,
+) -> None:
+    with (failing / "pyproject.toml").open("a") as file:
+        file.write(
+            '\n[tool.aotbuild.models.static]\nsource = "failing.modules:Static"\n'
+            'inputs.x = { shape = ["batch", 4] }\ndims.batch = { max = 8 }\n'
+        )
+    done = check(failing)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("aotbuild: error:") == 1
+    assert "failing/modules.py:" in done.stderr
+    assert 'write 4 in place of "batch"' in done.stderr
+    assert done.stdout.splitlines()[1].startswith("net ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["nett"], ('the model "nett" is not declared', 'did you mean "net"?')),
+        (["--project", "/nonexistent"], ("the project declares no models", "--project DIR")),
+    ],
+)
+def test_a_wrong_command_line_is_told(
+    failing: Path, arguments: list[str], told: tuple[str, ...]
+) -> None:
+    done = check(failing, *arguments, cwd=failing)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    for text in told:
+        assert text in done.stderr
+
+
+def test_a_wrong_declaration_is_told(failing: Path) -> None:
+    pyproject = failing / "pyproject.toml"
+    pyproject.write_text(pyproject.read_text().replace("dims.batch", "dim.batch"))
+    done = check(failing)
+    assert done.returncode == 1
+    assert 'unknown key "dim"' in done.stderr
+    assert "models.net.dim" in done.stderr
+
+
+def test_what_a_build_would_find_in_the_cache_is_told(tmp_path: Path) -> None:
+    project = REPOSITORY / "example_project"
+    cache = {"AOTBUILD_CACHE": "readwrite", "AOTBUILD_CACHE_DIR": str(tmp_path / "cache")}
+    done = check(project, "denoiser", "--explain", env={**cache, "CXX": sys.executable})
+    assert done.returncode == 0, done.stderr
+    target = usual_targets()[0].name
+    assert done.stdout.splitlines()[-1] == (
+        f"denoiser for {target}: will be compiled: it has not been built before with this cache"
+    )
+    assert not (tmp_path / "cache").exists()
+    done = check(project, "denoiser", "--explain", env={"AOTBUILD_CACHE": "off"})
+    assert done.stdout.splitlines()[-1].endswith(": will be compiled: the cache is off")
+
+
+def test_what_a_build_would_measure_is_told(tmp_path: Path) -> None:
+    project = REPOSITORY / "tests" / "packages" / "tuned"
+    cache = {"AOTBUILD_CACHE": "readwrite", "AOTBUILD_CACHE_DIR": str(tmp_path / "cache")}
+    done = check(project, "--explain", env={**cache, "CXX": sys.executable})
+    assert done.returncode == 0, done.stderr
+    assert f"net for {usual_targets()[0].name}: will be tuned, and compiled" in done.stdout
+
+
+def test_what_is_in_the_cache_depends_on_the_compiler(tmp_path: Path) -> None:
+    cache = {"AOTBUILD_CACHE": "readwrite", "AOTBUILD_CACHE_DIR": str(tmp_path)}
+    done = check(REPOSITORY / "example_project", "denoiser", "--explain", env=cache)
+    assert done.returncode == 1
+    assert 'aotbuild: error: there is no C++ compiler "g++"' in done.stderr
+    assert "Traceback" not in done.stderr

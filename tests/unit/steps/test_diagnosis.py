@@ -1,0 +1,145 @@
+"""Which dimension a model pins down, in which line, and what would do."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from aotbuild.config.schema import Dim
+from aotbuild.steps.artifacts.samples import concrete, example_sizes
+from aotbuild.steps.export.arguments import Argument, Parameter
+from aotbuild.steps.export.diagnosis import Finding, findings, recording
+from aotbuild.steps.export.flat_module import Flat
+from aotbuild.steps.sizes.shapes import declared_shape, torch_dims
+
+
+class Reshapes(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.reshape(4, 4) + 1
+
+
+class Branches(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x if x.shape[1] > 16 else -x
+
+
+class Halves(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.view(x.shape[0], x.shape[1] // 2, 2)
+
+
+class Adds(nn.Module):
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return x + y
+
+
+class Shifts(nn.Module):
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return x[:, 1:] + y
+
+
+class Inner(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([Reshapes()])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layers[0](x)  # type: ignore[no-any-return]
+
+
+def diagnose(
+    module: nn.Module, shapes: Mapping[str, Sequence[int | str]], dims: Mapping[str, Dim]
+) -> list[Finding]:
+    told = [declared_shape(shape) for shape in shapes.values()]
+    sizes = example_sizes(dims, {})
+    tensors = [torch.rand(concrete(shape, sizes)) for shape in told]
+    arguments = [
+        Argument(name, Parameter.POSITIONAL_OR_KEYWORD, tensor)
+        for name, tensor in zip(shapes, tensors, strict=True)
+    ]
+    flat = Flat(module, "forward", arguments)
+    specs = tuple(torch_dims(told, dims))
+    with recording() as recorder, contextlib.suppress(Exception):
+        torch.export.export(flat, (tuple(tensors),), dynamic_shapes=(specs,), strict=False)
+    return findings(recorder, list(shapes), told, dims, Path(__file__).parent)
+
+
+CASES: list[tuple[nn.Module, dict[str, list[int | str]], dict[str, Dim], str, str, str, str]] = [
+    (Reshapes(), {"x": ["batch", 4]}, {"batch": Dim(max=64)}, "batch", "batch = 4 only",
+     "return x.reshape(4, 4) + 1", 'write 4 in place of "batch" (x, position 0)'),
+    (Inner(), {"x": ["batch", 4]}, {"batch": Dim(max=64)}, "batch", "batch = 4 only",
+     "return x.reshape(4, 4) + 1", 'write 4 in place of "batch" (x, position 0)'),
+    (Branches(), {"x": [2, "seq"]}, {"seq": Dim(min=1, max=64, example=20)}, "seq",
+     "seq from 17 to 64", "if x.shape[1] > 16", "seq = { min = 17, max = 64 }"),
+    (Branches(), {"x": [2, "seq"]}, {"seq": Dim(min=1, example=8)}, "seq",
+     "seq from 1 to 16", "if x.shape[1] > 16", "seq = { min = 1, max = 16 }"),
+    (Halves(), {"x": [3, "seq"]}, {"seq": Dim(min=2, max=64, example=8)}, "seq",
+     "multiples of 2", "x.shape[1] // 2", "max = 64, multiple-of = 2 }"),
+    (Adds(), {"x": ["batch", 8], "y": ["rows", 8]},
+     {"batch": Dim(max=64, example=4), "rows": Dim(max=64, example=4)}, "rows",
+     "rows is always batch", "return x + y", 'write "batch" in place of "rows" (y, position 0)'),
+    (Shifts(), {"x": [2, "seq"], "y": [2, "short"]},
+     {"seq": Dim(min=2, max=64, example=5), "short": Dim(max=64, example=4)}, "seq",
+     "seq is always short+1", "return x[:, 1:] + y",
+     'write "short+1" in place of "seq" (x, position 1)'),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("module", "shapes", "dims", "dim", "found", "line", "fix"), CASES)
+def test_a_pinned_dimension_is_told_with_its_line_and_the_toml_that_would_do(
+    module: nn.Module,
+    shapes: Mapping[str, Sequence[int | str]],
+    dims: Mapping[str, Dim],
+    dim: str,
+    found: str,
+    line: str,
+    fix: str,
+) -> None:
+    told = {finding.dim: finding for finding in diagnose(module, shapes, dims)}
+    assert dim in told
+    assert found in told[dim].found
+    assert line in told[dim].line
+    assert "test_diagnosis.py:" in told[dim].line
+    assert fix in told[dim].fix
+
+
+def test_a_model_that_leaves_its_dimensions_alone_has_no_findings() -> None:
+    shapes: dict[str, list[int | str]] = {"x": ["batch", 8], "y": ["batch", 8]}
+    assert diagnose(Adds(), shapes, {"batch": Dim(max=64)}) == []
+
+
+class Frames(nn.Module):
+    """At 25 samples there is one frame, which torch supposes does not occur."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers = nn.Conv1d(1, 8, 10, stride=5), nn.GroupNorm(4, 8), nn.Conv1d(8, 8, 4, stride=2)
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layers(x[:, None]).transpose(1, 2)  # type: ignore[no-any-return]
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # torch warns of its own calls
+def test_a_derived_size_of_one_needs_no_other_range(tmp_path: Path) -> None:
+    from aotbuild.config.schema import Call, TensorInput
+    from aotbuild.steps.export.example import example_call
+    from aotbuild.steps.export.flat_module import Flat
+    from aotbuild.steps.export.step import _exported
+
+    module = Frames().eval()
+    call = Call(
+        inputs={"x": TensorInput(shape=[1, "samples"])}, dims={"samples": Dim(min=25, max=4000)}
+    )
+    cpu = torch.device("cpu")
+    example = example_call(module.forward, call, "tool.x", tmp_path, None, cpu)
+    flat = Flat(module, "forward", example.arguments)
+    specs = torch_dims(example.shapes, call.dims)
+    program = _exported(flat, example.tensors, specs, "tool.x", example, call.dims, tmp_path)
+    low = min(int(found.lower) for found in program.range_constraints.values())
+    assert low == 25

@@ -1,0 +1,307 @@
+"""Reading weights into a module: both formats, and every way in which a file does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from aotbuild.errors import WeightsError
+from aotbuild.steps.export.state_dict import check_finite, load_weights
+
+PATH = "tool.aotbuild.models.net.weights"
+Save = Callable[[dict[str, torch.Tensor], Path], None]
+
+
+class Net(torch.nn.Module):
+    def __init__(self, layers: int = 2) -> None:
+        super().__init__()
+        self.layers = torch.nn.ModuleList(torch.nn.Linear(3, 3) for _ in range(layers))
+        self.norm = torch.nn.BatchNorm1d(3)
+
+
+class Tied(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = torch.nn.Embedding(5, 3)
+        self.head = torch.nn.Linear(3, 5, bias=False)
+        self.head.weight = self.embedding.weight
+
+
+FORMATS: dict[str, Save] = {"net.safetensors": save_file, "net.pt": torch.save}
+
+
+@pytest.fixture(params=FORMATS)
+def saved(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Any], Path]:
+    """Saves a state dict in each of the formats."""
+    name: str = request.param
+
+    def save(state: Any) -> Path:
+        FORMATS[name](state, tmp_path / name)
+        return tmp_path / name
+
+    return save
+
+
+def refused(module: torch.nn.Module, file: Path) -> WeightsError:
+    with pytest.raises(WeightsError) as caught:
+        load_weights(module, file, f"weights/{file.name}", PATH)
+    error = caught.value
+    assert error.where == f"pyproject.toml: {PATH}"
+    assert f'"weights/{file.name}"' in error.what
+    assert error.fix
+    return error
+
+
+def test_every_tensor_is_loaded(saved: Callable[[Any], Path]) -> None:
+    torch.manual_seed(0)
+    source, module = Net(), Net()
+    source.norm(torch.randn(4, 3))  # so that the buffers differ from the initial ones
+    load_weights(module, saved(source.state_dict()), "net", PATH)
+    expected = source.state_dict()
+    found = module.state_dict()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_a_safetensors_file_needs_no_suffix(tmp_path: Path) -> None:
+    source, module = Net(), Net()
+    save_file(source.state_dict(), tmp_path / "net.bin")
+    load_weights(module, tmp_path / "net.bin", "net", PATH)
+    assert torch.equal(module.layers[0].weight, source.layers[0].weight)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("left", [0, 5, 20, 100, 500])
+def test_a_truncated_file_is_told(saved: Callable[[Any], Path], left: int) -> None:
+    file = saved(Net().state_dict())
+    file.write_bytes(file.read_bytes()[:left])
+    error = refused(Net(), file)
+    if file.suffix == ".safetensors":
+        assert "is no valid safetensors file" in error.what
+        assert f"the file has {left} bytes" in error.why
+    else:
+        assert "cannot be read as weights" in error.what
+    assert "safetensors.torch.save_file" in error.fix
+
+
+JUNK = {
+    "a Git LFS pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
+    "text": b"these are no weights\n" * 10,
+    "zeros": bytes(300),
+    "ones": b"\xff" * 300,
+    "a page": b"<!DOCTYPE html><html></html>",
+    "a zip": b"PK\x05\x06" + bytes(18),
+    "an unfinished pickle": b"\x80\x02}q\x00(X",
+    "an empty pickle": b"\x80\x02.",
+    "a stack that is empty": b"\x80\x02t.",
+    "JSON": b'{"weight": [1, 2]}',
+    "a newline": b"\n",
+}
+
+
+@pytest.mark.parametrize("junk", JUNK.values(), ids=JUNK)
+@pytest.mark.parametrize("name", ["net.safetensors", "net.pt"])
+def test_a_file_of_another_format_is_told(tmp_path: Path, name: str, junk: bytes) -> None:
+    (tmp_path / name).write_bytes(junk)
+    error = refused(Net(), tmp_path / name)
+    assert "is no valid safetensors file" in error.what or "cannot be read" in error.what
+
+
+class Custom:
+    """What only unsafe unpickling would make."""
+
+
+def test_a_pickle_of_an_arbitrary_object_is_refused(tmp_path: Path) -> None:
+    torch.save({"layers.0.weight": Custom()}, tmp_path / "net.pt")
+    error = refused(Net(), tmp_path / "net.pt")
+    assert "weights_only=True" in error.fix
+    assert len(error.why.splitlines()) == 1
+
+
+def test_a_whole_module_is_refused(tmp_path: Path) -> None:
+    torch.save(Net(), tmp_path / "net.pt")
+    assert "torch.save(module.state_dict(), ...)" in refused(Net(), tmp_path / "net.pt").fix
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        (
+            {"model": {"w": torch.zeros(1)}, "optimizer": {"lr": 1}, "epoch": 3},
+            "it holds a dict with the tables model, optimizer",
+        ),
+        ({}, "it holds a dict"),
+        ([torch.zeros(1)], "it holds a list"),
+        (torch.zeros(1), "it holds a Tensor"),
+        ({"weight": torch.zeros(1), "epoch": 3}, "it holds a dict"),
+    ],
+)
+def test_a_checkpoint_that_is_no_state_dict_is_told(tmp_path: Path, value: Any, why: str) -> None:
+    torch.save(value, tmp_path / "net.pt")
+    error = refused(Net(), tmp_path / "net.pt")
+    assert error.what == '"weights/net.pt" holds no state dict'
+    assert error.why == why
+    assert "module.state_dict() alone" in error.fix
+
+
+def test_missing_and_unexpected_keys_are_listed(saved: Callable[[Any], Path]) -> None:
+    state = Net().state_dict()
+    del state["layers.1.bias"], state["norm.weight"]
+    state["head.bias"] = torch.zeros(3)
+    error = refused(Net(), saved(state))
+    assert "does not fit the module" in error.what
+    assert error.why == (
+        "missing in the file (2): layers.1.bias, norm.weight\nunknown to the module (1): head.bias"
+    )
+
+
+def test_of_many_keys_the_first_few_are_listed(saved: Callable[[Any], Path]) -> None:
+    error = refused(Net(layers=6), saved(Net().state_dict()))
+    assert error.why == (
+        "missing in the file (8): layers.2.bias, layers.2.weight, layers.3.bias, "
+        "layers.3.weight, layers.4.bias, and 3 more"
+    )
+
+
+def test_a_misspelt_key_is_told_with_the_one_meant(saved: Callable[[Any], Path]) -> None:
+    state = Net().state_dict()
+    state["layers.0.wieght"] = state.pop("layers.0.weight")
+    error = refused(Net(), saved(state))
+    assert error.fix == 'layers.0.wieght: did you mean "layers.0.weight"?'
+
+
+@pytest.mark.parametrize("prefix", ["module.", "model.net.", "_orig_mod."])
+def test_the_prefix_of_a_wrapper_is_told(saved: Callable[[Any], Path], prefix: str) -> None:
+    state = {f"{prefix}{name}": tensor for name, tensor in Net().state_dict().items()}
+    error = refused(Net(), saved(state))
+    assert error.fix.startswith(f'the keys have the prefix "{prefix}"')
+
+
+def test_other_shapes_are_listed(saved: Callable[[Any], Path]) -> None:
+    state = Net().state_dict()
+    state["layers.0.weight"] = torch.zeros(4, 3)
+    state["norm.num_batches_tracked"] = torch.zeros(2, dtype=torch.int64)
+    error = refused(Net(), saved(state))
+    assert "has tensors of another shape" in error.what
+    assert error.why == (
+        "other shapes (2): layers.0.weight: (4, 3) in the file, (3, 3) in the module\n"
+        "  norm.num_batches_tracked: (2,) in the file, () in the module"
+    )
+
+
+def test_a_file_that_does_not_fit_changes_nothing(saved: Callable[[Any], Path]) -> None:
+    module = Net()
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    state = Net().state_dict()
+    state["layers.0.weight"] = torch.zeros(4, 3)
+    refused(module, saved(state))
+    assert all(torch.equal(before[k], tensor) for k, tensor in module.state_dict().items())
+
+
+def test_tied_weights_may_be_stored_once(tmp_path: Path) -> None:
+    source, module = Tied(), Tied()
+    weight = source.embedding.weight.detach()
+    for name in ("embedding.weight", "head.weight"):
+        save_file({name: weight}, tmp_path / "net.safetensors")
+        with torch.no_grad():
+            module.embedding.weight.zero_()
+        load_weights(module, tmp_path / "net.safetensors", "net", PATH)
+        assert torch.equal(module.embedding.weight, weight)
+        assert module.head.weight is module.embedding.weight
+
+
+def test_tied_weights_may_be_stored_twice(tmp_path: Path) -> None:
+    source, module = Tied(), Tied()
+    torch.save(source.state_dict(), tmp_path / "net.pt")
+    load_weights(module, tmp_path / "net.pt", "net", PATH)
+    assert torch.equal(module.head.weight, source.head.weight)
+
+
+def test_tied_weights_that_are_stored_nowhere_are_missing(tmp_path: Path) -> None:
+    save_file({"other": torch.zeros(1)}, tmp_path / "net.safetensors")
+    error = refused(Tied(), tmp_path / "net.safetensors")
+    assert "missing in the file (2): embedding.weight, head.weight" in error.why
+
+
+def test_a_missing_file_is_told(tmp_path: Path) -> None:
+    error = refused(Net(), tmp_path / "net.pt")
+    assert error.what == 'the weights file "weights/net.pt" does not exist'
+
+
+def test_a_lazy_module_takes_its_shapes_from_the_file(tmp_path: Path) -> None:
+    save_file(torch.nn.Linear(3, 4).state_dict(), tmp_path / "net.safetensors")
+    module = torch.nn.LazyLinear(4)
+    load_weights(module, tmp_path / "net.safetensors", "net", PATH)
+    assert module.weight.shape == (4, 3)
+
+
+class WithExtraState(torch.nn.Linear):
+    def get_extra_state(self) -> dict[str, int]:
+        return {"version": 1}
+
+    def set_extra_state(self, state: dict[str, int]) -> None:
+        self.version = state["version"]
+
+
+def test_a_state_dict_may_hold_extra_state(tmp_path: Path) -> None:
+    source, module = WithExtraState(3, 4), WithExtraState(3, 4)
+    torch.save(source.state_dict(), tmp_path / "net.pt")
+    load_weights(module, tmp_path / "net.pt", "net", PATH)
+    assert torch.equal(module.weight, source.weight)
+
+
+def test_a_dtype_that_the_module_does_not_have_is_refused(saved: Callable[[Any], Path]) -> None:
+    state = Net().state_dict()
+    half = {n: t.half() if t.is_floating_point() else t for n, t in state.items()}
+    error = refused(Net(), saved(half))
+    assert error.what.endswith("has tensors of another dtype")
+    assert "layers.0.weight: float16 in the file, float32 in the module" in error.why
+    assert 'dtype = "float16"' in error.fix
+
+
+def test_weights_may_have_the_dtype_that_the_model_is_cast_to(saved: Callable[[Any], Path]) -> None:
+    module = torch.nn.Linear(3, 3)
+    file = saved({name: tensor.bfloat16() for name, tensor in module.state_dict().items()})
+    load_weights(module, file, file.name, PATH, "bfloat16")
+    with pytest.raises(WeightsError, match="another dtype"):
+        load_weights(module, file, file.name, PATH, "float16")
+
+
+def test_integers_are_no_weights_of_a_layer(saved: Callable[[Any], Path]) -> None:
+    state = {"weight": torch.ones(3, 3, dtype=torch.int64), "bias": torch.zeros(3)}
+    error = refused(torch.nn.Linear(3, 3), saved(state))
+    assert "weight: int64 in the file, float32 in the module" in error.why
+    assert error.fix == "save the weights in the dtype of the module"
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_a_parameter_is_finite(value: float) -> None:
+    module = Net()
+    module.layers[1].weight.data[1, 2] = value  # type: ignore[operator]
+    with pytest.raises(WeightsError) as caught:
+        check_finite(module.named_parameters(), module.named_buffers(), "net.safetensors", PATH)
+    assert caught.value.what == "net.safetensors: the parameter layers.1.weight is not finite"
+    assert caught.value.why == "1 of its 9 values are NaN or infinite"
+    assert "check-finite = false" in caught.value.fix
+
+
+def test_a_buffer_may_be_infinite_but_not_nan() -> None:
+    mask = torch.full((4, 4), float("-inf")).triu(1)
+    others = [("steps", torch.tensor(3)), ("empty", torch.empty(0))]
+    check_finite([], [("mask", mask), *others], "net.pt", PATH)
+    mask[2, 1] = mask[3, 3] = float("nan")
+    with pytest.raises(WeightsError, match="the buffer mask is not finite") as caught:
+        check_finite([], [("mask", mask)], "net.pt", PATH)
+    assert caught.value.why == "2 of its 16 values are NaN"
+
+
+def test_many_values_are_checked_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aotbuild.steps.export.state_dict._CHECKED", 8)
+    tensor = torch.zeros(7, 5)
+    tensor[0, 0] = tensor[6, 4] = float("nan")
+    with pytest.raises(WeightsError) as caught:
+        check_finite([("weight", tensor)], [], "net.pt", PATH)
+    assert caught.value.why.startswith("2 of its 35 values")

@@ -1,0 +1,35 @@
+"""What is done alike for every program."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from aotbuild.steps.export.traced import dense, stride_order
+
+IMAGE = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
+LAYOUTS = {
+    "contiguous": (IMAGE, [0, 1, 2, 3]),
+    "channels last": (IMAGE.to(memory_format=torch.channels_last), [0, 2, 3, 1]),
+    "transposed": (IMAGE.mT, [0, 1, 3, 2]),
+    "every second": (IMAGE[..., ::2], [0, 1, 2, 3]),
+    "a part of channels last": (
+        IMAGE.to(memory_format=torch.channels_last)[:, :2, 1:],
+        [0, 2, 3, 1],
+    ),
+    "one channel": (IMAGE[:, :1].to(memory_format=torch.channels_last), [0, 1, 2, 3]),
+    "number": (torch.tensor(1.0), []),
+    "conjugate": (IMAGE.to(torch.complex64).conj(), [0, 1, 2, 3]),
+    "requires gradients": (IMAGE.clone().requires_grad_(), [0, 1, 2, 3]),
+}
+
+
+@pytest.mark.parametrize(("tensor", "order"), LAYOUTS.values(), ids=LAYOUTS)
+def test_an_example_is_copied_without_gaps_in_its_own_order(
+    tensor: torch.Tensor, order: list[int]
+) -> None:
+    assert stride_order(tensor) == order
+    copy = dense(tensor)
+    assert torch.equal(copy, tensor)
+    assert copy.permute(order).is_contiguous()
+    assert not copy.is_conj()

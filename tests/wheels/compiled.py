@@ -1,0 +1,67 @@
+"""Modules compiled by the step's own code in this process, without a project around them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from aotbuild.cache.store import Store
+from aotbuild.passes.pipeline import Applied, apply
+from aotbuild.passes.template.operators import register_lowerings
+from aotbuild.steps.compile.inductor import compile_library, set_up
+from aotbuild.steps.compile.library_cache import Libraries
+from aotbuild.steps.compile.shared_headers import Shared
+from aotbuild.target import TARGETS
+from aotbuild.toolchain import find_cxx
+
+Call = Callable[..., list[torch.Tensor]]
+
+
+def compiled(
+    module: torch.nn.Module,
+    args: Sequence[Any],
+    directory: Path,
+    *,
+    target: str = "cpu-x86-64-v3",
+    dynamic: Any = None,
+    passes: list[str] | None = None,
+    precision: str = "",
+) -> tuple[Call, Applied]:
+    """Compile a module with passes.
+
+    Args:
+        module: Its constants become those of the library.
+        args: Example inputs, tensors.
+        directory: An empty one for all files.
+        target: The target's name.
+        dynamic: Dynamic shapes, as for ``torch.export``.
+        passes: Which are applied; None for all.
+        precision: The type that they may compute in, if it is less exact.
+
+    Returns:
+        A function that runs it on tensors, and what the passes did.
+    """
+    with torch.no_grad():
+        program = torch.export.export(module.eval(), tuple(args), dynamic_shapes=dynamic)
+    graph: Any = program.module(check_guards=False)
+    register_lowerings()
+    applied = apply(graph, passes, precision=precision)
+    example: Any = program.example_inputs
+    libraries = Libraries(Store.of_build(), directory / "kept", directory)
+    with (
+        warnings.catch_warnings(action="ignore"),  # of torch about itself
+        set_up(
+            TARGETS[target], find_cxx(), directory, {}, Shared(None, precompile=False), libraries
+        ) as setup,
+    ):
+        found = compile_library(graph, example, setup, lambda: True, lambda _: True)
+    assert found is not None
+    runner = torch._C._aoti.AOTIModelContainerRunnerCpu(str(found.library), 1)
+    names = runner.get_constant_names_to_original_fqns()
+    constants = {name: found.constants[fqn] for name, fqn in names.items()}
+    runner.update_constant_buffer(constants, use_inactive=False, validate_full_updates=True)
+    return lambda *given: runner.run(list(given)), applied

@@ -1,0 +1,71 @@
+"""Run the native engine's input matrix under AddressSanitizer and UBSan: ``make sanitize``.
+
+The packages are built as ever. In what is installed, the engine is compiled anew with the
+sanitizers, and the tests of calls run against it. What they find ends the process that runs a case,
+and so fails its test.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+from aotbuild.runtime.integrity import identify
+from aotbuild.runtime.manifest import Manifest
+from aotbuild.toolchain import find_cxx
+
+REPOSITORY = Path(__file__).parents[2]
+VARIABLE = "AOTBUILD_SANITIZE"
+TESTS = ["test_calls.py", "test_calls_random.py", "test_arrays.py", "test_nested.py"]
+_FLAGS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-g", "-O1"]
+
+
+def environment() -> dict[str, str]:
+    """What a process needs that loads a sanitized engine; empty where none is asked for."""
+    if not os.environ.get(VARIABLE):
+        return {}
+    compiler = find_cxx()[0]
+    found = [
+        subprocess.run(
+            [compiler, f"-print-file-name={name}"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        for name in ("libasan.so", "libubsan.so")
+    ]
+    return {
+        "LD_PRELOAD": ":".join(found),
+        # Python itself and torch keep memory to the end.
+        "ASAN_OPTIONS": "detect_leaks=0",
+        "UBSAN_OPTIONS": "print_stacktrace=1",
+    }
+
+
+def sanitize(site: Path) -> None:
+    """Put a sanitized engine in the place of those of all packages below a directory."""
+    if not os.environ.get(VARIABLE):
+        return
+    for engine in site.rglob("_runtime/_engine.abi3.so"):
+        command = find_cxx()
+        for source in sorted((REPOSITORY / "aotbuild" / "engine").glob("*.c")):
+            command += ["-x", "c", str(source)]
+        command += ["-x", "none", f"-I{sysconfig.get_path('include')}", *_FLAGS]
+        command += ["-std=c11", "-fPIC", "-fvisibility=hidden", "-shared", "-ldl"]
+        subprocess.run([*command, "-o", str(engine)], check=True)
+        package = engine.parents[1]
+        name = engine.relative_to(package).as_posix()
+        for path in package.rglob("model.json"):
+            manifest = Manifest.read(path)
+            files = [file for file in manifest.files if file.file != name]
+            files.append(identify(engine, name))
+            path.write_text(dataclasses.replace(manifest, files=files).to_json(), "utf-8")
+
+
+if __name__ == "__main__":
+    tests = [str(REPOSITORY / "tests" / "build" / name) for name in TESTS]
+    # Where a test tells apart what a process holds, the sanitizer's own memory would count.
+    arguments = [*tests, "-k", "not torch- and not leak", *sys.argv[1:]]
+    command = [sys.executable, "-m", "pytest", *arguments]
+    sys.exit(subprocess.run(command, env={**os.environ, VARIABLE: "1"}, check=False).returncode)

@@ -1,0 +1,334 @@
+"""Building real wheels of ``tests/packages/*``, and running them where there is only torch."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sanitize import environment as sanitizing
+from sanitize import sanitize
+
+if TYPE_CHECKING:
+    import torch
+
+REPOSITORY = Path(__file__).parents[2]
+PACKAGES = REPOSITORY / "tests" / "packages"
+ELSEWHERE = {
+    "example_project": REPOSITORY / "example_project",
+    "large": REPOSITORY / "benchmarks" / "large",
+}
+"""Projects that are not only there for the tests."""
+
+
+@dataclass(frozen=True)
+class Build:
+    """What ``pip wheel`` did."""
+
+    returncode: int
+    output: str
+    wheels: list[Path]
+
+    @property
+    def steps(self) -> list[str]:
+        """The steps that ran, such as ``Exporting net``."""
+        return sorted(steps_told(self.output))
+
+
+def steps_told(log: str) -> list[str]:
+    """The steps in Ninja's lines, such as ``Exporting net`` in ``[1/7] Exporting net``."""
+    return re.findall(r"^\s*\[\d+/\d+\] (\w+ing .*?)\s*$", log, re.MULTILINE)
+
+
+def pip_wheel(project: Path, *options: str, env: dict[str, str] | None = None) -> Build:
+    """Build the wheel of ``project`` without isolation, as an integrator does."""
+    out = project.parent / f"{project.name}-wheels"
+    shutil.rmtree(out, ignore_errors=True)
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-v"]
+        + ["-w", str(out), *options, str(project)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **(env or {})},
+        cwd=project.parent,
+    )
+    wheels = sorted(out.glob("*.whl")) if out.is_dir() else []
+    return Build(done.returncode, done.stdout + done.stderr, wheels)
+
+
+@dataclass(frozen=True)
+class Installed:
+    """A wheel, and the directory it was installed to."""
+
+    wheel: Path
+    directory: Path
+    output: str
+    python: Path
+    engine: str = ""
+    """The engine that runs the models; empty for the best one."""
+    before: str = ""
+    """Code to run before a model is loaded."""
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        """The files of the wheel."""
+        with zipfile.ZipFile(self.wheel) as archive:
+            return {name: archive.read(name) for name in archive.namelist()}
+
+    def run(self, code: str, env: dict[str, str] | None = None) -> Any:
+        """Run code where there is only torch and this wheel; it prints a JSON value last.
+
+        With an environment, even an empty one, torch is not imported before the code runs.
+        """
+        if env is None:
+            status, output = forked(self.python, self.directory, code, self.engine)
+        else:
+            done = self.attempt(code, env)
+            status, output = done.returncode, done.stdout or done.stderr
+        assert status == 0, output
+        return json.loads(output.splitlines()[-1])
+
+    def manifest(self, model: str) -> dict[str, Any]:
+        """The manifest of a model, or of a method as ``model/method``."""
+        (name,) = [n for n in self.files if n.endswith(f"/models/{model}/model.json")]
+        found: dict[str, Any] = json.loads(self.files[name])
+        return found
+
+    @property
+    def stored(self) -> dict[str, int]:
+        """The tensors of the weights file, and how many bytes each takes."""
+        (name,) = [n for n in self.files if n.endswith("/weights.safetensors")]
+        data = self.files[name]
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        header.pop("__metadata__", None)
+        named = {name: entry for name, entry in header.items() if not name.startswith("__pad__")}
+        offsets = {tensor: entry["data_offsets"] for tensor, entry in named.items()}
+        return {tensor: end - start for tensor, (start, end) in offsets.items()}
+
+    def refuses(self, setup: str, wrong: Sequence[tuple[str, str, str]]) -> None:
+        """Check that each call raises an error of this kind, and that its message has the text."""
+        calls = [call for call, _, _ in wrong]
+        results = self.run(
+            f"{setup}\nimport json\nsaid = []\nfor call in {calls!r}:\n"
+            "    try:\n        eval(call)\n        said.append(['no error', ''])\n"
+            "    except Exception as error:\n"
+            "        said.append([type(error).__name__, str(error)])\n"
+            "print(json.dumps(said))"
+        )
+        for (call, kind, message), (got, said) in zip(wrong, results, strict=True):
+            assert got == kind, (call, got, said)
+            assert message in said, (call, said)
+
+    def attempt(
+        self, code: str, env: dict[str, str] | None = None, warnings: str = "ignore"
+    ) -> subprocess.CompletedProcess[str]:
+        """Run code in a process of its own, which may fail."""
+        return subprocess.run(
+            [str(self.python), "-P", "-W", warnings, "-c", code],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={
+                **os.environ,
+                "PYTHONPATH": str(self.directory),
+                "AOTBUILD_ENGINE": self.engine,
+                **sanitizing(),
+                **(env or {}),
+            },
+            cwd=self.directory.parent,
+        )
+
+
+ENGINES = ("native", "torch")
+
+AWAIT_CHILD = """
+deadline, ended = time.monotonic() + 60, 0
+while not ended and time.monotonic() < deadline:
+    ended, status = os.waitpid(child, os.WNOHANG)
+    time.sleep(0.01)
+if not ended:
+    os.kill(child, 9)
+"""
+"""Code that waits until the process ``child`` has ended, or ends it."""
+
+
+_FORKING = """
+import json, os, sys, traceback, warnings
+import torch
+warnings.simplefilter("ignore")
+for line in sys.stdin:
+    code, directory, os.environ["AOTBUILD_ENGINE"] = json.loads(line)
+    read, write = os.pipe()
+    child = os.fork()
+    if not child:
+        os.dup2(write, 1)
+        os.dup2(write, 2)
+        os.chdir(os.path.dirname(directory))
+        sys.path.insert(0, directory)
+        status = 1
+        try:
+            exec(code, {"__name__": "__main__"})
+            status = 0
+        except BaseException:  # noqa: BLE001
+            traceback.print_exc()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    os.close(write)
+    with os.fdopen(read, errors="replace") as pipe:
+        output = pipe.read()
+    print(json.dumps([os.waitpid(child, 0)[1], output]), flush=True)
+"""
+
+
+@functools.cache
+def _forking(python: Path) -> subprocess.Popen[str]:
+    """A process that has imported torch, and forks for each piece of code."""
+    return subprocess.Popen(
+        [str(python), "-P", "-c", _FORKING],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **sanitizing()},
+    )
+
+
+def forked(python: Path, directory: Path, code: str, engine: str = "") -> tuple[int, str]:
+    """Run code with ``directory`` on its path, as a process of its own that need not import torch.
+
+    Args:
+        python: The interpreter.
+        directory: Where the wheel was installed to.
+        code: The code.
+        engine: What runs the models; empty for the best one.
+
+    Returns:
+        How it ended, and all that it printed.
+    """
+    server = _forking(python)
+    assert server.stdin is not None
+    assert server.stdout is not None
+    server.stdin.write(json.dumps([code, str(directory), engine]) + "\n")
+    server.stdin.flush()
+    status, output = json.loads(server.stdout.readline())
+    return status, output
+
+
+def copy_package(directory: Path, name: str) -> Path:
+    """Copy a sample package, to be built for one CPU level unless it tells others itself."""
+    source = ELSEWHERE.get(name, PACKAGES / name)
+    ignored = shutil.ignore_patterns("__pycache__", "build", "dist")
+    copy = Path(shutil.copytree(source, directory / name, ignore=ignored))
+    pyproject = copy / "pyproject.toml"
+    text = pyproject.read_text()
+    if "cpu-levels" not in text:
+        head = "" if "[tool.aotbuild]\n" in text else "[tool.aotbuild]\n"
+        place = re.compile(r"(?m)^(\[tool\.aotbuild\]\n|(?=\[tool\.aotbuild\.))")
+        levels = f'{head}cpu-levels = ["x86-64-v3", "armv8"]\n'
+        pyproject.write_text(place.sub(rf"\g<1>{levels}", text, count=1))
+    return copy
+
+
+def own_cache(directory: Path) -> dict[str, str]:
+    """The environment of a build that has the precompiled headers of all, and no library yet."""
+    directory.mkdir()
+    (directory / "headers").symlink_to(Path(os.environ["AOTBUILD_CACHE_DIR"]) / "headers")
+    return {"AOTBUILD_CACHE_DIR": str(directory)}
+
+
+def edited(project: Path, *changes: tuple[str, str]) -> Path:
+    """Replace text in the project's pyproject.toml."""
+    pyproject = project / "pyproject.toml"
+    text = pyproject.read_text()
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    pyproject.write_text(text)
+    return project
+
+
+def keep_models(project: Path, *names: str) -> Path:
+    """Remove the other models from the project's pyproject.toml."""
+    pyproject = project / "pyproject.toml"
+    start = re.compile(r"^(?=\[tool\.aotbuild\.models\.)", re.MULTILINE)
+    head, *models = start.split(pyproject.read_text())
+    kept = [model for model in models if re.split(r"[].]", model)[3] in names]
+    assert len(kept) >= len(names)
+    pyproject.write_text(head + "".join(kept))
+    return project
+
+
+def assert_refused(build: Build, *said: str) -> None:
+    """Check that a build failed with one block that has each of these texts."""
+    assert build.returncode != 0, build.output
+    assert build.wheels == []
+    assert "Traceback" not in build.output, build.output
+    blocks = [line for line in build.output.splitlines() if "aotbuild: error:" in line]
+    assert len(blocks) == 1, build.output
+    flat = " ".join(build.output.split())
+    for text in said:
+        assert text in flat, (text, build.output)
+
+
+def install(build: Build, directory: Path, python: Path) -> Installed:
+    assert build.returncode == 0, build.output
+    (wheel,) = build.wheels
+    subprocess.run(
+        [sys.executable, "-P", "-m", "pip", "install", "--quiet", "--no-deps"]
+        + ["--no-compile", "--target", directory, wheel],
+        check=True,
+    )
+    sanitize(directory)
+    return Installed(wheel, directory, build.output, python)
+
+
+def write_speech_weights(project: Path, seed: int = 1) -> None:
+    """Write the weights of the package ``srcdir``: a state dict of torch.save, ignored by git."""
+    import torch
+    from torch import nn
+
+    torch.manual_seed(seed)
+    module = nn.Sequential(nn.Linear(40, 24), nn.ReLU(), nn.Linear(24, 3))
+    (project / "checkpoints").mkdir(exist_ok=True)
+    torch.save(module.state_dict(), project / "checkpoints" / "net.pt")
+
+
+def compile_clip(project: Path) -> None:
+    """Compile the library of operators of the package ``operators``, ignored by git."""
+    import torch
+
+    root = Path(torch.__file__).parent
+    (project / "libs").mkdir(exist_ok=True)
+    subprocess.run(
+        ["g++", "-std=c++20", "-O1", "-shared", "-fPIC", str(project / "clip.cpp")]
+        + [f"-I{root}/include", f"-I{root}/include/torch/csrc/api/include"]
+        + [f"-L{root}/lib", "-ltorch", "-ltorch_cpu", "-lc10"]
+        + ["-o", str(project / "libs" / "libclip.so")],
+        check=True,
+    )
+
+
+def lstm() -> torch.nn.LSTM:
+    """The model ``lstm`` of the package ``architectures``, with its weights."""
+    import torch
+
+    torch.manual_seed(0)
+    return torch.nn.LSTM(16, 32, num_layers=2, batch_first=True).eval()
+
+
+def write_lstm_weights(project: Path) -> None:
+    """Write the weights of ``lstm``, ignored by git."""
+    import torch
+
+    (project / "weights").mkdir(exist_ok=True)
+    torch.save(lstm().state_dict(), project / "weights" / "lstm.pt")

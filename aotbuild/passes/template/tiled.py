@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
+import posixpath
+import re
 from collections.abc import Callable, Sequence
 from importlib.resources import files
 from typing import Any
@@ -25,9 +28,41 @@ from torch._inductor.virtualized import V, ops
 
 
 @functools.cache
-def kernel_text(name: str) -> str:
-    """The text of a header, by its path in ``aotbuild.passes``."""
-    return files("aotbuild.passes").joinpath(name).read_text("utf-8")
+def kernel_text(header: str) -> str:
+    """The text of a kernel's header, self-contained.
+
+    Inductor compiles one file: each of our own headers stands where it is first included. Include
+    guards let several kernels with the same headers share a file.
+
+    Args:
+        header: Its path in ``aotbuild.passes``.
+    """
+    return _with_includes(header, set())
+
+
+_OWN_INCLUDE = re.compile(r'^#include "([^"]+)".*\n', re.MULTILINE)
+
+
+def _with_includes(header: str, included: set[str]) -> str:
+    """The text of a header with those that it includes, but for those already included."""
+    if header in included:
+        return ""
+    included.add(header)
+    text = files("aotbuild.passes").joinpath(header).read_text("utf-8")
+    folder = posixpath.dirname(header)
+    return _OWN_INCLUDE.sub(
+        lambda match: _with_includes(
+            posixpath.normpath(posixpath.join(folder, match[1])), included
+        ),
+        text,
+    )
+
+
+def float_literal(value: float) -> str:
+    """A number of float32 as C++."""
+    if math.isinf(value):
+        return f"{'-' if value < 0 else ''}aotbuild::kInfinity"
+    return f"static_cast<float>({value!r})"
 
 
 def lower_by(operator: Any, lower: Callable[..., Any]) -> None:
@@ -39,8 +74,8 @@ def lower_by(operator: Any, lower: Callable[..., Any]) -> None:
 class Tiled(CppTemplate):
     """A template whose result is a matrix that is made tile by tile."""
 
-    headers: Sequence[str] = ()
-    """Headers that the code needs, in order, by their paths in ``aotbuild.passes``."""
+    kernel_header: str
+    """The header that the code needs, by its path in ``aotbuild.passes``."""
 
     def __init__(self, name: str, inputs: Sequence[Any], layout: Any) -> None:
         super().__init__(name, list(inputs), layout, num_threads=1)
@@ -109,10 +144,9 @@ class Tiled(CppTemplate):
         return self._source(function, body)
 
     def _source(self, function: str, body: str) -> str:
-        """The code: headers, and the function with its statements."""
-        texts = "\n".join(kernel_text(name) for name in self.headers)
+        """The code: the header, and the function with its statements."""
         return (
-            f"{self.header().getvalue()}\n{texts}\n"
+            f"{self.header().getvalue()}\n{kernel_text(self.kernel_header)}\n"
             f'extern "C" {get_export_declaration()}\n{function}\n{{\n{body}\n}}\n'
         )
 

@@ -16,6 +16,8 @@ PIP    := -m pip --disable-pip-version-check --quiet
 DEMO := build/demo
 VENV := .venv
 
+KERNELS := $(wildcard aotbuild/passes/*/*.h tests/unit/passes/*.cpp)
+
 .PHONY: demo test sanitize bench bench-venv bench-docs unit venv lint generate clean
 
 demo:
@@ -57,6 +59,7 @@ bench-docs:
 lint:
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/clang-format --dry-run --Werror $(KERNELS)
 	$(VENV)/bin/mypy
 	$(VENV)/bin/mypy tests/unit
 	$(VENV)/bin/mypy tests/wheels

@@ -30,7 +30,7 @@ class Pass:
     """A rewrite, and what it needs to be allowed to do."""
 
     run: Callable[[torch.fx.GraphModule], int]
-    """Rewrites a graph, and tells how often."""
+    """Rewrites a graph; returns how many rewrites it made."""
     derives: bool
     """Whether it computes constants from parameters, whose values then cannot be replaced."""
     guarded: tuple[str, ...] = ()
@@ -84,11 +84,15 @@ def apply(
         names: Passes that are applied; None for all.
         derive: Whether constants may be computed from parameters.
         precision: The type in which they may compute, if it is less exact than that of the graph.
+
+    Returns:
+        How often each pass rewrote the graph, and how the constants that they computed follow from
+        others. The graph computes the same as before, up to rounding.
     """
     counts: dict[str, int] = {}
     for name, each in PASSES.items():
-        asked = (names is None or name in names) and each.precision in {"", precision}
-        if asked and (derive or not each.derives):
+        wanted = (names is None or name in names) and each.precision in {"", precision}
+        if wanted and (derive or not each.derives):
             with torch.no_grad():
                 count = each.run(graph)
             if count:

@@ -85,9 +85,9 @@ def _lower(
         bounds=(low, high),
         activation=activation,
     )
-    found = lowering.view(template.call(), [batch, *image, channels])
+    result = lowering.view(template.call(), [batch, *image, channels])
     dims = len(size)
-    return lowering.permute(found, [0, dims - 1, *range(1, dims - 1)])
+    return lowering.permute(result, [0, dims - 1, *range(1, dims - 1)])
 
 
 def _channels_innermost(x: Any, *, strict: bool) -> Any:
@@ -242,5 +242,5 @@ _OF_CONVOLUTION = {"none", "hardsigmoid", "hardswish"}
 
 def _constant(size: Any) -> int:
     """A size that is known; 0 for any other."""
-    found = V.graph.sizevars.shape_env.replace(size) if hasattr(size, "free_symbols") else size
-    return int(found) if getattr(found, "is_number", True) else 0
+    known = V.graph.sizevars.shape_env.replace(size) if hasattr(size, "free_symbols") else size
+    return int(known) if getattr(known, "is_number", True) else 0

@@ -18,6 +18,8 @@
 #include "../simd/vectors.h"
 #include "gemm.h"
 
+#if defined(__AVX512F__)
+
 namespace aotbuild {
 namespace bfloat16 {
 
@@ -190,4 +192,6 @@ AOTBUILD_INLINE void multiply_tile(const Tiling& tiling, const Tiling::Tile& til
 
 }  // namespace bfloat16
 }  // namespace aotbuild
+
+#endif
 #endif

@@ -1,4 +1,8 @@
 // Activations of vectors of float32: cheaper than calls of a library for mathematics.
+//
+// Each is off by no more than 1e-7 times the larger of 1 and |x|. Near 0 that is a few units in the
+// last place (ULP); far below 0, where results are tiny, it is more of them. Measured by
+// tests/unit/passes/test_kernels.py.
 #ifndef AOTBUILD_ACTIVATIONS_H
 #define AOTBUILD_ACTIVATIONS_H
 
@@ -9,7 +13,7 @@
 
 namespace aotbuild {
 
-// 1 / (1 + e^-x)
+// 1 / (1 + e^-x), within 5.3 ULP for |x| <= 4 and 63 for all: x / ln 2 is rounded before 2^x.
 struct sigmoid {
   static AOTBUILD_INLINE Vec of(Vec x) {
     const Vec power = clamp(x * splat(-kLog2E), splat(-126.0f), splat(126.0f));
@@ -18,7 +22,7 @@ struct sigmoid {
   }
 };
 
-// x / (1 + e^-x)
+// x / (1 + e^-x), within 5.3 ULP for |x| <= 4 and 63 for all.
 struct silu {
   static AOTBUILD_INLINE Vec of(Vec x) {
     const Vec power = clamp(x * splat(-kLog2E), splat(-126.0f), splat(126.0f));
@@ -28,8 +32,8 @@ struct silu {
 
 // x Phi(x), where Phi is the distribution function of the normal distribution (Hendrycks & Gimpel,
 // "Gaussian Error Linear Units", 2016). The tail is Phi(-|x|) = 2^(p(|x|) |x| - 1): its logarithm
-// is smooth enough for one polynomial p of degree 7 up to |x| = 6, beyond which the result is 0 or
-// x.
+// is smooth enough for one polynomial p of degree 7 up to |x| = 6, beyond which the result is about
+// 0 or x. Within 4.1 ULP for x >= -1, and 1e-7 below.
 struct gelu {
   static AOTBUILD_INLINE Vec of(Vec x) {
     const Vec bounded = x < splat(-6.0f) ? splat(-6.0f) : x;
@@ -47,7 +51,8 @@ struct gelu {
 };
 
 // x / (1 + e^-y) with y = 2 sqrt(2 / pi) (x + 0.044715 x^3), which is gelu with a tangent (the same
-// paper). The two factors below are -2 sqrt(2 / pi) / ln 2, once times 0.044715.
+// paper). The two factors below are -2 sqrt(2 / pi) / ln 2, once times 0.044715. Within 3.2
+// ULP for x >= -1, and 1e-7 below.
 struct gelu_tanh {
   static AOTBUILD_INLINE Vec of(Vec x) {
     const Vec slope = fma(x * x, splat(-0.10294324f), splat(-2.3022082f));

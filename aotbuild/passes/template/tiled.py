@@ -130,7 +130,7 @@ class Tiled(CppTemplate):
             kernel,
             template_buffer_node,
             list(epilogue_nodes or ()),
-            kept=flag_template_buffer_has_other_users,
+            stored=flag_template_buffer_has_other_users,
         )
         named = {f"in{i}": each for i, each in enumerate(inputs)}
         aliases = {alias: tile.result.get_name() for alias in tile.aliases}
@@ -155,7 +155,7 @@ class Tile:
     """A part of the result, in a local buffer."""
 
     def __init__(
-        self, kernel: CppTemplateKernel, node: Any, epilogues: list[Any], *, kept: bool
+        self, kernel: CppTemplateKernel, node: Any, epilogues: list[Any], *, stored: bool
     ) -> None:
         """Prepare to store tiles.
 
@@ -163,7 +163,7 @@ class Tile:
             kernel: The function.
             node: The result of the template alone.
             epilogues: What Inductor fuses behind it.
-            kept: Whether others use the result of the template alone.
+            stored: Whether others use the result of the template alone.
         """
         self._kernel = kernel
         self._source = node
@@ -175,7 +175,7 @@ class Tile:
         self.result: Any = node
         """What is stored in the end."""
         self._matrix: Any = node
-        if kept:  # stored as it is, beside what is computed from it
+        if stored:  # stored as it is, beside what is computed from it
             self._source = ir.Buffer(name=f"{node.get_name()}_tile", layout=node.layout)
             copy = ir.ComputedBuffer(
                 name=node.get_name(), layout=node.layout, data=_copy(self._source)
@@ -185,7 +185,7 @@ class Tile:
             self.fake_buffers.append(self._source)
             self.aliases.append(self._source.get_name())
         if epilogues:
-            if not kept:
+            if not stored:
                 self.aliases.append(node.get_name())
             self._nodes += epilogues
             self.result = epilogues[-1]

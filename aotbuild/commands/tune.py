@@ -11,7 +11,7 @@ from pathlib import Path
 
 from aotbuild.config.messages import located
 from aotbuild.config.project import Project, load_declared
-from aotbuild.config.schema import FORWARD
+from aotbuild.config.resolve import method_label
 from aotbuild.hook.requirement import check_build_torch
 from aotbuild.steps.plan.plan import (
     Command,
@@ -98,7 +98,7 @@ def table(lock: Lock) -> list[str]:
     lines = []
     for model, methods in sorted(lock.choices.items()):
         for method, targets in sorted(methods.items()):
-            name = model if method == FORWARD else f"{model}.{method}"
+            name = method_label(model, method)
             for target, choice in sorted(targets.items()):
                 lines.append(summary(name, target, choice))
                 fast = timed(choice)

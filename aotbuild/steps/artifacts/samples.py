@@ -14,6 +14,8 @@ from aotbuild.runtime import manifest
 from aotbuild.runtime.manifest import Derived, Input, Size
 from aotbuild.steps.files import replacing
 
+SAMPLES = "samples.pt"
+
 _SEED = 20240613
 _FIRST_SIZE = 4
 LARGEST_INPUTS = 1 << 28
@@ -165,15 +167,15 @@ class Samples:
             for leaf, shape in zip(self.leaves, shapes, strict=True)
         ]
 
-    def write(self, path: Path) -> None:
+    def write(self, directory: Path) -> None:
         """Write with torch.save."""
-        with replacing(path) as temporary:
+        with replacing(directory / SAMPLES) as temporary:
             torch.save([vars(leaf) for leaf in self.leaves], temporary)
 
     @classmethod
-    def read(cls, path: Path) -> Samples:
+    def read(cls, directory: Path) -> Samples:
         """Read what ``write`` wrote."""
-        return cls([Leaf(**entry) for entry in torch.load(path, weights_only=True)])
+        return cls([Leaf(**entry) for entry in torch.load(directory / SAMPLES, weights_only=True)])
 
 
 def concrete(shape: Sequence[Size], sizes: Mapping[str, int]) -> list[int]:

@@ -18,7 +18,9 @@ from aotbuild.hook.requirement import (
     check_torch_requirement,
     check_weights_requirement,
 )
-from aotbuild.steps.plan.plan import check_options, declared_models, export_spec
+from aotbuild.steps.plan.export import export_spec
+from aotbuild.steps.plan.options import check_options
+from aotbuild.steps.plan.plan import declared_models
 
 if TYPE_CHECKING:
     from aotbuild.runtime.manifest import Dim, Size

@@ -10,7 +10,7 @@ from aotbuild.steps.artifacts.weights_index import WEIGHTS
 LIBRARY = "library.so"
 
 PROXY_NODES = "library.json"
-"""Calls without a C shim; the runner looks for it under the library's name. Mostly there is none."""
+"""Calls without a C shim, which the runner looks for under the library's name; mostly missing."""
 
 COMPUTED_WEIGHTS = WEIGHTS
 """What was computed from the weights of the export and cannot be computed again."""

@@ -46,7 +46,7 @@ class Store:
 
     @classmethod
     def of_build(cls, build: Path | None = None) -> Store:
-        """The store of a step, which runs in the directory of the build unless told otherwise.
+        """The store of a step, which runs in the directory of the build if none is given.
 
         Raises:
             ConfigError: The environment has settings that mean nothing.

@@ -116,7 +116,7 @@ def serve(listening: socket.socket, run: Callable[[str, str], None]) -> None:
         run: Runs a step; it gets its name and its specification.
     """
     own = _surroundings()
-    os.chdir("/")  # nobody waits for this process who wants to have the directory removed
+    os.chdir("/")  # never keep the build directory busy
     running: dict[int, socket.socket | None] = {}  # None where whoever asked is gone
     asked = time.monotonic()
     patience = _IDLE
@@ -189,7 +189,7 @@ def _run_step(
     inherited: list[socket.socket],
     run: Callable[[str, str], None],
 ) -> int:
-    """Run a step for whoever asked, and tell them its exit code."""
+    """Run a step for whoever asked, and send them its exit code."""
     os.chdir(request["directory"])
     os.setsid()  # with the compilers that it starts, to be stopped with them
     # Builds that a shell runs in the background ignore it, and so would the compilers.
@@ -215,7 +215,7 @@ def _run_step(
 
 
 def _ended(run: Callable[[], None]) -> int:
-    """Run, and tell the exit code, as the interpreter would."""
+    """Run, and return the exit code that the interpreter would have."""
     try:
         run()
     except SystemExit as error:

@@ -51,7 +51,7 @@ def compile_environment(*ignored: str) -> dict[str, str]:
 
 
 def compiler_parts() -> dict[str, str]:
-    """The C++ compiler: its command without a launcher, and what it tells of itself."""
+    """The C++ compiler: its command without a launcher, and its version."""
     command = without_launcher(find_cxx())
     return {"command": " ".join(command), "version": compiler_version(command).strip()}
 
@@ -61,10 +61,10 @@ def torch_identity() -> dict[str, str]:
     """The version of torch, and the sources that it was built from."""
     spec = importlib.util.find_spec("torch")
     version = Path(spec.origin).with_name("version.py") if spec and spec.origin else None
-    told = version.read_bytes() if version is not None and version.is_file() else b""
+    source = version.read_bytes() if version is not None and version.is_file() else b""
     return {
         "version": importlib.metadata.version("torch"),
-        "build": hashlib.sha256(told).hexdigest(),
+        "build": hashlib.sha256(source).hexdigest(),
     }
 
 
@@ -97,20 +97,20 @@ def machine_parts(*, timed: bool) -> dict[str, str]:
     Args:
         timed: Whether kernels are timed on it.
     """
-    told = _cpu()
-    features = {*told.get("flags", "").split(), *told.get("Features", "").split()}
+    cpu = _cpu()
+    features = {*cpu.get("flags", "").split(), *cpu.get("Features", "").split()}
     flags = [flag for flag in sorted(features) if flag.startswith(_FLAGS)]
     found = {"architecture": platform.machine(), "features": " ".join(flags)}
     if timed:
         found["cores"] = str(os.cpu_count())
-        found["cpu"] = told.get("model name", platform.processor())
+        found["cpu"] = cpu.get("model name", platform.processor())
         caches = sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"))
         found["caches"] = " ".join(path.read_text().strip() for path in caches)
     return found
 
 
 def _cpu() -> dict[str, str]:
-    """What Linux tells of the first core; elsewhere nothing."""
+    """What Linux says of the first core; elsewhere nothing."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8").partition("\n\n")[0]
     except OSError:

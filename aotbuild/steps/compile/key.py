@@ -18,7 +18,6 @@ import importlib.metadata
 import importlib.util
 import json
 import sys
-import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +26,10 @@ from typing import Any
 from aotbuild.cache.history import Parts
 from aotbuild.cache.reasons import WHOLE
 from aotbuild.config.resolve import is_library_file
-from aotbuild.steps.artifacts.spec import CALL, INDEX, PROGRAM, WEIGHTS, CompileSpec
+from aotbuild.steps.artifacts.call_spec import call_table
+from aotbuild.steps.artifacts.program import program_digest
+from aotbuild.steps.artifacts.spec import CompileSpec
+from aotbuild.steps.artifacts.weights_index import WEIGHTS, index_table
 from aotbuild.steps.identity import (
     TORCH_VARIABLES,
     aotbuild_identity,
@@ -79,8 +81,7 @@ def compile_key(spec: CompileSpec) -> CompileKey | None:
     The paths of the specification are relative to the current directory.
     """
     exported = Path(spec.exported)
-    index = json.loads((exported.parent / INDEX).read_text(encoding="utf-8"))
-    call = json.loads((exported / CALL).read_text(encoding="utf-8"))
+    index, call = index_table(exported.parent), call_table(exported)
     operators = _operators(call["op_libraries"], Path(spec.project))
     if operators is None:
         return None
@@ -93,7 +94,7 @@ def compile_key(spec: CompileSpec) -> CompileKey | None:
     constants = {key: entry for key, entry in used.items() if key not in state}
     values = _contents(exported.parent / WEIGHTS, constants.values())
     parts: Parts = {
-        "program": {"graph": program_digest(exported / PROGRAM), **operators},
+        "program": {"graph": program_digest(exported), **operators},
         "call": {name: _value(value) for name, value in call.items()},
         "weights": _weights(names, used, state),
         "values": values,
@@ -137,34 +138,8 @@ def _changed_fields(spec: CompileSpec) -> dict[str, Any]:
     return found
 
 
-def program_digest(path: Path) -> str:
-    """The digest of a program without the lines of code that it was traced from.
-
-    They have paths, and change with every line that is written above them.
-    """
-    digest = hashlib.sha256()
-    with zipfile.ZipFile(path) as archive:
-        for name in sorted(archive.namelist()):
-            if name.endswith(".data/serialization_id"):  # of all that is in the archive
-                continue
-            data = archive.read(name)
-            if name.endswith(".json"):
-                data = json.dumps(_without_lines(json.loads(data)), sort_keys=True).encode()
-            digest.update(hashlib.sha256(name.encode()).digest())
-            digest.update(hashlib.sha256(data).digest())
-    return digest.hexdigest()
-
-
-def _without_lines(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_lines(item) for key, item in value.items() if key != "stack_trace"}
-    if isinstance(value, list):
-        return [_without_lines(item) for item in value]
-    return value
-
-
 def _value(value: Any) -> str:
-    """A value as a text that can be told, or the digest of a long one."""
+    """A value as a text that can be shown, or the digest of a long one."""
     text = json.dumps(value, sort_keys=True, default=str)
     return text if len(text) <= 200 else hashlib.sha256(text.encode()).hexdigest()
 

@@ -7,18 +7,19 @@ Each step's part of the plan has a module of its own here.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from aotbuild.cache.store import Store
-from aotbuild.config.parse import did_you_mean, listed, located
+from aotbuild.config.parse import did_you_mean, listed, located, parse_table
 from aotbuild.config.project import Project, load_project
 from aotbuild.config.resolve import calls
 from aotbuild.errors import ConfigError
 from aotbuild.steps.artifacts.build_plan import write_plan
 from aotbuild.steps.artifacts.header_directory import make_header_directory
-from aotbuild.steps.artifacts.spec import CompileSpec, MethodParts
+from aotbuild.steps.artifacts.spec import CompileSpec, MethodParts, spec_text
 from aotbuild.steps.files import write_if_changed
 from aotbuild.steps.plan.bundle import PACKAGE_DIRECTORY, bundle_step
 from aotbuild.steps.plan.compile import compile_spec, compile_step
@@ -160,12 +161,17 @@ def compile_specs(project: Project, name: str, lock: Lock) -> list[CompileSpec]:
     """
     model = project.models[name]
     return [
-        compile_spec(PlannedVariant(project, name, method, target), lock)
+        _as_read(compile_spec(PlannedVariant(project, name, method, target), lock))
         for _ in model.devices or []
         for method in calls(model)
         for targets in chosen_targets(model, name, method, lock)
         for target in targets
     ]
+
+
+def _as_read(spec: CompileSpec) -> CompileSpec:
+    """A specification as its step reads it: keys of the cache are made of that."""
+    return parse_table(CompileSpec, json.loads(spec_text(spec)), "compile.json")
 
 
 def write_specs(build: Path, steps: Sequence[PlannedStep]) -> None:

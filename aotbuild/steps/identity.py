@@ -11,9 +11,9 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
-from importlib.resources import as_file, files
 from pathlib import Path
 
+from aotbuild.steps.sources import source_directory
 from aotbuild.toolchain import compiler_version, find_cxx, without_launcher
 
 TORCH_VARIABLES = (
@@ -70,22 +70,22 @@ def torch_identity() -> dict[str, str]:
 
 def package_versions(*names: str) -> dict[str, str]:
     """The installed versions of packages; empty for one that is not there."""
-    found = {}
+    versions = {}
     for name in names:
         try:
-            found[name] = importlib.metadata.version(name)
+            versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            found[name] = ""
-    return found
+            versions[name] = ""
+    return versions
 
 
 @functools.cache
 def aotbuild_identity() -> dict[str, str]:
     """The version of aotbuild, and all of its code."""
     digest = hashlib.sha256()
-    with as_file(files("aotbuild")) as root:
-        found = [path for suffix in ("py", "c", "h") for path in root.rglob(f"*.{suffix}")]
-        for path in sorted(found):
+    with source_directory("aotbuild") as root:
+        paths = [path for suffix in ("py", "c", "h") for path in root.rglob(f"*.{suffix}")]
+        for path in sorted(paths):
             digest.update(path.relative_to(root).as_posix().encode() + b"\0")
             digest.update(hashlib.sha256(path.read_bytes()).digest())
     return {"version": importlib.metadata.version("aotbuild"), "code": digest.hexdigest()}
@@ -100,13 +100,13 @@ def machine_parts(*, timed: bool) -> dict[str, str]:
     cpu = _cpu()
     features = {*cpu.get("flags", "").split(), *cpu.get("Features", "").split()}
     flags = [flag for flag in sorted(features) if flag.startswith(_FLAGS)]
-    found = {"architecture": platform.machine(), "features": " ".join(flags)}
+    parts = {"architecture": platform.machine(), "features": " ".join(flags)}
     if timed:
-        found["cores"] = str(os.cpu_count())
-        found["cpu"] = cpu.get("model name", platform.processor())
+        parts["cores"] = str(os.cpu_count())
+        parts["cpu"] = cpu.get("model name", platform.processor())
         caches = sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"))
-        found["caches"] = " ".join(path.read_text().strip() for path in caches)
-    return found
+        parts["caches"] = " ".join(path.read_text().strip() for path in caches)
+    return parts
 
 
 def _cpu() -> dict[str, str]:

@@ -10,7 +10,6 @@ import os
 import subprocess
 import sys
 import sysconfig
-from importlib.resources import as_file, files
 from pathlib import Path
 
 from aotbuild.cache.history import key_of
@@ -21,6 +20,7 @@ from aotbuild.steps.artifacts.spec import EngineSpec, read_spec
 from aotbuild.steps.artifacts.stamps import write_engine_compiled
 from aotbuild.steps.files import replacing, scratch
 from aotbuild.steps.identity import aotbuild_identity, compile_environment, compiler_parts
+from aotbuild.steps.sources import source_directory
 from aotbuild.toolchain import find_cxx
 
 KIND = "engines"
@@ -86,12 +86,12 @@ def _compile(module: Path) -> None:
     if sys.platform == "darwin":
         linking = ["-shared", "-undefined", "dynamic_lookup"]
     with (
-        as_file(files("aotbuild") / "engine") as sources,
+        source_directory("aotbuild") as root,
         replacing(module) as temporary,
         scratch(module.parent) as directory,
     ):
         # By names of their own: the compiler notes them.
-        for source in sources.glob("*.[ch]"):
+        for source in (root / "engine").glob("*.[ch]"):
             (directory / source.name).write_bytes(source.read_bytes())
         command = find_cxx()
         for name in sorted(path.name for path in directory.glob("*.c")):

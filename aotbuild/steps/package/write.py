@@ -6,7 +6,6 @@ import dataclasses
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +38,7 @@ from aotbuild.steps.artifacts.verification import SELFTEST
 from aotbuild.steps.artifacts.weights_file import open_tensors, write_weights
 from aotbuild.steps.artifacts.weights_index import WEIGHTS
 from aotbuild.steps.package import generate
+from aotbuild.steps.sources import source_directory
 from aotbuild.target import TARGETS
 from aotbuild.torch_version import runtime_range
 
@@ -306,7 +306,7 @@ def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
 
 
 def _copy_runtime(directory: Path, engine: Path) -> None:
-    with as_file(files("aotbuild.runtime")) as runtime:
+    with source_directory("aotbuild.runtime") as runtime:
         shutil.copytree(runtime, directory, ignore=shutil.ignore_patterns("__pycache__"))
     if engine.is_file():
         shutil.copyfile(engine, directory / engine.name)

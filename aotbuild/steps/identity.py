@@ -83,11 +83,11 @@ def package_versions(*names: str) -> dict[str, str]:
 def aotbuild_identity() -> dict[str, str]:
     """The version of aotbuild, and all of its code."""
     digest = hashlib.sha256()
-    with source_directory("aotbuild") as root:
-        paths = [path for suffix in ("py", "c", "h") for path in root.rglob(f"*.{suffix}")]
-        for path in sorted(paths):
-            digest.update(path.relative_to(root).as_posix().encode() + b"\0")
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    root = source_directory("aotbuild")
+    paths = [path for suffix in ("py", "c", "h") for path in root.rglob(f"*.{suffix}")]
+    for path in sorted(paths):
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0")
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
     return {"version": importlib.metadata.version("aotbuild"), "code": digest.hexdigest()}
 
 

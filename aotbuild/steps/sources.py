@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
-from collections.abc import Iterator
-from importlib.resources import as_file, files
 from pathlib import Path
 
 
-@contextlib.contextmanager
-def source_directory(package: str) -> Iterator[Path]:
-    """The directory of a package, a temporary copy where it is in no directory, as in a zip file.
+def source_directory(package: str) -> Path:
+    """The directory of a package of aotbuild.
 
-    An editable install has a loader of its own, whose resources cannot be copied as a directory;
-    but the modules are files.
+    It is not asked for as a resource: the loader of an editable install has resources that are no
+    directory. The modules are files there as well.
     """
     spec = importlib.util.find_spec(package)
-    init = Path(spec.origin) if spec is not None and spec.origin else None
-    if init is not None and init.is_file():
-        yield init.parent
-        return
-    with as_file(files(package)) as directory:
-        yield directory
+    assert spec is not None  # noqa: S101  # it is a package of this distribution
+    assert spec.origin is not None  # noqa: S101
+    return Path(spec.origin).parent

@@ -86,12 +86,11 @@ def _compile(module: Path) -> None:
     if sys.platform == "darwin":
         linking = ["-shared", "-undefined", "dynamic_lookup"]
     with (
-        source_directory("aotbuild") as root,
         replacing(module) as temporary,
         scratch(module.parent) as directory,
     ):
         # By names of their own: the compiler notes them.
-        for source in (root / "engine").glob("*.[ch]"):
+        for source in (source_directory("aotbuild") / "engine").glob("*.[ch]"):
             (directory / source.name).write_bytes(source.read_bytes())
         command = find_cxx()
         for name in sorted(path.name for path in directory.glob("*.c")):

@@ -306,7 +306,7 @@ def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
 
 
 def _copy_runtime(directory: Path, engine: Path) -> None:
-    with source_directory("aotbuild.runtime") as runtime:
-        shutil.copytree(runtime, directory, ignore=shutil.ignore_patterns("__pycache__"))
+    runtime = source_directory("aotbuild.runtime")
+    shutil.copytree(runtime, directory, ignore=shutil.ignore_patterns("__pycache__"))
     if engine.is_file():
         shutil.copyfile(engine, directory / engine.name)

@@ -25,9 +25,10 @@ def strings(file: Path) -> Iterator[tuple[int, str]]:
     tree = ast.parse(file.read_text(encoding="utf-8"))
     documentation = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            if id(node) not in documentation:
-                yield node.lineno, node.value
+        value = node.value if isinstance(node, ast.Constant) else None
+        if isinstance(value, str) and id(node) not in documentation:
+            assert isinstance(node, ast.Constant)
+            yield node.lineno, value
 
 
 def test_the_table_names_the_files() -> None:
@@ -82,10 +83,9 @@ def imported(file: Path) -> set[str]:
     """The modules of the steps that a module imports, anywhere in it."""
     names = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            if node.module.startswith("aotbuild.steps"):
-                inner = (f"{node.module}.{alias.name}" for alias in node.names)
-                names |= {node.module, *(name for name in inner if module_file(name))}
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("aotbuild.steps"):
+            inner = (f"{node.module}.{alias.name}" for alias in node.names)
+            names |= {str(node.module), *(name for name in inner if module_file(name))}
     return names
 
 

@@ -179,7 +179,7 @@ def test_a_higher_level_is_compared_where_levels_are_chosen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "aotbuild.steps.plan.plan.higher_targets", lambda: [TARGETS["cpu-x86-64-v4"]]
+        "aotbuild.steps.plan.tune.higher_targets", lambda: [TARGETS["cpu-x86-64-v4"]]
     )
     root = write_project(tmp_path / "project")
     commands = planned(root, tmp_path / "build")["commands"]
@@ -502,7 +502,7 @@ def test_pinned_levels_do_not_depend_on_the_machine(
     (root / "aotbuild.lock.toml").write_text(both)
     found = []
     for has in ([], [higher]):
-        monkeypatch.setattr("aotbuild.steps.plan.plan.higher_targets", lambda has=has: has)
+        monkeypatch.setattr("aotbuild.steps.plan.tune.higher_targets", lambda has=has: has)
         commands = planned(root, build)["commands"]
         found.append([command["output"] for command in commands])
     assert found[0] == found[1]

@@ -109,7 +109,7 @@ def _start() -> None:
 
 
 def serve(listening: socket.socket, run: Callable[[str, str], None]) -> None:
-    """Fork for each step that is asked for, until the build is over.
+    """Fork for each step that is last_request for, until the build is over.
 
     Args:
         listening: The socket.
@@ -117,10 +117,10 @@ def serve(listening: socket.socket, run: Callable[[str, str], None]) -> None:
     """
     own = _surroundings()
     os.chdir("/")  # never keep the build directory busy
-    running: dict[int, socket.socket | None] = {}  # None where whoever asked is gone
-    asked = time.monotonic()
+    running: dict[int, socket.socket | None] = {}  # None where whoever last_request is gone
+    last_request = time.monotonic()
     patience = _IDLE
-    while running or time.monotonic() - asked < patience:
+    while running or time.monotonic() - last_request < patience:
         watched = [listening, *filter(None, running.values())]
         ready, _, _ = select.select(watched, [], [], 0.2)
         for process, connection in list(running.items()):
@@ -133,11 +133,11 @@ def serve(listening: socket.socket, run: Callable[[str, str], None]) -> None:
                         os.killpg(process, signal.SIGINT)
             if ended:
                 del running[process]
-                asked = time.monotonic()
+                last_request = time.monotonic()
                 patience = min(patience, _FAILED) if status else patience
         if listening not in ready:
             continue
-        asked = time.monotonic()
+        last_request = time.monotonic()
         connection, _ = listening.accept()
         request, streams = _request(connection)
         if request is None or any(request[key] != own[key] for key in own):

@@ -1,6 +1,6 @@
 """The call spec: how arguments become the flat inputs of a library, and its flat outputs a result.
 
-Nesting is told in plain tables that JSON can hold and that are read without torch:
+Nesting is written as plain tables that JSON can hold and that are read without torch:
 
 - ``{"type": "tensor", "index": 0}``: the input or output at that position
 - ``{"type": "int", "index": 1}``: a number made of sizes, which comes back as a 0-dim tensor

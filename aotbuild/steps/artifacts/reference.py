@@ -35,8 +35,8 @@ def flatten_result(result: Any) -> tuple[list[Any], list[str]]:
     project, which the compiled model is verified without.
     """
     pairs, _ = pytree.tree_flatten_with_path(result)
-    found = [(leaf, _path_text(path)) for path, leaf in pairs if leaf is not None]
-    return [leaf for leaf, _ in found], [path for _, path in found]
+    leaves = [(leaf, _path_text(path)) for path, leaf in pairs if leaf is not None]
+    return [leaf for leaf, _ in leaves], [path for _, path in leaves]
 
 
 def _path_text(path: tuple[Any, ...]) -> str:

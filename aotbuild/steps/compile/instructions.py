@@ -71,9 +71,12 @@ def check_instructions(
 
 
 def foreign_instruction(code: str, level: str, guarded: Collection[str] = ()) -> str:
-    """The first instruction above a level in disassembled code, in AT&T syntax; or nothing.
+    """The first instruction above a level in disassembled code; or nothing.
 
-    Those that are guarded may be there.
+    Args:
+        code: The listing, in AT&T syntax.
+        level: The CPU level.
+        guarded: Instructions that may be there.
     """
     pattern = re.compile(_FOREIGN[level])
     for line in code.splitlines():

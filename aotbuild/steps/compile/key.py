@@ -40,9 +40,7 @@ from aotbuild.steps.identity import (
     torch_identity,
 )
 from aotbuild.target import TARGETS
-from aotbuild.toolchain import (
-    find_disassembler,
-)
+from aotbuild.toolchain import find_disassembler
 
 _ELSEWHERE = {
     *("model", "method", "target", "project", "import_paths", "package", "options"),
@@ -126,7 +124,7 @@ def compile_key(spec: CompileSpec) -> CompileKey | None:
 
 def _changed_fields(spec: CompileSpec) -> dict[str, Any]:
     """The other fields of a specification that are not as they are by default."""
-    found = {}
+    changed = {}
     for field in dataclasses.fields(spec):
         if field.name in _ELSEWHERE:
             continue
@@ -134,8 +132,8 @@ def _changed_fields(spec: CompileSpec) -> dict[str, Any]:
         default = field.default if made is dataclasses.MISSING else made()
         value = getattr(spec, field.name)
         if value != default:
-            found[field.name] = value
-    return found
+            changed[field.name] = value
+    return changed
 
 
 def _value(value: Any) -> str:
@@ -154,16 +152,16 @@ def _weights(
     names: Mapping[str, str], used: Mapping[str, Mapping[str, Any]], state: set[str]
 ) -> dict[str, str]:
     """How each tensor is called and laid out, and whether it is one of the state dict."""
-    found = {
+    tensors = {
         key: f"{entry['dtype']} {entry['shape']}"
         + ("" if _is_contiguous(entry) else f" by {entry['stride']}")
         + (" packed " + entry["packed"] if entry["packed"] else "")
         + ("" if key in state else " constant")
         for key, entry in used.items()
     }
-    if len(found) > _MOST_NAMED:
-        found = {"all": _digest(found)}
-    return {**found, "names": _digest(names)}
+    if len(tensors) > _MOST_NAMED:
+        tensors = {"all": _digest(tensors)}
+    return {**tensors, "names": _digest(names)}
 
 
 def _is_contiguous(entry: Mapping[str, Any]) -> bool:
@@ -181,7 +179,7 @@ def _digest(value: Any) -> str:
 
 def _contents(path: Path, constants: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     """Digests of tensors in a weights file, which may be written into code."""
-    found: dict[str, str] = {}
+    digests: dict[str, str] = {}
     with path.open("rb") as file:
         for entry in constants:
             file.seek(entry["offset"])
@@ -190,8 +188,8 @@ def _contents(path: Path, constants: Iterable[Mapping[str, Any]]) -> dict[str, s
             while left and (data := file.read(min(left, 1 << 20))):
                 digest.update(data)
                 left -= len(data)
-            found[entry["name"]] = digest.hexdigest()
-    return found
+            digests[entry["name"]] = digest.hexdigest()
+    return digests
 
 
 def _operators(libraries: Iterable[str], project: Path) -> dict[str, str] | None:
@@ -200,26 +198,26 @@ def _operators(libraries: Iterable[str], project: Path) -> dict[str, str] | None
     A file is known by its bytes, and a module of an installed package by that package's version. A
     module of the project may read anything.
     """
-    found: dict[str, str] = {}
+    identities: dict[str, str] = {}
     for library in libraries:
         if is_library_file(library):
-            found[library] = hashlib.sha256((project / library).read_bytes()).hexdigest()
+            identities[library] = hashlib.sha256((project / library).read_bytes()).hexdigest()
             continue
         version = _installed(library.partition(".")[0])
         if version is None:
             return None
-        found[library] = version
-    return found
+        identities[library] = version
+    return identities
 
 
 def _installed(package: str) -> str | None:
     """The versions of what installed a package; None unless it came from an index or a file."""
     names = importlib.metadata.packages_distributions().get(package, [])
-    found = []
+    versions = []
     for name in sorted(set(names)):
         distribution = importlib.metadata.distribution(name)
         origin = json.loads(distribution.read_text("direct_url.json") or "{}")
         if "dir_info" in origin:  # of a directory, which changes without its version
             return None
-        found.append(f"{name} {distribution.version}")
-    return ", ".join(found) or None
+        versions.append(f"{name} {distribution.version}")
+    return ", ".join(versions) or None

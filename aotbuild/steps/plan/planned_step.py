@@ -33,7 +33,7 @@ class PlannedStep:
 
     @property
     def command(self) -> dict[str, Any]:
-        """What CMake is told to run."""
+        """What CMake runs."""
         names = ("step", "comment", "spec", "output", "others", "depends")
         return {name: getattr(self, name) for name in names}
 

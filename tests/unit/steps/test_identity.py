@@ -18,7 +18,7 @@ from aotbuild.steps.sources import source_directory
 class EditableLoader(SourceFileLoader):
     """A loader as of an editable install, whose resources are no directory."""
 
-    def get_resource_reader(self, name: str) -> Any:
+    def get_resource_reader(self, name: str | None = None) -> Any:
         raise IsADirectoryError(name)
 
 

@@ -108,18 +108,24 @@ def compile_key(spec: CompileSpec) -> CompileKey | None:
         "aotbuild": aotbuild_identity(),
     }
     types = {entry["dtype"] for entry in [*used.values(), *call["inputs"]]}
-    chosen = any("autotune" in name and value for name, value in spec.options.items())
-    computed = (
-        bool(spec.options.get("freezing"))
-        or chosen
-        or not own.keys() <= _NO_VALUES
-        or any(name.startswith(TORCH_VARIABLES) for name in environment)
-    )
+    timed = any("autotune" in name and value for name, value in spec.options.items())
+    computed = timed or _computes_with_weights(spec, own, environment)
     if computed or types & _SHORT_TYPES:
-        parts["machine"] = machine_parts(timed=chosen)
+        parts["machine"] = machine_parts(timed=timed)
     with_values = {**parts, "values": {**values, "all": index["digest"]}}
     with_values.setdefault("machine", machine_parts(timed=False))
     return CompileKey(with_values if computed else parts, with_values)
+
+
+def _computes_with_weights(
+    spec: CompileSpec, changed: Mapping[str, Any], environment: Mapping[str, str]
+) -> bool:
+    """Whether the values of weights may matter, for all that is known before the compile."""
+    return (
+        bool(spec.options.get("freezing"))
+        or not changed.keys() <= _NO_VALUES
+        or any(name.startswith(TORCH_VARIABLES) for name in environment)
+    )
 
 
 def _changed_fields(spec: CompileSpec) -> dict[str, Any]:

@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from aotbuild.config.messages import located
 from aotbuild.config.project import load_declared
-from aotbuild.config.schema import FORWARD
+from aotbuild.config.resolve import method_label
 from aotbuild.errors import as_aotbuild_error, debugging, quieten
 from aotbuild.hook.requirement import (
     check_build_torch,
     check_torch_requirement,
     check_weights_requirement,
 )
-from aotbuild.steps.plan.plan import check_options, declared_models, export_spec
+from aotbuild.steps.plan.export import export_spec
+from aotbuild.steps.plan.options import check_options
+from aotbuild.steps.plan.plan import declared_models
 
 if TYPE_CHECKING:
     from aotbuild.runtime.manifest import Dim, Size
@@ -110,7 +112,7 @@ def _row(name: str, traced: Traced) -> Row:
     inputs = [f"{spec.name} {spec.dtype} {_shape(spec.shape, call.dims)}" for spec in call.inputs]
     constants = _constants(call.in_spec["keys"], call.in_spec["items"])
     return Row(
-        name if traced.name == FORWARD else f"{name}.{traced.name}",
+        method_label(name, traced.name),
         inputs + [f"{label} = {value!r}" for label, value in constants],
         list(_outputs(call.outputs, "")),
         sum(parameter.numel() for parameter in parameters.values()),

@@ -109,6 +109,11 @@ def call_path(model: str, method: str) -> str:
     return path if method == FORWARD else joined(f"{path}.methods", method)
 
 
+def method_label(model: str, method: str) -> str:
+    """A method as messages name it: ``net`` for ``forward``, else ``net.encode``."""
+    return model if method == FORWARD else f"{model}.{method}"
+
+
 def is_program(source: str) -> bool:
     """Whether a source is a program saved by torch.export.save, and not Python."""
     return source.endswith(PROGRAM_SUFFIXES)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from .lazy import torch
-from .manifest import Constant, Recipe
+from .manifest import Constant, Derivation
 
 _MOVING = {
     "aten.cat.default",
@@ -33,9 +33,9 @@ class Derivations:
     """What a model has that is computed from its parameters, and how."""
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[Constant, Recipe]] = {}
+        self._known: dict[str, tuple[Constant, Derivation]] = {}
 
-    def add(self, constant: Constant, recipe: Recipe) -> bool:
+    def add(self, constant: Constant, recipe: Derivation) -> bool:
         """Add a constant; False if another one of its name is computed otherwise."""
         _, known = self._known.setdefault(constant.fqn, (constant, recipe))
         return known == recipe
@@ -124,7 +124,7 @@ def compute(recipe: Any, value: Callable[[str], torch.Tensor]) -> Any:
 
 
 def recover(
-    recipe: Recipe, key: str, shapes: Mapping[str, Sequence[int]], constant: torch.Tensor
+    recipe: Derivation, key: str, shapes: Mapping[str, Sequence[int]], constant: torch.Tensor
 ) -> torch.Tensor | None:
     """A parameter out of a constant that was computed from it.
 

@@ -103,7 +103,7 @@ class Parameter:
     """The first of the names that the same tensor has; the ``fqn`` of its constants."""
 
 
-Recipe: TypeAlias = dict[str, Any]
+Derivation: TypeAlias = dict[str, Any]
 """How a constant is computed: ``{"tensor": key}``, a parameter by its key, or ``{"op": name,
 "args": [...], "kwargs": {...}}``, the result of an operator of torch; ``derived.py`` reads it."""
 
@@ -140,7 +140,7 @@ class Variant:
     folded: list[str] = field(default_factory=list)
     """Keys of the parameters of which the library only has what was computed from them, in a way
     that is not known."""
-    derived: dict[str, Recipe] = field(default_factory=dict)
+    derived: dict[str, Derivation] = field(default_factory=dict)
     """How constants are computed from parameters, by their ``fqn``."""
     compiled: dict[str, Any] = field(default_factory=dict)
     """How it was compiled: versions, options, the ranges it was found to accept."""

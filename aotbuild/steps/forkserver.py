@@ -109,18 +109,18 @@ def _start() -> None:
 
 
 def serve(listening: socket.socket, run: Callable[[str, str], None]) -> None:
-    """Fork for each step that is asked for, until the build is over.
+    """Fork for each step that is last_request for, until the build is over.
 
     Args:
         listening: The socket.
         run: Runs a step; it gets its name and its specification.
     """
     own = _surroundings()
-    os.chdir("/")  # nobody waits for this process who wants to have the directory removed
-    running: dict[int, socket.socket | None] = {}  # None where whoever asked is gone
-    asked = time.monotonic()
+    os.chdir("/")  # never keep the build directory busy
+    running: dict[int, socket.socket | None] = {}  # None where whoever last_request is gone
+    last_request = time.monotonic()
     patience = _IDLE
-    while running or time.monotonic() - asked < patience:
+    while running or time.monotonic() - last_request < patience:
         watched = [listening, *filter(None, running.values())]
         ready, _, _ = select.select(watched, [], [], 0.2)
         for process, connection in list(running.items()):
@@ -133,11 +133,11 @@ def serve(listening: socket.socket, run: Callable[[str, str], None]) -> None:
                         os.killpg(process, signal.SIGINT)
             if ended:
                 del running[process]
-                asked = time.monotonic()
+                last_request = time.monotonic()
                 patience = min(patience, _FAILED) if status else patience
         if listening not in ready:
             continue
-        asked = time.monotonic()
+        last_request = time.monotonic()
         connection, _ = listening.accept()
         request, streams = _request(connection)
         if request is None or any(request[key] != own[key] for key in own):
@@ -189,7 +189,7 @@ def _run_step(
     inherited: list[socket.socket],
     run: Callable[[str, str], None],
 ) -> int:
-    """Run a step for whoever asked, and tell them its exit code."""
+    """Run a step for whoever asked, and send them its exit code."""
     os.chdir(request["directory"])
     os.setsid()  # with the compilers that it starts, to be stopped with them
     # Builds that a shell runs in the background ignore it, and so would the compilers.
@@ -215,7 +215,7 @@ def _run_step(
 
 
 def _ended(run: Callable[[], None]) -> int:
-    """Run, and tell the exit code, as the interpreter would."""
+    """Run, and return the exit code that the interpreter would have."""
     try:
         run()
     except SystemExit as error:

@@ -91,7 +91,7 @@ def test_the_runtime_imports_only_torch_and_the_standard_library(file: Path) -> 
 def test_the_steps_know_nothing_of_cmake(file: Path) -> None:
     # Compilers, a disassembler, or itself.
     starting = {
-        *("compile.cxx", "compile.instructions", "engine.step", "forkserver", "tune.step"),
+        *("compile.cxx", "compile.instructions", "engine.step", "forkserver", "tune.trial"),
     }
     programs = (
         set() if module_name(file).removeprefix("aotbuild.steps.") in starting else {"subprocess"}

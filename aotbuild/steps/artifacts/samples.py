@@ -14,6 +14,8 @@ from aotbuild.runtime import manifest
 from aotbuild.runtime.manifest import Derived, Input, Size
 from aotbuild.steps.files import replacing
 
+SAMPLES = "samples.pt"
+
 _SEED = 20240613
 _FIRST_SIZE = 4
 LARGEST_INPUTS = 1 << 28
@@ -86,7 +88,13 @@ def verification_sizes(
 def nearer(
     sizes: Mapping[str, int], example: Mapping[str, int], ranges: Mapping[str, manifest.Dim]
 ) -> dict[str, int]:
-    """Sizes halfway between larger ones and those of the example."""
+    """Sizes halfway between larger ones and those of the example.
+
+    Args:
+        sizes: The larger ones, by dimension.
+        example: Those of the example.
+        ranges: Of which a size is a multiple.
+    """
     return {
         name: _halfway(size, example[name], ranges[name].multiple_of)
         for name, size in sizes.items()
@@ -100,7 +108,13 @@ def _halfway(size: int, example: int, step: int) -> int:
 def from_largest(
     ranges: Mapping[str, manifest.Dim], example: Mapping[str, int], inputs: Sequence[Input]
 ) -> Iterator[dict[str, int]]:
-    """Sizes that are larger than those of the example, the largest first."""
+    """Sizes that are larger than those of the example, the largest first.
+
+    Args:
+        ranges: Smallest and largest size of each dimension.
+        example: Size of each dimension in the example.
+        inputs: The inputs, whose bytes are bounded.
+    """
     sizes = {
         name: _UNLIMITED * example[name] if dim.max is None else max(dim.max, example[name])
         for name, dim in ranges.items()
@@ -154,7 +168,13 @@ class Samples:
     def at(
         self, inputs: Sequence[Input], sizes: Mapping[str, int], device: torch.device
     ) -> list[torch.Tensor]:
-        """A tensor for each of ``inputs`` at these sizes of the dimensions."""
+        """A tensor for each of ``inputs``.
+
+        Args:
+            inputs: The inputs, with the dimensions in their shapes.
+            sizes: The size of each dimension.
+            device: Where the tensors are to be.
+        """
         return self.drawn([concrete(spec.shape, sizes) for spec in inputs], device)
 
     def drawn(self, shapes: Sequence[Sequence[int]], device: torch.device) -> list[torch.Tensor]:
@@ -165,15 +185,15 @@ class Samples:
             for leaf, shape in zip(self.leaves, shapes, strict=True)
         ]
 
-    def write(self, path: Path) -> None:
+    def write(self, directory: Path) -> None:
         """Write with torch.save."""
-        with replacing(path) as temporary:
+        with replacing(directory / SAMPLES) as temporary:
             torch.save([vars(leaf) for leaf in self.leaves], temporary)
 
     @classmethod
-    def read(cls, path: Path) -> Samples:
+    def read(cls, directory: Path) -> Samples:
         """Read what ``write`` wrote."""
-        return cls([Leaf(**entry) for entry in torch.load(path, weights_only=True)])
+        return cls([Leaf(**entry) for entry in torch.load(directory / SAMPLES, weights_only=True)])
 
 
 def concrete(shape: Sequence[Size], sizes: Mapping[str, int]) -> list[int]:

@@ -17,10 +17,11 @@ from aotbuild.passes.recurrent.dynamic_steps import dynamic_steps
 from aotbuild.runtime import manifest
 from aotbuild.runtime.manifest import Input, Size
 from aotbuild.steps.artifacts.call_spec import CallSpec
-from aotbuild.steps.artifacts.eager_program import RECORD, write_eager
+from aotbuild.steps.artifacts.eager_program import remove_eager, write_eager
 from aotbuild.steps.artifacts.export_weights import Stored, store
 from aotbuild.steps.artifacts.facts import facts_of
 from aotbuild.steps.artifacts.spec import ExportSpec, read_spec
+from aotbuild.steps.artifacts.stamps import write_exported
 from aotbuild.steps.export.arguments import as_call
 from aotbuild.steps.export.diagnosis import Finding, Recorder, findings, recording
 from aotbuild.steps.export.example import Example, example_call
@@ -48,7 +49,6 @@ from aotbuild.steps.export.traced import (
     sizes_of,
 )
 from aotbuild.steps.export.tracing_errors import export_error, narrower_error, without_dumps
-from aotbuild.steps.files import write_depfile, write_text
 from aotbuild.steps.sizes.ranges import compiled_ranges
 from aotbuild.steps.sizes.shapes import dim_names, leaf_dims, name_dims, read_dims, torch_dims
 
@@ -62,13 +62,12 @@ def run(spec_file: Path) -> None:
     stored = write_programs(model, output)
     for method in model.methods:
         name, program = method.name, method.program
-        (output / name / RECORD).unlink(missing_ok=True)
+        remove_eager(output / name)
         if spec.declaration.fallback:
             write_eager(program, stored.names[name], output / name, spec.declaration.source)
     # What is not opened by Python, as libraries of operators and safetensors, is not tracked.
     read = tracker.files() + [project / name for name in named_files(spec.declaration)]
-    write_depfile(output / "exported.json", read)
-    write_text(output / "exported.json", "{}\n")
+    write_exported(output, read)
 
 
 def write_programs(model: TracedModel, output: Path) -> Stored:

@@ -19,7 +19,6 @@ from aotbuild.steps.artifacts.call_spec import CallSpec, holds
 from aotbuild.steps.artifacts.export_weights import MODULE
 from aotbuild.steps.artifacts.reference import Case, Reference, flatten_result
 from aotbuild.steps.artifacts.samples import Leaf, Samples, input_bytes, verification_sizes
-from aotbuild.steps.artifacts.spec import CALL
 from aotbuild.steps.export.source import told, user_line
 
 _LARGEST_INPUTS = 1 << 30
@@ -38,9 +37,9 @@ class Traced:
     def write(self, directory: Path) -> None:
         """Write the files of the export, but for the program and its weights."""
         directory.mkdir(parents=True, exist_ok=True)
-        self.reference.write(directory / "reference.pt")
-        self.samples.write(directory / "samples.pt")
-        self.call.write(directory / CALL)
+        self.reference.write(directory)
+        self.samples.write(directory)
+        self.call.write(directory)
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,11 @@ import torch
 
 from aotbuild.runtime.integrity import identify
 from aotbuild.runtime.manifest import Expected, SelfTest
+from aotbuild.steps.artifacts.verification import SELFTEST
 from aotbuild.steps.artifacts.weights_file import write_weights
 
 LARGEST = 1 << 20
 """Bytes of inputs and outputs; a call with more is not shipped."""
-
-FILE = "selftest.safetensors"
 
 
 def record_call(
@@ -44,13 +43,13 @@ def record_call(
             found.append((leaf["index"], torch.as_tensor(next(given))))
     named = {f"input {i}": tensor for i, tensor in enumerate(inputs)}
     named |= {f"output {i}": tensor for i, tensor in found}
-    told = write_weights(directory / FILE, named).constants
+    told = write_weights(directory / SELFTEST, named).constants
     expected = []
     for i, tensor in found:
         rtol, atol = tolerance(tensor)
         expected.append(Expected(i, told[f"output {i}"], rtol, atol))
     return SelfTest(
-        identify(directory / FILE, FILE),
+        identify(directory / SELFTEST, SELFTEST),
         [told[f"input {i}"] for i in range(len(inputs))],
         expected,
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import json
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -15,17 +14,18 @@ import torch
 from torch.utils import _pytree as pytree
 
 from aotbuild.config.parse import located
-from aotbuild.config.resolve import call_path, is_library_file
+from aotbuild.config.resolve import call_path, is_library_file, method_label
 from aotbuild.config.schema import FORWARD, Tune, Verify
 from aotbuild.errors import VerifyError, warn
 from aotbuild.runtime.engine import ENGINES
 from aotbuild.runtime.manifest import Manifest
-from aotbuild.steps.artifacts.build_record import UNVERIFIED, BuildRecord
+from aotbuild.steps.artifacts.build_record import BuildRecord
 from aotbuild.steps.artifacts.call_spec import CallSpec, holds
 from aotbuild.steps.artifacts.export_weights import Stored
 from aotbuild.steps.artifacts.reference import Case, Reference
 from aotbuild.steps.artifacts.samples import Samples, verification_sizes
-from aotbuild.steps.artifacts.spec import CALL, VerifySpec, read_spec
+from aotbuild.steps.artifacts.spec import VerifySpec, read_spec
+from aotbuild.steps.artifacts.verification import UNVERIFIED, write_report
 from aotbuild.steps.export.arguments import call_program, nested_call
 from aotbuild.steps.export.quantize import load_operators
 from aotbuild.steps.export.source import (
@@ -36,7 +36,7 @@ from aotbuild.steps.export.source import (
     told,
     user_line,
 )
-from aotbuild.steps.files import scratch, write_depfile, write_text
+from aotbuild.steps.files import scratch
 from aotbuild.steps.package.write import Part, write_package
 from aotbuild.steps.tune.recipes import RECIPES
 from aotbuild.steps.verify.compare import Worst, compare, tolerance
@@ -64,8 +64,8 @@ def run(spec_file: Path) -> None:
     if missing:
         _leave_unverified(spec, output, f"this machine's CPU lacks {', '.join(missing)}")
         return
-    call = CallSpec.read(exported / CALL)
-    record = BuildRecord.read(compiled / "compiled.json")
+    call = CallSpec.read(exported)
+    record = BuildRecord.read(compiled)
     device = torch.device(target.device)
     tracker = FileTracker(project)
     worst, quantization = Worst(), Worst()
@@ -76,7 +76,7 @@ def run(spec_file: Path) -> None:
         load_op_libraries(modules, project)
         if spec.quantize:
             load_operators()
-        samples = Samples.read(exported / "samples.pt")
+        samples = Samples.read(exported)
         allowed = spec.allowed if RECIPES[record.compiled["recipe"]].precision else None
         checks = _accuracy_checks(spec, allowed, project)
         with scratch(output.resolve()) as directory:
@@ -107,8 +107,7 @@ def run(spec_file: Path) -> None:
 
         selftest = record_call(output, tensors, call.outputs, leaves, near)
         report["selftest"] = dataclasses.asdict(selftest)
-    write_depfile(output / "verified.json", tracker.files())
-    write_text(output / "verified.json", json.dumps(report, indent=1) + "\n")
+    write_report(output, report, tracker.files())
 
 
 def _called(
@@ -147,23 +146,22 @@ def _leave_unverified(spec: VerifySpec, output: Path, reason: str) -> None:
     Raises:
         VerifyError: The project requires that it is verified.
     """
-    told = spec.model if spec.method == FORWARD else f"{spec.model}.{spec.method}"
+    label = method_label(spec.model, spec.method)
     where = located(f"tool.aotbuild.models.{spec.model}.cpu-levels")
     if spec.require_verified:
         raise VerifyError(
-            f"{told} cannot be verified for {spec.target} here",
+            f"{label} cannot be verified for {spec.target} here",
             where=where,
             why=f"{reason}; require-verified = true makes this an error",
             fix="build on a CPU that has it, or leave out that level",
         )
     warn(
-        f"{told} is not verified for {spec.target}",
+        f"{label} is not verified for {spec.target}",
         where=where,
         why=reason,
         fix=f"run python -m {spec.package} on a CPU that has it before you publish the wheel",
     )
-    write_depfile(output / "verified.json", [])
-    write_text(output / "verified.json", json.dumps({UNVERIFIED: reason}, indent=1) + "\n")
+    write_report(output, {UNVERIFIED: reason}, [])
 
 
 def _verify_fallback(
@@ -296,7 +294,7 @@ def _cases(
     device: torch.device,
 ) -> list[Case]:
     """The reference cases inside the compiled ranges, and the ends of the narrowed ones."""
-    known = Reference.read(Path(spec.exported) / "reference.pt").cases
+    known = Reference.read(Path(spec.exported)).cases
     cases = [case for case in known if _inside(record, case.sizes)]
     if record.dims != call.dims or record.example != call.example:
         # The eager module is not here; the exported program, run by eager torch, stands for it.

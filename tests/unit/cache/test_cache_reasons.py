@@ -20,7 +20,7 @@ from aotbuild.steps.artifacts.build_record import BuildRecord
 from aotbuild.steps.artifacts.facts import Facts
 from aotbuild.steps.artifacts.spec import CompileSpec, Tools, spec_text
 from aotbuild.steps.compile import key
-from aotbuild.steps.compile.variant_cache import FILES, Kept, restored
+from aotbuild.steps.compile.variant_cache import FILES, CacheSlot, restored
 from aotbuild.steps.tune.pins import decided
 from aotbuild.target import TARGETS
 
@@ -115,11 +115,11 @@ class Build:
         return said.out.strip().removeprefix("aotbuild: cache: ")
 
     def _compile(self) -> None:
-        kept = Kept.of(decided(self.spec))
+        slot = CacheSlot.of(decided(self.spec))
         for name in ("library.so", "weights.safetensors"):
             (self._output / name).write_bytes(name.encode())
-        self.record.write(self._output / "compiled.json")
-        kept.keep(self._output, computed=bool(self.record.constants))
+        self.record.write(self._output)
+        slot.put(self._output, computed=bool(self.record.constants))
 
     @property
     def files(self) -> set[str]:
@@ -310,7 +310,7 @@ def test_another_model_of_the_same_program_is_the_same(build: Build) -> None:
     assert build.run() == f"twin for {V3} was compiled before"
 
 
-COMPUTED = "the values of weights changed that are computed with"
+COMPUTED = "weights used at compile time changed"
 
 
 @pytest.mark.parametrize("option", ["freezing", "max_autotune"])

@@ -19,7 +19,7 @@ from aotbuild.hook.requirement import check_weights_requirement
 from aotbuild.runtime.manifest import Manifest
 from aotbuild.steps.artifacts.spec import Apart
 from aotbuild.steps.package.companion_wheel import move_weights
-from aotbuild.steps.plan.plan import weights_apart
+from aotbuild.steps.plan.bundle import weights_apart
 
 WEIGHTS = {"weight": torch.ones(3)}
 FILE = "weights.safetensors"

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from aotbuild.errors import ToolchainError
-from aotbuild.steps.compile.cxx import Command, Compiler, sharing, write_compiler
+from aotbuild.steps.compile.cxx import Compiler, CompilerCall, sharing, write_compiler
 from aotbuild.target import TARGETS
 from aotbuild.toolchain import find_cxx, without_launcher
 
@@ -53,8 +53,8 @@ while [ $# -gt 0 ]; do [ "$1" = -o ] && echo made > "$2"; shift; done
     return make
 
 
-def commands(compiler: Compiler) -> tuple[Command, Command]:
-    def command(level: str) -> Command:
+def commands(compiler: Compiler) -> tuple[CompilerCall, CompilerCall]:
+    def command(level: str) -> CompilerCall:
         return lambda source, output: [str(compiler.script), source, level, "-c", "-o", output]
 
     return command("-O1"), command("-O3")

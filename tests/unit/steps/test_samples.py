@@ -232,10 +232,10 @@ def test_the_smallest_value_alone_moves_the_range() -> None:
 
 def test_samples_are_read_as_they_were_written(tmp_path: Path) -> None:
     leaves = [Leaf("float32", DATA), Leaf("int64", None, 2.0, 9.0, "integers"), Leaf("bool")]
-    Samples(leaves).write(tmp_path / "samples.pt")
+    Samples(leaves).write(tmp_path)
     shapes = [[3, 3], [50], [4]]
     written = Samples(leaves).drawn(shapes, CPU)
-    read = Samples.read(tmp_path / "samples.pt").drawn(shapes, CPU)
+    read = Samples.read(tmp_path).drawn(shapes, CPU)
     assert all(torch.equal(*pair) for pair in zip(written, read, strict=True))
 
 

@@ -32,7 +32,7 @@ from aotbuild.steps.artifacts.build_record import BuildRecord
 from aotbuild.steps.artifacts.call_spec import CallSpec
 from aotbuild.steps.artifacts.eager_program import Eager
 from aotbuild.steps.artifacts.export_weights import Stored
-from aotbuild.steps.artifacts.spec import CALL, ENGINE, WEIGHTS, Apart
+from aotbuild.steps.artifacts.spec import CALL, ENGINE, WEIGHTS, SeparateWeights
 from aotbuild.steps.artifacts.weights_file import open_tensors, write_weights
 from aotbuild.steps.package import generate
 from aotbuild.target import TARGETS
@@ -67,7 +67,7 @@ def write_package(
     project: Path,
     native: Path,
     torch_policy: str = "minor",
-    apart: Apart | None = None,
+    apart: SeparateWeights | None = None,
 ) -> list[Manifest]:
     """Write a package into a new directory.
 
@@ -157,8 +157,8 @@ def _write_pool(
                 device = f"{part.model}.{record.target}.{key}"
                 add(path, constant, weights[key], f"{part.model}.{key}", device)
             for constant, tensor in _own_tensors(path, record, weights):
-                told = f"{record.target}.{constant.fqn}"
-                names = (f"{part.model}.{told}", f"{part.model}.{part.method}.{told}")
+                name = f"{record.target}.{constant.fqn}"
+                names = (f"{part.model}.{name}", f"{part.model}.{part.method}.{name}")
                 add(path, constant, tensor, *names)
         program = eager[part.exported]
         for key in [*(program.weights if program else ()), *_kept(part, records)]:

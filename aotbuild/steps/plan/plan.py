@@ -31,7 +31,6 @@ from aotbuild.steps.artifacts.spec import (
     PRECOMPILING_PAYS,
     PROGRAM,
     SHARED,
-    Apart,
     BundleSpec,
     CompileSpec,
     EngineSpec,
@@ -39,6 +38,7 @@ from aotbuild.steps.artifacts.spec import (
     LevelsSpec,
     MethodParts,
     Pinned,
+    SeparateWeights,
     Tools,
     TuneSpec,
     VerifySpec,
@@ -240,7 +240,7 @@ def planned_commands(project: Project, names: list[str], lock: Lock) -> list[Com
     return [*commands, dataclasses.replace(last, others=[apart.file] if apart else [])]
 
 
-def weights_apart(project: Project) -> Apart | None:
+def weights_apart(project: Project) -> SeparateWeights | None:
     """Where the weights go if not into the package.
 
     Raises:
@@ -250,7 +250,7 @@ def weights_apart(project: Project) -> Apart | None:
         return None
     out = project.root / (os.environ.get(_OUT_VARIABLE) or project.config.weights_out)
     requirement = companion(project.config, project.pyproject)
-    apart = Apart(package=project.package, file="", requirement=requirement)
+    apart = SeparateWeights(package=project.package, file="", requirement=requirement)
     name = f"{project.package}.safetensors"
     if requirement:
         name = f"{apart.module}-{requirement.partition('==')[2]}-py3-none-any.whl"

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from aotbuild.errors import quieten
-from aotbuild.runtime.engine import ENGINES, Run
+from aotbuild.runtime.engines import ENGINES, Run
 from aotbuild.runtime.loader import load_variant
 from aotbuild.runtime.state import State
 from aotbuild.steps.artifacts.build_record import RECORD, BuildRecord

@@ -172,7 +172,7 @@ def test_what_nothing_uses_may_be_given_or_not(loaded: Loaded) -> None:
         ({"module.weight": torch.zeros(3, 4)}, "  unexpected: module.weight"),
         (
             {"wide": torch.arange(6.0).reshape(3, 2)},
-            "  wrong: wide: its elements share memory, found different values",
+            "  wrong: wide: its elements share memory in the model, found different values",
         ),
     ],
 )
@@ -242,8 +242,8 @@ def test_the_weights_file_of_a_package_is_read_without_its_padding(loaded: Loade
     [
         ("no.safetensors", None, "cannot be read (No such file or directory)"),
         ("empty.safetensors", b"", "cannot be read as a state dict (cannot mmap an empty file)"),
-        ("short.safetensors", b"\xff" * 7, "truncated, or no safetensors file"),
-        ("long.safetensors", b"\xff" * 20, "truncated, or no safetensors file"),
+        ("short.safetensors", b"\xff" * 7, "truncated, or not a safetensors file"),
+        ("long.safetensors", b"\xff" * 20, "truncated, or not a safetensors file"),
         ("text.safetensors", b"\x05" + bytes(7) + b"hello", "cannot be read as a state dict"),
         ("no.pt", None, "cannot be read (No such file or directory)"),
         ("text.pt", b"hello", "cannot be read as a state dict"),

@@ -57,7 +57,7 @@ class Arrays:
             arrays = _admit(self._manifest, values, library)
             outputs = self._run([_exported(array) for array in arrays])
         if outputs is None:
-            raise TypeError(f"{self._manifest.name}(): these arrays cannot be handed over")
+            raise TypeError(f"{self._manifest.name}(): the compiled code cannot take these arrays")
         return [_imported(self._manifest, output, library) for output in outputs]
 
 

@@ -1,4 +1,4 @@
-"""Joining: several requests as one call of a model, and its outputs apart again.
+"""Joining: several requests as one call of a model, and its outputs split again.
 
 Tensors of torch, arrays of numpy and those of the array API are joined and split alike; nothing of
 them is imported here.
@@ -122,10 +122,10 @@ def _dimension(name: str, manifest: Manifest, dim: str | None) -> str:
 
 def _axis(name: str, what: str, shape: Sequence[Any], dim: str) -> int:
     """Which axis is the dimension; it must be there once, and nothing else may follow from it."""
-    found = [axis for axis, size in enumerate(shape) if _mentions(size, dim)]
-    if len(found) == 1 and shape[found[0]] == dim:
-        return found[0]
-    has = "has no" if not found else "does not have just one"
+    axes = [axis for axis, size in enumerate(shape) if _mentions(size, dim)]
+    if len(axes) == 1 and shape[axes[0]] == dim:
+        return axes[0]
+    has = "has no" if not axes else "does not have just one"
     raise ValueError(
         f"{name}: {what} of shape {shown(shape)} {has} dimension {dim}, so that requests cannot "
         "share a call. Call the model itself"
@@ -188,8 +188,8 @@ def _pieces(whole: Any, axis: int, rows: Sequence[int]) -> list[Any]:
     if is_tensor(whole):
         if whole.is_contiguous():
             copies: Any = torch.split_with_sizes_copy  # its stub says that it returns nothing
-            found: list[Any] = list(copies(whole, list(rows), axis))
-            return found
+            parts: list[Any] = list(copies(whole, list(rows), axis))
+            return parts
         return [piece.clone() for piece in whole.split(list(rows), axis)]
     pieces = []
     start = 0

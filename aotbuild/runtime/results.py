@@ -27,12 +27,12 @@ def write(label: str, result: Any, out: Any) -> Any:
     """
     pairs: list[tuple[Any, Any]] = []
     _pair(label, result, out, pairs)
-    for found, target in pairs:
+    for source, target in pairs:
         if is_tensor(target):
             with torch.no_grad():
-                target.copy_(found)
+                target.copy_(source)
         else:
-            target[...] = found
+            target[...] = source
     return out
 
 
@@ -64,7 +64,7 @@ def _check(label: str, result: Any, out: Any) -> None:
         if out.device != result.device:
             raise ValueError(f"{label} must be on {result.device}, got {out.device}")
         if out.requires_grad and not out.is_leaf:
-            raise ValueError(f"{label} has a history of gradients. Pass out.detach()")
+            raise ValueError(f"{label} requires gradients and is not a leaf. Pass out.detach()")
         return
     writeable = getattr(getattr(out, "flags", None), "writeable", True)
     if not hasattr(out, "__setitem__") or not writeable:

@@ -271,7 +271,7 @@ class Loaded:
 
     def __init__(self, name: str, compute: Compute = echo) -> None:
         self.package: Any = importlib.import_module(name)
-        self.engine: Any = importlib.import_module(f"{name}._runtime.engine")
+        self.engine: Any = importlib.import_module(f"{name}._runtime.engines")
         self.error: type[ImportError] = importlib.import_module(f"{name}._runtime").ModelLoadError
         self.loads: list[str] = []
         self.received: list[torch.Tensor] = []
@@ -294,7 +294,7 @@ class Loaded:
 
         class FakeEngine(self.engine.CpuEngine):  # type: ignore[misc, name-defined]
             def __init__(self, library: Path, device: torch.device, pool: Any) -> None:
-                loaded.engine.Turns.__init__(self, pool.runners)
+                loaded.engine.CallGate.__init__(self, pool.runners)
                 loaded.loads.append(f"{library.name} on {device}")
                 self.library = library
 
@@ -310,7 +310,7 @@ class Loaded:
                 loaded.handed.append(constants)
 
             def run(self, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
-                with self._turn:
+                with self._lock:
                     loaded.received = tensors
                     return loaded.compute(tensors)
 

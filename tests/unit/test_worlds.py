@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -66,7 +67,7 @@ def imports(file: Path) -> Iterator[str]:
 
 
 def test_the_lists_of_modules_are_not_empty() -> None:
-    assert {file.name for file in RUNTIME} >= {"__init__.py", "model.py", "engine.py"}
+    assert {file.name for file in RUNTIME} >= {"__init__.py", "model.py", "engines.py"}
     names = {module_name(file).removeprefix("aotbuild.steps.") for file in STEPS}
     assert names >= {"export.step", "compile.step", "verify.step", "package.generate.module"}
     assert {"aotbuild.hook.settings", "aotbuild.config.check"} <= set(TORCHLESS)
@@ -106,6 +107,12 @@ def test_the_hook_side_imports_nothing_of_the_other_worlds(world: str) -> None:
     for file in (PACKAGE / world).rglob("*.py"):
         for name in imports(file):
             assert not name.startswith(("aotbuild.steps", "aotbuild.runtime", "torch")), file.name
+
+
+def test_the_map_of_the_runtime_names_every_module() -> None:
+    text = (PACKAGE / "runtime" / "__init__.py").read_text(encoding="utf-8")
+    named = set(re.findall(r"``(\w+)``", ast.get_docstring(ast.parse(text)) or ""))
+    assert {file.stem for file in RUNTIME} - {"__init__"} <= named
 
 
 def test_the_runtime_works_alone_under_another_name(tmp_path: Path) -> None:

@@ -585,7 +585,7 @@ CASES: dict[str, list[tuple[str, tuple[str, str]]]] = {
 }
 
 
-BORROWING = "import calls.models._runtime.native as native; native._samples = lambda: []"
+BORROWING = "import calls.models._runtime.native_engine as native; native._samples = lambda: []"
 """Where the native engine does not find the tensors inside of Python's objects, it borrows their
 memory."""
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from wheels import Build, Installed, copy_package, edited, install, pip_wheel
 
-from aotbuild.runtime.engine import cpu_features
+from aotbuild.runtime.engines import cpu_features
 from aotbuild.steps.artifacts.facts import settings_fingerprint
 from aotbuild.steps.tune.lock import Choice, Lock, Measured, read_lock, write_lock
 from aotbuild.target import TARGETS, usual_targets

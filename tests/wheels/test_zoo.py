@@ -263,9 +263,9 @@ def test_the_model_is_pickled_by_its_import_path(zoo: Installed) -> None:
 def test_a_cpu_without_avx2_is_refused_before_the_library_is_opened(zoo: Installed) -> None:
     said = zoo.run(
         "import json\n"
-        "from zoo.models._runtime import engine\n"
-        "features = {**engine.cpu_features(), 'avx2': False}\n"
-        "engine.cpu_features = lambda: features\n"
+        "from zoo.models._runtime import engines\n"
+        "features = {**engines.cpu_features(), 'avx2': False}\n"
+        "engines.cpu_features = lambda: features\n"
         "try:\n    from zoo.models import conv\n"
         "except ImportError as error:\n"
         "    maps = open('/proc/self/maps').read()\n"

@@ -180,7 +180,7 @@ class MethodParts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Apart:
+class SeparateWeights:
     """Weights that are not in the wheel."""
 
     package: str
@@ -215,7 +215,7 @@ class BundleSpec:
     """Which versions of torch the package runs with."""
     size_limit: int = 100
     """In MB."""
-    apart: Apart | None = None
+    apart: SeparateWeights | None = None
     """Where the weights are, if not in the package."""
     output: str
     """Directory of the package."""

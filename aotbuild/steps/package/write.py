@@ -33,7 +33,7 @@ from aotbuild.steps.artifacts.eager_program import EAGER, Eager
 from aotbuild.steps.artifacts.engine_library import ENGINE
 from aotbuild.steps.artifacts.export_weights import Stored
 from aotbuild.steps.artifacts.library import COMPUTED_WEIGHTS, LIBRARY, PROXY_NODES
-from aotbuild.steps.artifacts.spec import Apart
+from aotbuild.steps.artifacts.spec import SeparateWeights
 from aotbuild.steps.artifacts.verification import SELFTEST
 from aotbuild.steps.artifacts.weights_file import open_tensors, write_weights
 from aotbuild.steps.artifacts.weights_index import WEIGHTS
@@ -71,7 +71,7 @@ def write_package(
     project: Path,
     native: Path,
     torch_policy: str = "minor",
-    apart: Apart | None = None,
+    apart: SeparateWeights | None = None,
 ) -> list[Manifest]:
     """Write a package into a new directory.
 
@@ -157,8 +157,8 @@ def _write_pool(
                 device = f"{part.model}.{record.target}.{key}"
                 add(path, constant, weights[key], f"{part.model}.{key}", device)
             for constant, tensor in _own_tensors(path, record, weights):
-                told = f"{record.target}.{constant.fqn}"
-                names = (f"{part.model}.{told}", f"{part.model}.{part.method}.{told}")
+                name = f"{record.target}.{constant.fqn}"
+                names = (f"{part.model}.{name}", f"{part.model}.{part.method}.{name}")
                 add(path, constant, tensor, *names)
         program = eager[part.exported]
         for key in [*(program.weights if program else ()), *_kept(part, records)]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from aotbuild.config.companion import companion
 from aotbuild.config.project import Project
-from aotbuild.steps.artifacts.spec import Apart, BundleSpec, MethodParts
+from aotbuild.steps.artifacts.spec import BundleSpec, MethodParts, SeparateWeights
 from aotbuild.steps.artifacts.stamps import BUNDLED
 from aotbuild.steps.plan.engine import ENGINE_DIRECTORY
 from aotbuild.steps.plan.planned_step import PlannedStep, specification, tools
@@ -57,7 +57,7 @@ def bundle_step(
     )
 
 
-def weights_apart(project: Project) -> Apart | None:
+def weights_apart(project: Project) -> SeparateWeights | None:
     """Where the weights go if not into the package.
 
     Raises:
@@ -67,7 +67,7 @@ def weights_apart(project: Project) -> Apart | None:
         return None
     out = project.root / (os.environ.get(_OUT_VARIABLE) or project.config.weights_out)
     requirement = companion(project.config, project.pyproject)
-    apart = Apart(package=project.package, file="", requirement=requirement)
+    apart = SeparateWeights(package=project.package, file="", requirement=requirement)
     name = f"{project.package}.safetensors"
     if requirement:
         name = f"{apart.module}-{requirement.partition('==')[2]}-py3-none-any.whl"

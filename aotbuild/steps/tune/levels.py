@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from aotbuild.runtime.engine import Run
+from aotbuild.runtime.engines import Run
 from aotbuild.runtime.loader import load_variant, unfit
 from aotbuild.runtime.manifest import Manifest, Variant
 from aotbuild.runtime.state import State

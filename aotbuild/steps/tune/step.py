@@ -19,7 +19,7 @@ import torch
 
 from aotbuild.config.resolve import method_label
 from aotbuild.errors import quieten
-from aotbuild.runtime.engine import ENGINES, Run
+from aotbuild.runtime.engines import ENGINES, Run
 from aotbuild.runtime.loader import load_variant
 from aotbuild.runtime.state import State
 from aotbuild.steps.artifacts.build_record import BuildRecord

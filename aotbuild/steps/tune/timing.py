@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from aotbuild.runtime.engine import Run
+from aotbuild.runtime.engines import Run
 
 _ROUNDS = 25
 _FEWEST = 5

@@ -17,7 +17,7 @@ from aotbuild.config.parse import located
 from aotbuild.config.resolve import call_path, is_library_file, method_label
 from aotbuild.config.schema import FORWARD, Tune, Verify
 from aotbuild.errors import VerifyError, warn
-from aotbuild.runtime.engine import ENGINES
+from aotbuild.runtime.engines import ENGINES
 from aotbuild.runtime.manifest import Manifest
 from aotbuild.steps.artifacts.build_record import BuildRecord
 from aotbuild.steps.artifacts.call_spec import CallSpec, holds

@@ -298,7 +298,7 @@ def test_requests_are_refused_at_once_while_too_many_wait(
         assert caught.value.__cause__ is None
         assert caught.value.__context__ is None
         assert str(caught.value) == (
-            "net.batched(): 3 requests wait already, which is max_queue. "
+            "net.batched(): 3 requests are waiting, which is max_queue. "
             "Send fewer at once, or try again later"
         )
         doubling.go_on.set()

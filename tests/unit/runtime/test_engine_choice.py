@@ -33,7 +33,7 @@ class Engine:
     def attach(self, torch, exchange, tensor_type, modes):
         self.tensor_type = tensor_type
 
-    def listen(self, others):
+    def set_fallback(self, others):
         self.others = others
 
     def map_constants(self, file, constants):
@@ -121,7 +121,7 @@ def test_what_holds_threads_at_the_end_also_holds_these(load: Callable[..., Load
 def test_a_forked_child_forgets_the_calls_of_its_parent(load: Callable[..., Loaded]) -> None:
     loaded = load()
     loaded.net(IMAGES)
-    importlib.import_module(f"{loaded.package.__name__}._runtime.engine")._after_fork()
+    importlib.import_module(f"{loaded.package.__name__}._runtime.engines")._after_fork()
     assert [engine.unlocked for engine in made(loaded)] == [1]
 
 
@@ -152,7 +152,7 @@ def test_an_engine_that_does_not_exist(
 ) -> None:
     monkeypatch.setenv("AOTBUILD_ENGINE", "fast")
     loaded = load()
-    with pytest.raises(loaded.error, match="AOTBUILD_ENGINE=fast: it is native or torch"):
+    with pytest.raises(loaded.error, match="AOTBUILD_ENGINE=fast: expected native or torch"):
         _ = loaded.net
 
 

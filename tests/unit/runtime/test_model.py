@@ -18,7 +18,7 @@ import pytest
 import torch
 from samples import FEATURES, IMAGE, Loaded, LoadPackage, sample_manifest, sample_variant
 
-from aotbuild.runtime.engine import ALONE, ENGINES, CpuEngine, cpu_features
+from aotbuild.runtime.engines import ALONE, ENGINES, CpuEngine, cpu_features
 from aotbuild.runtime.errors import ModelLoadError
 from aotbuild.runtime.integrity import check_file, identify
 from aotbuild.runtime.loader import in_range
@@ -201,7 +201,7 @@ def test_all_of_a_large_file_is_read_when_asked(
     with pytest.raises(ModelLoadError, match="file is not the file that was built"):
         check_file(tmp_path, known)
     monkeypatch.setenv("AOTBUILD_VERIFY", "ful")
-    with pytest.raises(ModelLoadError, match=r"AOTBUILD_VERIFY=ful: it is quick .* or full"):
+    with pytest.raises(ModelLoadError, match=r"AOTBUILD_VERIFY=ful: expected quick .* or full"):
         check_file(tmp_path, known)
 
 

@@ -21,7 +21,7 @@ from aotbuild.hook.requirement import (
 from aotbuild.steps.plan.plan import check_options, declared_models, export_spec
 
 if TYPE_CHECKING:
-    from aotbuild.runtime.manifest import Dim, Size
+    from aotbuild.runtime.dims import Dim, Size
     from aotbuild.steps.export.traced import Traced
 
 
@@ -119,14 +119,9 @@ def _row(name: str, traced: Traced) -> Row:
 
 
 def _shape(shape: Sequence[Size], dims: dict[str, Dim]) -> str:
-    return "[" + ", ".join(f"{size}{_range(dims.get(str(size)))}" for size in shape) + "]"
-
-
-def _range(dim: Dim | None) -> str:
-    if dim is None:
-        return ""
-    step = "" if dim.multiple_of == 1 else f" by {dim.multiple_of}"
-    return f" {dim.min}..{'' if dim.max is None else dim.max}{step}"
+    """A shape with the range of each dimension behind its name."""
+    sizes = [f"{size} {dims[size]}" if size in dims else str(size) for size in shape]
+    return f"[{', '.join(sizes)}]"
 
 
 def _constants(labels: Sequence[Any], trees: Sequence[dict[str, Any]]) -> Iterator[tuple[str, Any]]:

@@ -15,7 +15,7 @@ from aotbuild.config.schema import (
     Call,
     Config,
     ConstantInput,
-    Dim,
+    DeclaredDim,
     Method,
     Model,
     Settings,
@@ -145,7 +145,7 @@ past = { max = 511 }
     ),
     Section(
         "`dims.<name>`",
-        Dim,
+        DeclaredDim,
         """\
 [tool.aotbuild.models.pooled]
 source = "sounds.pooled:Pooled"

@@ -112,7 +112,9 @@ def refuse_arguments(
 def _check_given(manifest: Manifest, values: tuple[Any, ...]) -> None:
     for name, value in zip(_parameters(manifest), values, strict=False):
         if value is MISSING:
-            raise TypeError(f"{manifest.name}() misses argument {name!r}; {_takes(manifest)}")
+            raise TypeError(
+                f"{manifest.name}() is missing required argument {name!r}; {_takes(manifest)}"
+            )
 
 
 def _parameters(manifest: Manifest) -> dict[str, str]:

@@ -89,7 +89,7 @@ MODELS: dict[str, Case] = {
     "random numbers": (
         [_source("Random")],
         (
-            "gives another result than the eager one",
+            "differs from the eager model",
             "the largest difference is",
             "draws random numbers",
             "at the example",

@@ -40,7 +40,7 @@ from aotbuild.steps.files import plain_directory, replacing, scratch, write_depf
 from aotbuild.steps.sizes.hints import hinted, hints_at
 from aotbuild.steps.sizes.narrowing import narrowed, too_narrow
 from aotbuild.steps.sizes.ranges import Ranges, compiled_ranges
-from aotbuild.steps.sizes.shapes import Linear, dimension_symbols
+from aotbuild.steps.sizes.symbols import SizeSymbol, dimension_symbols
 from aotbuild.steps.tune.pins import decided
 from aotbuild.steps.tune.recipes import RECIPES
 from aotbuild.target import TARGETS
@@ -200,7 +200,7 @@ def _place(tensor: torch.Tensor) -> tuple[Any, ...]:
 
 def _lowering(spec: CompileSpec, call: CallSpec, setup: Setup, weights: Weights) -> Lower:
     """What lowers the exported program of a step for an example of any size."""
-    symbols: dict[str, Linear] = {}
+    symbols: dict[str, SizeSymbol] = {}
 
     def lower(sizes: dict[str, int], wanted: Callable[[Ranges], bool]) -> Attempt:
         others = sizes != call.example
@@ -215,7 +215,7 @@ def _lowering(spec: CompileSpec, call: CallSpec, setup: Setup, weights: Weights)
         graph = _graph(program)
         rewrite(graph, RECIPES[spec.recipe].rewrites)
         found, _ = dimension_symbols(graph.graph, call.inputs)
-        symbols.update({str(symbol): linear for symbol, linear in found.items()})
+        symbols.update({str(symbol): size for symbol, size in found.items()})
 
         def ranges() -> Ranges:
             return compiled_ranges(graph.graph, call.inputs, call.dims, sizes)

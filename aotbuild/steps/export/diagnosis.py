@@ -24,9 +24,8 @@ import torch
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.utils._sympy.printers import PythonPrinter
 
-from aotbuild.config.schema import Dim
-from aotbuild.runtime.manifest import Size
-from aotbuild.steps.sizes.shapes import as_function, parts
+from aotbuild.runtime.dims import Affine, Dim, Size
+from aotbuild.steps.sizes.symbols import as_function
 
 _TORCH = f"{Path(torch.__file__).parent}{os.sep}"
 _EXPORT = f"{_TORCH}export{os.sep}"
@@ -149,11 +148,10 @@ def _declared_names(
             size = shapes[tensor][axis]
             if isinstance(size, int):
                 continue
-            dim, factor, offset = parts(size)
-            names.setdefault(
-                symbol, factor * sympy.Symbol(dim, integer=True, positive=True) + offset
-            )
-            places.setdefault(dim, []).append(f"{labels[tensor]}, position {axis}")
+            affine = Affine.of(size)
+            dim = sympy.Symbol(affine.dim, integer=True, positive=True)
+            names.setdefault(symbol, affine.factor * dim + affine.offset)
+            places.setdefault(affine.dim, []).append(f"{labels[tensor]}, position {axis}")
     return names, places
 
 
@@ -258,13 +256,10 @@ class _Findings:
         low = dim.min if sizes[0] == declared[0] and step == dim.multiple_of else sizes[0]
         if step > dim.multiple_of and sizes[0] == 2 * step and dim.min <= step:
             low = step  # one step, which tracing supposes does not occur
-        limit = "" if high is None else f", max = {high - high % step}"
+        part = Dim(low, None if high is None else high - high % step, step)
+        limit = "" if part.max is None else f", max = {part.max}"
         multiple = "" if step == 1 else f", multiple-of = {step}"
-        told = f"{low} to {'any size' if high is None else high - high % step}"
-        return (
-            f"it works for {name} from {told}" + (f", multiples of {step}" if step > 1 else ""),
-            f"{name} = {{ min = {low}{limit}{multiple} }}",
-        )
+        return f"it works if {name} is {part}", f"{name} = {{ min = {low}{limit}{multiple} }}"
 
     def _told_places(self, name: str) -> str:
         return "; ".join(self._places.get(name, []))
@@ -282,7 +277,7 @@ class _Findings:
 def _sizes(dim: Dim) -> list[int]:
     """The sizes of a range that are tried. Tracing supposes that no size is 0 or 1."""
     step = dim.multiple_of
-    first = -(-max(dim.min, 2) // step) * step
+    first = dim.multiple_from(max(dim.min, 2))
     last = first + _SCANNED * step if dim.max is None else dim.max
     return list(range(first, last + 1, step))[:_SCANNED]
 

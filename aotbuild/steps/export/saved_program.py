@@ -11,7 +11,7 @@ import torch
 from aotbuild.config.parse import located
 from aotbuild.config.schema import FORWARD
 from aotbuild.errors import SourceError
-from aotbuild.runtime.manifest import Size
+from aotbuild.runtime.dims import Size
 from aotbuild.steps.artifacts.call_spec import CallSpec
 from aotbuild.steps.artifacts.samples import Leaf, Samples
 from aotbuild.steps.artifacts.spec import ExportSpec

@@ -11,11 +11,11 @@ from torch.fx.experimental import _config as fx_config
 
 from aotbuild.config.parse import located
 from aotbuild.config.resolve import call_path, calls, is_program, named_files
-from aotbuild.config.schema import Call, Dim
+from aotbuild.config.schema import Call, DeclaredDim
 from aotbuild.errors import ExportError, warn
 from aotbuild.passes.recurrent.dynamic_steps import dynamic_steps
-from aotbuild.runtime import manifest
-from aotbuild.runtime.manifest import Input, Size
+from aotbuild.runtime.dims import Dim, Size
+from aotbuild.runtime.manifest import Input
 from aotbuild.steps.artifacts.call_spec import CallSpec
 from aotbuild.steps.artifacts.eager_program import RECORD, write_eager
 from aotbuild.steps.artifacts.export_weights import Stored, store
@@ -186,7 +186,7 @@ def _exported(
     specs: list[Any],
     path: str,
     example: Example,
-    dims: Mapping[str, Dim],
+    dims: Mapping[str, DeclaredDim],
     project: Path,
 ) -> torch.export.ExportedProgram:
     # Loops of recurrent layers that were traced before would be mistaken for those of this method.
@@ -266,21 +266,21 @@ def _warn_static(
 
 def _smallest_sizes(
     call: Call,
-    dims: dict[str, manifest.Dim],
+    dims: dict[str, Dim],
     sizes: Mapping[str, int],
     inputs: Sequence[Input],
     example: Example,
     flat: Flat,
     device: torch.device,
-) -> dict[str, manifest.Dim]:
+) -> dict[str, Dim]:
     """Let a range that torch.export found begin with 1 only if the model works with that size."""
     found = dict(dims)
     for name, dim in dims.items():
-        declared = call.dims.get(name, Dim(auto=True))
+        declared = call.dims.get(name, DeclaredDim(auto=True))
         if not declared.auto or dim.min > 1:
             continue
         try:
             flat(example.samples.at(inputs, {**sizes, name: dim.min}, device))
         except Exception:  # noqa: BLE001  # whatever it raises, it does not work
-            found[name] = manifest.Dim(2, dim.max, dim.multiple_of)
+            found[name] = Dim(2, dim.max, dim.multiple_of)
     return found

@@ -13,8 +13,8 @@ from torch.utils import _pytree as pytree
 
 from aotbuild.config.parse import listed, located
 from aotbuild.errors import ExportError, warn
-from aotbuild.runtime import manifest
-from aotbuild.runtime.manifest import Input, Size
+from aotbuild.runtime.dims import Affine, Size
+from aotbuild.runtime.manifest import Input
 from aotbuild.steps.artifacts.call_spec import CallSpec, holds
 from aotbuild.steps.artifacts.export_weights import MODULE
 from aotbuild.steps.artifacts.reference import Case, Reference, flatten_result
@@ -88,7 +88,7 @@ def sizes_of(shapes: Sequence[Sequence[Size]], tensors: Sequence[torch.Tensor]) 
         for want, size in zip(shape, tensor.shape, strict=True):
             if isinstance(want, str):
                 sizes[want] = int(size)
-            elif isinstance(want, manifest.Derived):
+            elif isinstance(want, Affine):
                 sizes.setdefault(want.dim, (int(size) - want.offset) // want.factor)
     return sizes
 

@@ -315,10 +315,9 @@ def _cases(
 
 def _inside(record: BuildRecord, sizes: Mapping[str, int]) -> bool:
     """Whether the compiled code accepts these sizes."""
-    return all(
-        dim.min <= sizes[name] and (dim.max is None or sizes[name] <= dim.max)
-        for name, dim in record.dims.items()
-    ) and all(holds(condition, sizes) for condition in record.conditions)
+    return all(sizes[name] in dim for name, dim in record.dims.items()) and all(
+        holds(condition, sizes) for condition in record.conditions
+    )
 
 
 def _load(directory: Path, spec: VerifySpec, where: str) -> Callable[..., Any]:

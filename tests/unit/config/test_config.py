@@ -14,8 +14,9 @@ from aotbuild.config.parse import parse_table
 from aotbuild.config.project import Project, load_project
 from aotbuild.config.resolve import calls, settings_for
 from aotbuild.config.schema import DeclaredDim, Model, TensorInput, Tune, Verify
-from aotbuild.config.sizes import Size, parse_size
+from aotbuild.config.sizes import parse_size
 from aotbuild.errors import ConfigError
+from aotbuild.runtime.dims import Affine
 from aotbuild.steps.artifacts.spec import as_table
 
 FULL = """\
@@ -313,12 +314,12 @@ def test_auto_is_short_for_a_table(rich: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "size"),
     [
-        ("batch", Size("batch")),
-        ("2*batch", Size("batch", 2)),
-        ("batch * 2", Size("batch", 2)),
-        ("seq+1", Size("seq", 1, 1)),
-        ("3 * seq - 4", Size("seq", 3, -4)),
-        ("größe", Size("größe")),
+        ("batch", Affine("batch")),
+        ("2*batch", Affine("batch", 2)),
+        ("batch * 2", Affine("batch", 2)),
+        ("seq+1", Affine("seq", 1, 1)),
+        ("3 * seq - 4", Affine("seq", 3, -4)),
+        ("größe", Affine("größe")),
         ("2*batch*2", None),
         ("batch+seq", None),
         ("class", None),
@@ -326,7 +327,7 @@ def test_auto_is_short_for_a_table(rich: Path) -> None:
         ("x²", None),
     ],
 )
-def test_sizes_are_read(text: str, size: Size | None) -> None:
+def test_sizes_are_read(text: str, size: Affine | None) -> None:
     assert parse_size(text) == size
 
 

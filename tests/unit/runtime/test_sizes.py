@@ -134,7 +134,7 @@ def test_a_derived_size_in_one_shape_with_its_dimension(load: Load) -> None:
             [["n"]],
             Dim(8, 64, 8),
             [(12,)],
-            "has shape (12,), expected (n,): n is 12, the compiled model takes 8 to 64 in multiples",
+            "has shape (12,), expected (n,): n is 12, the compiled model takes 8 to 64 in",
         ),
         (
             [["n"]],

@@ -87,10 +87,10 @@ def table(rows: Iterable[Row]) -> str:
     """Rows as a text table: one line for each input or output of a model."""
     lines = [("model", "inputs", "outputs", "parameters", "weights")]
     for row in rows:
-        told = (row.model, f"{row.parameters:,}", _size(row.weights))
+        cells = (row.model, f"{row.parameters:,}", _size(row.weights))
         for given, returned in itertools.zip_longest(row.inputs, row.outputs, fillvalue=""):
-            lines.append((told[0], given, returned, told[1], told[2]))
-            told = ("", "", "")
+            lines.append((cells[0], given, returned, cells[1], cells[2]))
+            cells = ("", "", "")
     widths = [max(len(line[i]) for line in lines) for i in range(5)]
     return "\n".join(
         "  ".join(

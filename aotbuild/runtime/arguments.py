@@ -151,9 +151,9 @@ def failure(manifest: Manifest, error: RuntimeError) -> Exception:
     """
     if type(error) is not RuntimeError:
         return error  # such as torch.OutOfMemoryError
-    told = str(error).partition("\n")[0]
-    if "index out of bounds" not in told:
-        return RuntimeError(f"{manifest.name}(): the compiled code failed: {told}")
+    message = str(error).partition("\n")[0]
+    if "index out of bounds" not in message:
+        return RuntimeError(f"{manifest.name}(): the compiled code failed: {message}")
     names = [repr(i.name) for i in manifest.inputs if i.dtype.startswith(("int", "uint"))]
     where = f" Look at argument {' or '.join(names)}" if names else ""
     return IndexError(f"{manifest.name}(): an index is outside of what it picks from.{where}")

@@ -129,7 +129,7 @@ def findings(
         state.narrow(assumption, frames)
     for assumption, frames in usable:
         state.relate(assumption, frames)
-    return state.told()
+    return state.findings()
 
 
 def _declared_names(
@@ -178,9 +178,9 @@ class _Findings:
         if len(free) == 1:
             name = str(free[0])
             accepts = as_function(assumption, free)
-            kept = [size for size in self._allowed[name] if accepts(size)]
-            if kept and kept != self._allowed[name]:
-                self._allowed[name] = kept
+            fitting = [size for size in self._allowed[name] if accepts(size)]
+            if fitting and fitting != self._allowed[name]:
+                self._allowed[name] = fitting
                 self._texts[name].append(_text(assumption))
                 line = self._line(frames)
                 if line and line not in self._lines[name]:
@@ -196,7 +196,7 @@ class _Findings:
                         name,
                         f"{name} is always {text}",
                         self._line(frames),
-                        f'write "{text}" in place of "{name}" ({self._told_places(name)})'
+                        f'write "{text}" in place of "{name}" ({self._shown_places(name)})'
                         if len(value.free_symbols) == 1
                         else f"declare ranges in which {name} is {text}, or let the model compute "
                         f"one size from the others",
@@ -226,7 +226,7 @@ class _Findings:
             assumption = sympy.sympify(assumption.xreplace(self._equal))
         return assumption
 
-    def told(self) -> list[Finding]:
+    def findings(self) -> list[Finding]:
         """All that was found."""
         found = []
         related = {finding.dim for finding in self._relations}
@@ -239,7 +239,7 @@ class _Findings:
     def _explained(self, name: str, sizes: list[int]) -> tuple[str, str]:
         dim, declared = self._dims[name], self._declared[name]
         if len(sizes) == 1:
-            place = f'write {sizes[0]} in place of "{name}" ({self._told_places(name)})'
+            place = f'write {sizes[0]} in place of "{name}" ({self._shown_places(name)})'
             return (
                 f"it works for {name} = {sizes[0]} only",
                 f"{place}, or make the model independent of the size",
@@ -261,7 +261,7 @@ class _Findings:
         multiple = "" if step == 1 else f", multiple-of = {step}"
         return f"it works if {name} is {part}", f"{name} = {{ min = {low}{limit}{multiple} }}"
 
-    def _told_places(self, name: str) -> str:
+    def _shown_places(self, name: str) -> str:
         return "; ".join(self._places.get(name, []))
 
     def _line(self, frames: list[tuple[str, int, str]]) -> str:

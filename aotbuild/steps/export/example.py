@@ -25,7 +25,7 @@ from aotbuild.steps.export.arguments import (
     tensors_of,
     with_tensors,
 )
-from aotbuild.steps.export.source import resolve, told, user_line
+from aotbuild.steps.export.source import error_text, resolve, user_line
 from aotbuild.steps.export.state_dict import read_tensors
 from aotbuild.steps.sizes.shapes import declared_shape
 
@@ -92,7 +92,7 @@ def _called(
         raise SourceError(
             f'calling "{name}" failed',
             where=located(path),
-            why=told(error) + (f"\nat {line}" if line else ""),
+            why=error_text(error) + (f"\nat {line}" if line else ""),
             fix="it is called without arguments and returns (args, kwargs)",
         ) from error
     if (

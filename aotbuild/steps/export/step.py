@@ -30,11 +30,11 @@ from aotbuild.steps.export.saved_program import load_program
 from aotbuild.steps.export.source import (
     FileTracker,
     build_module,
+    error_text,
     importing,
     load_op_libraries,
     method_of,
     resolve,
-    told,
     user_line,
 )
 from aotbuild.steps.export.traced import (
@@ -174,7 +174,7 @@ def _dynamic_dims(
         raise ExportError(
             "the dynamic shapes do not fit the example",
             where=where + (f"\n{line}" if line else ""),
-            why=told(error),
+            why=error_text(error),
             fix="write them as torch.export.export takes them: a dict by the names of the "
             "parameters, each nested as the parameter, with { axis: Dim } for a tensor",
         ) from error

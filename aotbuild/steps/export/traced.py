@@ -20,7 +20,7 @@ from aotbuild.steps.artifacts.export_weights import MODULE
 from aotbuild.steps.artifacts.reference import Case, Reference, flatten_result
 from aotbuild.steps.artifacts.samples import Leaf, Samples, input_bytes, verification_sizes
 from aotbuild.steps.artifacts.spec import CALL
-from aotbuild.steps.export.source import told, user_line
+from aotbuild.steps.export.source import error_text, user_line
 
 _LARGEST_INPUTS = 1 << 30
 
@@ -174,7 +174,7 @@ def reference_outputs(
                 raise ExportError(
                     f"the eager model fails at {label}",
                     where=located(path) + (f"\n{line}" if line else ""),
-                    why=told(error),
+                    why=error_text(error),
                     fix="declare a range that the model works with",
                 ) from error
         original = results[1][0] if len(results) > 1 else None

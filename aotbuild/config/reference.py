@@ -256,7 +256,9 @@ def _sentence(cls: type) -> str:
 
 def _is_own(key: Key, cls: type) -> bool:
     """Whether a key is none that the table has in common with others."""
-    return not any(key.key in keys_of(base) for base in cls.__bases__ if base is not object)
+    return not any(
+        key.key in keys_of(base) for base in cls.__bases__ if base.__module__ == cls.__module__
+    )
 
 
 def _row(key: Key, meaning: str) -> str:

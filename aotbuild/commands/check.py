@@ -23,7 +23,7 @@ from aotbuild.steps.plan.options import check_options
 from aotbuild.steps.plan.plan import declared_models
 
 if TYPE_CHECKING:
-    from aotbuild.runtime.manifest import Dim, Size
+    from aotbuild.runtime.dims import Dim, Size
     from aotbuild.steps.export.traced import Traced
 
 
@@ -89,10 +89,10 @@ def table(rows: Iterable[Row]) -> str:
     """Rows as a text table: one line for each input or output of a model."""
     lines = [("model", "inputs", "outputs", "parameters", "weights")]
     for row in rows:
-        told = (row.model, f"{row.parameters:,}", _size(row.weights))
+        cells = (row.model, f"{row.parameters:,}", _size(row.weights))
         for given, returned in itertools.zip_longest(row.inputs, row.outputs, fillvalue=""):
-            lines.append((told[0], given, returned, told[1], told[2]))
-            told = ("", "", "")
+            lines.append((cells[0], given, returned, cells[1], cells[2]))
+            cells = ("", "", "")
     widths = [max(len(line[i]) for line in lines) for i in range(5)]
     return "\n".join(
         "  ".join(
@@ -121,14 +121,9 @@ def _row(name: str, traced: Traced) -> Row:
 
 
 def _shape(shape: Sequence[Size], dims: dict[str, Dim]) -> str:
-    return "[" + ", ".join(f"{size}{_range(dims.get(str(size)))}" for size in shape) + "]"
-
-
-def _range(dim: Dim | None) -> str:
-    if dim is None:
-        return ""
-    step = "" if dim.multiple_of == 1 else f" by {dim.multiple_of}"
-    return f" {dim.min}..{'' if dim.max is None else dim.max}{step}"
+    """A shape with the range of each dimension behind its name."""
+    sizes = [f"{size} {dims[size]}" if size in dims else str(size) for size in shape]
+    return f"[{', '.join(sizes)}]"
 
 
 def _constants(labels: Sequence[Any], trees: Sequence[dict[str, Any]]) -> Iterator[tuple[str, Any]]:

@@ -15,7 +15,7 @@ from aotbuild.config.schema import (
     Call,
     Config,
     ConstantInput,
-    Dim,
+    DeclaredDim,
     Method,
     Model,
     Settings,
@@ -145,7 +145,7 @@ past = { max = 511 }
     ),
     Section(
         "`dims.<name>`",
-        Dim,
+        DeclaredDim,
         """\
 [tool.aotbuild.models.pooled]
 source = "sounds.pooled:Pooled"
@@ -256,7 +256,9 @@ def _sentence(cls: type) -> str:
 
 def _is_own(key: Key, cls: type) -> bool:
     """Whether a key is none that the table has in common with others."""
-    return not any(key.key in keys_of(base) for base in cls.__bases__ if base is not object)
+    return not any(
+        key.key in keys_of(base) for base in cls.__bases__ if base.__module__ == cls.__module__
+    )
 
 
 def _row(key: Key, meaning: str) -> str:

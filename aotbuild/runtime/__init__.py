@@ -1,7 +1,9 @@
 """Runs the compiled models of a package: the standard library and torch, nothing else.
 
 aotbuild copies this directory into each package of compiled models, as ``_runtime``. It imports
-torch only where it is needed: calls with arrays on the CPU do without.
+torch only where it is needed: calls with arrays on the CPU do without. What it offers is imported
+when it is first used: ``aotbuild.runtime.dims`` is also imported in the hooks of a build, where
+milliseconds count.
 
 Loading a model:
 
@@ -43,11 +45,15 @@ Serving:
 ``python -m <package>``.
 """
 
-from .arguments import dispatch_modes
-from .arrays import Array
-from .errors import ModelLoadError, QueueFullError, StateDictError
-from .model import CompiledMethods, CompiledModel
-from .signature import MISSING, Refused
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .arguments import dispatch_modes
+    from .arrays import Array
+    from .errors import ModelLoadError, QueueFullError, StateDictError
+    from .model import CompiledMethods, CompiledModel
+    from .signature import MISSING, Refused
 
 __all__ = [
     "MISSING",
@@ -60,3 +66,19 @@ __all__ = [
     "StateDictError",
     "dispatch_modes",
 ]
+
+_MODULES = {
+    "arguments": ("dispatch_modes",),
+    "arrays": ("Array",),
+    "errors": ("ModelLoadError", "QueueFullError", "StateDictError"),
+    "model": ("CompiledMethods", "CompiledModel"),
+    "signature": ("MISSING", "Refused"),
+}
+"""Where each of these names is defined."""
+
+
+def __getattr__(name: str) -> object:
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(importlib.import_module(f".{module}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

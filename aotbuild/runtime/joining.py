@@ -13,8 +13,9 @@ from typing import Any
 
 from .arrays import namespace_of
 from .checks import shown
+from .dims import Affine
 from .lazy import is_tensor, torch
-from .manifest import Derived, Input, Manifest
+from .manifest import Input, Manifest
 
 Values = Sequence[Any]
 """A tensor for each input of a model, as the compiled code reads it."""
@@ -134,7 +135,7 @@ def _axis(name: str, what: str, shape: Sequence[Any], dim: str) -> int:
 
 def _mentions(size: Any, dim: str) -> bool:
     """Whether a size is a dimension or follows from it."""
-    if isinstance(size, Derived):
+    if isinstance(size, Affine):
         return size.dim == dim
     return isinstance(size, str) and re.search(rf"\b{dim}\b", size) is not None
 
@@ -160,8 +161,8 @@ def _others(inputs: Sequence[Input], dim: str) -> Iterator[tuple[int, int]]:
     seen = {dim}
     for i, spec in enumerate(inputs):
         for axis, size in enumerate(spec.shape):
-            name = size.dim if isinstance(size, Derived) else size
-            if isinstance(name, str) and name not in seen:
+            name = "" if isinstance(size, int) else Affine.of(size).dim
+            if name and name not in seen:
                 seen.add(name)
                 yield i, axis
 

@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .arrays import Arrays
+from .dims import Affine, Size
 from .engines import ALONE, ENGINES, Call, CallGate, Engine, Pool, not_loaded
 from .errors import ModelLoadError
 from .lazy import torch
 from .machine import engine_module, torch_library, torch_version
-from .manifest import Constant, Derived, Manifest, Size, Variant
+from .manifest import Constant, Manifest, Variant
 
 if TYPE_CHECKING:
     from .weights import WeightsFile
@@ -287,6 +288,5 @@ def _size(size: Size, dims: list[str]) -> tuple[int, int, int]:
     """Position of the dimension, factor and offset; -1, 1 and the size where it is static."""
     if isinstance(size, int):
         return (-1, 1, size)
-    if isinstance(size, Derived):
-        return (dims.index(size.dim), size.factor, size.offset)
-    return (dims.index(size), 1, 0)
+    affine = Affine.of(size)
+    return (dims.index(affine.dim), affine.factor, affine.offset)

@@ -18,9 +18,10 @@ from typing import Any, Protocol
 import torch
 
 from aotbuild.config.schema import FORWARD
+from aotbuild.runtime.dims import Dim
 from aotbuild.runtime.integrity import identify
 from aotbuild.runtime.machine import this_platform
-from aotbuild.runtime.manifest import Constant, Dim, File, Input, Manifest, Variant
+from aotbuild.runtime.manifest import Constant, File, Input, Manifest, Variant
 from aotbuild.steps.artifacts.weights_file import write_weights
 from aotbuild.steps.export.arguments import Argument, call_tree
 from aotbuild.steps.package import generate

@@ -106,7 +106,18 @@ def test_the_steps_know_nothing_of_cmake(file: Path) -> None:
 def test_the_hook_side_imports_nothing_of_the_other_worlds(world: str) -> None:
     for file in (PACKAGE / world).rglob("*.py"):
         for name in imports(file):
-            assert not name.startswith(("aotbuild.steps", "aotbuild.runtime", "torch")), file.name
+            if name != "aotbuild.runtime.dims":
+                others = ("aotbuild.steps", "aotbuild.runtime", "torch")
+                assert not name.startswith(others), file.name
+
+
+def test_the_declaration_loads_nothing_of_the_runtime_but_its_dimensions(tmp_path: Path) -> None:
+    code = """
+import json, sys
+import aotbuild.config.project
+print(json.dumps(sorted(name for name in sys.modules if name.startswith("aotbuild.runtime"))))
+"""
+    assert run_python(code, cwd=tmp_path) == ["aotbuild.runtime", "aotbuild.runtime.dims"]
 
 
 def test_the_map_of_the_runtime_names_every_module() -> None:
@@ -136,7 +147,7 @@ print(json.dumps([vendored.__all__, vendored.CompiledModel.__module__, "torch" i
 
 
 def test_the_manifest_is_readable_without_torch(tmp_path: Path) -> None:
-    for name in ("manifest", "errors", "digest"):
+    for name in ("manifest", "dims", "errors", "digest"):
         shutil.copy(PACKAGE / "runtime" / f"{name}.py", tmp_path)
     (tmp_path / "__init__.py").touch()
     code = f"""

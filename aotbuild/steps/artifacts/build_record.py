@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aotbuild.runtime.manifest import Constant, Dim
+from aotbuild.runtime.dims import Dim
+from aotbuild.runtime.manifest import Constant
 from aotbuild.steps.files import write_text
 
 RECORD = "compiled.json"

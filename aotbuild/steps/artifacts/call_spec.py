@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aotbuild.runtime.manifest import Dim, Input
+from aotbuild.runtime.dims import Dim
+from aotbuild.runtime.manifest import Input
 from aotbuild.steps.files import write_if_changed
 
 CALL = "call.json"

@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 
 from aotbuild.config import schema
-from aotbuild.runtime import manifest
-from aotbuild.runtime.manifest import Derived, Input, Size
+from aotbuild.runtime.dims import Affine, Dim, Size
+from aotbuild.runtime.manifest import Input
 from aotbuild.steps.files import replacing
 
 SAMPLES = "samples.pt"
@@ -25,7 +25,9 @@ _UNLIMITED = 4
 """How many times the example a dimension without an upper limit is tried with."""
 
 
-def example_sizes(dims: Mapping[str, schema.Dim], given: Mapping[str, int]) -> dict[str, int]:
+def example_sizes(
+    dims: Mapping[str, schema.DeclaredDim], given: Mapping[str, int]
+) -> dict[str, int]:
     """A size for each dimension to trace with: inside its range, at least 2, all different.
 
     Different sizes keep two dimensions from looking like one. Of a multiple it is twice the number
@@ -41,9 +43,9 @@ def example_sizes(dims: Mapping[str, schema.Dim], given: Mapping[str, int]) -> d
         if name in sizes:
             continue
         step = dim.multiple_of
-        low = _multiple(max(dim.min, 2 * step), step)
+        low = dim.multiple_from(max(dim.min, 2 * step))
         # The ends of a range are where code is special.
-        wanted = _multiple(max(2 * dim.min + 1, _FIRST_SIZE, low), step)
+        wanted = dim.multiple_from(max(2 * dim.min + 1, _FIRST_SIZE, low))
         high = dim.max if dim.max is not None else wanted + len(dims) * step
         preferred = min(wanted, high)
         candidates = [*range(preferred, high + 1, step), *range(low, preferred, step)]
@@ -52,12 +54,8 @@ def example_sizes(dims: Mapping[str, schema.Dim], given: Mapping[str, int]) -> d
     return sizes
 
 
-def _multiple(size: int, step: int) -> int:
-    return -(-size // step) * step
-
-
 def verification_sizes(
-    ranges: Mapping[str, manifest.Dim], example: Mapping[str, int]
+    ranges: Mapping[str, Dim], example: Mapping[str, int]
 ) -> dict[str, dict[str, int]]:
     """The cases to verify: the example, all dimensions at their smallest, each at either end.
 
@@ -74,9 +72,8 @@ def verification_sizes(
     smallest = {name: dim.min for name, dim in ranges.items()}
     cases[_named(smallest)] = smallest
     for name, dim in ranges.items():
-        step = dim.multiple_of
-        largest = dim.max if dim.max is not None else _UNLIMITED * example[name] + step
-        for size in dict.fromkeys([dim.min, _multiple(max(dim.min, 1), step), largest]):
+        largest = dim.max if dim.max is not None else _UNLIMITED * example[name] + dim.multiple_of
+        for size in dict.fromkeys([dim.min, dim.multiple_from(max(dim.min, 1)), largest]):
             cases[_named({name: size})] = {**example, name: size}
     distinct: dict[str, dict[str, int]] = {}
     for label, sizes in cases.items():
@@ -86,7 +83,7 @@ def verification_sizes(
 
 
 def nearer(
-    sizes: Mapping[str, int], example: Mapping[str, int], ranges: Mapping[str, manifest.Dim]
+    sizes: Mapping[str, int], example: Mapping[str, int], ranges: Mapping[str, Dim]
 ) -> dict[str, int]:
     """Sizes halfway between larger ones and those of the example.
 
@@ -106,7 +103,7 @@ def _halfway(size: int, example: int, step: int) -> int:
 
 
 def from_largest(
-    ranges: Mapping[str, manifest.Dim], example: Mapping[str, int], inputs: Sequence[Input]
+    ranges: Mapping[str, Dim], example: Mapping[str, int], inputs: Sequence[Input]
 ) -> Iterator[dict[str, int]]:
     """Sizes that are larger than those of the example, the largest first.
 
@@ -199,11 +196,7 @@ class Samples:
 def concrete(shape: Sequence[Size], sizes: Mapping[str, int]) -> list[int]:
     """A shape at these sizes of the dimensions."""
     return [
-        size.factor * sizes[size.dim] + size.offset
-        if isinstance(size, Derived)
-        else sizes[size]
-        if isinstance(size, str)
-        else size
+        size if isinstance(size, int) else Affine.of(size).at(sizes[Affine.of(size).dim])
         for size in shape
     ]
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from aotbuild.errors import CompileError
 from aotbuild.passes.pipeline import Applied
-from aotbuild.runtime.manifest import Dim
+from aotbuild.runtime.dims import Dim
 from aotbuild.steps.artifacts.call_spec import CallSpec, holds
 from aotbuild.steps.artifacts.samples import LARGEST_INPUTS, input_bytes, nearer
 from aotbuild.steps.compile.inductor import Compiled

@@ -19,7 +19,7 @@ from aotbuild.steps.compile.program_weights import ProgramWeights
 from aotbuild.steps.export.source import importing
 from aotbuild.steps.sizes.hints import hinted, hints_at
 from aotbuild.steps.sizes.ranges import Ranges, compiled_ranges
-from aotbuild.steps.sizes.shapes import Linear, dimension_symbols
+from aotbuild.steps.sizes.symbols import SizeSymbol, dimension_symbols
 from aotbuild.steps.tune.recipes import RECIPES
 from aotbuild.target import TARGETS
 
@@ -33,7 +33,7 @@ def lowering(spec: CompileSpec, call: CallSpec, setup: Setup, weights: ProgramWe
         setup: What to compile for, and with what.
         weights: The weights of the program.
     """
-    symbols: dict[str, Linear] = {}
+    symbols: dict[str, SizeSymbol] = {}
 
     def lower(sizes: dict[str, int], wanted: Callable[[Ranges], bool]) -> Attempt:
         others = sizes != call.example

@@ -19,7 +19,7 @@ from torch.utils import _pytree as pytree
 
 from aotbuild.errors import ExportError
 from aotbuild.runtime.manifest import Input
-from aotbuild.steps.sizes.shapes import dimension_symbols, named
+from aotbuild.steps.sizes.symbols import dimension_symbols, named
 
 
 def output_tree(

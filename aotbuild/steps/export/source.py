@@ -58,8 +58,8 @@ def build_module(name: str, model: Model, project: Path, device: torch.device) -
     dtype = getattr(torch, model.dtype) if model.dtype else None
     ready: torch.nn.Module = module.eval().requires_grad_(requires_grad=False).to(device, dtype)
     if model.check_finite is not False:
-        told, key = (model.weights, "weights") if model.weights else (model.source, "source")
-        check_finite(ready.named_parameters(), ready.named_buffers(), told, f"{path}.{key}")
+        origin, key = (model.weights, "weights") if model.weights else (model.source, "source")
+        check_finite(ready.named_parameters(), ready.named_buffers(), origin, f"{path}.{key}")
     return ready
 
 
@@ -101,7 +101,7 @@ def load_op_libraries(libraries: Sequence[str], project: Path) -> None:
             raise SourceError(
                 f'the library of operators "{library}" cannot be loaded',
                 where=where,
-                why=told(error) + (f"\nat {line}" if line else ""),
+                why=error_text(error) + (f"\nat {line}" if line else ""),
                 fix="it must be importable in the build environment, or a shared library that "
                 "fits the torch of the build",
             ) from error
@@ -180,7 +180,7 @@ def user_line(error: BaseException, project: Path) -> str:
     return best
 
 
-def told(error: BaseException) -> str:
+def error_text(error: BaseException) -> str:
     """An exception as its own message shows it."""
     return f"{type(error).__name__}: {error}".rstrip(": ")
 
@@ -206,7 +206,7 @@ def resolve(source: str, path: str, project: Path) -> Any:
         raise SourceError(
             f'the module "{module_name}" cannot be imported',
             where=located(path),
-            why=told(error) + (f"\nat {line}" if line and not missing else ""),
+            why=error_text(error) + (f"\nat {line}" if line and not missing else ""),
             fix="correct the module's name; it is looked for in the project's directory, src/, "
             "python/, tool.scikit-build.wheel.packages and the build environment"
             if missing
@@ -250,7 +250,7 @@ def _instantiate(source: Any, model: Model, path: str, project: Path) -> torch.n
         raise SourceError(
             f'calling "{model.source}" failed',
             where=located(path),
-            why=told(error) + (f"\nat {line}" if line else ""),
+            why=error_text(error) + (f"\nat {line}" if line else ""),
             fix=_BESIDE_MODULE
             if _is_relative_file(error)
             else "give the arguments it needs with args = [...] and kwargs = { ... }",

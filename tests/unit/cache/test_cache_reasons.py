@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from aotbuild.cache.history import key_of
-from aotbuild.runtime.manifest import Constant, Dim
+from aotbuild.runtime.dims import Dim
+from aotbuild.runtime.manifest import Constant
 from aotbuild.steps import identity
 from aotbuild.steps.artifacts.build_record import BuildRecord
 from aotbuild.steps.artifacts.facts import Facts
@@ -392,7 +393,7 @@ def test_what_is_narrowed_is_told_of_a_hit_as_well(build: Build) -> None:
     build.record = dataclasses.replace(RECORD, dims={"batch": Dim(1, 15)})
     build.run()
     assert build.run() == HIT
-    assert "net will accept batch from 1 to 15, not 1 to 64" in build.warnings
+    assert "net will accept 1 to 15 for batch, not 1 to 64" in build.warnings
 
 
 def test_many_weights_are_one_digest(build: Build, monkeypatch: Patch) -> None:

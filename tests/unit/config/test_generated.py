@@ -19,7 +19,7 @@ from aotbuild.config.schema import (
     Call,
     Config,
     ConstantInput,
-    Dim,
+    DeclaredDim,
     Model,
     Settings,
     TargetSettings,
@@ -28,7 +28,17 @@ from aotbuild.config.schema import (
 )
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-TABLES = [Config, Model, Call, Settings, TargetSettings, Dim, TensorInput, ConstantInput, Verify]
+TABLES = [
+    Config,
+    Model,
+    Call,
+    Settings,
+    TargetSettings,
+    DeclaredDim,
+    TensorInput,
+    ConstantInput,
+    Verify,
+]
 PROJECTS = [
     *sorted((REPOSITORY / "tests" / "packages").glob("*/pyproject.toml")),
     REPOSITORY / "example_project" / "pyproject.toml",

@@ -37,7 +37,7 @@ def test_a_template_gets_each_header_once(header: str) -> None:
 def test_kernels_in_one_file_may_have_headers_in_common(tmp_path: Path) -> None:
     source = tmp_path / "source.cpp"
     source.write_text("".join(map(kernel_text, HEADERS)))
-    check = ["g++", "-std=c++17", "-fsyntax-only", "-fopenmp", f"-march={LEVELS[-1]}", source]
+    check = ["g++", "-std=c++17", "-fsyntax-only", "-fopenmp", f"-march={LEVELS[-1]}", str(source)]
     subprocess.run(check, check=True)
 
 

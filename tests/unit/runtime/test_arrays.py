@@ -11,12 +11,13 @@ import torch
 from samples import TENSOR, Loaded, LoadPackage, sample_manifest
 
 from aotbuild.runtime.checks import check_conditions
-from aotbuild.runtime.manifest import Derived, Dim, Input
+from aotbuild.runtime.dims import Affine, Dim
+from aotbuild.runtime.manifest import Input
 
 X = np.arange(16, dtype=np.float32).reshape(2, 1, 8)
 INPUTS = [
     Input("x", "float32", ["batch", 1, 8], [0, 1, 2]),
-    Input("ids", "int64", [Derived("batch", 2, 0)], [0]),
+    Input("ids", "int64", [Affine("batch", 2, 0)], [0]),
     Input("t", "float32", [], []),
 ]
 OUTPUTS: dict[str, Any] = {"type": "list", "items": [{**TENSOR, "index": i} for i in range(3)]}

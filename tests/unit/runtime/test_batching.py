@@ -28,8 +28,9 @@ from samples import (
     sample_variant,
 )
 
+from aotbuild.runtime.dims import Affine, Dim, Size
 from aotbuild.runtime.joining import joining
-from aotbuild.runtime.manifest import Derived, Dim, Input, Size
+from aotbuild.runtime.manifest import Input
 
 LONG = 60_000
 """A wait that no test has the time for: a batch is full, or the queue closed, before."""
@@ -162,7 +163,7 @@ def test_a_batch_of_multiples_is_a_multiple(load_package: LoadPackage, doubling:
 
 
 def test_requests_of_other_sizes_are_apart(load_package: LoadPackage, doubling: Doubling) -> None:
-    shape: list[Size] = ["batch", Derived("length", 1, 1), "length"]
+    shape: list[Size] = ["batch", Affine("length", 1, 1), "length"]
     manifest = sample_manifest(
         inputs=[Input("x", "float32", shape, [0, 1, 2])],
         outputs={**TENSOR, "shape": ["batch", "length + 1", "length"]},
@@ -701,7 +702,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         NOT_ALL + "'scale' is (). Name one that all of them have: dim=...",
     ),
     "derived input": (
-        {"inputs": [IMAGE, Input("x", "float32", ["batch", Derived("batch", 2, 1)], [0, 1])]},
+        {"inputs": [IMAGE, Input("x", "float32", ["batch", Affine("batch", 2, 1)], [0, 1])]},
         f"argument 'x' of shape (batch, 2*batch+1) does not have just one dimension batch{APART}",
     ),
     "mean": (

@@ -17,7 +17,8 @@ import pytest
 import torch
 from samples import IMAGE, TENSOR, Loaded, LoadPackage, sample_manifest, sample_variant
 
-from aotbuild.runtime.manifest import Derived, Dim, Input, Manifest
+from aotbuild.runtime.dims import Affine, Dim
+from aotbuild.runtime.manifest import Input, Manifest
 
 IMAGES = torch.rand(2, 1, 8)
 
@@ -221,7 +222,7 @@ def test_a_torch_that_does_not_exchange_tensors_in_c(
 def test_the_table_of_a_usual_call(load: Callable[..., Loaded]) -> None:
     inputs = [
         Input("x", "float32", ["batch", 3, "side", "side"], [0, 2, 3, 1]),
-        Input("ids", "int64", [Derived("batch", 2, -1)], [0]),
+        Input("ids", "int64", [Affine("batch", 2, -1)], [0]),
         Input("flag", "bool", [], []),
     ]
     dims = {"side": Dim(8, None, 4), "batch": Dim(1, 64)}

@@ -18,11 +18,12 @@ import pytest
 import torch
 from samples import FEATURES, IMAGE, Loaded, LoadPackage, sample_manifest, sample_variant
 
+from aotbuild.runtime.dims import Dim
 from aotbuild.runtime.engines import ALONE, ENGINES, CpuEngine, cpu_features
 from aotbuild.runtime.errors import ModelLoadError
 from aotbuild.runtime.integrity import check_file, identify
 from aotbuild.runtime.loader import in_range
-from aotbuild.runtime.manifest import Dim, Input, Manifest, _digest
+from aotbuild.runtime.manifest import Input, Manifest, _digest
 
 Break = Callable[[Path, Sequence[Manifest]], None]
 IMAGES = torch.zeros(2, 1, 8)

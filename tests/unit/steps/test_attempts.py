@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from aotbuild.errors import CompileError
-from aotbuild.runtime.manifest import Dim, Input
+from aotbuild.runtime.dims import Dim
+from aotbuild.runtime.manifest import Input
 from aotbuild.steps.artifacts.call_spec import CallSpec
 from aotbuild.steps.artifacts.samples import input_bytes
 from aotbuild.steps.compile.attempts import (

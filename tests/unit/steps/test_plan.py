@@ -13,7 +13,7 @@ from samples import PYPROJECT, edited, write_project
 
 from aotbuild.config.schema import (
     ConstantInput,
-    Dim,
+    DeclaredDim,
     Method,
     Model,
     TargetSettings,
@@ -341,12 +341,12 @@ DECLARATION = Model(
     args=[1, 2.5, "x", [True], {"a_b": {"c-d": 0}}],
     kwargs={"wide_net": True, "a-b": [1]},
     inputs={"image": TensorInput(shape=["batch", 1, 0], dtype="bool")},
-    dims={"batch": Dim(min=0, max=None, example=7), "rows": Dim(max=3)},
+    dims={"batch": DeclaredDim(min=0, max=None, example=7), "rows": DeclaredDim(max=3)},
     verify=Verify(rtol=0.0),
     methods={
         "encode": Method(
             inputs={"pair": [TensorInput(shape=["2*batch+1"]), ConstantInput(none=True)]},
-            dims={"steps": Dim(auto=True), "wide": Dim(min=8, multiple_of=8)},
+            dims={"steps": DeclaredDim(auto=True), "wide": DeclaredDim(min=8, multiple_of=8)},
         ),
         "score": Method(example="demo.data:example", dynamic_shapes="demo.data:shapes"),
     },

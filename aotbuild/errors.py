@@ -109,7 +109,7 @@ def killed(step: str, spec: str) -> StepKilledError:
     return StepKilledError(
         f"the step {step} was killed",
         where=spec,
-        why="mostly there is too little memory",
+        why="the machine probably ran out of memory",
         fix="let fewer steps run at once: CMAKE_BUILD_PARALLEL_LEVEL=1",
     )
 

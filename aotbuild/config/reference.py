@@ -267,7 +267,7 @@ def _row(key: Key, meaning: str) -> str:
 def _default(key: Key) -> str:
     if key.required:
         return "required"
-    # Tables and arrays are empty when left out, which needs no word; None is told in the meaning.
+    # Tables and arrays are empty when left out, which needs no word; the meaning explains None.
     return f"`{_toml(key.default)}`" if isinstance(key.default, bool | int | str) else ""
 
 

@@ -1,4 +1,4 @@
-"""The errors of aotbuild: one class per failure, each told in one block of text.
+"""The errors of aotbuild: one class per failure, each printed as one block of text.
 
 Nothing here imports torch, so every world of the build can use it.
 """
@@ -92,7 +92,7 @@ class InternalError(AotBuildError):
 
 
 def from_os_error(error: OSError) -> DiskError:
-    """Tell a failed write (a full disk, a read-only directory) in our own words."""
+    """A failed write (a full disk, a read-only directory) as an error of ours."""
     name = str(error.filename or "a file of the build")
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return DiskError(
@@ -105,11 +105,11 @@ def from_os_error(error: OSError) -> DiskError:
 
 
 def killed(step: str, spec: str) -> StepKilledError:
-    """A step that ended without a word."""
+    """The error of a step that ended without a message."""
     return StepKilledError(
         f"the step {step} was killed",
         where=spec,
-        why="mostly there is too little memory",
+        why="the machine probably ran out of memory",
         fix="let fewer steps run at once: CMAKE_BUILD_PARALLEL_LEVEL=1",
     )
 
@@ -139,7 +139,7 @@ def reported() -> Iterator[None]:
 
 
 def as_aotbuild_error(error: Exception) -> AotBuildError:
-    """Any exception as one that is told in a block."""
+    """Any exception as one that is printed as a block."""
     if isinstance(error, AotBuildError):
         return error
     if isinstance(error, OSError) and error.errno is not None:
@@ -153,6 +153,13 @@ def as_aotbuild_error(error: Exception) -> AotBuildError:
 
 
 def warn(what: str, *, where: str = "", why: str = "", fix: str = "") -> None:
-    """Print a warning in the shape of an error block; the build goes on."""
+    """Print a warning in the shape of an error block; the build goes on.
+
+    Args:
+        what: What happened, in one sentence.
+        where: The place.
+        why: The reason.
+        fix: What to do.
+    """
     block = AotBuildError(what, where=where, why=why, fix=fix).block()
     print(block.replace("aotbuild: error:", "aotbuild: warning:", 1), file=sys.stderr)  # noqa: T201

@@ -12,7 +12,7 @@ installs them as an import package.
 .. command:: aotbuild_add_model
 
   ``aotbuild_add_model(<name>)`` adds the model ``tool.aotbuild.models.<name>``; call it once for
-  each model that the wheel shall hold.
+  each model that the wheel is to hold.
 
 Both only note the names. At the end of the top-level CMakeLists.txt the build is planned once for
 all of them: a custom command for each step of each model, the target ``aotbuild_models`` (built by
@@ -84,7 +84,7 @@ function(_aotbuild_plan)
   set(aotbuild "${Python_EXECUTABLE}" -P -m aotbuild.steps)
   if(NOT WIN32)
     # Ninja runs a command again that has changed. An isolated build has its Python and its CMake at
-    # a new path each time: neither may be in a command that shall last longer than one build.
+    # a new path each time: neither may be in a command that has to stay the same over builds.
     set(launcher)
     if(CMAKE_CXX_COMPILER_LAUNCHER)  # such as ccache
       set(launcher "export CMAKE_CXX_COMPILER_LAUNCHER='${CMAKE_CXX_COMPILER_LAUNCHER}'")

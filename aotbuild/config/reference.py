@@ -269,9 +269,8 @@ def _row(key: Key, meaning: str) -> str:
 def _default(key: Key) -> str:
     if key.required:
         return "required"
-    if isinstance(key.default, bool):
-        return f"`{str(key.default).lower()}`"
-    return f"`{key.default}`" if isinstance(key.default, int) else ""
+    # Tables and arrays are empty when left out, which needs no word; the meaning explains None.
+    return f"`{_toml(key.default)}`" if isinstance(key.default, bool | int | str) else ""
 
 
 _KINDS = {
@@ -346,7 +345,9 @@ def _options(settings: Settings) -> str:
 
 
 def _toml(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else f'"{value}"'
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, int) else f'"{value}"'
 
 
 _PROFILE_EXAMPLE = """\

@@ -179,8 +179,8 @@ def _outer_torch() -> set[Version]:
     if active := os.environ.get("VIRTUAL_ENV"):
         version = f"python{sys.version_info.major}.{sys.version_info.minor}"
         roots.append(str(Path(active) / "lib" / version / "site-packages"))
-    found = importlib.metadata.distributions(name="torch", path=roots)
-    return {Version(distribution.version) for distribution in found}
+    distributions = importlib.metadata.distributions(name="torch", path=roots)
+    return {Version(distribution.version) for distribution in distributions}
 
 
 def _provided(pyproject: Mapping[str, Any]) -> bool:
@@ -190,7 +190,7 @@ def _provided(pyproject: Mapping[str, Any]) -> bool:
 
 
 def _torch_requirements(requirements: list[str]) -> list[Requirement]:
-    found = []
+    pins = []
     for text in requirements:
         try:
             requirement = Requirement(text)
@@ -198,5 +198,5 @@ def _torch_requirements(requirements: list[str]) -> list[Requirement]:
             continue  # pip and scikit-build-core report those
         applies = requirement.marker is None or requirement.marker.evaluate()
         if canonicalize_name(requirement.name) == "torch" and applies:
-            found.append(requirement)
-    return found
+            pins.append(requirement)
+    return pins

@@ -17,6 +17,13 @@ import aotbuild
 PACKAGE = Path(aotbuild.__file__).parent
 RUNTIME = sorted((PACKAGE / "runtime").rglob("*.py"))
 STEPS = sorted((PACKAGE / "steps").rglob("*.py"))
+PASSES = sorted((PACKAGE / "passes").rglob("*.py"))
+HOOK_SIDE = [
+    file
+    for world in ("hook", "config", "cache")
+    for file in sorted((PACKAGE / world).rglob("*.py"))
+]
+COMMANDS = sorted((PACKAGE / "commands").rglob("*.py"))  # of all worlds
 
 
 def module_name(file: Path) -> str:
@@ -29,11 +36,7 @@ TORCHLESS = [
     "aotbuild.errors",
     "aotbuild.torch_version",
     "aotbuild.toolchain",
-    *(
-        module_name(file)
-        for world in ("hook", "config", "cache")
-        for file in sorted((PACKAGE / world).rglob("*.py"))
-    ),
+    *map(module_name, HOOK_SIDE),
     "aotbuild.steps.identity",
     "aotbuild.steps.plan.plan",
     "aotbuild.steps.artifacts.spec",
@@ -73,6 +76,13 @@ def test_the_lists_of_modules_are_not_empty() -> None:
     assert {"aotbuild.hook.settings", "aotbuild.config.check"} <= set(TORCHLESS)
 
 
+def test_every_module_is_in_a_world() -> None:
+    others = [*PACKAGE.glob("*.py"), PACKAGE / "cmake" / "__init__.py"]
+    guarded = [*RUNTIME, *STEPS, *PASSES, *HOOK_SIDE, *COMMANDS, *others]
+    assert sorted(guarded) == sorted(PACKAGE.rglob("*.py"))
+    assert all(len(files) > 4 for files in (RUNTIME, STEPS, PASSES, HOOK_SIDE, COMMANDS))
+
+
 def test_the_hook_side_and_the_plan_never_import_torch(tmp_path: Path) -> None:
     found = run_python(IMPORT, *TORCHLESS, cwd=tmp_path)
     assert found == dict.fromkeys(TORCHLESS, False)
@@ -102,13 +112,18 @@ def test_the_steps_know_nothing_of_cmake(file: Path) -> None:
         assert not name.startswith(("aotbuild.hook", "aotbuild.cmake"))
 
 
-@pytest.mark.parametrize("world", ["hook", "config"])
-def test_the_hook_side_imports_nothing_of_the_other_worlds(world: str) -> None:
-    for file in (PACKAGE / world).rglob("*.py"):
-        for name in imports(file):
-            if name != "aotbuild.runtime.dims":
-                others = ("aotbuild.steps", "aotbuild.runtime", "torch")
-                assert not name.startswith(others), file.name
+@pytest.mark.parametrize("file", HOOK_SIDE, ids=module_name)
+def test_the_hook_side_imports_nothing_of_the_other_worlds(file: Path) -> None:
+    for name in imports(file):
+        if name != "aotbuild.runtime.dims":
+            others = ("aotbuild.steps", "aotbuild.passes", "aotbuild.runtime", "torch")
+            assert not name.startswith(others), name
+
+
+@pytest.mark.parametrize("file", PASSES, ids=module_name)
+def test_passes_know_nothing_of_what_surrounds_them(file: Path) -> None:
+    for name in imports(file):
+        assert not name.startswith("aotbuild") or name.startswith("aotbuild.passes"), name
 
 
 def test_the_declaration_loads_nothing_of_the_runtime_but_its_dimensions(tmp_path: Path) -> None:

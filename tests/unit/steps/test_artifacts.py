@@ -7,8 +7,6 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 import aotbuild
 from aotbuild.steps import artifacts
 
@@ -66,65 +64,3 @@ def test_each_is_named_once_and_by_the_module_that_the_table_has() -> None:
     # Three files have the name of the weights file.
     del table["weights.safetensors"]
     assert {name: named[name] for name in table} == {name: {table[name]} for name in table}
-
-
-ROOMS = {
-    **dict.fromkeys(["artifacts"], 0),
-    **dict.fromkeys(["sizes"], 1),
-    **dict.fromkeys(["export", "package", "engine"], 2),
-    **dict.fromkeys(["tune"], 3),
-    **dict.fromkeys(["compile", "verify", "bundle"], 4),
-    **dict.fromkeys(["plan"], 5),
-}
-"""How high each room of the steps is."""
-
-
-def imported(file: Path) -> set[str]:
-    """The modules of the steps that a module imports, anywhere in it."""
-    names = set()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("aotbuild.steps"):
-            inner = (f"{node.module}.{alias.name}" for alias in node.names)
-            names |= {str(node.module), *(name for name in inner if module_file(name))}
-    return names
-
-
-def module_file(name: str) -> Path | None:
-    """The file of a module of aotbuild; None where there is none."""
-    place = PACKAGE.joinpath(*name.split(".")[1:])
-    candidates = (place.with_suffix(".py"), place / "__init__.py")
-    return next((file for file in candidates if file.is_file()), None)
-
-
-def room(name: str) -> str:
-    """The room of a module of the steps; empty for those that stand beside the rooms."""
-    parts = name.split(".")
-    return parts[2] if len(parts) > 3 or (STEPS / parts[-1]).is_dir() else ""
-
-
-MODULES = {
-    ".".join(("aotbuild", *file.relative_to(PACKAGE).with_suffix("").parts)): file
-    for file in sorted(STEPS.rglob("*.py"))
-    if file.name != "__init__.py"
-}
-
-
-def test_every_room_has_its_height() -> None:
-    rooms = {path.name for path in STEPS.iterdir() if path.is_dir() and path.name[0] != "_"}
-    assert set(ROOMS) == rooms
-
-
-@pytest.mark.parametrize("name", MODULES)
-def test_imports_go_down(name: str) -> None:
-    own = room(name)
-    for other in imported(MODULES[name]):
-        if own and room(other) not in {"", own}:
-            assert ROOMS[room(other)] < ROOMS[own], other
-
-
-def test_no_modules_import_one_another_in_a_circle() -> None:
-    imports = {name: imported(file) & MODULES.keys() for name, file in MODULES.items()}
-    while imports:
-        leaves = {name for name, others in imports.items() if not others & imports.keys()}
-        assert leaves, sorted(imports)
-        imports = {name: others for name, others in imports.items() if name not in leaves}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from wheels import ENGINES, Installed
@@ -62,7 +64,8 @@ kinds = [list, arrays]
 
 @pytest.fixture(scope="module")
 def aliases(installed: Callable[[str], Installed]) -> Installed:
-    return installed("aliases")
+    """The package, run in an environment that has numpy."""
+    return dataclasses.replace(installed("aliases"), python=Path(sys.executable))
 
 
 @pytest.fixture(params=[f"{engine}-{model}" for engine in ENGINES for model in MODELS])
@@ -71,7 +74,7 @@ def run(aliases: Installed, request: pytest.FixtureRequest) -> Callable[[str], o
     engine, model = request.param.split("-")
     installed = dataclasses.replace(aliases, engine=engine)
     setup = SETUP.replace("{model}", model).replace("{source}", MODELS[model])
-    return lambda code: installed.run(setup + code + "\nprint(1)\n")
+    return lambda code: installed.run(setup + code + "\nprint(1)\n", {})
 
 
 def test_values_and_shared_memory_are_those_of_eager(run: Callable[[str], object]) -> None:
@@ -202,7 +205,8 @@ for net in nets:
         _, one, other = net(x)
         assert one is x and other is x
 print(1)
-"""
+""",
+        {},
     )
 
 
@@ -231,7 +235,8 @@ for net, kind in itertools.product(nets, kinds):
         for j in range(i):
             assert not any(overlap(a, b) for a in results for b in found[j][1])
 print(1)
-"""
+""",
+        {},
     )
 
 
@@ -250,5 +255,6 @@ model.load_state_dict(module.state_dict())
 equal(results, before)
 equal(leaves(model(*args)), eager(args))
 print(1)
-"""
+""",
+        {},
     )

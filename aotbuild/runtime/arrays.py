@@ -133,7 +133,9 @@ def _exported(value: Any) -> Any:
 
 
 def _imported(manifest: Manifest, output: Any, library: Any) -> Any:
-    """An output as an array of a library."""
+    """An output as an array of a library; None where a shared call leaves out an input."""
+    if output is None:
+        return None
     try:
         if library.__name__ != "numpy":
             return library.from_dlpack(output)

@@ -208,8 +208,8 @@ print(1)
     )
 
 
-@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("model", ["nested", "repeated"])
+@pytest.mark.parametrize("engine", ENGINES)
 def test_shared_calls_give_each_request_memory_of_its_own(
     aliases: Installed, engine: str, model: str
 ) -> None:

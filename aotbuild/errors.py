@@ -9,6 +9,7 @@ import contextlib
 import errno
 import logging
 import os
+import signal
 import sys
 import textwrap
 import traceback
@@ -104,14 +105,43 @@ def from_os_error(error: OSError) -> DiskError:
     return DiskError(f"cannot use {name}", why=error.strerror or str(error))
 
 
-def killed(step: str, spec: str) -> StepKilledError:
-    """The error of a step that ended without a message."""
+def killed(step: str, spec: str, number: int | None = None) -> StepKilledError:
+    """The error for a step that ended without a message of its own.
+
+    Args:
+        step: The step.
+        spec: Its specification file.
+        number: The signal that ended it; None where that is not known.
+    """
+    memory = {
+        "why": "the machine probably ran out of memory",
+        "fix": "run fewer steps at once: CMAKE_BUILD_PARALLEL_LEVEL=1",
+    }
+    crash = {
+        "why": "native code crashed: compiled code, torch or an operator of the project",
+        "fix": "the lines above show the Python code that called it; if that is not your own, "
+        "report it to the aotbuild project",
+    }
+    name = "" if number is None else _signal_name(number)
+    if name in _CRASHES:
+        return StepKilledError(f"the step {step} crashed with {name}", where=spec, **crash)
+    if name in {"", "SIGKILL"}:
+        by = f" by {name}" if name else ""
+        return StepKilledError(f"the step {step} was killed{by}", where=spec, **memory)
     return StepKilledError(
-        f"the step {step} was killed",
+        f"the step {step} was killed by {name}",
         where=spec,
-        why="the machine probably ran out of memory",
-        fix="let fewer steps run at once: CMAKE_BUILD_PARALLEL_LEVEL=1",
+        why="another process, or the system, sent it this signal",
     )
+
+
+_CRASHES = {"SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE", "SIGABRT", "SIGTRAP", "SIGSYS"}
+
+
+def _signal_name(number: int) -> str:
+    with contextlib.suppress(ValueError):
+        return signal.Signals(number).name
+    return f"signal {number}"
 
 
 def debugging() -> bool:

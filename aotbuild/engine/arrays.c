@@ -260,6 +260,7 @@ int keep_array_type(PyObject* module) {
 static PyObject* run(Engine* self, PyObject* const* owners, const DLTensor* tensors,
                      Handle* handles) {
   size_t count = self->input_count;
+  Handle* outputs = handles + count;
   for (size_t i = 0; i < count; i++) {
     if (borrow(self, &tensors[i], &handles[i])) {
       while (i--) self->torch.release(handles[i]);
@@ -271,13 +272,15 @@ static PyObject* run(Engine* self, PyObject* const* owners, const DLTensor* tens
   PyObject* results = PyList_New((Py_ssize_t)self->output_count);
   size_t i = 0;
   for (; results && i < self->output_count; i++) {
-    PyObject* result = give(self, handles[count + i], owners, tensors);
+    size_t first = first_output(outputs, i);
+    PyObject* result = first < i ? Py_NewRef(PyList_GetItem(results, (Py_ssize_t)first))
+                                 : give(self, outputs[i], owners, tensors);
     if (result)
       PyList_SetItem(results, (Py_ssize_t)i, result);
     else
       Py_CLEAR(results);
   }
-  for (; i < self->output_count; i++) self->torch.release(handles[count + i]);
+  release_outputs(self, outputs, i);
   return results;
 }
 

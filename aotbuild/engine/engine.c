@@ -68,6 +68,17 @@ bool run_library(Engine* self, Handle* handles) {
   return !failed;
 }
 
+size_t first_output(const Handle* outputs, size_t i) {
+  size_t first = 0;
+  while (outputs[first] != outputs[i]) first++;
+  return first;
+}
+
+void release_outputs(Engine* self, const Handle* outputs, size_t i) {
+  for (; i < self->output_count; i++)
+    if (first_output(outputs, i) == i) self->torch.release(outputs[i]);
+}
+
 /* ---- Loading ---- */
 
 /* Look up the functions of torch; not 0, with an error set, if one that is needed is missing. */
@@ -254,7 +265,8 @@ static PyObject* engine_set_constants(Engine* self, PyObject* tensors) {
     if (!pairs[i].name || !self->exchange || self->exchange->tensor_from_object(value, &tensor) ||
         borrow(self, &tensor, &pairs[i].handle)) {
       free(pairs);
-      return PyErr_Occurred() ? NULL : refuse("the compiled code cannot take a constant of this kind");
+      return PyErr_Occurred() ? NULL
+                              : refuse("the compiled code cannot take a constant of this kind");
     }
   }
   return hand_constants(self, pairs, count);

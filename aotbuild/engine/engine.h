@@ -212,6 +212,14 @@ int borrow(Engine* self, const DLTensor* tensor, Handle* handle);
  */
 bool run_library(Engine* self, Handle* handles);
 
+/* The index of the first output that has the same handle as output i. A library gives one handle
+ * for all outputs that are one tensor: it is released once, and they are one object.
+ */
+size_t first_output(const Handle* outputs, size_t i);
+
+/* Release the handles of the outputs from i on, but for those that earlier outputs have. */
+void release_outputs(Engine* self, const Handle* outputs, size_t i);
+
 extern PyType_Spec engine_spec;
 
 /* ---- checks.c ---- */

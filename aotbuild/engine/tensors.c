@@ -86,6 +86,19 @@ static int find_owner(Engine* self, PyObject* const* values, const DLTensor* ten
   return 0;
 }
 
+/* A tensor that is not one of the inputs itself: for one that is, a view of all of it. What the
+ * model returns of an input by another name, such as input.detach(), does not require gradients.
+ */
+static PyObject* not_an_input(Engine* self, PyObject* tensor, PyObject* const* values) {
+  for (size_t i = 0; tensor && i < self->input_count; i++) {
+    if (tensor != values[i]) continue;
+    PyObject* view = PyObject_CallMethod(tensor, "detach", NULL);
+    Py_DECREF(tensor);
+    return view;
+  }
+  return tensor;
+}
+
 /* The Python tensor that owns a handle. If there is an error, the handle is released. */
 static PyObject* give(Engine* self, Handle handle, PyObject* const* values,
                       const DLTensor* tensors) {
@@ -93,7 +106,7 @@ static PyObject* give(Engine* self, Handle handle, PyObject* const* values,
   if (self->wrap) {
     PyObject* tensor = self->wrap(handle);
     torch->release(handle);
-    return tensor;
+    return not_an_input(self, tensor, values);
   }
   Output* output = calloc(1, sizeof *output);
   int64_t ndim;
@@ -146,16 +159,19 @@ static PyObject* run(Engine* self, PyObject* const* values, const DLTensor* tens
   PyObject* results = PyList_New((Py_ssize_t)output_count);
   size_t i = 0;
   for (; results && i < output_count; i++) {
-    PyObject* result = give(self, outputs[i], values, tensors);
+    size_t first = first_output(outputs, i);
+    PyObject* result = first < i ? Py_NewRef(PyList_GetItem(results, (Py_ssize_t)first))
+                                 : give(self, outputs[i], values, tensors);
     if (!result) {
       if (!PyErr_Occurred())
-        PyErr_SetString(PyExc_RuntimeError, "an output has a kind of tensor that cannot be returned");
+        PyErr_SetString(PyExc_RuntimeError,
+                        "an output has a kind of tensor that cannot be returned");
       Py_CLEAR(results);
     } else {
       PyList_SetItem(results, (Py_ssize_t)i, result);
     }
   }
-  for (; i < output_count; i++) self->torch.release(outputs[i]);
+  release_outputs(self, outputs, i);
   return results;
 }
 

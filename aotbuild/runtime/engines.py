@@ -156,11 +156,16 @@ class Engine(CallGate):
             raise not_loaded(library, error) from error
         super().__init__(pool.runners)
         self._constants: dict[str, torch.Tensor] = {}
-        self.run = self._gated(self._runner.run)  # type: ignore[assignment, method-assign]
+        self.run = self._gated(self._run)  # type: ignore[assignment, method-assign]
 
     def run(self, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
         """Run the model on tensors that are as the compiled code reads them."""
         raise NotImplementedError
+
+    def _run(self, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+        # An input by another name, such as input.detach(), does not require gradients.
+        outputs: list[torch.Tensor] = self._runner.run(tensors)
+        return [o.detach() if any(o is t for t in tensors) else o for o in outputs]
 
     @staticmethod
     def present() -> bool:

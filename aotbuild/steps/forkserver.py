@@ -9,6 +9,7 @@ a while. Where there can be none, steps run by themselves.
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import functools
 import gc
 import importlib
@@ -39,6 +40,8 @@ _LAST = "bundle"
 _IDLE, _FAILED = 10.0, 1.0
 """Seconds without a step after which the server ends, before and after a step has failed."""
 _STARTED = b"\x00"
+_KILLED = b"\xff"
+"""Before the number of the signal that killed a step; a step that ends sends its status alone."""
 
 
 def run_forked(step: str, spec: str) -> int | None:
@@ -62,7 +65,9 @@ def run_forked(step: str, spec: str) -> int | None:
         if not started:
             return None
         with contextlib.suppress(ConnectionError):
-            status = connection.recv(1)
+            status = connection.recv(2)
+            if len(status) == 2 and status[:1] == _KILLED:
+                raise killed(step, spec, status[1])
             if status:
                 return status[0]
     raise killed(step, spec)
@@ -126,6 +131,9 @@ def serve(listening: socket.socket, run: Callable[[str, str], None]) -> None:
         for process, connection in list(running.items()):
             ended, status = os.waitpid(process, os.WNOHANG)
             if connection and (ended or connection in ready):
+                if ended and os.WIFSIGNALED(status):
+                    with contextlib.suppress(OSError):
+                        connection.sendall(_KILLED + bytes([os.WTERMSIG(status)]))
                 connection.close()
                 running[process] = None
                 if not ended:
@@ -197,6 +205,7 @@ def _run_step(
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
+    faulthandler.enable(2, all_threads=False)  # a crash of native code shows where it was called
     for other in inherited:
         other.close()
     connection.sendall(_STARTED)

@@ -431,8 +431,11 @@ HEAVY = ("torch", "numpy", "safetensors", "sympy", "aotbuild.steps", "aotbuild.r
 
 
 def heavy(modules: list[str]) -> list[str]:
+    light = {"aotbuild.runtime", "aotbuild.runtime.dims"}  # which imports the standard library
     return [
-        name for name in modules if name in HEAVY or name.startswith(tuple(f"{h}." for h in HEAVY))
+        name
+        for name in modules
+        if name not in light and (name in HEAVY or name.startswith(tuple(f"{h}." for h in HEAVY)))
     ]
 
 

@@ -594,6 +594,20 @@ class Half:
 HALVES = SimpleNamespace(__name__="halves", from_dlpack=Half)
 
 
+def test_an_array_that_is_returned_is_that_of_the_request(load_package: LoadPackage) -> None:
+    outputs = {"type": "tuple", "items": [{**TENSOR, "index": 0}, {**TENSOR, "input": 0}]}
+    outputs["items"][1]["index"] = 1  # type: ignore[index]
+    loaded = load_package(
+        sample_manifest(outputs=outputs), compute=lambda tensors: [tensors[0] * 2, tensors[0]]
+    )
+    requests: list[Any] = [image.numpy() for image in images(1, 1)]
+    for (doubled, same), given in zip(
+        outcomes(loaded.net.batched(2, LONG), requests), requests, strict=True
+    ):
+        assert same is given
+        np.testing.assert_array_equal(doubled, given * 2)
+
+
 def test_arrays_that_numpy_does_not_know_share_calls(
     load_package: LoadPackage, doubling: Doubling
 ) -> None:

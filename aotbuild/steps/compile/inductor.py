@@ -23,6 +23,7 @@ from torch._inductor import config as inductor_config
 
 from aotbuild.config.parse import did_you_mean, located
 from aotbuild.errors import CompileError, ConfigError, DiskError
+from aotbuild.passes.numerics.overrides import exact_functions, with_exact_functions
 from aotbuild.passes.recurrent.dynamic_steps import dynamic_steps
 from aotbuild.steps.compile.cxx import Command, Compiler, sharing, write_compiler
 from aotbuild.steps.compile.kept_memory import with_kept_pools
@@ -136,6 +137,7 @@ def compile_library(
             _vector_isa(setup.target.isa),
             _unguarded_conv_backend(),
             dynamic_steps(),
+            exact_functions(),
             _fixed_caches(),
             _asked(wanted, setup) as asked,
             _kept_out_of_code(replaceable),
@@ -300,7 +302,7 @@ def _asked(wanted: Callable[[], bool], setup: Setup) -> Iterator[_Asked]:
         for name in graph.allocated_constant_name.values():
             graph.module.meta.pop(get_cloned_parameter_buffer_name(name), None)
         wrapper = with_kept_pools(wrapper)
-        safe = with_caught_errors(kernels)
+        safe = with_exact_functions(with_caught_errors(kernels))
         asked.constants = {
             fqn: graph.get_original_value_of_constant(name)
             for name, fqn in graph.allocated_constant_name.items()

@@ -134,13 +134,6 @@ template <class T> inline Vectorized<T> remainder(Vectorized<T> a, Vectorized<T>
   return V::blendv(mod, mod + b, (mod != zero) & ((b < zero) ^ (mod < zero)));
 }
 
-// As Inductor's, but an infinite a gives NaN, as in eager torch and Python.
-template <class T> inline Vectorized<T> floor_divide(Vectorized<T> a, Vectorized<T> b) {
-  using V = Vectorized<T>;
-  const V quotient = div_floor_floating_vec(a, b);
-  return V::blendv(quotient + (a - a), quotient, b == V(0));
-}
-
 // Sleef's are exact for doubles.
 inline Vectorized<double> expm1(Vectorized<double> x) { return x.expm1(); }
 inline Vectorized<double> erf(Vectorized<double> x) { return x.erf(); }
@@ -160,7 +153,6 @@ AOTBUILD_PARTS(erfinv)
 AOTBUILD_PARTS(atanh)
 AOTBUILD_PARTS(acosh)
 AOTBUILD_PARTS(remainder)
-AOTBUILD_PARTS(floor_divide)
 #undef AOTBUILD_PARTS
 
 }  // namespace exact

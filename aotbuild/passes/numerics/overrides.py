@@ -6,7 +6,7 @@ Inductor (torch 2.13) computes, in vectors and nowhere else:
   and ``erf`` by a formula whose error is absolute; ``elu``, ``selu``, ``celu``, ``gelu`` and others
   are made of them;
 - ``acosh`` with an overflow inside, ``erfinv`` with errors of a hundred units near 1, ``remainder``
-  with that of a rounded quotient, infinity divided and rounded down as infinity;
+  with that of a rounded quotient;
 - the smallest and the largest of 8-bit integers among lanes of a register that hold none of them.
 
 The functions are put in place where it generates code, so that all that decomposes into them gets
@@ -46,9 +46,8 @@ def exact_functions() -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         for name in _UNARY:
             stack.enter_context(patch.object(overrides, name, staticmethod(_call(name))))
-        for name, exact in (("remainder", "remainder"), ("floordiv", "floor_divide")):
-            other = _of_floats(exact, vars(overrides)[name].__func__)
-            stack.enter_context(patch.object(overrides, name, staticmethod(other)))
+        remainder = _of_floats("remainder", vars(overrides)["remainder"].__func__)
+        stack.enter_context(patch.object(overrides, "remainder", staticmethod(remainder)))
         create = vars(ir.Reduction)["create"].__func__
         stack.enter_context(patch.object(ir.Reduction, "create", classmethod(_widened(create))))
         yield

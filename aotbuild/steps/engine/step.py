@@ -20,7 +20,7 @@ from aotbuild.errors import CompileError, warn
 from aotbuild.steps.artifacts.spec import ENGINE, EngineSpec, read_spec
 from aotbuild.steps.files import replacing, scratch, write_depfile, write_text
 from aotbuild.steps.identity import aotbuild_identity, compile_environment, compiler_parts
-from aotbuild.toolchain import find_cxx
+from aotbuild.toolchain import NO_FAST_MATH, find_cxx
 
 KIND = "engines"
 
@@ -98,7 +98,7 @@ def _compile(module: Path) -> None:
             command += ["-x", "c", name]  # of which g++ would make C++, one by one
         command += ["-x", "none", f"-I{sysconfig.get_path('include')}"]
         done = subprocess.run(
-            [*command, *_FLAGS, *linking, "-o", str(temporary.absolute())],
+            [*command, *NO_FAST_MATH, *_FLAGS, *linking, "-o", str(temporary.absolute())],
             cwd=directory,
             capture_output=True,
             text=True,

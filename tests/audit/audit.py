@@ -61,19 +61,29 @@ def _measure(some: list[Case], target: str, *, exact: bool) -> list[dict[str, An
     return [_record(case, result, target) for case, result in zip(some, found, strict=True)]
 
 
-def _record(case: Case, result: torch.Tensor, target: str) -> dict[str, Any]:
+def errors(case: Case, result: torch.Tensor) -> tuple[float, float]:
+    """The errors of a compiled result, and of that of eager torch."""
+    plain, expected, scale = _exact(case)
+    return largest(result, expected, scale).ulp, largest(plain, expected, scale).ulp
+
+
+def _exact(case: Case) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    """What eager torch gives, the exact result, and what errors are measured by."""
     plain: Any = eager(case)
-    dtype = case.inputs[0].dtype
-    expected, scale = plain, None
-    if plain.dtype.is_floating_point:
-        wide = [x.double() if x.dtype.is_floating_point else x for x in case.inputs]
-        expected = (case.operator.exact or case.operator.run)(*wide)
-        scale = case.operator.scale(*wide) if case.operator.scale else None
+    if not plain.dtype.is_floating_point:
+        return plain, plain, None
+    wide = [x.double() if x.dtype.is_floating_point else x for x in case.inputs]
+    expected = (case.operator.exact or case.operator.run)(*wide)
+    return plain, expected, case.operator.scale(*wide) if case.operator.scale else None
+
+
+def _record(case: Case, result: torch.Tensor, target: str) -> dict[str, Any]:
+    plain, expected, scale = _exact(case)
     mine, its = (largest(x, expected, scale) for x in (result, plain))
     apart = largest(result, plain, scale)
     return {
         "operator": case.operator.name,
-        "dtype": str(dtype).removeprefix("torch."),
+        "dtype": case.dtype,
         "target": target.removeprefix("cpu-x86-64-"),
         "inputs": case.label,
         "compiled": mine.ulp,

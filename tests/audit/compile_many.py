@@ -28,6 +28,11 @@ class Case:
     label: str
     """What the inputs are like."""
 
+    @property
+    def dtype(self) -> str:
+        """Of the inputs."""
+        return str(self.inputs[0].dtype).removeprefix("torch.")
+
 
 def cases(operators: Sequence[Operator], dtype: torch.dtype) -> list[Case]:
     """The operators that eager torch has for a type, each with all inputs of the audit."""

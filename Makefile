@@ -1,6 +1,7 @@
 # make demo   build the example's wheel as a user does, install it elsewhere, predict with it
 # make test   lint, types, unit tests, build tests
 # make sanitize   calls of the native engine under AddressSanitizer and UBSan
+# make audit  compare operators with exact results, by type and CPU level, see docs/numerics.md
 # make bench  speed and size beside other runtimes, see benchmarks/README.md
 #             a part of it: make bench SUITE=latency MODEL=mlp
 # make bench-docs   write what it measured to docs/benchmarks.md
@@ -16,7 +17,7 @@ PIP    := -m pip --disable-pip-version-check --quiet
 DEMO := build/demo
 VENV := .venv
 
-.PHONY: demo test sanitize bench bench-venv bench-docs unit venv lint generate clean
+.PHONY: demo test sanitize audit bench bench-venv bench-docs unit venv lint generate clean
 
 demo:
 	rm -rf $(DEMO)
@@ -39,6 +40,10 @@ test: venv
 sanitize: venv
 	$(VENV)/bin/python tests/wheels/sanitize.py -n 2
 
+# Of a part: make audit AUDIT="--dtypes float32 --levels x86-64-v4"
+audit: venv
+	PYTHONPATH=tests/wheels $(VENV)/bin/python tests/audit/audit.py $(AUDIT)
+
 unit:
 	$(VENV)/bin/pytest tests/unit -n 2
 
@@ -59,7 +64,7 @@ lint:
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/mypy tests/unit
-	$(VENV)/bin/mypy tests/wheels
+	$(VENV)/bin/mypy tests/wheels tests/audit
 
 generate:
 	test -x $(VENV)/bin/python || $(MAKE) venv

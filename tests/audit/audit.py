@@ -1,9 +1,8 @@
 """Compare compiled operators with exact results, and write the table of docs/numerics.md.
 
-    python tests/audit/audit.py [--levels x86-64-v3,x86-64-v4] [--dtypes float32,int8]
-                                [--kinds unary,binary,rows] [--only NAME] [--stock]
+    PYTHONPATH=tests/wheels python tests/audit/audit.py --levels x86-64-v3 --dtypes int8,uint8
 
-Records are kept in build/audit.json, by operator, type and level: a part of the audit that is run
+Without options, which ``--help`` lists, all of it. Records are kept in build/audit.json, by operator, type and level: a part of the audit that is run
 again replaces that part of the table. It ends with an error if a compiled operator is off by more
 than 4 units in the last place, and by more than eager torch, and ``explained.py`` does not say why.
 """
@@ -18,15 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "wheels")]
-
-from aotbuild.errors import CompileError
 from compile_many import Case, cases, eager, results
 from grids import DTYPES
 from operators import OPERATORS
 from report import unexplained, write_table
 from ulp import Error, largest
+
+from aotbuild.errors import CompileError
 
 _AT_ONCE = 60
 """Cases in one library."""

@@ -50,11 +50,12 @@ def _replacement(module: GraphModule, node: Node) -> Node | None:
     if node.op != "call_function" or result is None or not result.dtype.is_floating_point:
         return None
     args: Any = node.args
+    kwargs: Any = node.kwargs
     if result.device.type != "cpu":
         return None
     if node.target in _SOFTSHRINK:
-        return _softshrink(module, *args, **node.kwargs)
-    rounded_down = node.kwargs.get("rounding_mode") == "floor" or args[2:] == ("floor",)
+        return _softshrink(module, *args, **kwargs)
+    rounded_down = kwargs.get("rounding_mode") == "floor" or args[2:] == ("floor",)
     if node.target in _FLOOR_DIVISIONS or (node.target in _DIVISIONS and rounded_down):
         return _floor_division(module, args[0], args[1], result)
     return None

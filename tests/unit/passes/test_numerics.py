@@ -70,7 +70,8 @@ def test_rewritten_operators_give_what_they_gave(
 
 class Branches(torch.nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.cond(x.sum() > 0, lambda x: x // 0.1, lambda x: x + 1, (x,))
+        result: torch.Tensor = torch.cond(x.sum() > 0, lambda x: x // 0.1, lambda x: x + 1, (x,))
+        return result
 
 
 def test_branches_are_rewritten_too() -> None:

@@ -2,10 +2,10 @@
 
     PYTHONPATH=tests/wheels python tests/audit/audit.py --levels x86-64-v3 --dtypes int8,uint8
 
-Without options, which ``--help`` lists, all of it. Records are kept in build/audit.json, by operator,
-type and level: a part of the audit that is run again replaces that part of the table. It ends with
-an error if a compiled operator is off by more than 4 units in the last place, and by more than eager
-torch, and ``explained.py`` does not say why.
+Without options, which ``--help`` lists, all of it. Records are kept in build/audit.json, by
+operator, type and level: a part of the audit that is run again replaces that part of the table. It
+ends with an error if a compiled operator is off by more than 4 units in the last place, and by more
+than eager torch, and ``explained.py`` does not say why.
 """
 
 from __future__ import annotations

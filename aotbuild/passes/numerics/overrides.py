@@ -17,6 +17,7 @@ through 32-bit integers. ``test_stock_inductor_is_still_wrong`` notices when one
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 from unittest.mock import patch
@@ -31,7 +32,7 @@ from aotbuild.passes.template.tiled import kernel_text
 
 _HEADER = "numerics/elementary.h"
 _NAMESPACE = "aotbuild::exact"
-_PREFIX = "cpp_prefix.h"
+_PREFIX = re.compile(r"#include [^\n]*cpp_prefix\.h[>\"]\n")
 """What each kernel includes, and the functions need."""
 
 _UNARY = ("expm1", "erf", "erfinv", "atanh", "acosh")
@@ -61,8 +62,7 @@ def with_exact_functions(code: str) -> str:
     """
     if f"{_NAMESPACE}::" not in code:
         return code
-    before, include, after = code.partition(f"{_PREFIX}>\n")
-    return f"{before}{include}{kernel_text(_HEADER)}{after}"
+    return _PREFIX.sub(lambda found: f"{found[0]}{kernel_text(_HEADER)}", code, count=1)
 
 
 def _call(name: str) -> Callable[[Any], str]:

@@ -11,7 +11,7 @@ VENV := .venv
 KERNELS := $(wildcard aotbuild/passes/*/*.h tests/unit/passes/*.cpp)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit sanitize generate venv bench bench-docs bench-venv clean
+.PHONY: help demo test lint unit sanitize audit generate venv bench bench-docs bench-venv clean
 
 ## help: show these lines
 help:
@@ -42,6 +42,10 @@ test: venv
 sanitize: venv
 	$(VENV)/bin/python tests/wheels/sanitize.py -n 2
 
+## audit: errors of all operators by type and CPU level (docs/numerics.md), AUDIT="--dtypes float32"
+audit: venv
+	PYTHONPATH=tests/wheels $(VENV)/bin/python tests/audit/audit.py $(AUDIT)
+
 ## unit: the unit tests, against the installed wheel (make venv first)
 unit:
 	$(VENV)/bin/pytest tests/unit -n 2
@@ -67,7 +71,7 @@ lint:
 	$(VENV)/bin/clang-format --dry-run --Werror $(KERNELS)
 	$(VENV)/bin/mypy
 	$(VENV)/bin/mypy tests/unit
-	$(VENV)/bin/mypy tests/wheels
+	$(VENV)/bin/mypy tests/wheels tests/audit
 
 ## generate: write the JSON schema and docs/reference.md anew, of the source tree
 generate:

@@ -16,6 +16,13 @@ _LAUNCHERS = {"ccache", "sccache", "distcc"}
 
 _LAUNCHER = "CMAKE_CXX_COMPILER_LAUNCHER"
 
+NO_FAST_MATH = ("-O2", "-fno-fast-math", "-fno-unsafe-math-optimizations")
+"""What takes back options that must not be there when a library is linked.
+
+With ``-Ofast``, ``-ffast-math`` or ``-funsafe-math-optimizations`` g++ before 13, and clang++, link
+start-up code that flushes denormals to zero in the whole process that loads the library.
+"""
+
 
 def find_cxx() -> list[str]:
     """The command of the C++ compiler: ``CXX``, else ``g++`` (``clang++`` on macOS).

@@ -22,6 +22,7 @@ from aotbuild.passes.graph.derived import evaluate
 from aotbuild.passes.linear import bfloat16_onednn
 from aotbuild.passes.linear import bfloat16_rewrite as bfloat16
 from aotbuild.passes.linear import rewrite as linear
+from aotbuild.passes.numerics import rewrite as exact
 from aotbuild.passes.recurrent import rewrite as recurrent
 
 
@@ -77,7 +78,7 @@ def apply(
     derive: bool = True,
     precision: str = "",
 ) -> Applied:
-    """Apply passes to a graph for a CPU.
+    """Apply passes to a graph for a CPU, and always put right what Inductor decomposes wrongly.
 
     Args:
         graph: Of an exported program, with its constants as attributes; it is changed.
@@ -90,6 +91,7 @@ def apply(
         others. The graph computes the same as before, up to rounding.
     """
     counts: dict[str, int] = {}
+    mended = exact.run(graph)
     for name, each in PASSES.items():
         wanted = (names is None or name in names) and each.precision in {"", precision}
         if wanted and (derive or not each.derives):
@@ -98,7 +100,7 @@ def apply(
             if count:
                 counts[name] = count
     derived = evaluate(graph)
-    if counts:
+    if counts or mended:
         graph.graph.lint()
         graph.recompile()
     return Applied(counts, derived)

@@ -30,7 +30,7 @@ from filelock import FileLock, Timeout
 
 from aotbuild.cache.local import touch
 from aotbuild.target import Target, lowest
-from aotbuild.toolchain import compiler_name, compiler_version, without_launcher
+from aotbuild.toolchain import NO_FAST_MATH, compiler_name, compiler_version, without_launcher
 
 CompilerCall = Callable[[str, str], list[str]]
 """Gives the command that compiles a source file to an object file."""
@@ -171,7 +171,9 @@ if [ -e "$0{_IDLE}" ]; then
 fi
 march={target.march}
 case " $* " in
-*" -shared "*) [ -e {compiler.common} ] && set -- "$@" {compiler.common} ;;
+*" -shared "*)
+  set -- "$@" {shlex.join(NO_FAST_MATH)}
+  [ -e {compiler.common} ] && set -- "$@" {compiler.common} ;;
 {around}) march={lowest(target).march} ;;
 esac
 # The last -march wins.

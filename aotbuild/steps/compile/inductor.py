@@ -18,6 +18,7 @@ import torch._inductor.codecache
 from torch._inductor import config as inductor_config
 
 from aotbuild.errors import CompileError, DiskError
+from aotbuild.passes.numerics.overrides import exact_functions, with_exact_functions
 from aotbuild.passes.recurrent.dynamic_steps import dynamic_steps
 from aotbuild.steps.compile.cxx import Compiler, CompilerCall, sharing, write_compiler
 from aotbuild.steps.compile.inductor_options import all_options, options_for, recorded_options
@@ -127,6 +128,7 @@ def compile_library(
             torch.no_grad(),  # freezing, among others, is silently ignored outside of it
             only_vector_isa(setup.target.isa),
             dynamic_steps(),
+            exact_functions(),
             patched(replaceable),
             _between_lowering_and_compiling(wanted, setup) as lowered,
         ):
@@ -204,7 +206,10 @@ def _between_lowering_and_compiling(wanted: Callable[[], bool], setup: Setup) ->
         if not wanted():
             raise _UnwantedError
         lowered.constants = _constants_of(graph)
-        wrapper, kernels = with_kept_pools(wrapper), with_caught_errors(kernels)
+        wrapper, kernels = (
+            with_kept_pools(wrapper),
+            with_exact_functions(with_caught_errors(kernels)),
+        )
         lowered.code = (wrapper, kernels, setup.identity)
         lowered.known = setup.libraries.find(*lowered.code)
         if lowered.known is not None:

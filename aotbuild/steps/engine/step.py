@@ -21,7 +21,7 @@ from aotbuild.steps.artifacts.stamps import write_engine_compiled
 from aotbuild.steps.files import replacing, scratch
 from aotbuild.steps.identity import aotbuild_identity, compile_environment, compiler_parts
 from aotbuild.steps.sources import source_directory
-from aotbuild.toolchain import find_cxx
+from aotbuild.toolchain import NO_FAST_MATH, find_cxx
 
 KIND = "engines"
 
@@ -97,7 +97,7 @@ def _compile(module: Path) -> None:
             command += ["-x", "c", name]  # of which g++ would make C++, one by one
         command += ["-x", "none", f"-I{sysconfig.get_path('include')}"]
         done = subprocess.run(
-            [*command, *_FLAGS, *linking, "-o", str(temporary.absolute())],
+            [*command, *NO_FAST_MATH, *_FLAGS, *linking, "-o", str(temporary.absolute())],
             cwd=directory,
             capture_output=True,
             text=True,

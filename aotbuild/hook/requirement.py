@@ -43,6 +43,8 @@ def dynamic_metadata(settings: Mapping[str, Any], project: Mapping[str, Any]) ->
     """
     del project
     from aotbuild.config.project import load_project
+    from aotbuild.hook.build_settings import providers_off
+    from aotbuild.hook.check_wheel import providers_error
 
     with reported():
         if settings:
@@ -53,6 +55,9 @@ def dynamic_metadata(settings: Mapping[str, Any], project: Mapping[str, Any]) ->
             )
         built = installed_torch()
         declared = load_project(Path.cwd())
+        # With them off, the other hook, which would tell it, does not run.
+        if declared and providers_off() and not (declared.root / "CMakeLists.txt").is_file():
+            raise providers_error()
         policy = declared.config.torch if declared else "minor"
         # Only an sdist can be made without torch; there the field is marked dynamic.
         required = [f"torch{runtime_range(built, policy)}"] if built else []

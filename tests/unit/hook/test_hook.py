@@ -106,7 +106,7 @@ def test_a_project_without_cmake_gets_ours(enter: Enter, state: str) -> None:
     table = settings(state)
     assert table["cmake"]["define"] == {"AOTBUILD_PROJECT_DIR": str(root.resolve())}
     assert (Path(table["cmake"]["source-dir"]) / "CMakeLists.txt").is_file()
-    assert table["cmake"]["version"] == ">=3.20"
+    assert table["cmake"]["version"] == ">=3.21"
     assert table["wheel"] == {"reproducible": True, "py-api": "cp311"}
     assert table["ninja"] == {"make-fallback": False}
     assert table["sdist"] == {

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aotbuild.commands.check_packaging import check_packaging, import_line
 from aotbuild.config.messages import located
 from aotbuild.config.project import load_declared
 from aotbuild.config.schema import FORWARD
 from aotbuild.errors import as_aotbuild_error, debugging, quieten
-from aotbuild.commands.check_packaging import check_packaging, import_line
 from aotbuild.hook.requirement import (
     check_build_torch,
     check_torch_requirement,
@@ -83,7 +83,7 @@ def check_project(directory: Path, names: Sequence[str], *, explain: bool = Fals
 
                 lines += explained(project, name, traced)
     if rows:
-        print("\n".join([table(rows), *lines, import_line(project, traced_names)]))  # noqa: T201
+        print("\n".join([table(rows), import_line(project, traced_names), *lines]))  # noqa: T201
     return int(failed)
 
 

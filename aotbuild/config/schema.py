@@ -305,7 +305,8 @@ class Model(Call, Settings):
     """Keyword arguments for the class or factory."""
 
     weights: File | None = None
-    """File with the state dict (safetensors, or written by torch.save), relative to the project."""
+    """File with the state dict (safetensors, or written by torch.save), relative to the project.
+    ``"random"`` says that the weights which a class draws at random are meant to be shipped."""
 
     methods: dict[MethodName, Method] = field(default_factory=dict)
     """Methods to compile beside ``forward()`` or in its place; they share the model's weights."""

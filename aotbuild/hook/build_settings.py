@@ -10,6 +10,7 @@ import io
 import os
 import sys
 from collections.abc import Mapping
+from types import FrameType
 from typing import Any
 
 from aotbuild.errors import ConfigError
@@ -73,9 +74,9 @@ def _config_settings() -> dict[str, Any]:
     scikit-build-core does not pass them to providers of settings; PEP 517 fixes the names of the
     hooks and of this parameter, so they are found in the frames that called.
     """
-    frame = sys._getframe()  # noqa: SLF001
+    frame: FrameType | None = sys._getframe()  # noqa: SLF001
     while frame is not None:
         if frame.f_code.co_name in _HOOKS and "config_settings" in frame.f_locals:
             return dict(frame.f_locals["config_settings"] or {})
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return {}

@@ -64,10 +64,19 @@ def check_backend(pyproject: Mapping[str, Any], root: Path) -> None:
 
 
 _OTHERS = {
-    **{"setuptools": "setuptools", "hatchling": "hatchling", "flit_core": "flit-core"},
-    **{"poetry": "poetry-core", "pdm": "pdm-backend", "maturin": "maturin", "flit": "flit"},
-    **{"mesonpy": "meson-python", "uv_build": "uv-build", "sipbuild": "sip", "whey": "whey"},
-    **{"enscons": "enscons", "py_build_cmake": "py-build-cmake"},
+    "setuptools": "setuptools",
+    "hatchling": "hatchling",
+    "flit_core": "flit-core",
+    "poetry": "poetry-core",
+    "pdm": "pdm-backend",
+    "maturin": "maturin",
+    "flit": "flit",
+    "mesonpy": "meson-python",
+    "uv_build": "uv-build",
+    "sipbuild": "sip",
+    "whey": "whey",
+    "enscons": "enscons",
+    "py_build_cmake": "py-build-cmake",
 }
 """The top modules of backends that do not call scikit-build-core, and what has them."""
 
@@ -149,7 +158,7 @@ def _requires_line(table: Mapping[str, Any], left_out: Collection[str] = ()) -> 
     requires = []
     present = set()
     for text in table.get("requires", []):
-        (requirement,) = _requirements([text]) or [None]
+        requirement = next(iter(_requirements([text])), None)
         if requirement is None:
             requires.append(text)
             continue

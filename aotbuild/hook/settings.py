@@ -74,24 +74,21 @@ _MEANT = re.compile(rb"(?i)aot[-_]?b")
 
 
 def _settings(project: Project, *, own: bool) -> dict[str, Any]:
+    cmake = Path(str(resource_files("aotbuild.cmake")))
     table: dict[str, Any] = {
-        "cmake": {
-            "define": {
-                "AOTBUILD_PROJECT_DIR": str(project.root),
-                # Read after each project(), so that a build without models is noticed.
-                "CMAKE_PROJECT_INCLUDE": str(
-                    resource_files("aotbuild.cmake") / "AotBuildAdded.cmake"
-                ),
-            }
-        },
+        "cmake": {"define": {"AOTBUILD_PROJECT_DIR": str(project.root)}},
         # The steps are written for Ninja: dependency files, and outputs that did not change.
         "ninja": {"make-fallback": False},
         "wheel": {"reproducible": True},
         # A table, so that a project's own sdist.include (a list) cannot push the files out.
         "sdist": {"force-include": {name: name for name in project.files}},
     }
-    if not own:
-        table["cmake"]["source-dir"] = str(resource_files("aotbuild.cmake"))
+    if own:
+        # Read after each project(), so that a build to which no model is added is noticed.
+        added = str(cmake / "AotBuildAdded.cmake")
+        table["cmake"]["define"]["CMAKE_PROJECT_INCLUDE"] = added
+    else:
+        table["cmake"]["source-dir"] = str(cmake)
         table["cmake"]["version"] = f">={MINIMUM_CMAKE}"
         # The one extension module, the engine, is for the stable ABI: one wheel for every Python.
         table["wheel"]["py-api"] = "cp311"

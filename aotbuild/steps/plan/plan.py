@@ -20,7 +20,7 @@ from aotbuild.cache.store import Store
 from aotbuild.config.companion import companion
 from aotbuild.config.parse import did_you_mean, listed, located, parse_table
 from aotbuild.config.project import Project, load_project
-from aotbuild.config.resolve import calls, flat_options, settings_for
+from aotbuild.config.resolve import calls, flat_options, settings_for, weights_file
 from aotbuild.config.schema import FORWARD, Model, Settings
 from aotbuild.errors import ConfigError
 from aotbuild.steps.artifacts.facts import FACTS
@@ -140,7 +140,7 @@ def write_specs(build: Path, commands: Sequence[Command]) -> None:
 
 def _known_weights(project: Project, names: Iterable[str]) -> int:
     """Bytes of the largest file of weights that a model declares."""
-    files = [project.root / (project.models[name].weights or "") for name in names]
+    files = [project.root / (weights_file(project.models[name]) or "") for name in names]
     return max((file.stat().st_size for file in files if file.is_file()), default=0)
 
 

@@ -147,10 +147,7 @@ def check_build_torch(pyproject: Mapping[str, Any]) -> None:
             "torch is not installed in the build environment",
             where=where,
             why="compiling the models needs torch",
-            fix=f'install "{pin}" beside scikit-build-core, or build with isolation'
-            if pin
-            else 'add a pinned torch to the list, such as "torch==2.13.0"; '
-            "when building without isolation, install it too",
+            fix=f'install "{pin or "torch"}" beside scikit-build-core, or build with isolation',
         )
     if pin and not pin.specifier.contains(built, prereleases=True):
         raise RequirementError(

@@ -96,20 +96,17 @@ def _settings(project: Project, *, own: bool) -> dict[str, Any]:
 
 
 def _check_undeclared(pyproject: dict[str, Any], root: Path) -> None:
-    """Refuse a project that builds with aotbuild but has lost or mistyped its declaration."""
+    """Refuse a project that builds with aotbuild but has lost its declaration."""
     from packaging.utils import canonicalize_name
 
-    from aotbuild.config.parse import did_you_mean, located
+    from aotbuild.config.parse import located
 
     requires = pyproject.get("build-system", {}).get("requires", [])
     names = {canonicalize_name(re.split(r"[^\w.-]", text.strip())[0]) for text in requires}
     if "aotbuild" in names and not (root / "CMakeLists.txt").is_file():
-        tables = [name for name in pyproject.get("tool", {}) if did_you_mean(name, ["aotbuild"])]
-        mistyped = f"is [tool.{tables[0]}] meant to be it? if not, " if tables else ""
         raise ConfigError(
             "no models are declared",
             where=located("tool.aotbuild.models"),
             why="build-system.requires lists aotbuild, but there is no [tool.aotbuild]",
-            fix=f"{mistyped}add a table for each model:\n"
-            '[tool.aotbuild.models.net]\nsource = "module:Class"',
+            fix='add a table for each model:\n[tool.aotbuild.models.net]\nsource = "module:Class"',
         )

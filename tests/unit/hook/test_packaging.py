@@ -41,9 +41,8 @@ def enter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Enter:
     return write
 
 
-def build_wheel(config_settings: dict[str, Any] | None = None) -> dict[str, Any]:
+def build_wheel(config_settings: dict[str, Any] | None = None) -> dict[str, Any]:  # noqa: ARG001
     """Stands for the PEP 517 hook, which has this name and this parameter."""
-    del config_settings
     return settings("wheel")
 
 
@@ -236,8 +235,7 @@ def test_what_leaves_the_models_alone_is_accepted(enter: Any) -> None:
 def test_an_editable_install_in_place_by_an_option_is_refused(enter: Any) -> None:
     enter(PYPROJECT, "demo")
 
-    def build_editable(config_settings: dict[str, str]) -> object:
-        del config_settings
+    def build_editable(config_settings: dict[str, str]) -> object:  # noqa: ARG001
         return settings("editable")
 
     block = refused(lambda: build_editable({"editable.mode": "inplace"}))
@@ -263,7 +261,7 @@ def test_a_build_without_our_settings_is_refused(
     assert dynamic_metadata({}, {}) != {}
 
 
-# [build-system]
+# What the frontend is told.
 
 BACKENDS = [
     "setuptools.build_meta",
@@ -357,20 +355,20 @@ def test_requirements_of_the_build_are_checked_and_the_line_mends_them(
     "pin",
     [
         *("==2.13.0", "==2.13.*", "~=2.13.0", ">=2.13,<2.14", "==2.13.0+cpu", "===2.13.0"),
-        *(">=2.13.1,<2.14", ">2.12.99,<2.14", " @ file:///wheels/torch.whl"),
+        *(">=2.13.1,<2.14", " @ file:///wheels/torch.whl"),
     ],
 )
 def test_pins_of_one_minor_version_are_accepted(pin: str) -> None:
     check_requires(tomllib.loads(PYPROJECT.replace("torch==2.13.0", f"torch{pin}")))
 
 
-# [project], and names of tables
+# The project, and names of tables.
 
 
 def test_two_ways_of_dynamic_metadata_are_refused_and_the_lines_mend_it(enter: Any) -> None:
     legacy = (
         '[tool.scikit-build.metadata.version]\nprovider = "scikit_build_core.metadata.regex"\n'
-        'input = "demo/__init__.py"\nregex = \'(?i)^(__version__)(?: ?\\: ?str)? ?= ?"(?P<value>.+?)"\'\n'
+        'input = "demo/__init__.py"\nregex = \'^__version__ ?= ?"(?P<value>.+?)"\'\n'
     )
     text = edited('version = "1.0"\n', "").replace('["dep', '["version", "dep')
     root = enter(f"{text}\n{legacy}", "demo")

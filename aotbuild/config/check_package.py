@@ -52,8 +52,10 @@ def _check_spelling(project: Project, names: list[str]) -> None:
 
 def _check_shipped(project: Project, name: str, names: list[str], *, automatic: bool) -> None:
     """Find the project's own package where it is not in the wheel."""
-    present = project_packages(project.root)
     parent = project.package.rpartition(".")[0]
+    if parent in names:
+        return
+    present = project_packages(project.root)
     own = [n for n in present if n == parent or (automatic and same_name(n, name))]
     if not names and not own:
         own = [n for n in present if _holds(n, source_modules(_sources(project)))]

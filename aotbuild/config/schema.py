@@ -317,8 +317,8 @@ class Config(Settings):
     """PyTorch models that are compiled into the wheel."""
 
     package: Annotated[str, PACKAGE] | None = None
-    """Import package of the compiled models; when left out, ``models`` in the package that the wheel
-    installs, such as ``"digits.models"``."""
+    """Import package of the compiled models; when left out, ``models`` in the package that the
+    wheel installs, such as ``"digits.models"``."""
 
     torch: Literal["minor", "exact", "symbols"] = "minor"
     """Which versions of torch the wheel runs with. ``minor``: those of the minor version that it is

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -121,10 +122,19 @@ def _regular_packages(directory: Path, dotted: str) -> list[str]:
         return []
     if (directory / "__init__.py").is_file() or (directory / "__init__.pyi").is_file():
         return [dotted]
-    children = sorted(child for child in directory.iterdir() if not child.name.startswith("_"))
+    if dotted.count(".") == _DEEPEST:
+        return []
+    with os.scandir(directory) as entries:  # a directory of data may be large
+        children = sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("_"))
     return [
-        name for child in children for name in _regular_packages(child, f"{dotted}.{child.name}")
+        name
+        for child in children
+        for name in _regular_packages(directory / child, f"{dotted}.{child}")
     ]
+
+
+_DEEPEST = 3
+"""How many namespaces are descended."""
 
 
 def _choose(names: Sequence[str], project: str, sources: Sequence[str]) -> str:

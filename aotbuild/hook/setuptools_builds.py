@@ -1,4 +1,4 @@
-"""Builds by setuptools, which know nothing of models: entry point of its own for extensions.
+"""Builds by setuptools, which know nothing of models: entry point for its extensions.
 
 setuptools calls ``setuptools.finalize_distribution_options`` of every package in the environment of
 the build. It is the backend of a project that names none, and its wheel would have no models.

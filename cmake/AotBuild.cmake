@@ -25,9 +25,9 @@ default) and an install rule for the package.
 
 include_guard(GLOBAL)
 
-if(CMAKE_VERSION VERSION_LESS 3.20)
-  message(FATAL_ERROR "AotBuild needs CMake 3.20 or newer; this is ${CMAKE_VERSION}. "
-                      "Set tool.scikit-build.cmake.version to \">=3.20\".")
+if(CMAKE_VERSION VERSION_LESS 3.21)
+  message(FATAL_ERROR "AotBuild needs CMake 3.21 or newer; this is ${CMAKE_VERSION}. "
+                      "Set tool.scikit-build.cmake.version to \">=3.21\".")
 endif()
 
 function(aotbuild_add_models)
@@ -143,7 +143,12 @@ exec '@Python_EXECUTABLE@' -P -m aotbuild.steps \"$@\"
   string(JSON package_dir GET "${plan}" package-dir)
   string(JSON destination GET "${plan}" destination)
   if(DEFINED SKBUILD_PLATLIB_DIR)
+    # A wheel has its models whichever components are installed into it (install.components), and
+    # wherever the other files go (wheel.install-dir).
     set(destination "${SKBUILD_PLATLIB_DIR}/${destination}")
+    install(CODE "file(INSTALL \"${build_dir}/${package_dir}/\" DESTINATION \"${destination}\")"
+            ALL_COMPONENTS)
+  else()
+    install(DIRECTORY "${build_dir}/${package_dir}/" DESTINATION "${destination}")
   endif()
-  install(DIRECTORY "${build_dir}/${package_dir}/" DESTINATION "${destination}")
 endfunction()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aotbuild.commands.check_packaging import check_packaging, import_line
 from aotbuild.config.messages import located
 from aotbuild.config.project import load_declared
 from aotbuild.config.resolve import method_label
@@ -53,6 +54,7 @@ def check_project(directory: Path, names: Sequence[str], *, explain: bool = Fals
     Raises:
         AotBuildError: The declaration is wrong.
     """
+    check_packaging(directory)
     project = load_declared(directory)
     check_torch_requirement(project.pyproject, project.config.torch)
     check_weights_requirement(project.pyproject, project.config)
@@ -64,6 +66,7 @@ def check_project(directory: Path, names: Sequence[str], *, explain: bool = Fals
 
     rows: list[Row] = []
     lines: list[str] = []
+    traced_names: list[str] = []
     failed = False
     for name in chosen:
         devices = project.models[name].devices or []
@@ -76,12 +79,13 @@ def check_project(directory: Path, names: Sequence[str], *, explain: bool = Fals
             failed = True
         else:
             rows += [_row(name, method) for method in traced.methods]
+            traced_names.append(name)
             if explain:
                 from aotbuild.commands.explain import explain as explained
 
                 lines += explained(project, name, traced)
     if rows:
-        print("\n".join([table(rows), *lines]))  # noqa: T201
+        print("\n".join([table(rows), import_line(project, traced_names), *lines]))  # noqa: T201
     return int(failed)
 
 

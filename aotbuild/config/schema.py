@@ -311,7 +311,8 @@ class Model(Call, Settings):
     """Keyword arguments for the class or factory."""
 
     weights: File | None = None
-    """File with the state dict (safetensors, or written by torch.save), relative to the project."""
+    """File with the state dict (safetensors, or written by torch.save), relative to the project.
+    ``"random"`` says that the weights which a class draws at random are meant to be shipped."""
 
     methods: dict[MethodName, Method] = field(default_factory=dict)
     """Methods to compile beside ``forward()`` or in its place; they share the model's weights."""
@@ -322,7 +323,8 @@ class Config(Settings):
     """PyTorch models that are compiled into the wheel."""
 
     package: Annotated[str, PACKAGE] | None = None
-    """Import package of the compiled models; ``"<project>.models"`` when left out."""
+    """Import package of the compiled models; when left out, ``models`` in the package that the
+    wheel installs, such as ``"digits.models"``."""
 
     torch: Literal["minor", "exact", "symbols"] = "minor"
     """Which versions of torch the wheel runs with. ``minor``: those of the minor version that it is

@@ -34,6 +34,7 @@ build-backend = "scikit_build_core.build"
 [project]
 name = "demo"
 version = "1.0"
+requires-python = ">=3.11"
 dynamic = ["dependencies"]
 
 [[tool.dynamic-metadata]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.abc
 import importlib.machinery
@@ -18,10 +19,11 @@ from typing import Any, cast
 import torch
 
 from aotbuild.config.parse import did_you_mean, listed, located
-from aotbuild.config.resolve import is_library_file
+from aotbuild.config.resolve import is_library_file, weights_file
 from aotbuild.config.schema import Model
 from aotbuild.errors import AotBuildError, SourceError
 from aotbuild.steps.export.state_dict import check_finite, load_weights
+from aotbuild.steps.export.untrained import warn_untrained
 
 
 def build_module(name: str, model: Model, project: Path, device: torch.device) -> torch.nn.Module:
@@ -41,7 +43,12 @@ def build_module(name: str, model: Model, project: Path, device: torch.device) -
     """
     path = f"tool.aotbuild.models.{name}"
     source = resolve(model.source, f"{path}.source", project)
+    state = torch.get_rng_state()
     module: Any = _instantiate(source, model, path, project)
+    drawn = not torch.equal(state, torch.get_rng_state())
+    if drawn and inspect.isclass(source) and model.weights is None:
+        again = functools.partial(source, *model.args, **model.kwargs)
+        warn_untrained(module, again, model.source, path)
     # torch.compile's wrapper hides forward()'s parameters; what it wraps is compiled here anyway.
     if type(module).__name__ == "OptimizedModule":
         module = module._orig_mod
@@ -52,13 +59,13 @@ def build_module(name: str, model: Model, project: Path, device: torch.device) -
             why="torch.export traces Python code, which a scripted or traced module no longer has",
             fix="name the nn.Module that it was made from",
         )
-    if model.weights is not None:
-        file = project / model.weights
-        load_weights(module, file, model.weights, f"{path}.weights", model.dtype)
+    weights = weights_file(model)
+    if weights:
+        load_weights(module, project / weights, weights, f"{path}.weights", model.dtype)
     dtype = getattr(torch, model.dtype) if model.dtype else None
     ready: torch.nn.Module = module.eval().requires_grad_(requires_grad=False).to(device, dtype)
     if model.check_finite is not False:
-        origin, key = (model.weights, "weights") if model.weights else (model.source, "source")
+        origin, key = (weights, "weights") if weights else (model.source, "source")
         check_finite(ready.named_parameters(), ready.named_buffers(), origin, f"{path}.{key}")
     return ready
 

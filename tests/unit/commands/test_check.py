@@ -54,7 +54,9 @@ def test_the_table_tells_the_models_of_the_example() -> None:
         "net image float32 [batch 1 to 256, 1, 8, 8] float32 [batch, 10] 66,314 266.6 kB",
         f"denoiser {IMAGE.replace('batch', 'batch 1 to 256')} {IMAGE} 64,257 257.0 kB",
         "error float32 [batch]",
+        "from digits.models import net, denoiser",
     ]
+    assert done.stderr == ""
 
 
 def test_methods_constants_and_multiples_are_told() -> None:

@@ -1,11 +1,3 @@
-# make demo   build the example's wheel as a user does, install it elsewhere, predict with it
-# make test   lint, types, unit tests, build tests
-# make sanitize   calls of the native engine under AddressSanitizer and UBSan
-# make bench  speed and size beside other runtimes, see benchmarks/README.md
-#             a part of it: make bench SUITE=latency MODEL=mlp
-# make bench-docs   write what it measured to docs/benchmarks.md
-# make generate   write the JSON schema and docs/reference.md anew, after a change of the declaration
-#
 # They need Python 3.11 or newer (with venv), g++ and make, and install the rest into build/ and
 # .venv/. To use another interpreter: make test PYTHON=python3.12
 
@@ -16,8 +8,17 @@ PIP    := -m pip --disable-pip-version-check --quiet
 DEMO := build/demo
 VENV := .venv
 
-.PHONY: demo test sanitize bench bench-venv bench-docs unit venv lint generate clean
+KERNELS := $(wildcard aotbuild/passes/*/*.h tests/unit/passes/*.cpp)
 
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint unit sanitize audit generate venv bench bench-docs bench-venv clean
+
+## help: show these lines
+help:
+	@sed -n 's/^## \([a-z-]*\): /\1|/p' $(firstword $(MAKEFILE_LIST)) \
+	  | awk -F '|' '{ printf "make %-11s %s\n", $$1, $$2 }'
+
+## demo: build the example's wheel as a user does, install it elsewhere, predict with it
 demo:
 	rm -rf $(DEMO)
 	$(PYTHON) -m venv $(DEMO)/env
@@ -32,40 +33,52 @@ demo:
 	cp -r example_project/predict.py example_project/reference $(DEMO)/run
 	cd $(DEMO)/run && ../env/bin/python -P predict.py --reference reference --expect-clean
 
+## test: everything that CI runs: lint, types, unit tests, and tests that build wheels
 test: venv
 	$(MAKE) --jobs 2 --output-sync=target lint unit
 	$(VENV)/bin/pytest tests/wheels -n 2 --dist loadfile --no-loadscope-reorder
 
+## sanitize: call the native engine under AddressSanitizer and UBSan
 sanitize: venv
 	$(VENV)/bin/python tests/wheels/sanitize.py -n 2
 
+## audit: errors of all operators by type and CPU level (docs/numerics.md), AUDIT="--dtypes float32"
+audit: venv
+	PYTHONPATH=tests/wheels $(VENV)/bin/python tests/audit/audit.py $(AUDIT)
+
+## unit: the unit tests, against the installed wheel (make venv first)
 unit:
 	$(VENV)/bin/pytest tests/unit -n 2
 
+## bench: speed and size beside other runtimes; a part: SUITE=latency MODEL=mlp
 bench: bench-venv
 	$(VENV)/bin/python benchmarks/bench.py $(SUITE:%=--suite %) $(MODEL:%=--model %)
 
-# The peers one by one: one that cannot be had is left out of the tables.
+## bench-venv: install the other runtimes; one that cannot be had is left out of the tables
 bench-venv: venv
 	for peer in $$(grep '==' benchmarks/requirements.txt); do \
 	  $(VENV)/bin/python $(PIP) install $(TORCH) $$peer || echo "without $$peer"; \
 	done
 
+## bench-docs: write what was measured to docs/benchmarks.md
 bench-docs:
 	$(VENV)/bin/python benchmarks/report.py --docs
 
+## lint: ruff and mypy
 lint:
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/clang-format --dry-run --Werror $(KERNELS)
 	$(VENV)/bin/mypy
 	$(VENV)/bin/mypy tests/unit
-	$(VENV)/bin/mypy tests/wheels
+	$(VENV)/bin/mypy tests/wheels tests/audit
 
+## generate: write the JSON schema and docs/reference.md anew, of the source tree
 generate:
 	test -x $(VENV)/bin/python || $(MAKE) venv
 	$(VENV)/bin/python -m aotbuild.config.generate
 
-# The tests run against the installed wheel, not the source tree.
+## venv: install aotbuild's wheel, torch and the tools into .venv; the tests run against that wheel
 venv:
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	rm -rf build/wheel
@@ -73,5 +86,6 @@ venv:
 	$(VENV)/bin/python $(PIP) install $(TORCH) "$$(ls build/wheel/*.whl)[test]"
 	$(VENV)/bin/python $(PIP) install --no-deps --force-reinstall build/wheel/*.whl
 
+## clean: remove build/ and .venv/
 clean:
 	rm -rf build $(VENV)

@@ -32,15 +32,15 @@ def main(arguments: list[str] | None = None) -> int:
     check.add_argument(
         "--explain",
         action="store_true",
-        help="tell also which models a build would find in the cache, and why not the others",
+        help="also show which models a build would find in the cache, and why not the others",
     )
     tune = commands.add_parser(
         "tune",
         help="measure by which recipe each model is the fastest, and pin it in aotbuild.lock.toml",
         description="Compile each model by all recipes that are possible, compare the results with "
         "the eager model, time them on one thread, and write the best ones with all figures into "
-        "aotbuild.lock.toml beside the pyproject.toml. Builds take from there what is chosen. Run "
-        "it on a machine that does nothing else.",
+        "aotbuild.lock.toml beside the pyproject.toml. Builds use what it names. Run it on a "
+        "machine that does nothing else.",
     )
     tune.add_argument(
         "models", nargs="*", metavar="MODEL", help="names of declared models (default: all)"
@@ -59,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
         "repair",
         help="give wheels the platform tag with which they can be published",
         description="Call auditwheel so that torch's libraries stay out of the wheels, import what "
-        "comes out, run its self-test, and tell the platform tag.",
+        "comes out, run its self-test, and print the platform tag.",
     )
     repair.add_argument("wheels", nargs="+", type=Path, metavar="WHEEL", help="the wheels")
     repair.add_argument(

@@ -1,4 +1,4 @@
-"""The errors of aotbuild: one class per failure, each told in one block of text.
+"""The errors of aotbuild: one class per failure, each printed as one block of text.
 
 Nothing here imports torch, so every world of the build can use it.
 """
@@ -9,6 +9,7 @@ import contextlib
 import errno
 import logging
 import os
+import signal
 import sys
 import textwrap
 import traceback
@@ -92,7 +93,7 @@ class InternalError(AotBuildError):
 
 
 def from_os_error(error: OSError) -> DiskError:
-    """Tell a failed write (a full disk, a read-only directory) in our own words."""
+    """A failed write (a full disk, a read-only directory) as an error of ours."""
     name = str(error.filename or "a file of the build")
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return DiskError(
@@ -104,14 +105,43 @@ def from_os_error(error: OSError) -> DiskError:
     return DiskError(f"cannot use {name}", why=error.strerror or str(error))
 
 
-def killed(step: str, spec: str) -> StepKilledError:
-    """A step that ended without a word."""
+def killed(step: str, spec: str, number: int | None = None) -> StepKilledError:
+    """The error for a step that ended without a message of its own.
+
+    Args:
+        step: The step.
+        spec: Its specification file.
+        number: The signal that ended it; None where that is not known.
+    """
+    memory = {
+        "why": "the machine probably ran out of memory",
+        "fix": "run fewer steps at once: CMAKE_BUILD_PARALLEL_LEVEL=1",
+    }
+    crash = {
+        "why": "native code crashed: compiled code, torch or an operator of the project",
+        "fix": "the lines above show the Python code that called it; if that is not your own, "
+        "report it to the aotbuild project",
+    }
+    name = "" if number is None else _signal_name(number)
+    if name in _CRASHES:
+        return StepKilledError(f"the step {step} crashed with {name}", where=spec, **crash)
+    if name in {"", "SIGKILL"}:
+        by = f" by {name}" if name else ""
+        return StepKilledError(f"the step {step} was killed{by}", where=spec, **memory)
     return StepKilledError(
-        f"the step {step} was killed",
+        f"the step {step} was killed by {name}",
         where=spec,
-        why="mostly there is too little memory",
-        fix="let fewer steps run at once: CMAKE_BUILD_PARALLEL_LEVEL=1",
+        why="another process, or the system, sent it this signal",
     )
+
+
+_CRASHES = {"SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE", "SIGABRT", "SIGTRAP", "SIGSYS"}
+
+
+def _signal_name(number: int) -> str:
+    with contextlib.suppress(ValueError):
+        return signal.Signals(number).name
+    return f"signal {number}"
 
 
 def debugging() -> bool:
@@ -139,7 +169,7 @@ def reported() -> Iterator[None]:
 
 
 def as_aotbuild_error(error: Exception) -> AotBuildError:
-    """Any exception as one that is told in a block."""
+    """Any exception as one that is printed as a block."""
     if isinstance(error, AotBuildError):
         return error
     if isinstance(error, OSError) and error.errno is not None:
@@ -153,6 +183,13 @@ def as_aotbuild_error(error: Exception) -> AotBuildError:
 
 
 def warn(what: str, *, where: str = "", why: str = "", fix: str = "") -> None:
-    """Print a warning in the shape of an error block; the build goes on."""
+    """Print a warning in the shape of an error block; the build goes on.
+
+    Args:
+        what: What happened, in one sentence.
+        where: The place.
+        why: The reason.
+        fix: What to do.
+    """
     block = AotBuildError(what, where=where, why=why, fix=fix).block()
     print(block.replace("aotbuild: error:", "aotbuild: warning:", 1), file=sys.stderr)  # noqa: T201

@@ -48,8 +48,8 @@ def _cpu(
 ) -> Target:
     march = f"{level}-a" if architecture == "aarch64" else level
     name = f"cpu-{level}"
-    found = frozenset(flags.split())
-    return Target(name, "cpu", architecture, level, march, isa, requires, onednn, found)
+    names = frozenset(flags.split())
+    return Target(name, "cpu", architecture, level, march, isa, requires, onednn, names)
 
 
 TARGETS = {

@@ -16,6 +16,13 @@ _LAUNCHERS = {"ccache", "sccache", "distcc"}
 
 _LAUNCHER = "CMAKE_CXX_COMPILER_LAUNCHER"
 
+NO_FAST_MATH = ("-O2", "-fno-fast-math", "-fno-unsafe-math-optimizations")
+"""What takes back options that must not be there when a library is linked.
+
+With ``-Ofast``, ``-ffast-math`` or ``-funsafe-math-optimizations`` g++ before 13, and clang++, link
+start-up code that flushes denormals to zero in the whole process that loads the library.
+"""
+
 
 def find_cxx() -> list[str]:
     """The command of the C++ compiler: ``CXX``, else ``g++`` (``clang++`` on macOS).
@@ -36,11 +43,11 @@ def find_cxx() -> list[str]:
                 where=f"environment: {_LAUNCHER}",
                 fix="install it, or unset the variable",
             )
-        return [shutil.which(launcher[0]) or launcher[0], *launcher[1:], *_found(command)]
-    return _found(command)
+        return [shutil.which(launcher[0]) or launcher[0], *launcher[1:], *_checked(command)]
+    return _checked(command)
 
 
-def _found(command: list[str]) -> list[str]:
+def _checked(command: list[str]) -> list[str]:
     for program in dict.fromkeys([command[0], _compiler(command)]):
         if shutil.which(program) is None:
             named = bool(os.environ.get("CXX"))
@@ -75,9 +82,9 @@ def without_launcher(command: Sequence[str]) -> list[str]:
 
 
 def compiler_version(command: Sequence[str]) -> str:
-    """What a compiler tells of itself."""
-    told = [*without_launcher(command), "--version"]
-    return subprocess.run(told, capture_output=True, text=True, check=False).stdout
+    """What a compiler prints for ``--version``."""
+    question = [*without_launcher(command), "--version"]
+    return subprocess.run(question, capture_output=True, text=True, check=False).stdout
 
 
 def _compiler(command: Sequence[str]) -> str:

@@ -35,13 +35,13 @@ class Attention(nn.Module):
         q, k, v = x.view(batch, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         attend = nn.functional.scaled_dot_product_attention
         if self.causal:
-            found = attend(q, k, v, is_causal=True)
+            result = attend(q, k, v, is_causal=True)
         else:
             keys = mask[:, None, None, :] > 0
             if self.joined:
                 keys = keys & (torch.arange(tokens) >= 0)[:, None]
-            found = attend(q, k, v, attn_mask=keys)
-        return found.transpose(1, 2).reshape(batch, tokens, -1)
+            result = attend(q, k, v, attn_mask=keys)
+        return result.transpose(1, 2).reshape(batch, tokens, -1)
 
 
 def recurrent(kind: str, units: int, layers: int) -> nn.Module:
@@ -53,24 +53,24 @@ def recurrent(kind: str, units: int, layers: int) -> nn.Module:
 
 def cases() -> list[tuple[str, list[str], nn.Module, tuple[torch.Tensor, ...]]]:
     """Names, the passes with and without which each is compiled, modules and inputs."""
-    found: list[tuple[str, list[str], nn.Module, tuple[torch.Tensor, ...]]] = []
+    listed: list[tuple[str, list[str], nn.Module, tuple[torch.Tensor, ...]]] = []
     shapes = [(12, 32, 16), (12, 32, 64), (12, 32, 256), (3, 64, 197), (12, 64, 512)]
     for heads, width, tokens in shapes:
         given = torch.randn(1, tokens, 3 * heads * width), torch.ones(1, tokens)
         for causal in (False, True):
             name = f"{heads} heads of {width}, {tokens} tokens{', causal' if causal else ''}"
-            found.append((name, ["attention"], Attention(heads, causal=causal), given))
+            listed.append((name, ["attention"], Attention(heads, causal=causal), given))
     given = torch.randn(1, 256, 3 * 384), torch.ones(1, 256)
     module = Attention(12, joined=True)
-    found.append(("a mask joined with one that masks nothing", ["constant_masks"], module, given))
+    listed.append(("a mask joined with one that masks nothing", ["constant_masks"], module, given))
     for kind, units, layers, batch in (
         *(("LSTM", 128, 2, 1), ("LSTM", 128, 2, 16), ("LSTM", 512, 1, 1)),
         *(("GRU", 128, 2, 1), ("RNN", 128, 1, 1)),
     ):
         name = f"{kind}, {layers} x {units} units, 80 steps, batch {batch}"
         x = torch.randn(batch, 80, units)
-        found.append((name, ["recurrent"], recurrent(kind, units, layers), (x,)))
-    return found
+        listed.append((name, ["recurrent"], recurrent(kind, units, layers), (x,)))
+    return listed
 
 
 def compiled(

@@ -28,7 +28,7 @@ print(json.dumps((time.perf_counter() - start) * 1e3))
 LOAD = """
 import json, time
 import torch
-from digits.models._runtime import loader, native
+from digits.models._runtime import loader, native_engine
 
 spent = 0.0
 
@@ -43,7 +43,7 @@ def timed(method):
     return call
 
 loader.open_engine = timed(loader.open_engine)
-native.NativeEngine.set_constants = timed(native.NativeEngine.set_constants)
+native_engine.NativeEngine.set_constants = timed(native_engine.NativeEngine.set_constants)
 from digits.models import net
 print(json.dumps(spent * 1e3))
 """

@@ -12,7 +12,7 @@ installs them as an import package.
 .. command:: aotbuild_add_model
 
   ``aotbuild_add_model(<name>)`` adds the model ``tool.aotbuild.models.<name>``; call it once for
-  each model that the wheel shall hold.
+  each model that the wheel is to hold.
 
 Both only note the names. At the end of the top-level CMakeLists.txt the build is planned once for
 all of them: a custom command for each step of each model, the target ``aotbuild_models`` (built by
@@ -25,9 +25,9 @@ default) and an install rule for the package.
 
 include_guard(GLOBAL)
 
-if(CMAKE_VERSION VERSION_LESS 3.20)
-  message(FATAL_ERROR "AotBuild needs CMake 3.20 or newer; this is ${CMAKE_VERSION}. "
-                      "Set tool.scikit-build.cmake.version to \">=3.20\".")
+if(CMAKE_VERSION VERSION_LESS 3.21)
+  message(FATAL_ERROR "AotBuild needs CMake 3.21 or newer; this is ${CMAKE_VERSION}. "
+                      "Set tool.scikit-build.cmake.version to \">=3.21\".")
 endif()
 
 function(aotbuild_add_models)
@@ -84,7 +84,7 @@ function(_aotbuild_plan)
   set(aotbuild "${Python_EXECUTABLE}" -P -m aotbuild.steps)
   if(NOT WIN32)
     # Ninja runs a command again that has changed. An isolated build has its Python and its CMake at
-    # a new path each time: neither may be in a command that shall last longer than one build.
+    # a new path each time: neither may be in a command that has to stay the same over builds.
     set(launcher)
     if(CMAKE_CXX_COMPILER_LAUNCHER)  # such as ccache
       set(launcher "export CMAKE_CXX_COMPILER_LAUNCHER='${CMAKE_CXX_COMPILER_LAUNCHER}'")
@@ -143,7 +143,12 @@ exec '@Python_EXECUTABLE@' -P -m aotbuild.steps \"$@\"
   string(JSON package_dir GET "${plan}" package-dir)
   string(JSON destination GET "${plan}" destination)
   if(DEFINED SKBUILD_PLATLIB_DIR)
+    # A wheel has its models whichever components are installed into it (install.components), and
+    # wherever the other files go (wheel.install-dir).
     set(destination "${SKBUILD_PLATLIB_DIR}/${destination}")
+    install(CODE "file(INSTALL \"${build_dir}/${package_dir}/\" DESTINATION \"${destination}\")"
+            ALL_COMPONENTS)
+  else()
+    install(DIRECTORY "${build_dir}/${package_dir}/" DESTINATION "${destination}")
   endif()
-  install(DIRECTORY "${build_dir}/${package_dir}/" DESTINATION "${destination}")
 endfunction()

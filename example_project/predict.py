@@ -176,9 +176,9 @@ def print_models() -> None:
 
 
 def describe_input(entry: dict[str, Any], dims: dict[str, dict[str, int]]) -> str:
-    """Describe one input of a manifest, as in `image float32 [batch 1..256, 1, 8, 8]`."""
+    """Describe one input of a manifest, as in `image float32 [batch 1 to 256, 1, 8, 8]`."""
     sizes = [
-        f"{size} {dims[size]['min']}..{dims[size]['max']}" if size in dims else str(size)
+        f"{size} {dims[size]['min']} to {dims[size]['max']}" if size in dims else str(size)
         for size in entry["shape"]
     ]
     return f"{entry['name']} {entry['dtype']} [{', '.join(sizes)}]"

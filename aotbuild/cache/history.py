@@ -40,10 +40,10 @@ class History:
         if self._directory is None:
             return None
         try:
-            found = json.loads((self._directory / target).read_text(encoding="utf-8"))
+            parts = json.loads((self._directory / target).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
-        return found if isinstance(found, dict) else None
+        return parts if isinstance(parts, dict) else None
 
     def targets(self) -> list[str]:
         """For what it was made."""

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from aotbuild.cache.history import History, Parts
 from aotbuild.cache.store import Found
 
-_TOLD = {
+_TEXTS = {
     "program": "the exported program changed",
     "call": "the declared inputs changed",
     "weights": "the names or shapes of the weights changed",
-    "values": "the values of weights changed that are computed with",
+    "values": "weights used at compile time changed",
     "options": "the options changed",
     "recipe": "the recipe changed",
     "passes": "the passes changed",
@@ -42,19 +42,19 @@ WHOLE = "value"
 _MOST = 3
 """How many differences are named."""
 _LONGEST = 60
-"""Characters of a value that is told."""
+"""Characters of a value that is shown."""
 
 
-def why_missing(history: History, target: str, parts: Parts, found: Found) -> str:
+def why_missing(history: History, target: str, parts: Parts, result: Found) -> str:
     """Why an entry was not there, or could not be used.
 
     Args:
         history: What was made before.
         target: What it was asked for.
         parts: What its key is made of.
-        found: What came of asking.
+        result: What came of asking.
     """
-    if found is Found.DAMAGED:
+    if result is Found.DAMAGED:
         return "its entry was damaged"
     last = history.last(target)
     if last is None:
@@ -62,7 +62,7 @@ def why_missing(history: History, target: str, parts: Parts, found: Found) -> st
         if others:
             return f"the target is new (before: {', '.join(others)})"
         return "it has not been built before with this cache"
-    names = {**_TOLD, **parts, **last}
+    names = {**_TEXTS, **parts, **last}
     changed = [name for name in names if _differs(name, last.get(name), parts.get(name))]
     if not changed:  # but what follows from other changes
         changed = [name for name in names if last.get(name) != parts.get(name)]
@@ -81,21 +81,21 @@ def _differs(part: str, before: Mapping[str, str] | None, now: Mapping[str, str]
 
 
 def _change(part: str, before: Mapping[str, str], now: Mapping[str, str]) -> str:
-    told = _TOLD.get(part, f"{part} changed")
-    if part in _TOLD and part not in _NAMED:
-        return told
+    text = _TEXTS.get(part, f"{part} changed")
+    if part in _TEXTS and part not in _NAMED:
+        return text
     names = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
     differences = [_difference(name, before.get(name), now.get(name)) for name in names[:_MOST]]
     if len(names) > _MOST:
         differences.append(f"{len(names) - _MOST} more")
-    return f"{told} ({', '.join(differences)})"
+    return f"{text} ({', '.join(differences)})"
 
 
 def _difference(name: str, before: str | None, now: str | None) -> str:
     if not _is_telling(before) or not _is_telling(now):
         return name
-    told = f"{_short(before)}, now {_short(now)}"
-    return told if name == WHOLE else f"{name}: {told}"
+    text = f"{_short(before)}, now {_short(now)}"
+    return text if name == WHOLE else f"{name}: {text}"
 
 
 def _is_telling(value: str | None) -> bool:

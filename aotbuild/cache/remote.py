@@ -134,7 +134,7 @@ class Remote:
                 raise RemoteError(f"no answer within {patience:.3g} s")
             thread.join(min(left, 1.0))
         if errors:
-            raise RemoteError(_told(errors[0])) from errors[0]
+            raise RemoteError(_message(errors[0])) from errors[0]
         return result[0]
 
 
@@ -147,7 +147,7 @@ def _put(system: Any, path: Path, place: str, progress: _Progress) -> None:
         system.put_file(str(path), place, callback=progress)
 
 
-def _told(error: BaseException) -> str:
+def _message(error: BaseException) -> str:
     text = ""
     with contextlib.suppress(Exception):
         text = str(error).strip()

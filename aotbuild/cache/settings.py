@@ -116,14 +116,14 @@ def _user_directory(given: Mapping[str, str]) -> Path | None:
 
 def _size(text: str) -> int:
     """Bytes, of a text such as ``2G``."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
-    if found is None:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
+    if match is None:
         raise ConfigError(
             f'"{text}" is no size',
             where=f"environment: {LIMIT}",
             fix=f"write it as 500M or 2G (0 for any size); the default is {_DEFAULT_LIMIT}",
         )
-    return int(float(found[1]) * _UNITS[found[2].upper()])
+    return int(float(match[1]) * _UNITS[match[2].upper()])
 
 
 def _seconds(text: str) -> float:

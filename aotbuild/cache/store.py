@@ -46,7 +46,7 @@ class Store:
 
     @classmethod
     def of_build(cls, build: Path | None = None) -> Store:
-        """The store of a step, which runs in the directory of the build unless told otherwise.
+        """The store of a step, which runs in the directory of the build if none is given.
 
         Raises:
             ConfigError: The environment has settings that mean nothing.
@@ -70,19 +70,30 @@ class Store:
     def get(self, kind: str, key: str, directory: Path) -> Found:
         """Put the files of an entry into a directory.
 
+        Args:
+            kind: What the entry is of.
+            key: Its key.
+            directory: Where the files go.
+
         Raises:
             OSError: They cannot be written there.
         """
         if not self.on:
             return Found.MISSING
-        found = self._get_local(kind, key, directory)
-        if found is not Found.HIT and self.settings.remote:
+        result = self._get_local(kind, key, directory)
+        if result is not Found.HIT and self.settings.remote:
             shared = self._get_remote(kind, key, directory)
-            found = shared if shared is not Found.MISSING else found
-        return found
+            result = shared if shared is not Found.MISSING else result
+        return result
 
     def put(self, kind: str, key: str, files: Mapping[str, Path]) -> None:
-        """Keep files as an entry, as far as that is possible and allowed."""
+        """Keep files as an entry, as far as that is possible and allowed.
+
+        Args:
+            kind: What the entry is of.
+            key: Its key.
+            files: The files, by the names that they get back.
+        """
         if not self.settings.writes:
             return
         size = sum(file.stat().st_size for file in files.values())

@@ -9,19 +9,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aotbuild.commands.check_packaging import check_packaging, import_line
 from aotbuild.config.messages import located
 from aotbuild.config.project import load_declared
-from aotbuild.config.schema import FORWARD
+from aotbuild.config.resolve import method_label
 from aotbuild.errors import as_aotbuild_error, debugging, quieten
 from aotbuild.hook.requirement import (
     check_build_torch,
     check_torch_requirement,
     check_weights_requirement,
 )
-from aotbuild.steps.plan.plan import check_options, declared_models, export_spec
+from aotbuild.steps.plan.export import export_spec
+from aotbuild.steps.plan.options import check_options
+from aotbuild.steps.plan.plan import declared_models
 
 if TYPE_CHECKING:
-    from aotbuild.runtime.manifest import Dim, Size
+    from aotbuild.runtime.dims import Dim, Size
     from aotbuild.steps.export.traced import Traced
 
 
@@ -51,6 +54,7 @@ def check_project(directory: Path, names: Sequence[str], *, explain: bool = Fals
     Raises:
         AotBuildError: The declaration is wrong.
     """
+    check_packaging(directory)
     project = load_declared(directory)
     check_torch_requirement(project.pyproject, project.config.torch)
     check_weights_requirement(project.pyproject, project.config)
@@ -62,6 +66,7 @@ def check_project(directory: Path, names: Sequence[str], *, explain: bool = Fals
 
     rows: list[Row] = []
     lines: list[str] = []
+    traced_names: list[str] = []
     failed = False
     for name in chosen:
         devices = project.models[name].devices or []
@@ -74,12 +79,13 @@ def check_project(directory: Path, names: Sequence[str], *, explain: bool = Fals
             failed = True
         else:
             rows += [_row(name, method) for method in traced.methods]
+            traced_names.append(name)
             if explain:
                 from aotbuild.commands.explain import explain as explained
 
                 lines += explained(project, name, traced)
     if rows:
-        print("\n".join([table(rows), *lines]))  # noqa: T201
+        print("\n".join([table(rows), import_line(project, traced_names), *lines]))  # noqa: T201
     return int(failed)
 
 
@@ -87,10 +93,10 @@ def table(rows: Iterable[Row]) -> str:
     """Rows as a text table: one line for each input or output of a model."""
     lines = [("model", "inputs", "outputs", "parameters", "weights")]
     for row in rows:
-        told = (row.model, f"{row.parameters:,}", _size(row.weights))
+        cells = (row.model, f"{row.parameters:,}", _size(row.weights))
         for given, returned in itertools.zip_longest(row.inputs, row.outputs, fillvalue=""):
-            lines.append((told[0], given, returned, told[1], told[2]))
-            told = ("", "", "")
+            lines.append((cells[0], given, returned, cells[1], cells[2]))
+            cells = ("", "", "")
     widths = [max(len(line[i]) for line in lines) for i in range(5)]
     return "\n".join(
         "  ".join(
@@ -110,7 +116,7 @@ def _row(name: str, traced: Traced) -> Row:
     inputs = [f"{spec.name} {spec.dtype} {_shape(spec.shape, call.dims)}" for spec in call.inputs]
     constants = _constants(call.in_spec["keys"], call.in_spec["items"])
     return Row(
-        name if traced.name == FORWARD else f"{name}.{traced.name}",
+        method_label(name, traced.name),
         inputs + [f"{label} = {value!r}" for label, value in constants],
         list(_outputs(call.outputs, "")),
         sum(parameter.numel() for parameter in parameters.values()),
@@ -119,14 +125,9 @@ def _row(name: str, traced: Traced) -> Row:
 
 
 def _shape(shape: Sequence[Size], dims: dict[str, Dim]) -> str:
-    return "[" + ", ".join(f"{size}{_range(dims.get(str(size)))}" for size in shape) + "]"
-
-
-def _range(dim: Dim | None) -> str:
-    if dim is None:
-        return ""
-    step = "" if dim.multiple_of == 1 else f" by {dim.multiple_of}"
-    return f" {dim.min}..{'' if dim.max is None else dim.max}{step}"
+    """A shape with the range of each dimension behind its name."""
+    sizes = [f"{size} {dims[size]}" if size in dims else str(size) for size in shape]
+    return f"[{', '.join(sizes)}]"
 
 
 def _constants(labels: Sequence[Any], trees: Sequence[dict[str, Any]]) -> Iterator[tuple[str, Any]]:

@@ -1,4 +1,4 @@
-"""Telling which models a build would find in the cache, and why not the others."""
+"""Which models a build would find in the cache, and why not the others."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aotbuild.cache.notes import Notes
 from aotbuild.cache.settings import cache_settings
 from aotbuild.cache.store import Found, Store
 from aotbuild.steps.artifacts.facts import Facts
-from aotbuild.steps.compile.variant_cache import MODULES, Kept
+from aotbuild.steps.compile.variant_cache import MODULES, CacheSlot
 from aotbuild.steps.plan.plan import compile_specs
 from aotbuild.steps.tune.lock import read_lock
 from aotbuild.steps.tune.pins import decided, why_unfit
@@ -37,26 +37,26 @@ def explain(project: Project, name: str, model: TracedModel) -> list[str]:
     store = Store(cache_settings(), Notes(None))
     lines = []
     with tempfile.TemporaryDirectory(prefix="aotbuild-") as directory:
-        exported, found = Path(directory, "exported"), Path(directory, "found")
-        found.mkdir()
+        exported, cached = Path(directory, "exported"), Path(directory, "cached")
+        cached.mkdir()
         write_programs(model, exported)
         for spec in compile_specs(project, name, read_lock(project.root)):
             own = dataclasses.replace(spec, tuned="", exported=str(exported / spec.method))
-            kept = Kept.of(decided(own), store)
+            slot = CacheSlot.of(decided(own), store)
             measured = spec.tuned and (
                 not own.pinned or why_unfit(own, Facts.read(Path(own.exported)))
             )
-            said = "will be tuned, and compiled" if measured else _told(kept, found)
-            lines.append(f"{kept.told}: {said}")
+            state = "will be tuned, and compiled" if measured else _state(slot, cached)
+            lines.append(f"{slot.label}: {state}")
     return lines
 
 
-def _told(kept: Kept, directory: Path) -> str:
-    if not kept.store.on:
+def _state(slot: CacheSlot, directory: Path) -> str:
+    if not slot.store.on:
         return "will be compiled: the cache is off"
-    if kept.key is None:
+    if slot.key is None:
         return f"will be compiled: {MODULES}"
-    found, parts = kept.find(directory)
-    if found is Found.HIT:
+    result, parts = slot.find(directory)
+    if result is Found.HIT:
         return "is in the cache"
-    return f"will be compiled: {kept.why_missing(found, parts)}"
+    return f"will be compiled: {slot.why_missing(result, parts)}"

@@ -81,15 +81,15 @@ def _repair(wheel: Path, scratch: Path, platform: str | None) -> Path:
     done = _run(
         ["-m", "auditwheel", "repair", *words, "-w", str(scratch), str(wheel)], {"PATH": path}
     )
-    found = list(scratch.glob("*.whl"))
-    if done.returncode or not found:
+    repaired = list(scratch.glob("*.whl"))
+    if done.returncode or not repaired:
         raise RepairError(
             "auditwheel cannot repair the wheel",
             where=str(wheel),
             why=_last(done.stderr or done.stdout),
             fix="build it in an older image, such as manylinux_2_28, for an older platform tag",
         )
-    copied = [name for name in _names(found[0]) if _COPIED.search(name)]
+    copied = [name for name in _names(repaired[0]) if _COPIED.search(name)]
     if copied:
         raise RepairError(
             "the repaired wheel has a second copy of torch's libraries",
@@ -97,7 +97,7 @@ def _repair(wheel: Path, scratch: Path, platform: str | None) -> Path:
             why=f"auditwheel copied {', '.join(copied)}",
             fix="report it to the aotbuild project",
         )
-    return found[0]
+    return repaired[0]
 
 
 def _test(wheel: Path, installed: Path) -> None:

@@ -11,15 +11,11 @@ from pathlib import Path
 
 from aotbuild.config.messages import located
 from aotbuild.config.project import Project, load_declared
-from aotbuild.config.schema import FORWARD
+from aotbuild.config.resolve import method_label
 from aotbuild.hook.requirement import check_build_torch
-from aotbuild.steps.plan.plan import (
-    Command,
-    check_options,
-    declared_models,
-    planned_commands,
-    write_specs,
-)
+from aotbuild.steps.plan.options import check_options
+from aotbuild.steps.plan.plan import declared_models, planned_steps, write_specs
+from aotbuild.steps.plan.planned_step import PlannedStep
 from aotbuild.steps.tune.lock import (
     FILE,
     Lock,
@@ -51,25 +47,25 @@ def tune_project(directory: Path, names: Sequence[str], *, dry: bool = False) ->
     chosen = declared_models(project, names, where=located("tool.aotbuild.models"))
     check_options(project, chosen)
     lock = read_lock(project.root)
-    commands = [
-        command
-        for command in planned_commands(_tuning(project, chosen), chosen, Lock())
-        if command.step != "bundle"
+    steps = [
+        step
+        for step in planned_steps(_tuning(project, chosen), chosen, Lock())
+        if step.step != "bundle"
     ]
     with tempfile.TemporaryDirectory(prefix="aotbuild-tune-") as name:
         build = Path(name)
-        write_specs(build, commands)
-        status = _run(commands, build)
+        write_specs(build, steps)
+        status = _run(steps, build)
         if status:
             return status
-        outputs = [str(build / c.output) for c in commands if c.step in {"tune", "levels"}]
-        found = collected(outputs)
-    lock = lock.updated(found, project.models)
+        outputs = [str(build / each.output) for each in steps if each.step in {"tune", "levels"}]
+        measured = collected(outputs)
+    lock = lock.updated(measured, project.models)
     if dry:
         print(lock_text(lock), end="")  # noqa: T201
     else:
         write_lock(project.root, lock)
-        print("\n".join([*table(found), f"wrote {project.root / FILE}: commit it"]))  # noqa: T201
+        print("\n".join([*table(measured), f"wrote {project.root / FILE}: commit it"]))  # noqa: T201
     return 0
 
 
@@ -82,25 +78,25 @@ def _tuning(project: Project, names: Iterable[str]) -> Project:
     return dataclasses.replace(project, models=models)
 
 
-def _run(commands: Sequence[Command], build: Path) -> int:
-    """Run commands one after another, so that nothing disturbs what is measured."""
-    for number, command in enumerate(commands, 1):
-        print(f"[{number}/{len(commands)}] {command.comment}", flush=True)  # noqa: T201
-        line = [sys.executable, "-P", "-m", "aotbuild.steps", command.step, command.spec]
-        done = subprocess.run(line, cwd=build, check=False)
+def _run(steps: Sequence[PlannedStep], build: Path) -> int:
+    """Run steps one after another, so that nothing disturbs what is measured."""
+    for number, step in enumerate(steps, 1):
+        print(f"[{number}/{len(steps)}] {step.comment}", flush=True)  # noqa: T201
+        command = [sys.executable, "-P", "-m", "aotbuild.steps", step.step, step.spec]
+        done = subprocess.run(command, cwd=build, check=False)
         if done.returncode:
             return done.returncode
     return 0
 
 
 def table(lock: Lock) -> list[str]:
-    """Lines that tell all that was measured."""
+    """Lines with all that was measured."""
     lines = []
     for model, methods in sorted(lock.choices.items()):
         for method, targets in sorted(methods.items()):
-            name = model if method == FORWARD else f"{model}.{method}"
+            label = method_label(model, method)
             for target, choice in sorted(targets.items()):
-                lines.append(summary(name, target, choice))
+                lines.append(summary(label, target, choice))
                 fast = timed(choice)
                 rest = {k: v for k, v in choice.candidates.items() if k not in fast}
                 for recipe, each in {**fast, **rest}.items():

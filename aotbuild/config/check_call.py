@@ -11,7 +11,7 @@ from aotbuild.config.check_files import check_file
 from aotbuild.config.inputs import named_dims, tensor_leaves
 from aotbuild.config.messages import did_you_mean, joined, located
 from aotbuild.config.resolve import is_example_file
-from aotbuild.config.schema import Call, Dim, Input, TensorInput
+from aotbuild.config.schema import Call, DeclaredDim, Input, TensorInput
 from aotbuild.config.sizes import parse_size
 from aotbuild.errors import ConfigError
 
@@ -68,7 +68,7 @@ class _Place:
     """Where an input is, and the dimensions that it sees."""
 
     path: str
-    dims: Mapping[str, Dim]
+    dims: Mapping[str, DeclaredDim]
     dims_path: str
 
 

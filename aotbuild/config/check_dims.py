@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from aotbuild.config.messages import located
-from aotbuild.config.schema import Dim
+from aotbuild.config.schema import DeclaredDim
 from aotbuild.errors import ConfigError
 
 
-def check_dim(name: str, dim: Dim, path: str) -> None:
+def check_dim(name: str, dim: DeclaredDim, path: str) -> None:
     """Check that the sizes of a dimension fit each other.
 
     Args:
@@ -29,9 +29,7 @@ def check_dim(name: str, dim: Dim, path: str) -> None:
             where=located(f"{path}.min"),
             fix=f'this dimension is static: write {dim.min} in the shapes instead of "{name}"',
         )
-    if dim.example is not None and not (
-        dim.min <= dim.example and (dim.max is None or dim.example <= dim.max)
-    ):
+    if dim.example is not None and dim.example not in dim:
         raise ConfigError(
             f"example is outside the range: {dim.example}",
             where=located(f"{path}.example"),
@@ -40,7 +38,7 @@ def check_dim(name: str, dim: Dim, path: str) -> None:
         )
 
 
-def _check_multiples(dim: Dim, path: str) -> None:
+def _check_multiples(dim: DeclaredDim, path: str) -> None:
     if dim.auto:
         raise ConfigError(
             "a range that torch.export finds has no multiple-of",

@@ -15,13 +15,13 @@ from importlib.resources import files
 from typing import Any
 
 from aotbuild.config.keys import Key, bare, docstrings, keys_of, mark, one_line, rules
-from aotbuild.config.schema import Config, ConstantInput, Dim, Method, Model, TensorInput
+from aotbuild.config.schema import Config, ConstantInput, DeclaredDim, Method, Model, TensorInput
 
 FILE_NAME = "aotbuild.schema.json"
 """The schema in this package, as ``make generate`` wrote it."""
 
 _PRIMITIVES = {str: "string", int: "integer", float: "number", bool: "boolean"}
-_TABLES = {Model: "model", Method: "method", Dim: "range", TensorInput: "tensor"}
+_TABLES = {Model: "model", Method: "method", DeclaredDim: "range", TensorInput: "tensor"}
 """Tables that get a definition of their own."""
 
 
@@ -129,10 +129,10 @@ def _reference(name: str) -> dict[str, Any]:
 def _dim() -> dict[str, Any]:
     """A table, or ``"auto"`` for short."""
     return {
-        "description": one_line(Dim.__doc__ or ""),
+        "description": one_line(DeclaredDim.__doc__ or ""),
         "if": {"type": "string"},
         "then": {"enum": ["auto"]},
-        "else": _reference(_TABLES[Dim]),
+        "else": _reference(_TABLES[DeclaredDim]),
     }
 
 

@@ -10,7 +10,7 @@ from aotbuild.config.schema import (
     Call,
     Config,
     ConstantInput,
-    Dim,
+    DeclaredDim,
     Method,
     Model,
     Settings,
@@ -56,7 +56,7 @@ def _by_key(key: str, cls: type, path: str) -> str:
         (Tune, f"a limit of tuning: write tune = {{ {name} = ... }}"),
         (Model, f"a key of a model: write it in [{model}]"),
         (Config, "a key for all models together: write it in [tool.aotbuild]"),
-        (Dim, f"a key of a dimension: write it in [{model}.dims.<dimension>]"),
+        (DeclaredDim, f"a key of a dimension: write it in [{model}.dims.<dimension>]"),
         (TensorInput, f"a key of an input: write it in [{model}.inputs.<parameter>]"),
         (ConstantInput, f"a key of a constant: write it in [{model}.inputs.<parameter>]"),
     ]
@@ -72,7 +72,7 @@ def _by_value(key: str, value: object, cls: type, path: str) -> str:
     if "shape" in value or "value" in value:
         call = path if issubclass(cls, Call) else model
         return f"an input is declared in [{call}.inputs.{key}]"
-    if set(value) <= set(keys_of(Dim)):
+    if set(value) <= set(keys_of(DeclaredDim)):
         return f"a dimension is declared in [{model}.dims.{key}]"
     if "inputs" in value and cls is Model:
         return f"a method is declared in [{model}.methods.{key}]"

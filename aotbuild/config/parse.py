@@ -13,7 +13,7 @@ from aotbuild.config.keys import bare, keys_of, mark, rules
 from aotbuild.config.messages import choose_from, did_you_mean, joined, listed, located
 from aotbuild.config.misplaced import likely_place
 from aotbuild.config.rules import Choice, Pattern, Rule
-from aotbuild.config.schema import ConstantInput, Dim, TensorInput
+from aotbuild.config.schema import ConstantInput, DeclaredDim, TensorInput
 from aotbuild.errors import ConfigError
 
 __all__ = ["did_you_mean", "listed", "located", "parse_table"]
@@ -128,7 +128,10 @@ def _parse_entries(names: Any, hint: Any, value: object, path: str) -> dict[str,
     return found
 
 
-_ENTRIES: dict[str, tuple[type, ...]] = {"dim": (Dim,), "input": (TensorInput, ConstantInput)}
+_ENTRIES: dict[str, tuple[type, ...]] = {
+    "dim": (DeclaredDim,),
+    "input": (TensorInput, ConstantInput),
+}
 
 
 def _check_named(names: Any, hint: Any, key: str, value: object, path: str) -> None:
@@ -214,7 +217,7 @@ def _plain_kind(kind: Any) -> Any:
     return str if origin is typing.Literal else origin or kind
 
 
-def _parse_dim(value: object, path: str) -> Dim:
+def _parse_dim(value: object, path: str) -> DeclaredDim:
     if isinstance(value, str):
         if value != "auto":
             raise ConfigError(
@@ -222,7 +225,7 @@ def _parse_dim(value: object, path: str) -> Dim:
                 where=located(path),
                 fix=did_you_mean(value, ["auto"]) or 'write { min = 1, max = 64 }, or "auto"',
             )
-        return Dim(auto=True)
+        return DeclaredDim(auto=True)
     if isinstance(value, int) and not isinstance(value, bool):
         raise ConfigError(
             f"the dimension is a number: {value}",
@@ -231,7 +234,7 @@ def _parse_dim(value: object, path: str) -> Dim:
             fix=f"write {{ min = 1, max = {value} }}; "
             f"for a fixed size write {value} in the shapes instead of the name",
         )
-    dim = parse_table(Dim, value, path)
+    dim = parse_table(DeclaredDim, value, path)
     if isinstance(value, Mapping) and "min" not in value and dim.multiple_of > 1:
         return dataclasses.replace(dim, min=dim.multiple_of)
     return dim

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from aotbuild.config.check import check_config
-from aotbuild.config.messages import located
 from aotbuild.config.parse import parse_table
 from aotbuild.config.resolve import named_files, resolved, wanted_profile
 from aotbuild.config.schema import Config, Model
-from aotbuild.config.values import PACKAGE
+from aotbuild.config.wheel_packages import default_package, source_modules
 from aotbuild.errors import ConfigError
 
 LOCK_FILE = "aotbuild.lock.toml"
@@ -101,7 +99,9 @@ def load_project(root: Path) -> Project | None:
     if "aotbuild" not in _table(pyproject, "tool"):
         return None
     config = parse_table(Config, pyproject["tool"]["aotbuild"], "tool.aotbuild")
-    package = config.package or _default_package(pyproject)
+    packages = _table(pyproject, "tool", "scikit-build", "wheel").get("packages")
+    sources = source_modules(model.source for model in config.models.values())
+    package = config.package or default_package(root, pyproject, packages, sources)
     import_paths = _import_paths(root, pyproject)
     check_config(config, package, root, import_paths)
     return Project(
@@ -114,32 +114,29 @@ def load_project(root: Path) -> Project | None:
     )
 
 
-def _default_package(pyproject: dict[str, Any]) -> str:
-    name = _table(pyproject, "project").get("name", "")
-    package = re.sub(r"[-.]+", "_", str(name)) + ".models"
-    if not PACKAGE.holds(package):
-        raise ConfigError(
-            "the package of the compiled models has no name",
-            where=located("tool.aotbuild.package"),
-            why=f'the default follows project.name, and "{package}" cannot be imported',
-            fix='add to [tool.aotbuild]: package = "digits.models"',
-        )
-    return package
-
-
 def _import_paths(root: Path, pyproject: dict[str, Any]) -> tuple[Path, ...]:
     """Where the project's packages are, by scikit-build-core's rules for ``wheel.packages``."""
     packages = _table(pyproject, "tool", "scikit-build", "wheel").get("packages")
     if isinstance(packages, dict):
-        # A nested target ("a/b" = "elsewhere/b") has no sys.path entry of its own.
-        sources = [source for target, source in packages.items() if "/" not in target.strip("/")]
-    elif isinstance(packages, list):
-        sources = packages
+        placed = packages.items()
     else:
-        sources = []
-    candidates = [(root / str(source)).parent for source in sources]
+        placed = {Path(str(source)).name: source for source in packages or []}.items()
+    candidates = [
+        base
+        for target, source in placed
+        if (base := _import_path(root / str(source), Path(target.strip("/")).parts))
+    ]
     candidates += [root / "src", root / "python", root]
     return tuple(dict.fromkeys(path for path in candidates if path.is_dir()))
+
+
+def _import_path(directory: Path, target: tuple[str, ...]) -> Path | None:
+    """The directory from which a package is imported as in the wheel, if there is one."""
+    if directory.parts[-len(target) :] != target and len(target) > 1:
+        return None  # "a/b" = "elsewhere/b" has no sys.path entry of its own
+    for _ in target:
+        directory = directory.parent
+    return directory
 
 
 def _table(pyproject: dict[str, Any], *keys: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from aotbuild.config.schema import (
     Call,
     Config,
     ConstantInput,
-    Dim,
+    DeclaredDim,
     Method,
     Model,
     Settings,
@@ -145,7 +145,7 @@ past = { max = 511 }
     ),
     Section(
         "`dims.<name>`",
-        Dim,
+        DeclaredDim,
         """\
 [tool.aotbuild.models.pooled]
 source = "sounds.pooled:Pooled"
@@ -256,7 +256,9 @@ def _sentence(cls: type) -> str:
 
 def _is_own(key: Key, cls: type) -> bool:
     """Whether a key is none that the table has in common with others."""
-    return not any(key.key in keys_of(base) for base in cls.__bases__ if base is not object)
+    return not any(
+        key.key in keys_of(base) for base in cls.__bases__ if base.__module__ == cls.__module__
+    )
 
 
 def _row(key: Key, meaning: str) -> str:
@@ -267,9 +269,8 @@ def _row(key: Key, meaning: str) -> str:
 def _default(key: Key) -> str:
     if key.required:
         return "required"
-    if isinstance(key.default, bool):
-        return f"`{str(key.default).lower()}`"
-    return f"`{key.default}`" if isinstance(key.default, int) else ""
+    # Tables and arrays are empty when left out, which needs no word; the meaning explains None.
+    return f"`{_toml(key.default)}`" if isinstance(key.default, bool | int | str) else ""
 
 
 _KINDS = {
@@ -344,7 +345,9 @@ def _options(settings: Settings) -> str:
 
 
 def _toml(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else f'"{value}"'
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, int) else f'"{value}"'
 
 
 _PROFILE_EXAMPLE = """\

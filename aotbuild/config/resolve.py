@@ -19,7 +19,12 @@ from aotbuild.config.schema import (
     Tune,
     Verify,
 )
-from aotbuild.config.values import EXAMPLE_SUFFIXES, LIBRARY_SUFFIXES, PROGRAM_SUFFIXES
+from aotbuild.config.values import (
+    EXAMPLE_SUFFIXES,
+    LIBRARY_SUFFIXES,
+    PROGRAM_SUFFIXES,
+    RANDOM,
+)
 
 PROFILE_VARIABLE = "AOTBUILD_PROFILE"
 DEFAULT_PROFILE = "release"
@@ -109,6 +114,11 @@ def call_path(model: str, method: str) -> str:
     return path if method == FORWARD else joined(f"{path}.methods", method)
 
 
+def method_label(model: str, method: str) -> str:
+    """A method as messages name it: ``net`` for ``forward``, else ``net.encode``."""
+    return model if method == FORWARD else f"{model}.{method}"
+
+
 def is_program(source: str) -> bool:
     """Whether a source is a program saved by torch.export.save, and not Python."""
     return source.endswith(PROGRAM_SUFFIXES)
@@ -124,9 +134,15 @@ def is_library_file(library: str) -> bool:
     return library.endswith(LIBRARY_SUFFIXES)
 
 
+def weights_file(model: Model) -> str | None:
+    """The file of a model's weights; None where its source brings them, or they are random."""
+    return None if model.weights == RANDOM else model.weights
+
+
 def named_files(model: Model) -> list[str]:
     """The files that a model's declaration names, relative to the project."""
-    found = [model.weights] if model.weights else []
+    weights = weights_file(model)
+    found = [weights] if weights else []
     found += [model.source] if is_program(model.source) else []
     examples = (call.example for call in calls(model).values())
     found += [name for name in examples if name and is_example_file(name)]

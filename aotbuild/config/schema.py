@@ -46,6 +46,7 @@ from aotbuild.config.values import (
     Tolerance,
     Version,
 )
+from aotbuild.runtime.dims import Dim
 
 __all__ = [
     "DEVICES",
@@ -54,7 +55,7 @@ __all__ = [
     "Call",
     "Config",
     "ConstantInput",
-    "Dim",
+    "DeclaredDim",
     "Input",
     "Method",
     "Model",
@@ -67,7 +68,7 @@ __all__ = [
 
 
 @dataclass(frozen=True, kw_only=True)
-class Dim:
+class DeclaredDim(Dim):
     """A dynamic dimension, named in the shapes of a model's inputs."""
 
     min: Smallest = 1
@@ -85,6 +86,11 @@ class Dim:
     auto: bool = False
     """Whether torch.export finds out if the dimension can be dynamic, and in which range, inside
     ``min`` and ``max``; ``"auto"`` is short for ``{ auto = true }``."""
+
+    @property
+    def range(self) -> Dim:
+        """The range alone."""
+        return Dim(self.min, self.max, self.multiple_of)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -272,7 +278,7 @@ class Call:
     (``value``), an array of these, or a table of these by name. ``*args`` is an array and
     ``**kwargs`` a table."""
 
-    dims: dict[DimName, Annotated[Dim, "dim"]] = field(default_factory=dict)
+    dims: dict[DimName, Annotated[DeclaredDim, "dim"]] = field(default_factory=dict)
     """The dynamic dimensions named in the shapes; the same name means the same size. Methods see
     those of their model."""
 
@@ -305,7 +311,8 @@ class Model(Call, Settings):
     """Keyword arguments for the class or factory."""
 
     weights: File | None = None
-    """File with the state dict (safetensors, or written by torch.save), relative to the project."""
+    """File with the state dict (safetensors, or written by torch.save), relative to the project.
+    ``"random"`` says that the weights which a class draws at random are meant to be shipped."""
 
     methods: dict[MethodName, Method] = field(default_factory=dict)
     """Methods to compile beside ``forward()`` or in its place; they share the model's weights."""
@@ -316,7 +323,8 @@ class Config(Settings):
     """PyTorch models that are compiled into the wheel."""
 
     package: Annotated[str, PACKAGE] | None = None
-    """Import package of the compiled models; ``"<project>.models"`` when left out."""
+    """Import package of the compiled models; when left out, ``models`` in the package that the
+    wheel installs, such as ``"digits.models"``."""
 
     torch: Literal["minor", "exact", "symbols"] = "minor"
     """Which versions of torch the wheel runs with. ``minor``: those of the minor version that it is

@@ -49,6 +49,9 @@ EXAMPLE_SUFFIXES = (".safetensors", ".npz")
 LIBRARY_SUFFIXES = (".so", ".dylib", ".dll")
 """Endings of shared libraries."""
 
+RANDOM = "random"
+"""In place of a file of weights: those that a class draws at random are meant."""
+
 PACKAGE = Pattern(
     what='"{value}" is not the name of an import package',
     fix='write dotted Python names, such as package = "digits.models"',

@@ -1,32 +1,32 @@
-/* What a call must be so that the compiled code reads its tensors as they are. */
+/* The checks of a call: whether the compiled code can read its tensors as they are. */
 #include "engine.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-void know_nothing(Engine *self, int64_t *known) {
+void forget_sizes(Engine* self, int64_t* known) {
   for (int64_t i = 0; i < self->rules.dim_count; i++) known[i] = INT64_MIN;
 }
 
-bool as_usual(Engine *self, size_t index, const DLTensor *tensor, int64_t *known) {
-  const Input *input = &self->rules.inputs[index];
-  const Dim *dims = self->rules.dims;
+bool matches_rules(Engine* self, size_t index, const DLTensor* tensor, int64_t* known) {
+  const Input* input = &self->rules.inputs[index];
+  const Dim* dims = self->rules.dims;
   if (tensor->device.type != CPU || tensor->dtype.code != input->code ||
       tensor->dtype.bits != input->bits || tensor->dtype.lanes != 1 || tensor->ndim != input->ndim)
     return false;
   int64_t count = 1;
   for (int64_t i = 0; i < input->ndim; i++) {
-    const Size *size = &input->sizes[i];
+    const Size* size = &input->sizes[i];
     int64_t got = tensor->shape[i];
     count *= got;
     if (size->dim < 0) {
       if (got != size->offset) return false;
       continue;
     }
-    int64_t solved = got - size->offset;
+    int64_t solved = got - size->offset; /* the size is factor * dim + offset: solve for dim */
     if (solved % size->factor) return false;
     solved /= size->factor;
-    const Dim *dim = &dims[size->dim];
+    const Dim* dim = &dims[size->dim];
     if (known[size->dim] == INT64_MIN) {
       if (solved < dim->min || (dim->max >= 0 && solved > dim->max) || solved % dim->multiple)
         return false;
@@ -46,13 +46,14 @@ bool as_usual(Engine *self, size_t index, const DLTensor *tensor, int64_t *known
   return true;
 }
 
-
-/* expect(table): what the tensors of a usual call are, as 64-bit numbers: the count of dims, the
- * count of inputs; min, max, multiple of each dim; and for each input the code and bits of its
- * dtype, its rank, for each size dim, factor, offset, and the order of the dimensions in memory.
+/* expect(table): set the rules of a usual call.
+ *
+ * table: 64-bit numbers: the count of dims, the count of inputs; min, max, multiple of each dim;
+ * and for each input the code and bits of its dtype, its rank, for each size dim, factor, offset,
+ * and the order of the dimensions in memory.
  */
-PyObject *engine_expect(Engine *self, PyObject *table) {
-  char *bytes;
+PyObject* engine_expect(Engine* self, PyObject* table) {
+  char* bytes;
   Py_ssize_t length;
   if (PyBytes_AsStringAndSize(table, &bytes, &length)) return NULL;
   Py_ssize_t count = length / 8, at = 2;
@@ -60,18 +61,18 @@ PyObject *engine_expect(Engine *self, PyObject *table) {
   rules.words = malloc((size_t)length + 8);
   if (!rules.words) return PyErr_NoMemory();
   memcpy(rules.words, bytes, (size_t)length);
-  bool good = count >= 2 && rules.words[0] >= 0 && rules.words[0] <= MOST_DIMS &&
+  bool good = count >= 2 && rules.words[0] >= 0 && rules.words[0] <= MAX_DIMS &&
               (size_t)rules.words[1] == self->input_count;
   if (good) {
     rules.dim_count = rules.words[0];
     rules.input_count = rules.words[1];
-    rules.dims = (const Dim *)(rules.words + at);
+    rules.dims = (const Dim*)(rules.words + at);
     at += rules.dim_count * 3;
     rules.inputs = calloc((size_t)rules.input_count + 1, sizeof *rules.inputs);
     good = rules.inputs != NULL;
   }
   for (int64_t i = 0; good && i < rules.input_count; i++) {
-    Input *input = &rules.inputs[i];
+    Input* input = &rules.inputs[i];
     good = at + 3 <= count;
     if (!good) break;
     input->code = rules.words[at];
@@ -79,7 +80,7 @@ PyObject *engine_expect(Engine *self, PyObject *table) {
     input->ndim = rules.words[at + 2];
     at += 3;
     good = input->ndim >= 0 && at + 4 * input->ndim <= count;
-    input->sizes = (const Size *)(rules.words + at);
+    input->sizes = (const Size*)(rules.words + at);
     input->order = rules.words + at + 3 * input->ndim;
     at += 4 * input->ndim;
     for (int64_t k = 0; good && k < input->ndim; k++)
@@ -93,20 +94,20 @@ PyObject *engine_expect(Engine *self, PyObject *table) {
     PyErr_SetString(PyExc_ValueError, "the table is not one of this library's calls");
     return NULL;
   }
-  forget_rules(self);
+  free_rules(self);
   self->rules = rules;
   self->checks = true;
   Py_RETURN_NONE;
 }
 
-void forget_rules(Engine *self) {
+void free_rules(Engine* self) {
   free(self->rules.inputs);
   free(self->rules.words);
 }
 
-bool lies_in(const DLTensor *tensor, const char *data) {
+bool contains_address(const DLTensor* tensor, const char* data) {
   int64_t last = 0;
   for (int32_t k = 0; k < tensor->ndim; k++) last += (tensor->shape[k] - 1) * tensor->strides[k];
-  const char *start = (char *)tensor->data + tensor->byte_offset;
+  const char* start = (char*)tensor->data + tensor->byte_offset;
   return data >= start && data < start + (last + 1) * ((tensor->dtype.bits + 7) / 8);
 }

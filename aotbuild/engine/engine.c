@@ -6,13 +6,13 @@
 #include <string.h>
 
 const Dtype DTYPES[DTYPE_COUNT] = {
-    {"aoti_torch_dtype_float32", 2, 32},   {"aoti_torch_dtype_int64", 0, 64},
-    {"aoti_torch_dtype_bool", 6, 8},       {"aoti_torch_dtype_uint8", 1, 8},
-    {"aoti_torch_dtype_int32", 0, 32},     {"aoti_torch_dtype_bfloat16", 4, 16},
-    {"aoti_torch_dtype_float16", 2, 16},   {"aoti_torch_dtype_float64", 2, 64},
-    {"aoti_torch_dtype_int8", 0, 8},       {"aoti_torch_dtype_int16", 0, 16},
-    {"aoti_torch_dtype_uint16", 1, 16},    {"aoti_torch_dtype_uint32", 1, 32},
-    {"aoti_torch_dtype_uint64", 1, 64},    {"aoti_torch_dtype_complex64", 5, 64},
+    {"aoti_torch_dtype_float32", 2, 32},     {"aoti_torch_dtype_int64", 0, 64},
+    {"aoti_torch_dtype_bool", 6, 8},         {"aoti_torch_dtype_uint8", 1, 8},
+    {"aoti_torch_dtype_int32", 0, 32},       {"aoti_torch_dtype_bfloat16", 4, 16},
+    {"aoti_torch_dtype_float16", 2, 16},     {"aoti_torch_dtype_float64", 2, 64},
+    {"aoti_torch_dtype_int8", 0, 8},         {"aoti_torch_dtype_int16", 0, 16},
+    {"aoti_torch_dtype_uint16", 1, 16},      {"aoti_torch_dtype_uint32", 1, 32},
+    {"aoti_torch_dtype_uint64", 1, 64},      {"aoti_torch_dtype_complex64", 5, 64},
     {"aoti_torch_dtype_complex128", 5, 128},
 };
 
@@ -22,40 +22,40 @@ int find_dtype(DLDataType dtype) {
   return -1;
 }
 
-int find_number(Engine *self, int32_t number) {
+int find_torch_dtype(Engine* self, int32_t number) {
   for (int i = 0; i < DTYPE_COUNT; i++)
     if (self->dtypes[i] == number) return i;
   return -1;
 }
 
-int borrow(Engine *self, const DLTensor *tensor, Handle *handle) {
+int borrow(Engine* self, const DLTensor* tensor, Handle* handle) {
   int dtype = find_dtype(tensor->dtype);
   if (dtype < 0 || self->dtypes[dtype] < 0 || tensor->device.type != CPU) return -1;
-  void *data = (char *)tensor->data + tensor->byte_offset;
+  void* data = (char*)tensor->data + tensor->byte_offset;
   return self->torch.from_blob(data, tensor->ndim, tensor->shape, tensor->strides, 0,
                                self->dtypes[dtype], 0, 0, handle);
 }
 
-PyObject *fail(Engine *self) {
-  const char *told = NULL;
-  if (self->library.last_error) self->library.last_error(&told);
-  PyErr_SetString(PyExc_RuntimeError, told && *told ? told : "the compiled code failed");
+PyObject* fail(Engine* self) {
+  const char* message = NULL;
+  if (self->library.last_error) self->library.last_error(&message);
+  PyErr_SetString(PyExc_RuntimeError, message && *message ? message : "the compiled code failed");
   return NULL;
 }
 
-/* A runner that no call has, which is locked then; NULL if there is none. */
-static Runner *free_runner(Engine *self) {
+/* A runner that no call uses, locked; NULL if there is none. */
+static Runner* free_runner(Engine* self) {
   for (size_t i = 0; i < self->runner_count; i++)
     if (PyThread_acquire_lock(self->runners[i].lock, NOWAIT_LOCK)) return &self->runners[i];
   return NULL;
 }
 
-bool run_library(Engine *self, Handle *handles) {
-  Handle *outputs = handles + self->input_count;
-  Runner *runner = free_runner(self);
+bool run_library(Engine* self, Handle* handles) {
+  Handle* outputs = handles + self->input_count;
+  Runner* runner = free_runner(self);
   bool waits = !runner;
   if (waits) runner = &self->runners[self->turn++ % self->runner_count];
-  PyThreadState *state = PyEval_SaveThread();
+  PyThreadState* state = PyEval_SaveThread();
   if (waits) PyThread_acquire_lock(runner->lock, WAIT_LOCK);
   int before = self->threads ? self->torch.get_threads() : 0;
   if (self->threads) self->torch.set_threads(self->threads);
@@ -68,12 +68,24 @@ bool run_library(Engine *self, Handle *handles) {
   return !failed;
 }
 
+size_t first_output(const Handle* outputs, size_t i) {
+  size_t first = 0;
+  while (outputs[first] != outputs[i]) first++;
+  return first;
+}
+
+void release_outputs(Engine* self, const Handle* outputs, size_t i) {
+  for (; i < self->output_count; i++)
+    if (first_output(outputs, i) == i) self->torch.release(outputs[i]);
+}
+
 /* ---- Loading ---- */
 
-static int find_torch(Engine *self, void *torch) {
+/* Look up the functions of torch; not 0, with an error set, if one that is needed is missing. */
+static int find_torch(Engine* self, void* torch) {
   struct {
-    const char *name;
-    void *place;
+    const char* name;
+    void* place;
     bool needed;
   } functions[] = {
       {"aoti_torch_create_tensor_from_blob", &self->torch.from_blob, true},
@@ -90,23 +102,24 @@ static int find_torch(Engine *self, void *torch) {
       {"omp_set_num_threads", &self->torch.set_threads, false},
   };
   for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
-    void *found = dlsym(torch, functions[i].name);
-    if (!found && functions[i].needed) return refuse(functions[i].name), -1;
-    memcpy(functions[i].place, &found, sizeof found);
+    void* symbol = dlsym(torch, functions[i].name);
+    if (!symbol && functions[i].needed) return refuse(functions[i].name), -1;
+    memcpy(functions[i].place, &symbol, sizeof symbol);
   }
   for (int i = 0; i < DTYPE_COUNT; i++) {
     int32_t (*number)(void);
-    void *found = dlsym(torch, DTYPES[i].torch);
-    memcpy(&number, &found, sizeof found);
-    self->dtypes[i] = found ? number() : -1;
+    void* symbol = dlsym(torch, DTYPES[i].torch);
+    memcpy(&number, &symbol, sizeof symbol);
+    self->dtypes[i] = symbol ? number() : -1;
   }
   return 0;
 }
 
-static int find_library(Engine *self, void *library) {
+/* Look up the functions of the model's library, in the same way. */
+static int find_library(Engine* self, void* library) {
   struct {
-    const char *name;
-    void *place;
+    const char* name;
+    void* place;
     bool needed;
   } functions[] = {
       {"AOTInductorModelContainerCreateWithDevice", &self->library.create, true},
@@ -123,15 +136,16 @@ static int find_library(Engine *self, void *library) {
       {"AOTInductorGetLastError", &self->library.last_error, false},
   };
   for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
-    void *found = dlsym(library, functions[i].name);
-    if (!found && functions[i].needed) return refuse(functions[i].name), -1;
-    memcpy(functions[i].place, &found, sizeof found);
+    void* symbol = dlsym(library, functions[i].name);
+    if (!symbol && functions[i].needed) return refuse(functions[i].name), -1;
+    memcpy(functions[i].place, &symbol, sizeof symbol);
   }
   return 0;
 }
 
-static int add_runner(Engine *self) {
-  Runner *runner = &self->runners[self->runner_count];
+/* Create one more container; not 0, with an error set, if that fails. */
+static int add_runner(Engine* self) {
+  Runner* runner = &self->runners[self->runner_count];
   runner->lock = PyThread_allocate_lock();
   if (!runner->lock) return PyErr_NoMemory(), -1;
   if (self->library.create(&runner->container, 1, "cpu", NULL)) return fail(self), -1;
@@ -144,25 +158,25 @@ static int add_runner(Engine *self) {
  * library: path of the compiled library. torch: path of torch's library, which is loaded if it is
  * not; what needs torch's Python side waits for attach().
  */
-static PyObject *engine_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
+static PyObject* engine_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
   const char *library_path, *torch_path;
   if (kwargs && PyDict_Size(kwargs)) {
     PyErr_SetString(PyExc_TypeError, "Engine() takes no keyword arguments");
     return NULL;
   }
   if (!PyArg_ParseTuple(args, "ss", &library_path, &torch_path)) return NULL;
-  void *torch = open_torch(torch_path);
+  void* torch = open_torch(torch_path);
   if (!torch) return NULL;
   /* Opening a library may run code that waits for another thread. */
-  PyThreadState *state = PyEval_SaveThread();
-  void *library = dlopen(library_path, RTLD_LAZY | RTLD_LOCAL);
-  const char *error = library ? NULL : dlerror();
+  PyThreadState* state = PyEval_SaveThread();
+  void* library = dlopen(library_path, RTLD_LAZY | RTLD_LOCAL);
+  const char* error = library ? NULL : dlerror();
   PyEval_RestoreThread(state);
   if (!library) return refuse(error);
   allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
-  Engine *self = (Engine *)allocate(type, 0);
+  Engine* self = (Engine*)allocate(type, 0);
   if (!self) return NULL;
-  void *container = NULL;
+  void* container = NULL;
   if (!find_torch(self, torch) && !find_library(self, library) && !add_runner(self))
     container = self->runners[0].container;
   if (!container || self->library.inputs(container, &self->input_count) ||
@@ -171,17 +185,17 @@ static PyObject *engine_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
     Py_DECREF(self);
     return NULL;
   }
-  return (PyObject *)self;
+  return (PyObject*)self;
 }
 
 /* grow(runners, threads): let several calls run at once, each with so many threads; 0 leaves those
  * of the thread that calls. All constants are to be set again.
  */
-static PyObject *engine_grow(Engine *self, PyObject *args) {
+static PyObject* engine_grow(Engine* self, PyObject* args) {
   int count, threads;
   if (!PyArg_ParseTuple(args, "ii", &count, &threads)) return NULL;
-  if (count < 1 || count > MOST_RUNNERS)
-    return PyErr_Format(PyExc_ValueError, "a pool has 1 to %d runners, not %d", MOST_RUNNERS, count);
+  if (count < 1 || count > MAX_RUNNERS)
+    return PyErr_Format(PyExc_ValueError, "a pool has 1 to %d runners, not %d", MAX_RUNNERS, count);
   if (threads && (!self->torch.get_threads || !self->torch.set_threads))
     return PyErr_Format(PyExc_ValueError, "this torch does not tell OpenMP's threads");
   while (self->runner_count < (size_t)count)
@@ -190,14 +204,15 @@ static PyObject *engine_grow(Engine *self, PyObject *args) {
   Py_RETURN_NONE;
 }
 
-static PyObject *engine_constants(Engine *self, PyObject *none) {
+/* constants(): what the library expects, as a list of (name, (code, bits), bytes). */
+static PyObject* engine_constants(Engine* self, PyObject* none) {
   (void)none;
   size_t count;
-  void *container = self->runners[0].container;
+  void* container = self->runners[0].container;
   if (self->library.constants(container, &count)) return fail(self);
-  PyObject *constants = PyList_New(0);
+  PyObject* constants = PyList_New(0);
   for (size_t i = 0; constants && i < count; i++) {
-    const char *name;
+    const char* name;
     int32_t dtype;
     size_t size;
     if (self->library.constant_name(container, i, &name) ||
@@ -206,43 +221,43 @@ static PyObject *engine_constants(Engine *self, PyObject *none) {
       Py_DECREF(constants);
       return fail(self);
     }
-    int known = find_number(self, dtype);
-    PyObject *constant =
-        Py_BuildValue("s(ii)n", name, known < 0 ? -1 : DTYPES[known].code,
-                      known < 0 ? -1 : DTYPES[known].bits, (Py_ssize_t)size);
+    int known = find_torch_dtype(self, dtype);
+    PyObject* constant = Py_BuildValue("s(ii)n", name, known < 0 ? -1 : DTYPES[known].code,
+                                       known < 0 ? -1 : DTYPES[known].bits, (Py_ssize_t)size);
     if (!constant || PyList_Append(constants, constant)) Py_CLEAR(constants);
     Py_XDECREF(constant);
   }
   return constants;
 }
 
-/* Hand over constants, and free the list of them. */
-static PyObject *hand_constants(Engine *self, Constant *pairs, Py_ssize_t count) {
+/* Hand constants to the library, to each of its containers, and free the list of them. */
+static PyObject* hand_constants(Engine* self, Constant* pairs, Py_ssize_t count) {
   int failed = 0;
   for (size_t i = 0; !failed && i < self->runner_count; i++)
-    failed = self->library.set_constants(self->runners[i].container, pairs, (size_t)count, false,
-                                         true);
+    failed =
+        self->library.set_constants(self->runners[i].container, pairs, (size_t)count, false, true);
   free(pairs);
   if (failed) return fail(self);
   Py_RETURN_NONE;
 }
 
-static PyObject *engine_set_constants(Engine *self, PyObject *tensors) {
+/* set_constants(tensors): hand over constants, a dict of tensors, or of capsules with handles. */
+static PyObject* engine_set_constants(Engine* self, PyObject* tensors) {
   if (!PyDict_Check(tensors)) {
     PyErr_SetString(PyExc_TypeError, "expected a dict of tensors");
     return NULL;
   }
   /* Names and tensors stay for good, as the library does, which goes on using their memory. */
-  PyObject *items = PyDict_Items(tensors);
+  PyObject* items = PyDict_Items(tensors);
   if (!items) return NULL;
   Py_ssize_t count = PyList_Size(items);
-  Constant *pairs = malloc((size_t)count * sizeof *pairs + 1);
+  Constant* pairs = malloc((size_t)count * sizeof *pairs + 1);
   if (!pairs) return PyErr_NoMemory();
   for (Py_ssize_t i = 0; i < count; i++) {
-    PyObject *item = PyList_GetItem(items, i);
+    PyObject* item = PyList_GetItem(items, i);
     DLTensor tensor;
     pairs[i].name = PyUnicode_AsUTF8AndSize(PyTuple_GetItem(item, 0), NULL);
-    PyObject *value = PyTuple_GetItem(item, 1);
+    PyObject* value = PyTuple_GetItem(item, 1);
     if (pairs[i].name && PyCapsule_CheckExact(value)) { /* a handle, of what is not exchanged */
       pairs[i].handle = PyCapsule_GetPointer(value, NULL);
       if (pairs[i].handle) continue;
@@ -250,50 +265,51 @@ static PyObject *engine_set_constants(Engine *self, PyObject *tensors) {
     if (!pairs[i].name || !self->exchange || self->exchange->tensor_from_object(value, &tensor) ||
         borrow(self, &tensor, &pairs[i].handle)) {
       free(pairs);
-      return PyErr_Occurred() ? NULL : refuse("a constant of this kind cannot be handed over");
+      return PyErr_Occurred() ? NULL
+                              : refuse("the compiled code cannot take a constant of this kind");
     }
   }
   return hand_constants(self, pairs, count);
 }
 
 /* The numbers of a tuple; false with an error set if it does not hold `count` of them. */
-static bool numbers(PyObject *tuple, Py_ssize_t count, int64_t *found) {
+static bool numbers(PyObject* tuple, Py_ssize_t count, int64_t* values) {
   if (!PyTuple_Check(tuple) || PyTuple_Size(tuple) != count) {
     PyErr_SetString(PyExc_ValueError, "sizes and strides are tuples of as many numbers");
     return false;
   }
   for (Py_ssize_t i = 0; i < count; i++) {
-    found[i] = PyLong_AsLongLong(PyTuple_GetItem(tuple, i));
-    if (found[i] == -1 && PyErr_Occurred()) return false;
+    values[i] = PyLong_AsLongLong(PyTuple_GetItem(tuple, i));
+    if (values[i] == -1 && PyErr_Occurred()) return false;
   }
   return true;
 }
 
-enum { MOST_RANK = 64 };
+enum { MAX_RANK = 64 };
 
-/* A handle over mapped bytes, of what `told` says. */
-static int map_constant(Engine *self, const Py_buffer *file, PyObject *told, Constant *constant) {
+/* A handle over mapped bytes, as an entry of map_constants() describes it. */
+static int map_constant(Engine* self, const Py_buffer* file, PyObject* entry, Constant* constant) {
   int code, bits;
   Py_ssize_t offset, size, packing_size;
   PyObject *sizes, *strides;
-  const char *packing;
-  int64_t shape[MOST_RANK], stride[MOST_RANK];
-  if (!PyArg_ParseTuple(told, "s(ii)OOnny#", &constant->name, &code, &bits, &sizes, &strides,
+  const char* packing;
+  int64_t shape[MAX_RANK], stride[MAX_RANK];
+  if (!PyArg_ParseTuple(entry, "s(ii)OOnny#", &constant->name, &code, &bits, &sizes, &strides,
                         &offset, &size, &packing, &packing_size))
     return -1;
   Py_ssize_t rank = PyTuple_Check(sizes) ? PyTuple_Size(sizes) : 0;
-  if (rank > MOST_RANK || offset < 0 || size < 0 || offset > file->len - size)
+  if (rank > MAX_RANK || offset < 0 || size < 0 || offset > file->len - size)
     return refuse("a constant is not within the weights file"), -1;
   if (!numbers(sizes, rank, shape) || !numbers(strides, rank, stride)) return -1;
   int dtype = find_dtype((DLDataType){(uint8_t)code, (uint8_t)bits, 1});
-  char *data = (char *)file->buf + offset;
-  const Torch *torch = &self->torch;
+  char* data = (char*)file->buf + offset;
+  const Torch* torch = &self->torch;
   int failed = dtype < 0 || self->dtypes[dtype] < 0 ||
                (packing_size && (!torch->packed_from_blob || !torch->packed_layout));
   if (!failed && packing_size)
     failed = torch->packed_from_blob(data, rank, shape, stride, 0, self->dtypes[dtype], 0, 0,
                                      &constant->handle, torch->packed_layout(),
-                                     (const uint8_t *)packing, packing_size);
+                                     (const uint8_t*)packing, packing_size);
   else if (!failed)
     failed = torch->from_blob(data, rank, shape, stride, 0, self->dtypes[dtype], 0, 0,
                               &constant->handle);
@@ -305,15 +321,15 @@ static int map_constant(Engine *self, const Py_buffer *file, PyObject *told, Con
  * file: what has a buffer of its bytes. constants: for each a tuple of its name, DLPack's code and
  * bits of its dtype, sizes, strides, byte offset, bytes, and how oneDNN packed it (empty if not).
  */
-static PyObject *engine_map_constants(Engine *self, PyObject *args) {
+static PyObject* engine_map_constants(Engine* self, PyObject* args) {
   PyObject *file, *constants;
   Py_buffer bytes; /* which is kept for good, as the names are */
   if (!PyArg_ParseTuple(args, "OO!", &file, &PyList_Type, &constants) ||
       PyObject_GetBuffer(file, &bytes, PyBUF_SIMPLE))
     return NULL;
-  PyObject *held = PyList_AsTuple(constants);
+  PyObject* held = PyList_AsTuple(constants);
   Py_ssize_t count = held ? PyTuple_Size(held) : 0;
-  Constant *pairs = held ? malloc((size_t)count * sizeof *pairs + 1) : NULL;
+  Constant* pairs = held ? malloc((size_t)count * sizeof *pairs + 1) : NULL;
   if (!pairs) return PyErr_NoMemory();
   for (Py_ssize_t i = 0; i < count; i++) {
     if (map_constant(self, &bytes, PyTuple_GetItem(held, i), &pairs[i])) {
@@ -324,34 +340,35 @@ static PyObject *engine_map_constants(Engine *self, PyObject *args) {
   return hand_constants(self, pairs, count);
 }
 
-/* listen(others): let a callable have the calls with anything but torch's tensors. It gets the
- * values, and returns the list of outputs or None.
+/* set_fallback(callable): let a callable have the calls with anything but torch's tensors. It gets
+ * the values, and returns the list of outputs or None.
  */
-static PyObject *engine_listen(Engine *self, PyObject *others) {
-  PyObject *old = self->others;
-  self->others = Py_NewRef(others);
+static PyObject* engine_set_fallback(Engine* self, PyObject* callable) {
+  PyObject* old = self->fallback;
+  self->fallback = Py_NewRef(callable);
   Py_XDECREF(old);
   Py_RETURN_NONE;
 }
 
-/* While it is held, no call runs: the constants may change. */
-static PyObject *engine_hold(Engine *self, PyObject *none) {
+/* hold(): wait for the calls that run, and let others wait, so that constants can change. */
+static PyObject* engine_hold(Engine* self, PyObject* none) {
   (void)none;
-  PyThreadState *state = PyEval_SaveThread();
+  PyThreadState* state = PyEval_SaveThread();
   for (size_t i = 0; i < self->runner_count; i++)
     PyThread_acquire_lock(self->runners[i].lock, WAIT_LOCK);
   PyEval_RestoreThread(state);
   Py_RETURN_NONE;
 }
 
-static PyObject *engine_release(Engine *self, PyObject *none) {
+/* release(): let calls go on after hold(). */
+static PyObject* engine_release(Engine* self, PyObject* none) {
   (void)none;
   for (size_t i = 0; i < self->runner_count; i++) PyThread_release_lock(self->runners[i].lock);
   Py_RETURN_NONE;
 }
 
-/* In a forked child: another thread of the parent may have held the lock. */
-static PyObject *engine_unlock(Engine *self, PyObject *none) {
+/* unlock(): for a forked child: another thread of the parent may have held a lock. */
+static PyObject* engine_unlock(Engine* self, PyObject* none) {
   (void)none;
   for (size_t i = 0; i < self->runner_count; i++) {
     PyThread_type_lock lock = PyThread_allocate_lock();
@@ -361,23 +378,24 @@ static PyObject *engine_unlock(Engine *self, PyObject *none) {
   Py_RETURN_NONE;
 }
 
-static PyObject *engine_set_threads(Engine *self, PyObject *threads) {
+/* set_threads(count): how many threads OpenMP uses in the calling thread. */
+static PyObject* engine_set_threads(Engine* self, PyObject* threads) {
   long count = PyLong_AsLong(threads);
   if (count == -1 && PyErr_Occurred()) return NULL;
   if (self->torch.set_threads && count > 0) self->torch.set_threads((int)count);
   Py_RETURN_NONE;
 }
 
-/* The library and what it uses stay: outputs may point into the constants. */
-static void engine_dealloc(Engine *self) {
-  PyTypeObject *type = Py_TYPE((PyObject *)self);
-  Py_XDECREF(self->others);
+/* The library, its containers and constants are never freed: outputs may point into constants. */
+static void engine_dealloc(Engine* self) {
+  PyTypeObject* type = Py_TYPE((PyObject*)self);
+  Py_XDECREF(self->fallback);
   Py_XDECREF(self->tensor_type);
   Py_XDECREF(self->modes);
   Py_XDECREF(self->is_neg);
   Py_XDECREF(self->is_conj);
   for (size_t i = 0; i < self->runner_count; i++) PyThread_free_lock(self->runners[i].lock);
-  forget_rules(self);
+  free_rules(self);
   freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
   release(self);
   Py_DECREF(type);
@@ -385,20 +403,20 @@ static void engine_dealloc(Engine *self) {
 
 static PyMethodDef engine_methods[] = {
     {"call", (PyCFunction)(void (*)(void))engine_call, METH_FASTCALL,
-     "Check tensors and run the model on them: a list of its outputs, or None for an unusual call."},
+     "Check tensors and run the model on them: the list of outputs, or None for an unusual call."},
     {"fits", (PyCFunction)(void (*)(void))engine_fits, METH_FASTCALL,
      "Whether tensors are those of a usual call."},
     {"run", (PyCFunction)engine_run, METH_O, "Run the model on a list of tensors, unchecked."},
     {"run_arrays", (PyCFunction)engine_run_arrays, METH_O,
-     "Check arrays and run the model on them: a list of its outputs, or None for an unusual call."},
-    {"listen", (PyCFunction)engine_listen, METH_O,
-     "Let a callable have the calls with anything but torch's tensors."},
+     "Check arrays and run the model on them: the list of outputs, or None for an unusual call."},
+    {"set_fallback", (PyCFunction)engine_set_fallback, METH_O,
+     "Set the callable for calls with anything but torch's tensors."},
     {"attach", (PyCFunction)engine_attach, METH_VARARGS, "Take torch's tensors from now on."},
     {"find_place", (PyCFunction)engine_find_place, METH_O,
      "Find where Python objects of tensors hold the tensor; whether it was found."},
     {"find_flags", (PyCFunction)engine_find_flags, METH_VARARGS,
      "Find where tensors say that they are negated or conjugated; whether it was found."},
-    {"expect", (PyCFunction)engine_expect, METH_O, "Tell what the tensors of a usual call are."},
+    {"expect", (PyCFunction)engine_expect, METH_O, "Set the rules of a usual call."},
     {"constants", (PyCFunction)engine_constants, METH_NOARGS,
      "The constants that the library expects: name, DLPack's code and bits of the dtype, bytes."},
     {"set_constants", (PyCFunction)engine_set_constants, METH_O,

@@ -1,9 +1,11 @@
 /* What the files of the native engine share.
  *
- * It runs a library compiled by AOTInductor on the CPU, and checks what it is called with: Python's
- * limited API on one side, AOTInductor's C ABI on the other, DLPack and buffers between them; nothing
- * of torch is linked. Functions of torch are looked up in its library, those of the model in the
- * model's own.
+ * The engine runs a library compiled by AOTInductor on the CPU, and checks its arguments. It uses
+ * Python's limited API, AOTInductor's C ABI, and DLPack and buffers for arrays. It links nothing of
+ * torch: functions of torch are looked up in torch's library, those of the model in its own.
+ *
+ * A "usual" call is one whose tensors the compiled code can read as they are. The engine runs those
+ * and answers None to all others: the Python side converts their arguments, or says what is wrong.
  */
 #ifndef ENGINE_H
 #define ENGINE_H
@@ -31,90 +33,90 @@ typedef struct {
 } DLDataType;
 
 typedef struct {
-  void *data;
+  void* data;
   DLDevice device;
   int32_t ndim;
   DLDataType dtype;
-  int64_t *shape;
-  int64_t *strides; /* in elements */
+  int64_t* shape;
+  int64_t* strides; /* in elements */
   uint64_t byte_offset;
 } DLTensor;
 
 typedef struct DLManagedTensorVersioned {
   DLPackVersion version;
-  void *manager_ctx;
-  void (*deleter)(struct DLManagedTensorVersioned *);
+  void* manager_ctx;
+  void (*deleter)(struct DLManagedTensorVersioned*);
   uint64_t flags;
   DLTensor dl_tensor;
 } DLManagedTensorVersioned;
 
 typedef struct {
   DLPackVersion version;
-  void *previous;
-  int (*allocate)(DLTensor *, DLManagedTensorVersioned **, void *,
-                  void (*)(void *, const char *, const char *));
-  int (*managed_from_object)(void *, DLManagedTensorVersioned **);
-  int (*managed_to_object)(DLManagedTensorVersioned *, void **);
-  int (*tensor_from_object)(void *, DLTensor *);
-  int (*current_stream)(int32_t, int32_t, void **);
+  void* previous;
+  int (*allocate)(DLTensor*, DLManagedTensorVersioned**, void*,
+                  void (*)(void*, const char*, const char*));
+  int (*managed_from_object)(void*, DLManagedTensorVersioned**);
+  int (*managed_to_object)(DLManagedTensorVersioned*, void**);
+  int (*tensor_from_object)(void*, DLTensor*);
+  int (*current_stream)(int32_t, int32_t, void**);
 } DLPackExchangeAPI;
 
 typedef struct DLManagedTensor {
   DLTensor dl_tensor;
-  void *manager_ctx;
-  void (*deleter)(struct DLManagedTensor *);
+  void* manager_ctx;
+  void (*deleter)(struct DLManagedTensor*);
 } DLManagedTensor; /* that of DLPack before 1.0 */
 
 enum { CPU = 1 }; /* kDLCPU */
 
 /* ---- torch's and the library's C ABI: 0 is success ---- */
 
-typedef void *Handle; /* AtenTensorHandle */
+typedef void* Handle; /* AtenTensorHandle */
 
 typedef struct {
-  const char *name;
+  const char* name;
   Handle handle;
 } Constant; /* AOTInductorConstantMapEntry */
 
 typedef struct {
-  int (*from_blob)(void *, int64_t, const int64_t *, const int64_t *, int64_t, int32_t, int32_t,
-                   int32_t, Handle *);
-  int (*packed_from_blob)(void *, int64_t, const int64_t *, const int64_t *, int64_t, int32_t,
-                          int32_t, int32_t, Handle *, int32_t, const uint8_t *, int64_t);
+  int (*from_blob)(void*, int64_t, const int64_t*, const int64_t*, int64_t, int32_t, int32_t,
+                   int32_t, Handle*);
+  int (*packed_from_blob)(void*, int64_t, const int64_t*, const int64_t*, int64_t, int32_t, int32_t,
+                          int32_t, Handle*, int32_t, const uint8_t*, int64_t);
   int32_t (*packed_layout)(void); /* oneDNN's; both may be NULL */
-  int (*copy)(Handle, Handle *);  /* a further handle of the same tensor */
+  int (*copy)(Handle, Handle*);   /* a further handle of the same tensor */
   int (*release)(Handle);
-  int (*data)(Handle, void **);
-  int (*ndim)(Handle, int64_t *);
-  int (*sizes)(Handle, int64_t **);
-  int (*strides)(Handle, int64_t **);
-  int (*dtype)(Handle, int32_t *);
+  int (*data)(Handle, void**);
+  int (*ndim)(Handle, int64_t*);
+  int (*sizes)(Handle, int64_t**);
+  int (*strides)(Handle, int64_t**);
+  int (*dtype)(Handle, int32_t*);
   int (*get_threads)(void); /* OpenMP's; may be NULL */
   void (*set_threads)(int);
 } Torch;
 
 typedef struct {
-  int (*create)(void **, size_t, const char *, const char *);
-  int (*run)(void *, Handle *, size_t, Handle *, size_t, void *, void *);
-  int (*inputs)(void *, size_t *);
-  int (*outputs)(void *, size_t *);
-  int (*constants)(void *, size_t *);
-  int (*constant_name)(void *, size_t, const char **);
-  int (*constant_dtype)(void *, size_t, int32_t *);
-  int (*constant_size)(void *, size_t, size_t *);
-  int (*set_constants)(void *, const Constant *, size_t, bool, bool);
-  int (*last_error)(const char **); /* may be NULL: newer than the rest */
+  int (*create)(void**, size_t, const char*, const char*);
+  int (*run)(void*, Handle*, size_t, Handle*, size_t, void*, void*);
+  int (*inputs)(void*, size_t*);
+  int (*outputs)(void*, size_t*);
+  int (*constants)(void*, size_t*);
+  int (*constant_name)(void*, size_t, const char**);
+  int (*constant_dtype)(void*, size_t, int32_t*);
+  int (*constant_size)(void*, size_t, size_t*);
+  int (*set_constants)(void*, const Constant*, size_t, bool, bool);
+  int (*last_error)(const char**); /* may be NULL: newer than the rest */
 } Library;
 
 typedef struct {
-  const char *torch; /* the function that gives torch's number of the dtype */
+  const char* torch; /* the function that gives torch's number of the dtype */
   uint8_t code, bits;
 } Dtype;
 
 enum { DTYPE_COUNT = 15 };
 extern const Dtype DTYPES[DTYPE_COUNT];
 
-/* ---- What a call must be, read from a table that Python wrote ---- */
+/* ---- The rules of a usual call, read from a table that Python wrote ---- */
 
 typedef struct {
   int64_t min, max, multiple; /* max < 0: none */
@@ -129,134 +131,150 @@ typedef struct {
 typedef struct {
   int64_t code, bits; /* DLPack's dtype */
   int64_t ndim;
-  const Size *sizes;
-  const int64_t *order; /* dimensions as they lie in memory, the widest stride first */
+  const Size* sizes;
+  const int64_t* order; /* dimensions as they lie in memory, the widest stride first */
 } Input;
 
 typedef struct {
   int64_t dim_count, input_count;
-  const Dim *dims;
-  Input *inputs;
-  int64_t *words; /* owns what the others point to */
+  const Dim* dims;
+  Input* inputs;
+  int64_t* words; /* the memory that the other pointers point into */
 } Rules;
 
-enum { MOST_DIMS = 64 };
+enum { MAX_DIMS = 64 };
 
-/* Where a tensor itself says that its numbers are meant otherwise; place 0 if that is not known. */
+/* A bit in a tensor itself (a TensorImpl) that marks it as lazily negated or conjugated: the offset
+ * of its word, 0 if that is not known, and the bit. */
 typedef struct {
   size_t place;
   uint64_t bit;
 } Flag;
 
-/* Runs one call at a time: when a call fails, AOTInductor's own queue forgets to wake who waits. */
+/* One container, which runs one call at a time. AOTInductor's own queue of runners is not used:
+ * when a call fails, it does not wake the calls that wait. */
 typedef struct {
-  void *container;
+  void* container;
   PyThread_type_lock lock;
 } Runner;
 
-enum { MOST_RUNNERS = 64 };
+enum { MAX_RUNNERS = 64 };
 
 typedef struct {
-  PyObject_HEAD
-  size_t input_count, output_count;
-  Runner runners[MOST_RUNNERS]; /* they share the constants */
+  PyObject_HEAD size_t input_count, output_count;
+  Runner runners[MAX_RUNNERS]; /* they share the constants */
   size_t runner_count, turn;
   int threads; /* of a call; 0: those of the thread that calls */
   Torch torch;
   Library library;
   int32_t dtypes[DTYPE_COUNT]; /* torch's numbers of DTYPES; -1 where it has none */
   Rules rules;
-  bool checks;      /* whether there are rules */
-  PyObject *others; /* has the calls with anything but torch's tensors; NULL: nothing has */
-  /* What takes and gives torch's tensors, once torch is imported. */
-  const DLPackExchangeAPI *exchange;
+  bool checks;        /* whether there are rules */
+  PyObject* fallback; /* takes calls with anything but torch's tensors; NULL: there is none */
+  /* Exchange of torch's tensors; all NULL until torch is imported, see engine_attach(). */
+  const DLPackExchangeAPI* exchange;
   PyObject *tensor_type, *modes, *is_neg, *is_conj;
-  size_t place; /* where a tensor's Python object holds the tensor itself; 0 if that is not known */
-  PyObject *(*found_wrap)(Handle); /* the Python object of a tensor, if torch has that function */
-  PyObject *(*wrap)(Handle);       /* the same, once it is known to be right; else NULL */
+  size_t place; /* offset of the tensor in its Python object; 0 if that is not known */
+  PyObject* (*wrap_function)(Handle); /* torch's function that makes the Python object; or NULL */
+  PyObject* (*wrap)(Handle);          /* the same, once it is known to be right; else NULL */
   Flag neg, conj;
 } Engine;
 
 /* ---- torch.c ---- */
 
-PyObject *refuse(const char *what); /* raise an OSError */
+PyObject* refuse(const char* what); /* raise an OSError */
 /* torch's library, opened if it is not; NULL, with an error set, if it cannot be. */
-void *open_torch(const char *path);
+void* open_torch(const char* path);
 /* missing(torch, names): those of the names that torch's library does not have. */
-PyObject *missing(PyObject *module, PyObject *args);
+PyObject* missing(PyObject* module, PyObject* args);
 
 /* ---- waiting.c ---- */
 
-/* stay_awake(served, seconds): use the core, without the interpreter's lock, until the first byte of
- * the buffer is not 0, or for that long. */
-PyObject *stay_awake(PyObject *module, PyObject *args);
+/* stay_awake(served, seconds): use the core, without the interpreter's lock, until the first byte
+ * of the buffer is not 0, or for that long. */
+PyObject* stay_awake(PyObject* module, PyObject* args);
 
 /* ---- engine.c ---- */
 
-PyObject *fail(Engine *self);          /* raise what the library tells of its failure */
-int find_dtype(DLDataType dtype);      /* its index in DTYPES, or -1 */
-int find_number(Engine *self, int32_t number); /* that of torch's number of it, or -1 */
+PyObject* fail(Engine* self); /* raise a RuntimeError with the library's last error */
 
-/* A handle over the memory of a tensor; it holds no reference to it. */
-int borrow(Engine *self, const DLTensor *tensor, Handle *handle);
+/* The index in DTYPES of a dtype of DLPack, or of torch's number of it; -1 where there is none. */
+int find_dtype(DLDataType dtype);
+int find_torch_dtype(Engine* self, int32_t number);
 
-/* Run the library. The handles of its inputs are its own from here on; those of its outputs are
- * behind them. Without the interpreter's lock; false, with an error set, if it fails.
+/* Make a handle over the memory of a tensor, which the caller keeps alive; not 0 if that fails. */
+int borrow(Engine* self, const DLTensor* tensor, Handle* handle);
+
+/* Run the library, without the interpreter's lock.
+ *
+ * handles: those of the inputs, which the library takes over, and room for those of the outputs.
+ * Returns false, with an error set, if the library fails.
  */
-bool run_library(Engine *self, Handle *handles);
+bool run_library(Engine* self, Handle* handles);
+
+/* The index of the first output that has the same handle as output i. A library gives one handle
+ * for all outputs that are one tensor: it is released once, and they are one object.
+ */
+size_t first_output(const Handle* outputs, size_t i);
+
+/* Release the handles of the outputs from i on, but for those that earlier outputs have. */
+void release_outputs(Engine* self, const Handle* outputs, size_t i);
 
 extern PyType_Spec engine_spec;
 
 /* ---- checks.c ---- */
 
-/* Start to check a call: sizes that are known of its dims. */
-void know_nothing(Engine *self, int64_t *known);
+/* Begin the checks of a call: mark the size of every dimension as not known yet. */
+void forget_sizes(Engine* self, int64_t* known);
 
-/* Whether a tensor is what the compiled code reads. */
-bool as_usual(Engine *self, size_t input, const DLTensor *tensor, int64_t *known);
+/* Whether a tensor is what the compiled code reads for an input: device, dtype, sizes and strides.
+ *
+ * known: the sizes of the dimensions, by the inputs checked before; new ones are added.
+ */
+bool matches_rules(Engine* self, size_t input, const DLTensor* tensor, int64_t* known);
 
-PyObject *engine_expect(Engine *self, PyObject *table);
-void forget_rules(Engine *self);
+PyObject* engine_expect(Engine* self, PyObject* table);
+void free_rules(Engine* self);
 
 /* Whether an address is in the memory of a tensor. */
-bool lies_in(const DLTensor *tensor, const char *data);
+bool contains_address(const DLTensor* tensor, const char* data);
 
 /* ---- tensors.c: torch's tensors ---- */
 
-/* Check values and run the model on them: a list of its outputs, or None for an unusual call. */
-PyObject *engine_call(Engine *self, PyObject *const *values, Py_ssize_t count);
+/* Check values and run the model on them: the list of its outputs, or None for an unusual call. */
+PyObject* engine_call(Engine* self, PyObject* const* values, Py_ssize_t count);
 /* Whether a call with these values is one that engine_call runs. */
-PyObject *engine_fits(Engine *self, PyObject *const *values, Py_ssize_t count);
-PyObject *engine_run(Engine *self, PyObject *given);
-PyObject *engine_attach(Engine *self, PyObject *args);
-PyObject *engine_find_place(Engine *self, PyObject *samples);
-PyObject *engine_find_flags(Engine *self, PyObject *args);
+PyObject* engine_fits(Engine* self, PyObject* const* values, Py_ssize_t count);
+PyObject* engine_run(Engine* self, PyObject* given);
+PyObject* engine_attach(Engine* self, PyObject* args);
+PyObject* engine_find_place(Engine* self, PyObject* samples);
+PyObject* engine_find_flags(Engine* self, PyObject* args);
 
 /* ---- arrays.c: all other arrays ---- */
 
-PyObject *engine_run_arrays(Engine *self, PyObject *given);
+PyObject* engine_run_arrays(Engine* self, PyObject* given);
 extern PyType_Spec array_spec;
-int keep_array_type(PyObject *module);
+int keep_array_type(PyObject* module);
 
 /* ---- model.c ---- */
 
 extern PyType_Spec model_spec;
 
-/* ---- Space for a call on the stack, or for a large one elsewhere ---- */
+/* ---- Space for the tensors of a call: on the stack, or on the heap for many ---- */
 
-enum { FEW = 16 };
-#define SPACE(self, tensors, handles)                                                     \
-  DLTensor few_tensors[FEW], *tensors = few_tensors;                                      \
-  Handle few_handles[2 * FEW], *handles = few_handles;                                    \
-  bool large = (self)->input_count > FEW || (self)->output_count > FEW;                   \
-  if (large) {                                                                            \
-    tensors = malloc((self)->input_count * sizeof *tensors + 1);                          \
-    handles = malloc(((self)->input_count + (self)->output_count) * sizeof *handles + 1); \
+enum { STACK_TENSORS = 16 };
+#define ALLOCATE(self, tensors, handles)                                                    \
+  DLTensor stack_tensors[STACK_TENSORS], *tensors = stack_tensors;                          \
+  Handle stack_handles[2 * STACK_TENSORS], *handles = stack_handles;                        \
+  bool large = (self)->input_count > STACK_TENSORS || (self)->output_count > STACK_TENSORS; \
+  if (large) {                                                                              \
+    tensors = malloc((self)->input_count * sizeof *tensors + 1);                            \
+    handles = malloc(((self)->input_count + (self)->output_count) * sizeof *handles + 1);   \
   }
-#define FREE(tensors, handles) \
-  if (large) {                 \
-    free(tensors);             \
-    free(handles);             \
+#define RELEASE(tensors, handles) \
+  if (large) {                    \
+    free(tensors);                \
+    free(handles);                \
   }
 
 #endif

@@ -1,30 +1,27 @@
-/* A model that is called: the base of its class, whose usual calls do not go through Python. */
+/* The base of a model's class in C, so that a usual call does not go through Python. */
 #include "engine.h"
 
-/* The base of the class of a model: a usual call does not go through Python. */
 typedef struct {
-  PyObject_HEAD
-  Engine *engine;    /* NULL: every call goes through Python */
-  PyObject *names;   /* of the parameters, a tensor each */
-  PyObject *results; /* how the outputs nest, see build() */
+  PyObject_HEAD Engine* engine; /* NULL: every call goes through Python */
+  PyObject* names;              /* of the parameters, a tensor each */
+  PyObject* results;            /* how the outputs nest, see build() */
   Py_ssize_t positional;
 } Model;
 
 /* An output from the list of all: an index; None; or (type, keys, items) for a tuple, a list or a
  * dict of them.
  */
-static PyObject *build(PyObject *results, PyObject *outputs) {
+static PyObject* build(PyObject* results, PyObject* outputs) {
   if (results == Py_None) return Py_NewRef(Py_None);
-  if (PyLong_Check(results))
-    return Py_XNewRef(PyList_GetItem(outputs, PyLong_AsSsize_t(results)));
+  if (PyLong_Check(results)) return Py_XNewRef(PyList_GetItem(outputs, PyLong_AsSsize_t(results)));
   PyObject *type = PyTuple_GetItem(results, 0), *keys = PyTuple_GetItem(results, 1);
-  PyObject *items = PyTuple_GetItem(results, 2);
+  PyObject* items = PyTuple_GetItem(results, 2);
   if (!type || !keys || !items) return NULL;
   Py_ssize_t count = PyTuple_Size(items);
-  bool is_dict = type == (PyObject *)&PyDict_Type, is_list = type == (PyObject *)&PyList_Type;
-  PyObject *built = is_dict ? PyDict_New() : is_list ? PyList_New(count) : PyTuple_New(count);
+  bool is_dict = type == (PyObject*)&PyDict_Type, is_list = type == (PyObject*)&PyList_Type;
+  PyObject* built = is_dict ? PyDict_New() : is_list ? PyList_New(count) : PyTuple_New(count);
   for (Py_ssize_t i = 0; built && i < count; i++) {
-    PyObject *item = build(PyTuple_GetItem(items, i), outputs);
+    PyObject* item = build(PyTuple_GetItem(items, i), outputs);
     int failed = !item;
     if (item && is_dict) {
       failed = PyDict_SetItem(built, PyTuple_GetItem(keys, i), item);
@@ -37,18 +34,18 @@ static PyObject *build(PyObject *results, PyObject *outputs) {
   return built;
 }
 
-/* Raise what the model makes of a RuntimeError of the compiled code. */
-static void tell(PyObject *self) {
+/* Replace a RuntimeError of the compiled code by the error that the model makes of it. */
+static void raise_failure(PyObject* self) {
   PyObject *type, *error, *traceback;
   if (!PyErr_ExceptionMatches(PyExc_RuntimeError)) return;
   PyErr_Fetch(&type, &error, &traceback);
   PyErr_NormalizeException(&type, &error, &traceback);
-  PyObject *told = PyObject_CallMethod(self, "_failure", "O", error);
-  if (told) {
-    if (told != error) PyException_SetCause(told, Py_NewRef(error));
-    PyErr_SetObject((PyObject *)Py_TYPE(told), told);
+  PyObject* replacement = PyObject_CallMethod(self, "_failure", "O", error);
+  if (replacement) {
+    if (replacement != error) PyException_SetCause(replacement, Py_NewRef(error));
+    PyErr_SetObject((PyObject*)Py_TYPE(replacement), replacement);
   }
-  Py_XDECREF(told);
+  Py_XDECREF(replacement);
   Py_XDECREF(type);
   Py_XDECREF(error);
   Py_XDECREF(traceback);
@@ -57,10 +54,10 @@ static void tell(PyObject *self) {
 /* The values of a call in the order of the parameters, with a reference to each; 0 if some are
  * missing or unknown.
  */
-static int order(Model *self, PyObject *args, PyObject *kwargs, PyObject **values) {
+static int order(Model* self, PyObject* args, PyObject* kwargs, PyObject** values) {
   Py_ssize_t given = PyTuple_Size(args), named = kwargs ? PyDict_Size(kwargs) : 0;
   Py_ssize_t count = (Py_ssize_t)self->engine->input_count;
-  if (count > FEW || given + named != count || given > self->positional) return 0;
+  if (count > STACK_TENSORS || given + named != count || given > self->positional) return 0;
   for (Py_ssize_t i = 0; i < count; i++) {
     values[i] = i < given ? PyTuple_GetItem(args, i)
                           : PyDict_GetItemWithError(kwargs, PyTuple_GetItem(self->names, i));
@@ -71,39 +68,40 @@ static int order(Model *self, PyObject *args, PyObject *kwargs, PyObject **value
   return 1;
 }
 
-static PyObject *model_call(Model *self, PyObject *args, PyObject *kwargs) {
-  PyObject *values[FEW] = {0};
+/* Call the model: by the engine if the call is usual, else by `_checked`, which is Python. */
+static PyObject* model_call(Model* self, PyObject* args, PyObject* kwargs) {
+  PyObject* values[STACK_TENSORS] = {0};
   if (self->engine && order(self, args, kwargs, values)) {
-    /* What the call uses stays, whatever another thread does meanwhile. */
-    Engine *engine = (Engine *)Py_NewRef((PyObject *)self->engine);
+    /* Another thread may call _bind() meanwhile: hold what this call uses. */
+    Engine* engine = (Engine*)Py_NewRef((PyObject*)self->engine);
     PyObject *results = Py_NewRef(self->results), *answer = NULL;
     Py_ssize_t count = (Py_ssize_t)engine->input_count;
-    PyObject *outputs = engine_call(engine, values, count);
+    PyObject* outputs = engine_call(engine, values, count);
     for (Py_ssize_t i = 0; i < count; i++) Py_DECREF(values[i]);
     if (!outputs)
-      tell((PyObject *)self);
+      raise_failure((PyObject*)self);
     else if (outputs != Py_None)
       answer = build(results, outputs);
-    Py_DECREF((PyObject *)engine);
+    Py_DECREF((PyObject*)engine);
     Py_DECREF(results);
     bool usual = outputs != Py_None;
     Py_XDECREF(outputs);
     if (usual) return answer;
   }
-  PyObject *checked = PyObject_GetAttrString((PyObject *)self, "_checked");
-  PyObject *answer = checked ? PyObject_Call(checked, args, kwargs) : NULL;
+  PyObject* checked = PyObject_GetAttrString((PyObject*)self, "_checked");
+  PyObject* answer = checked ? PyObject_Call(checked, args, kwargs) : NULL;
   Py_XDECREF(checked);
   return answer;
 }
 
 /* _bind(engine, names, positional, results): let an engine have the usual calls; None: no more. */
-static PyObject *model_bind(Model *self, PyObject *args) {
+static PyObject* model_bind(Model* self, PyObject* args) {
   PyObject *engine, *names, *results;
   Py_ssize_t positional;
   if (!PyArg_ParseTuple(args, "OO!nO", &engine, &PyTuple_Type, &names, &positional, &results))
     return NULL;
-  PyObject *old[] = {(PyObject *)self->engine, self->names, self->results};
-  self->engine = engine == Py_None ? NULL : (Engine *)Py_NewRef(engine);
+  PyObject* old[] = {(PyObject*)self->engine, self->names, self->results};
+  self->engine = engine == Py_None ? NULL : (Engine*)Py_NewRef(engine);
   self->names = Py_NewRef(names);
   self->results = Py_NewRef(results);
   self->positional = positional;
@@ -111,9 +109,9 @@ static PyObject *model_bind(Model *self, PyObject *args) {
   Py_RETURN_NONE;
 }
 
-static void model_dealloc(Model *self) {
-  PyTypeObject *type = Py_TYPE((PyObject *)self);
-  Py_XDECREF((PyObject *)self->engine);
+static void model_dealloc(Model* self) {
+  PyTypeObject* type = Py_TYPE((PyObject*)self);
+  Py_XDECREF((PyObject*)self->engine);
   Py_XDECREF(self->names);
   Py_XDECREF(self->results);
   freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
@@ -127,7 +125,7 @@ static PyMethodDef model_methods[] = {
 };
 
 static PyType_Slot model_slots[] = {
-    {Py_tp_doc, "A model whose usual calls do not go through Python; the others are _checked()."},
+    {Py_tp_doc, "A model whose usual calls do not go through Python; the fallback are _checked()."},
     {Py_tp_call, model_call},
     {Py_tp_dealloc, model_dealloc},
     {Py_tp_methods, model_methods},

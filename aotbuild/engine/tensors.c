@@ -1,8 +1,4 @@
-/* Calls with torch's tensors, and the tensors that they give.
- *
- * A call that is not the usual one is not for this file: it answers None, and the Python side says
- * what is wrong or makes it fit.
- */
+/* Calls with torch's tensors, and the tensors they return. */
 #include "engine.h"
 
 #include <dlfcn.h>
@@ -11,43 +7,45 @@
 
 /* ---- Tensors in ---- */
 
-/* A handle of a tensor, for the library to keep. */
-static int hand_over(Engine *self, PyObject *object, const DLTensor *tensor, Handle *handle) {
-  if (self->place && (PyObject *)Py_TYPE(object) == self->tensor_type)
-    return self->torch.copy((char *)object + self->place, handle);
+/* Make a new handle of a tensor, which the library takes over. Where it is not known how a tensor
+ * lies in its Python object, the handle borrows the memory. */
+static int new_handle(Engine* self, PyObject* object, const DLTensor* tensor, Handle* handle) {
+  if (self->place && (PyObject*)Py_TYPE(object) == self->tensor_type)
+    return self->torch.copy((char*)object + self->place, handle);
   return borrow(self, tensor, handle);
 }
 
-static uint64_t word(Engine *self, PyObject *tensor, size_t place) {
-  uint64_t found;
-  memcpy(&found, *(char **)((char *)tensor + self->place) + place, sizeof found);
-  return found;
+/* A word of a tensor itself (a TensorImpl), at an offset. */
+static uint64_t word(Engine* self, PyObject* tensor, size_t place) {
+  uint64_t value;
+  memcpy(&value, *(char**)((char*)tensor + self->place) + place, sizeof value);
+  return value;
 }
 
-/* Whether a tensor's numbers are as they lie in memory: it lacks the flag, or where that is not
- * known, the method denies it. False with an error set if that fails.
+/* Whether a tensor is not lazily negated (or conjugated): by its flag, or where that is not known,
+ * by the method is_neg() (or is_conj()). False with an error set if that fails.
  */
-static bool lacks(Engine *self, PyObject *tensor, const Flag *flag, PyObject *method) {
+static bool lacks(Engine* self, PyObject* tensor, const Flag* flag, PyObject* method) {
   if (flag->place) return !(word(self, tensor, flag->place) & flag->bit);
-  PyObject *answer = PyObject_CallFunctionObjArgs(method, tensor, NULL);
+  PyObject* answer = PyObject_CallFunctionObjArgs(method, tensor, NULL);
   Py_XDECREF(answer);
   return answer == Py_False;
 }
 
-/* Whether a call is the usual one, whose tensors need no change. 0 for any other. */
-static int fits(Engine *self, PyObject *const *values, DLTensor *tensors) {
-  int64_t known[MOST_DIMS];
-  know_nothing(self, known);
-  PyObject *modes = PyObject_CallNoArgs(self->modes);
+/* Whether a call is usual: plain tensors of torch that match the rules, and no dispatch mode. */
+static int fits(Engine* self, PyObject* const* values, DLTensor* tensors) {
+  int64_t known[MAX_DIMS];
+  forget_sizes(self, known);
+  PyObject* modes = PyObject_CallNoArgs(self->modes);
   if (!modes) return 0;
   long active = PyLong_AsLong(modes);
   Py_DECREF(modes);
   if (active) return 0;
   for (size_t i = 0; i < self->input_count; i++) {
-    const Input *input = &self->rules.inputs[i];
-    if ((PyObject *)Py_TYPE(values[i]) != self->tensor_type ||
+    const Input* input = &self->rules.inputs[i];
+    if ((PyObject*)Py_TYPE(values[i]) != self->tensor_type ||
         self->exchange->tensor_from_object(values[i], &tensors[i]) ||
-        !as_usual(self, i, &tensors[i], known))
+        !matches_rules(self, i, &tensors[i], known))
       return 0;
     bool complex = input->code == 5, number = complex || input->code == 2 || input->code == 4;
     if ((number && !lacks(self, values[i], &self->neg, self->is_neg)) ||
@@ -59,45 +57,61 @@ static int fits(Engine *self, PyObject *const *values, DLTensor *tensors) {
 
 /* ---- Tensors out ---- */
 
+/* An output that DLPack hands to torch, with the handle that owns it. */
 typedef struct {
   DLManagedTensorVersioned managed;
   int (*release)(Handle);
   Handle handle;
-  DLManagedTensorVersioned *owner; /* whose memory this is a view of, or NULL */
+  DLManagedTensorVersioned* owner; /* the input whose memory this is a view of, or NULL */
 } Output;
 
-static void release_output(DLManagedTensorVersioned *managed) {
-  Output *output = managed->manager_ctx;
+static void release_output(DLManagedTensorVersioned* managed) {
+  Output* output = managed->manager_ctx;
   output->release(output->handle);
   if (output->owner) output->owner->deleter(output->owner);
   free(output);
 }
 
-/* The input that an output is a view of, kept alive by it; NULL where there is none. */
-static int find_owner(Engine *self, PyObject *const *values, const DLTensor *tensors, char *data,
-                      DLManagedTensorVersioned **owner) {
+/* The input that an output is a view of, exported once more so that it lives as long as the output;
+ * NULL where there is none. Not 0 if that fails. */
+static int find_owner(Engine* self, PyObject* const* values, const DLTensor* tensors, char* data,
+                      DLManagedTensorVersioned** owner) {
   *owner = NULL;
   for (size_t i = 0; data && i < self->input_count; i++) {
-    if (self->place && (PyObject *)Py_TYPE(values[i]) == self->tensor_type)
+    if (self->place && (PyObject*)Py_TYPE(values[i]) == self->tensor_type)
       continue; /* the output's handle holds the memory */
-    if (lies_in(&tensors[i], data)) return self->exchange->managed_from_object(values[i], owner);
+    if (contains_address(&tensors[i], data))
+      return self->exchange->managed_from_object(values[i], owner);
   }
   return 0;
 }
 
-/* A tensor that owns the handle, which is released if there is an error. */
-static PyObject *give(Engine *self, Handle handle, PyObject *const *values,
-                      const DLTensor *tensors) {
-  const Torch *torch = &self->torch;
-  if (self->wrap) {
-    PyObject *tensor = self->wrap(handle);
-    torch->release(handle);
-    return tensor;
+/* A tensor that is not one of the inputs itself: for one that is, a view of all of it. What the
+ * model returns of an input by another name, such as input.detach(), does not require gradients.
+ */
+static PyObject* not_an_input(Engine* self, PyObject* tensor, PyObject* const* values) {
+  for (size_t i = 0; tensor && i < self->input_count; i++) {
+    if (tensor != values[i]) continue;
+    PyObject* view = PyObject_CallMethod(tensor, "detach", NULL);
+    Py_DECREF(tensor);
+    return view;
   }
-  Output *output = calloc(1, sizeof *output);
+  return tensor;
+}
+
+/* The Python tensor that owns a handle. If there is an error, the handle is released. */
+static PyObject* give(Engine* self, Handle handle, PyObject* const* values,
+                      const DLTensor* tensors) {
+  const Torch* torch = &self->torch;
+  if (self->wrap) {
+    PyObject* tensor = self->wrap(handle);
+    torch->release(handle);
+    return not_an_input(self, tensor, values);
+  }
+  Output* output = calloc(1, sizeof *output);
   int64_t ndim;
   int32_t number;
-  DLTensor *view = output ? &output->managed.dl_tensor : NULL;
+  DLTensor* view = output ? &output->managed.dl_tensor : NULL;
   if (!output || torch->data(handle, &view->data) || torch->ndim(handle, &ndim) ||
       torch->sizes(handle, &view->shape) || torch->strides(handle, &view->strides) ||
       torch->dtype(handle, &number)) {
@@ -105,7 +119,7 @@ static PyObject *give(Engine *self, Handle handle, PyObject *const *values,
     torch->release(handle);
     return output ? NULL : PyErr_NoMemory();
   }
-  int dtype = find_number(self, number);
+  int dtype = find_torch_dtype(self, number);
   if (dtype < 0 || find_owner(self, values, tensors, view->data, &output->owner)) {
     free(output);
     torch->release(handle);
@@ -119,7 +133,7 @@ static PyObject *give(Engine *self, Handle handle, PyObject *const *values,
   output->managed.deleter = release_output;
   output->release = torch->release;
   output->handle = handle;
-  void *object = NULL;
+  void* object = NULL;
   if (self->exchange->managed_to_object(&output->managed, &object)) {
     release_output(&output->managed);
     return NULL;
@@ -129,89 +143,95 @@ static PyObject *give(Engine *self, Handle handle, PyObject *const *values,
 
 /* ---- The call ---- */
 
-static PyObject *run(Engine *self, PyObject *const *values, const DLTensor *tensors,
-                     Handle *handles) {
+/* Run the model on tensors that passed the checks: the list of its outputs. */
+static PyObject* run(Engine* self, PyObject* const* values, const DLTensor* tensors,
+                     Handle* handles) {
   size_t input_count = self->input_count, output_count = self->output_count;
-  Handle *outputs = handles + input_count;
+  Handle* outputs = handles + input_count;
   for (size_t i = 0; i < input_count; i++) {
-    if (hand_over(self, values[i], &tensors[i], &handles[i])) {
+    if (new_handle(self, values[i], &tensors[i], &handles[i])) {
       while (i--) self->torch.release(handles[i]);
-      PyErr_SetString(PyExc_RuntimeError, "a tensor of this kind cannot be handed over");
+      PyErr_SetString(PyExc_RuntimeError, "the compiled code cannot take a tensor of this kind");
       return NULL;
     }
   }
   if (!run_library(self, handles)) return NULL;
-  PyObject *results = PyList_New((Py_ssize_t)output_count);
+  PyObject* results = PyList_New((Py_ssize_t)output_count);
   size_t i = 0;
   for (; results && i < output_count; i++) {
-    PyObject *result = give(self, outputs[i], values, tensors);
+    size_t first = first_output(outputs, i);
+    PyObject* result = first < i ? Py_NewRef(PyList_GetItem(results, (Py_ssize_t)first))
+                                 : give(self, outputs[i], values, tensors);
     if (!result) {
       if (!PyErr_Occurred())
-        PyErr_SetString(PyExc_RuntimeError, "an output is of a kind that cannot be handed over");
+        PyErr_SetString(PyExc_RuntimeError,
+                        "an output has a kind of tensor that cannot be returned");
       Py_CLEAR(results);
     } else {
       PyList_SetItem(results, (Py_ssize_t)i, result);
     }
   }
-  for (; i < output_count; i++) self->torch.release(outputs[i]);
+  release_outputs(self, outputs, i);
   return results;
 }
 
-/* Whether torch is not known yet, or a value is no plain tensor of it. */
-static bool has_others(Engine *self, PyObject *const *values) {
+/* Whether torch is not attached yet, or a value is not exactly a torch.Tensor. */
+static bool needs_fallback(Engine* self, PyObject* const* values) {
   if (!self->tensor_type) return true;
   for (size_t i = 0; i < self->input_count; i++)
-    if ((PyObject *)Py_TYPE(values[i]) != self->tensor_type) return true;
+    if ((PyObject*)Py_TYPE(values[i]) != self->tensor_type) return true;
   return false;
 }
 
-static PyObject *ask_others(Engine *self, PyObject *const *values) {
-  PyObject *args = PyTuple_New((Py_ssize_t)self->input_count);
+/* Call the function of engine_set_fallback() with the values. */
+static PyObject* call_fallback(Engine* self, PyObject* const* values) {
+  PyObject* args = PyTuple_New((Py_ssize_t)self->input_count);
   if (!args) return NULL;
   for (size_t i = 0; i < self->input_count; i++)
     PyTuple_SetItem(args, (Py_ssize_t)i, Py_NewRef(values[i]));
-  PyObject *answer = PyObject_Call(self->others, args, NULL);
+  PyObject* answer = PyObject_Call(self->fallback, args, NULL);
   Py_DECREF(args);
   return answer;
 }
 
-PyObject *engine_call(Engine *self, PyObject *const *values, Py_ssize_t count) {
+PyObject* engine_call(Engine* self, PyObject* const* values, Py_ssize_t count) {
   if ((size_t)count != self->input_count) Py_RETURN_NONE;
-  if (self->others && has_others(self, values)) return ask_others(self, values);
+  if (self->fallback && needs_fallback(self, values)) return call_fallback(self, values);
   if (!self->checks || !self->exchange) Py_RETURN_NONE;
-  SPACE(self, tensors, handles)
-  PyObject *results = NULL;
+  ALLOCATE(self, tensors, handles)
+  PyObject* results = NULL;
   if (!tensors || !handles) {
     PyErr_NoMemory();
   } else if (fits(self, values, tensors)) {
     results = run(self, values, tensors, handles);
   } else {
-    PyErr_Clear(); /* such as of a tensor that DLPack has no word for */
+    PyErr_Clear(); /* such as for a tensor that DLPack cannot describe */
     results = Py_None;
     Py_INCREF(results);
   }
-  FREE(tensors, handles)
+  RELEASE(tensors, handles)
   return results;
 }
 
-PyObject *engine_fits(Engine *self, PyObject *const *values, Py_ssize_t count) {
+PyObject* engine_fits(Engine* self, PyObject* const* values, Py_ssize_t count) {
   if ((size_t)count != self->input_count || !self->checks || !self->exchange) Py_RETURN_FALSE;
-  SPACE(self, tensors, handles)
+  ALLOCATE(self, tensors, handles)
   int usual = tensors && handles && fits(self, values, tensors);
   PyErr_Clear();
-  FREE(tensors, handles)
+  RELEASE(tensors, handles)
   return PyBool_FromLong(usual);
 }
 
-PyObject *engine_run(Engine *self, PyObject *given) {
+/* run(tensors): run the model on a list of tensors that passed the checks elsewhere. */
+PyObject* engine_run(Engine* self, PyObject* given) {
   Py_ssize_t count = PyList_Check(given) ? PyList_Size(given) : -1;
   if (count < 0 || (size_t)count != self->input_count || !self->exchange) {
     PyErr_SetString(PyExc_TypeError, "expected a list with a tensor for each input");
     return NULL;
   }
-  PyObject *held = PyList_AsTuple(given); /* the list may change while the model runs */
+  PyObject* held = PyList_AsTuple(given); /* the list may change while the model runs */
   if (!held) return NULL;
-  SPACE(self, tensors, handles)
+  ALLOCATE(self, tensors, handles)
   PyObject **values = malloc((size_t)count * sizeof *values + 1), *results = NULL;
   if (!tensors || !handles || !values) {
     PyErr_NoMemory();
@@ -224,36 +244,37 @@ PyObject *engine_run(Engine *self, PyObject *given) {
     if (i == count) results = run(self, values, tensors, handles);
   }
   free(values);
-  FREE(tensors, handles)
+  RELEASE(tensors, handles)
   Py_DECREF(held);
   return results;
 }
 
-/* ---- Getting to know torch ---- */
+/* ---- How this torch keeps its tensors ---- */
 
 /* attach(torch, exchange, tensor_type, modes): take torch's tensors from now on.
  *
- * torch: path of the library of torch's Python side, which is loaded. exchange: capsule with the DLPack exchange functions. tensor_type: the one type of tensors whose
- * calls are usual. modes: tells how many modes of dispatch are active.
+ * torch: path of the library of torch's Python side, which is loaded. exchange: capsule with the
+ * DLPack exchange functions. tensor_type: the one type of tensors whose calls are usual. modes:
+ * gives the number of active dispatch modes.
  */
-PyObject *engine_attach(Engine *self, PyObject *args) {
-  const char *path;
+PyObject* engine_attach(Engine* self, PyObject* args) {
+  const char* path;
   PyObject *exchange, *tensor_type, *modes;
   if (!PyArg_ParseTuple(args, "sOOO", &path, &exchange, &tensor_type, &modes)) return NULL;
-  const DLPackExchangeAPI *api = PyCapsule_GetPointer(exchange, "dlpack_exchange_api");
+  const DLPackExchangeAPI* api = PyCapsule_GetPointer(exchange, "dlpack_exchange_api");
   if (!api) return NULL;
   if (api->version.major != 1 || !api->tensor_from_object)
     return refuse("this torch exchanges tensors in another way");
-  PyObject *is_neg = PyObject_GetAttrString(tensor_type, "is_neg");
-  PyObject *is_conj = is_neg ? PyObject_GetAttrString(tensor_type, "is_conj") : NULL;
+  PyObject* is_neg = PyObject_GetAttrString(tensor_type, "is_neg");
+  PyObject* is_conj = is_neg ? PyObject_GetAttrString(tensor_type, "is_conj") : NULL;
   if (!is_conj) {
     Py_XDECREF(is_neg);
     return NULL;
   }
-  void *torch = dlopen(path, RTLD_NOLOAD | RTLD_LAZY);
+  void* torch = dlopen(path, RTLD_NOLOAD | RTLD_LAZY);
   /* PyObject *THPVariable_Wrap(const at::TensorBase &), of which a handle is the address. */
-  void *found = torch ? dlsym(torch, "_Z16THPVariable_WrapRKN2at10TensorBaseE") : NULL;
-  memcpy(&self->found_wrap, &found, sizeof found);
+  void* symbol = torch ? dlsym(torch, "_Z16THPVariable_WrapRKN2at10TensorBaseE") : NULL;
+  memcpy(&self->wrap_function, &symbol, sizeof symbol);
   self->is_neg = is_neg;
   self->is_conj = is_conj;
   self->modes = Py_NewRef(modes);
@@ -262,57 +283,60 @@ PyObject *engine_attach(Engine *self, PyObject *args) {
   Py_RETURN_NONE;
 }
 
-/* find_place(samples): find where Python objects of tensors hold the tensor, so that handles can be
- * made of them; it is compared with what torch itself gives, and where nothing fits, none are.
+/* find_place(samples): find the offset of the tensor in its Python object, so that handles can be
+ * made without torch. Each offset is compared with the handles that torch made; where none matches,
+ * handles borrow the memory.
  *
  * samples: pairs of a tensor and a capsule with a new handle of it, which is released here.
  */
-PyObject *engine_find_place(Engine *self, PyObject *samples) {
+PyObject* engine_find_place(Engine* self, PyObject* samples) {
   Py_ssize_t count = PyList_Check(samples) ? PyList_Size(samples) : 0;
-  PyObject *basic = PyObject_GetAttrString(self->tensor_type, "__basicsize__");
+  PyObject* basic = PyObject_GetAttrString(self->tensor_type, "__basicsize__");
   size_t end = basic ? PyLong_AsSize_t(basic) : 0;
   Py_XDECREF(basic);
   if (PyErr_Occurred()) return NULL;
-  size_t found = 0;
-  for (size_t place = sizeof(PyObject); count && place + sizeof(void *) <= end;
-       place += sizeof(void *)) {
+  size_t offset = 0;
+  for (size_t place = sizeof(PyObject); count && place + sizeof(void*) <= end;
+       place += sizeof(void*)) {
     Py_ssize_t same = 0;
     for (Py_ssize_t i = 0; i < count; i++) {
-      PyObject *pair = PyList_GetItem(samples, i);
-      void **handle = PyCapsule_GetPointer(PyTuple_GetItem(pair, 1), NULL);
+      PyObject* pair = PyList_GetItem(samples, i);
+      void** handle = PyCapsule_GetPointer(PyTuple_GetItem(pair, 1), NULL);
       if (!handle) return NULL;
       /* A tensor is a pointer to what several of them may share. */
-      same += *(void **)((char *)PyTuple_GetItem(pair, 0) + place) == *handle;
+      same += *(void**)((char*)PyTuple_GetItem(pair, 0) + place) == *handle;
     }
     if (same == count) {
-      if (found) return refuse("tensors are held in two places");
-      found = place;
+      if (offset) return refuse("tensors are held in two places");
+      offset = place;
     }
   }
-  PyObject *(*wrap)(Handle) = self->found_wrap;
-  for (Py_ssize_t i = 0; found && wrap && i < count; i++) {
-    PyObject *pair = PyList_GetItem(samples, i);
-    PyObject *wrapped = wrap(PyCapsule_GetPointer(PyTuple_GetItem(pair, 1), NULL));
+  PyObject* (*wrap)(Handle) = self->wrap_function;
+  for (Py_ssize_t i = 0; offset && wrap && i < count; i++) {
+    PyObject* pair = PyList_GetItem(samples, i);
+    PyObject* wrapped = wrap(PyCapsule_GetPointer(PyTuple_GetItem(pair, 1), NULL));
     if (wrapped != PyTuple_GetItem(pair, 0)) wrap = NULL; /* a tensor has but one */
     Py_XDECREF(wrapped);
   }
   for (Py_ssize_t i = 0; i < count; i++)
     self->torch.release(PyCapsule_GetPointer(PyTuple_GetItem(PyList_GetItem(samples, i), 1), NULL));
-  self->place = found;
-  self->wrap = found ? wrap : NULL; /* borrowed memory needs an owner, which DLPack has */
-  return PyBool_FromLong(found != 0);
+  self->place = offset;
+  self->wrap = offset ? wrap : NULL; /* borrowed memory needs an owner, which DLPack has */
+  return PyBool_FromLong(offset != 0);
 }
 
 enum { TENSOR_SIZE = 176 }; /* bytes of a tensor itself, c10::TensorImpl, in torch 2.13 */
 
-static Flag find_flag(Engine *self, PyObject *pairs) {
-  Flag found = {0};
+/* The one bit in which each pair of a plain and a marked tensor differs; place 0 if it is not one.
+ */
+static Flag find_flag(Engine* self, PyObject* pairs) {
+  Flag flag = {0};
   Py_ssize_t count = PyList_Size(pairs);
-  for (size_t place = 2 * sizeof(void *); place < TENSOR_SIZE; place += sizeof(uint64_t)) {
+  for (size_t place = 2 * sizeof(void*); place < TENSOR_SIZE; place += sizeof(uint64_t)) {
     uint64_t changed = 0;
     Py_ssize_t i = 0;
     for (; i < count; i++) {
-      PyObject *pair = PyList_GetItem(pairs, i);
+      PyObject* pair = PyList_GetItem(pairs, i);
       uint64_t plain = word(self, PyTuple_GetItem(pair, 0), place);
       uint64_t other = word(self, PyTuple_GetItem(pair, 1), place);
       uint64_t bit = plain ^ other;
@@ -320,18 +344,18 @@ static Flag find_flag(Engine *self, PyObject *pairs) {
       changed = bit;
     }
     if (i < count || !changed) continue;
-    if (found.place) return (Flag){0}; /* two places would do: neither is certain */
-    found = (Flag){place, changed};
+    if (flag.place) return (Flag){0}; /* two places would do: neither is certain */
+    flag = (Flag){place, changed};
   }
-  return found;
+  return flag;
 }
 
-/* find_flags(negated, conjugated): find where tensors say that their numbers are to be negated or
- * conjugated, which is asked of each input; where nothing fits, their methods are called.
+/* find_flags(negated, conjugated): find the bits that mark a tensor as lazily negated or
+ * conjugated; where they are not found, is_neg() and is_conj() are called for each input.
  *
  * Both are lists of pairs of a tensor and its lazily negated or conjugated view.
  */
-PyObject *engine_find_flags(Engine *self, PyObject *args) {
+PyObject* engine_find_flags(Engine* self, PyObject* args) {
   PyObject *negated, *conjugated;
   if (!PyArg_ParseTuple(args, "O!O!", &PyList_Type, &negated, &PyList_Type, &conjugated))
     return NULL;

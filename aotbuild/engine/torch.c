@@ -1,10 +1,10 @@
-/* torch's library: opened without its Python side. */
+/* Opening torch's library, without its Python side. */
 #define _GNU_SOURCE
 #include "engine.h"
 
 #include <dlfcn.h>
 
-PyObject *refuse(const char *what) {
+PyObject* refuse(const char* what) {
   PyErr_Format(PyExc_OSError, "%s", what);
   return NULL;
 }
@@ -13,55 +13,57 @@ PyObject *refuse(const char *what) {
 #include <link.h>
 #include <sys/mman.h>
 
-/* Let go of what opening a library has read of its file, a third of the memory that torch takes
- * then. What is used again is in the page cache. Segments that can be written to are left alone.
+/* Release the pages that opening a library has read from its file: a third of the memory that torch
+ * takes then. They stay in the page cache for later use. Writable segments are left alone.
  */
-static int drop_pages(struct dl_phdr_info *info, size_t size, void *opened) {
+static int drop_pages(struct dl_phdr_info* info, size_t size, void* opened) {
   (void)size;
-  if (info->dlpi_addr != ((struct link_map *)opened)->l_addr) return 0;
+  if (info->dlpi_addr != ((struct link_map*)opened)->l_addr) return 0;
   for (int i = 0; i < info->dlpi_phnum; i++) {
-    const ElfW(Phdr) *segment = &info->dlpi_phdr[i];
+    const ElfW(Phdr)* segment = &info->dlpi_phdr[i];
     uintptr_t page = 4096, start = info->dlpi_addr + segment->p_vaddr;
-    uintptr_t from = (start + page - 1) / page * page, to = (start + segment->p_memsz) / page * page;
+    uintptr_t from = (start + page - 1) / page * page;
+    uintptr_t to = (start + segment->p_memsz) / page * page;
     if (segment->p_type == PT_LOAD && !(segment->p_flags & PF_W) && from < to)
-      madvise((void *)from, to - from, MADV_DONTNEED); /* fails where pages are larger: no matter */
+      madvise((void*)from, to - from, MADV_DONTNEED); /* fails where pages are larger: no matter */
   }
   return 1;
 }
 
-static void settle(void *opened) {
-  struct link_map *map = NULL;
+/* Release the pages of a library that was just opened. */
+static void release_pages(void* opened) {
+  struct link_map* map = NULL;
   if (!dlinfo(opened, RTLD_DI_LINKMAP, &map) && map) dl_iterate_phdr(drop_pages, map);
 }
 #else
-static void settle(void *opened) { (void)opened; }
+static void release_pages(void* opened) { (void)opened; }
 #endif
 
-void *open_torch(const char *path) {
-  PyThreadState *state = PyEval_SaveThread(); /* it takes a while */
-  void *opened = dlopen(path, RTLD_NOLOAD | RTLD_LAZY);
+void* open_torch(const char* path) {
+  PyThreadState* state = PyEval_SaveThread(); /* it takes a while */
+  void* opened = dlopen(path, RTLD_NOLOAD | RTLD_LAZY);
   if (!opened) {
     opened = dlopen(path, RTLD_LAZY | RTLD_LOCAL);
-    if (opened) settle(opened);
+    if (opened) release_pages(opened);
   }
-  const char *error = opened ? NULL : dlerror();
+  const char* error = opened ? NULL : dlerror();
   PyEval_RestoreThread(state);
   if (!opened) refuse(error);
   return opened;
 }
 
-PyObject *missing(PyObject *module, PyObject *args) {
+PyObject* missing(PyObject* module, PyObject* args) {
   (void)module;
-  const char *path;
-  PyObject *names;
+  const char* path;
+  PyObject* names;
   if (!PyArg_ParseTuple(args, "sO!", &path, &PyList_Type, &names)) return NULL;
-  void *torch = open_torch(path);
+  void* torch = open_torch(path);
   if (!torch) return NULL;
-  PyObject *found = PyList_New(0);
-  for (Py_ssize_t i = 0; found && i < PyList_Size(names); i++) {
-    PyObject *name = PyList_GetItem(names, i);
-    const char *text = PyUnicode_AsUTF8AndSize(name, NULL);
-    if (!text || (!dlsym(torch, text) && PyList_Append(found, name))) Py_CLEAR(found);
+  PyObject* absent = PyList_New(0);
+  for (Py_ssize_t i = 0; absent && i < PyList_Size(names); i++) {
+    PyObject* name = PyList_GetItem(names, i);
+    const char* text = PyUnicode_AsUTF8AndSize(name, NULL);
+    if (!text || (!dlsym(torch, text) && PyList_Append(absent, name))) Py_CLEAR(absent);
   }
-  return found;
+  return absent;
 }

@@ -1,4 +1,4 @@
-/* Waiting without falling asleep. */
+/* Waiting for another thread without giving up the core. */
 #include "engine.h"
 
 #include <time.h>
@@ -19,12 +19,12 @@ static void pause_briefly(void) {
 #endif
 }
 
-PyObject *stay_awake(PyObject *module, PyObject *args) {
+PyObject* stay_awake(PyObject* module, PyObject* args) {
   (void)module;
   Py_buffer served;
   double seconds;
   if (!PyArg_ParseTuple(args, "w*d", &served, &seconds)) return NULL;
-  const volatile char *byte = served.buf;
+  const volatile char* byte = served.buf;
   Py_BEGIN_ALLOW_THREADS;
   for (double end = now() + seconds; served.len && !*byte && now() < end;)
     for (int i = 0; i < LOOKS && !*byte; i++) pause_briefly();

@@ -43,6 +43,8 @@ def dynamic_metadata(settings: Mapping[str, Any], project: Mapping[str, Any]) ->
     """
     del project
     from aotbuild.config.project import load_project
+    from aotbuild.hook.build_settings import providers_off
+    from aotbuild.hook.check_wheel import providers_error
 
     with reported():
         if settings:
@@ -53,6 +55,9 @@ def dynamic_metadata(settings: Mapping[str, Any], project: Mapping[str, Any]) ->
             )
         built = installed_torch()
         declared = load_project(Path.cwd())
+        # With them off, the other hook, which would tell it, does not run.
+        if declared and providers_off() and not (declared.root / "CMakeLists.txt").is_file():
+            raise providers_error()
         policy = declared.config.torch if declared else "minor"
         # Only an sdist can be made without torch; there the field is marked dynamic.
         required = [f"torch{runtime_range(built, policy)}"] if built else []
@@ -142,10 +147,7 @@ def check_build_torch(pyproject: Mapping[str, Any]) -> None:
             "torch is not installed in the build environment",
             where=where,
             why="compiling the models needs torch",
-            fix=f'install "{pin}" beside scikit-build-core, or build with isolation'
-            if pin
-            else 'add a pinned torch to the list, such as "torch==2.13.0"; '
-            "when building without isolation, install it too",
+            fix=f'install "{pin or "torch"}" beside scikit-build-core, or build with isolation',
         )
     if pin and not pin.specifier.contains(built, prereleases=True):
         raise RequirementError(
@@ -179,8 +181,8 @@ def _outer_torch() -> set[Version]:
     if active := os.environ.get("VIRTUAL_ENV"):
         version = f"python{sys.version_info.major}.{sys.version_info.minor}"
         roots.append(str(Path(active) / "lib" / version / "site-packages"))
-    found = importlib.metadata.distributions(name="torch", path=roots)
-    return {Version(distribution.version) for distribution in found}
+    distributions = importlib.metadata.distributions(name="torch", path=roots)
+    return {Version(distribution.version) for distribution in distributions}
 
 
 def _provided(pyproject: Mapping[str, Any]) -> bool:
@@ -190,7 +192,7 @@ def _provided(pyproject: Mapping[str, Any]) -> bool:
 
 
 def _torch_requirements(requirements: list[str]) -> list[Requirement]:
-    found = []
+    pins = []
     for text in requirements:
         try:
             requirement = Requirement(text)
@@ -198,5 +200,5 @@ def _torch_requirements(requirements: list[str]) -> list[Requirement]:
             continue  # pip and scikit-build-core report those
         applies = requirement.marker is None or requirement.marker.evaluate()
         if canonicalize_name(requirement.name) == "torch" and applies:
-            found.append(requirement)
-    return found
+            pins.append(requirement)
+    return pins

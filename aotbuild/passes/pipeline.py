@@ -22,6 +22,7 @@ from aotbuild.passes.graph.derived import evaluate
 from aotbuild.passes.linear import bfloat16_onednn
 from aotbuild.passes.linear import bfloat16_rewrite as bfloat16
 from aotbuild.passes.linear import rewrite as linear
+from aotbuild.passes.numerics import rewrite as exact
 from aotbuild.passes.recurrent import rewrite as recurrent
 
 
@@ -30,7 +31,7 @@ class Pass:
     """A rewrite, and what it needs to be allowed to do."""
 
     run: Callable[[torch.fx.GraphModule], int]
-    """Rewrites a graph, and tells how often."""
+    """Rewrites a graph; returns how many rewrites it made."""
     derives: bool
     """Whether it computes constants from parameters, whose values then cannot be replaced."""
     guarded: tuple[str, ...] = ()
@@ -77,24 +78,29 @@ def apply(
     derive: bool = True,
     precision: str = "",
 ) -> Applied:
-    """Apply passes to a graph for a CPU.
+    """Apply passes to a graph for a CPU, and always put right what Inductor decomposes wrongly.
 
     Args:
         graph: Of an exported program, with its constants as attributes; it is changed.
         names: Passes that are applied; None for all.
         derive: Whether constants may be computed from parameters.
         precision: The type in which they may compute, if it is less exact than that of the graph.
+
+    Returns:
+        How often each pass rewrote the graph, and how the constants that they computed follow from
+        others. The graph computes the same as before, up to rounding.
     """
     counts: dict[str, int] = {}
+    mended = exact.run(graph)
     for name, each in PASSES.items():
-        asked = (names is None or name in names) and each.precision in {"", precision}
-        if asked and (derive or not each.derives):
+        wanted = (names is None or name in names) and each.precision in {"", precision}
+        if wanted and (derive or not each.derives):
             with torch.no_grad():
                 count = each.run(graph)
             if count:
                 counts[name] = count
     derived = evaluate(graph)
-    if counts:
+    if counts or mended:
         graph.graph.lint()
         graph.recompile()
     return Applied(counts, derived)

@@ -1,15 +1,59 @@
-"""Runs the compiled models of this package: the standard library and torch, nothing else.
+"""Runs the compiled models of a package: the standard library and torch, nothing else.
 
-It imports torch only where that is needed, which calls with arrays on the CPU are not.
+aotbuild copies this directory into each package of compiled models, as ``_runtime``. It imports
+torch only where it is needed: calls with arrays on the CPU do without. What it offers is imported
+when it is first used: ``aotbuild.runtime.dims`` is also imported in the hooks of a build, where
+milliseconds count.
 
-aotbuild copies this directory into each package of compiled models, as ``_runtime``.
+Loading a model:
+
+- ``model``: the classes of models, which the generated modules derive from
+- ``manifest``: ``model.json``, what a model takes, returns and needs
+- ``loader``: the choice of a variant that this machine can run
+- ``machine``: this machine and this torch: CPU, versions, symbols
+- ``integrity``, ``digest``: whether the files are those that the build wrote
+- ``operators``: libraries of custom operators
+- ``fallback``: the eager program, where no variant fits
+
+Calling it:
+
+- ``signature``: the signature that users see, and what it needs to refuse a wrong call
+- ``arguments``: checks and conversion of tensors, and the errors of wrong arguments
+- ``arrays``: calls with arrays of numpy or of other libraries
+- ``checks``, ``dims``: dtypes, shapes and ranges, for tensors and arrays alike
+- ``results``: writing a result to ``out``
+
+Engines, which run a compiled library:
+
+- ``engines``: torch's runners, one for each type of device, and pools of them
+- ``native_engine``: the extension module ``_engine`` on the CPU
+- ``processes``: forks, and the end of the interpreter
+
+Weights:
+
+- ``weights``: the weights file, mapped
+- ``state``, ``parameters``: the state dict: read, replaced, merged into
+- ``derived``: constants that are computed from parameters
+- ``checkpoint``, ``deltas``: files and differences that are loaded
+
+Serving:
+
+- ``batching``: requests of many threads and tasks that share calls
+- ``joining``: several requests as one call, and its outputs split again
+
+``errors`` has the exceptions, ``lazy`` torch before it is imported, and ``selftest`` is
+``python -m <package>``.
 """
 
-from .arguments import dispatch_modes
-from .arrays import Array
-from .errors import ModelLoadError, QueueFullError, StateDictError
-from .model import CompiledMethods, CompiledModel
-from .signature import MISSING, Refused
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .arguments import dispatch_modes
+    from .arrays import Array
+    from .errors import ModelLoadError, QueueFullError, StateDictError
+    from .model import CompiledMethods, CompiledModel
+    from .signature import MISSING, Refused
 
 __all__ = [
     "MISSING",
@@ -22,3 +66,19 @@ __all__ = [
     "StateDictError",
     "dispatch_modes",
 ]
+
+_MODULES = {
+    "arguments": ("dispatch_modes",),
+    "arrays": ("Array",),
+    "errors": ("ModelLoadError", "QueueFullError", "StateDictError"),
+    "model": ("CompiledMethods", "CompiledModel"),
+    "signature": ("MISSING", "Refused"),
+}
+"""Where each of these names is defined."""
+
+
+def __getattr__(name: str) -> object:
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(importlib.import_module(f".{module}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

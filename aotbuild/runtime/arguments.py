@@ -112,7 +112,9 @@ def refuse_arguments(
 def _check_given(manifest: Manifest, values: tuple[Any, ...]) -> None:
     for name, value in zip(_parameters(manifest), values, strict=False):
         if value is MISSING:
-            raise TypeError(f"{manifest.name}() misses argument {name!r}; {_takes(manifest)}")
+            raise TypeError(
+                f"{manifest.name}() is missing required argument {name!r}; {_takes(manifest)}"
+            )
 
 
 def _parameters(manifest: Manifest) -> dict[str, str]:
@@ -149,9 +151,9 @@ def failure(manifest: Manifest, error: RuntimeError) -> Exception:
     """
     if type(error) is not RuntimeError:
         return error  # such as torch.OutOfMemoryError
-    told = str(error).partition("\n")[0]
-    if "index out of bounds" not in told:
-        return RuntimeError(f"{manifest.name}(): the compiled code failed: {told}")
+    message = str(error).partition("\n")[0]
+    if "index out of bounds" not in message:
+        return RuntimeError(f"{manifest.name}(): the compiled code failed: {message}")
     names = [repr(i.name) for i in manifest.inputs if i.dtype.startswith(("int", "uint"))]
     where = f" Look at argument {' or '.join(names)}" if names else ""
     return IndexError(f"{manifest.name}(): an index is outside of what it picks from.{where}")

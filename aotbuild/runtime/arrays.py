@@ -57,8 +57,8 @@ class Arrays:
             arrays = _admit(self._manifest, values, library)
             outputs = self._run([_exported(array) for array in arrays])
         if outputs is None:
-            raise TypeError(f"{self._manifest.name}(): these arrays cannot be handed over")
-        return [_imported(self._manifest, output, library) for output in outputs]
+            raise TypeError(f"{self._manifest.name}(): the compiled code cannot take these arrays")
+        return _mapped(lambda output: _imported(self._manifest, output, library), outputs)
 
 
 def through_torch(
@@ -73,9 +73,16 @@ def through_torch(
     """
 
     def run_arrays(arrays: list[Any]) -> list[Any]:
-        return [output.detach().cpu() for output in run([as_tensor(a).to(device) for a in arrays])]
+        outputs = run([as_tensor(array).to(device) for array in arrays])
+        return _mapped(lambda output: output.detach().cpu(), outputs)
 
     return Arrays(manifest, run_arrays, checks=False)
+
+
+def _mapped(convert: Callable[[Any], Any], outputs: list[Any]) -> list[Any]:
+    """Outputs converted, of which those that are one object stay one."""
+    converted = {id(output): convert(output) for output in outputs}
+    return [converted[id(output)] for output in outputs]
 
 
 def as_tensor(array: Any) -> torch.Tensor:
@@ -126,7 +133,9 @@ def _exported(value: Any) -> Any:
 
 
 def _imported(manifest: Manifest, output: Any, library: Any) -> Any:
-    """An output as an array of a library."""
+    """An output as an array of a library; None where a shared call leaves out an input."""
+    if output is None:
+        return None
     try:
         if library.__name__ != "numpy":
             return library.from_dlpack(output)

@@ -51,15 +51,15 @@ class Batched(Generic[P, R]):
         self, model: Any, max_batch: int, max_wait_ms: float, dim: str | None, max_queue: int
     ) -> None:
         name = f"{model._manifest.name}.batched()"
-        found = joining(model._manifest, dim)
-        range_of = model._manifest.dims[found.dim]
+        plan = joining(model._manifest, dim)
+        range_of = model._manifest.dims[plan.dim]
         most = sys.maxsize if range_of.max is None else range_of.max
         _check_number(name, "max_batch", max_batch, max(range_of.min, 1), None)
         _check_number(name, "max_wait_ms", max_wait_ms, 0, MOST_WAIT_MS)
         _check_number(name, "max_queue", max_queue, 1, None)
         limit = min(max_batch, most)
-        queue = _Queue(name, _Runner(model, found), limit, max_wait_ms / 1e3, max_queue)
-        self._name, self._queue, self._joining = name, queue, found
+        queue = _Queue(name, _Runner(model, plan), limit, max_wait_ms / 1e3, max_queue)
+        self._name, self._queue, self._joining = name, queue, plan
         self._given = given = threading.local()
         self._call: Callable[P, R] = _behind(model, queue.run)
         self._check: Callable[P, R] = _behind(model, _admitted)
@@ -146,8 +146,8 @@ def _check_number(name: str, what: str, number: Any, low: int, high: int | None)
     kinds = (int,) if high is None else (int, float)
     of_kind = isinstance(number, kinds) and not isinstance(number, bool)
     if not of_kind or not low <= number <= (sys.maxsize if high is None else high):
-        told = f"an integer, {low} or more" if high is None else f"{low} to {high}"
-        raise ValueError(f"{name}: {what} is {number!r}, expected {told}")
+        expected = f"an integer, {low} or more" if high is None else f"{low} to {high}"
+        raise ValueError(f"{name}: {what} is {number!r}, expected {expected}")
 
 
 class _Failed(Exception):  # noqa: N818  # it never leaves this module
@@ -282,10 +282,10 @@ class _Runner:
         try:
             request.outputs = self._compute(request.values)
         except RuntimeError as error:
-            told: BaseException = self._model._failure(error)
-            request.error = told.with_traceback(None)
-            if told is not error:
-                told.__cause__ = error.with_traceback(None)
+            failure: BaseException = self._model._failure(error)
+            request.error = failure.with_traceback(None)
+            if failure is not error:
+                failure.__cause__ = error.with_traceback(None)
         except BaseException as error:  # noqa: BLE001  # it is the caller's
             request.error = error.with_traceback(None)
 
@@ -358,7 +358,7 @@ class _Queue:
         if self.waiting >= self._most:
             raise _Failed(
                 QueueFullError(
-                    f"{self._name}: {self.waiting} requests wait already, which is max_queue. "
+                    f"{self._name}: {self.waiting} requests are waiting, which is max_queue. "
                     "Send fewer at once, or try again later"
                 )
             )

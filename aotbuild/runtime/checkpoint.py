@@ -50,8 +50,8 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     except OSError as error:
         raise StateDictError(f"{file}: cannot be read ({error.strerror or error})") from error
     except Exception as error:  # torch.load raises nearly anything at a file that is not its own
-        told = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise StateDictError(f"{file}: cannot be read as a state dict ({told})") from error
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise StateDictError(f"{file}: cannot be read as a state dict ({reason})") from error
     if not isinstance(state, Mapping):
         raise StateDictError(f"{file}: holds a {type(state).__name__}, not a state dict")
     return dict(state)
@@ -68,8 +68,8 @@ def _read_safetensors(file: Path) -> dict[str, torch.Tensor]:
         mapped = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_COPY)
     start = 8 + int.from_bytes(mapped[:8], "little")
     if start > len(mapped):
-        raise ValueError("it is truncated, or no safetensors file")
-    found = {}
+        raise ValueError("it is truncated, or not a safetensors file")
+    tensors = {}
     for name, entry in json.loads(mapped[8:start]).items():
         if name == "__metadata__" or name.startswith(PADDING):
             continue
@@ -81,5 +81,5 @@ def _read_safetensors(file: Path) -> dict[str, torch.Tensor]:
         if end > begin:
             count = (end - begin) // dtype.itemsize
             tensor = torch.frombuffer(mapped, dtype=dtype, count=count, offset=start + begin)
-        found[name] = tensor.reshape(entry["shape"])
-    return found
+        tensors[name] = tensor.reshape(entry["shape"])
+    return tensors

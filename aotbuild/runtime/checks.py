@@ -8,8 +8,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from .dims import Affine, Dim, Size
 from .lazy import torch
-from .manifest import Derived, Dim, Input, Manifest, Size
+from .manifest import Input, Manifest
 
 _LARGEST = {
     "float16": 65504.0,
@@ -21,7 +22,7 @@ _LARGEST = {
 
 
 def label_of(manifest: Manifest, spec: Input) -> str:
-    """How messages begin that tell of an argument."""
+    """How messages about an argument begin."""
     return f"{manifest.name}(): argument {spec.name!r}"
 
 
@@ -91,10 +92,10 @@ def check_shape(
     Args:
         label: How messages begin.
         spec: What is expected.
-        shape: What was found.
+        shape: What it has.
         dims: The dimensions by name.
-        sizes: For each dimension that is known the size, and the argument that told it; what this
-            one tells is added.
+        sizes: For each dimension that is known the size, and the argument that it is from; those
+            of this argument are added.
 
     Raises:
         ValueError: A size does not fit.
@@ -113,33 +114,19 @@ def check_shape(
                     f"dimension {i} must be {want}, not {size}"
                 )
             continue
-        name, found = _solved(want, size)
-        if found is None:
+        affine = Affine.of(want)
+        name, value = affine.dim, affine.solve(size)
+        if value is None:
             raise ValueError(
                 f"{label} has shape {shape}, expected {expected}: "
                 f"dimension {i} is {size}, which is {want} for no {name}"
             )
-        dim = dims[name]
-        told = f"{label} has shape {shape}, expected {expected}: {name} is {found}"
-        if found < dim.min or (dim.max is not None and found > dim.max):
-            raise ValueError(f"{told}, the compiled model takes {_range(dim)}")
-        if found % dim.multiple_of:
-            raise ValueError(f"{told}, the compiled model takes multiples of {dim.multiple_of}")
-        seen, owner = sizes.setdefault(name, (found, spec.name))
-        if found != seen:
-            raise ValueError(f"{told}, but {seen} in {owner!r}")
-
-
-def _solved(want: Size, size: int) -> tuple[str, int | None]:
-    """The dimension that a size tells, and how large it is; None when the size fits none."""
-    if isinstance(want, Derived):
-        found, rest = divmod(size - want.offset, want.factor)
-        return want.dim, None if rest else found
-    return str(want), size
-
-
-def _range(dim: Dim) -> str:
-    return f"{dim.min} or more" if dim.max is None else f"{dim.min} to {dim.max}"
+        problem = f"{label} has shape {shape}, expected {expected}: {name} is {value}"
+        if value not in dims[name]:
+            raise ValueError(f"{problem}, the compiled model takes {dims[name]}")
+        seen, owner = sizes.setdefault(name, (value, spec.name))
+        if value != seen:
+            raise ValueError(f"{problem}, but {seen} in {owner!r}")
 
 
 _ARITHMETIC = (

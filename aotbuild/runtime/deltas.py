@@ -12,7 +12,17 @@ from .manifest import Parameter
 def differences(
     state: Mapping[str, Any], parameters: Mapping[str, Parameter], wrong: list[str]
 ) -> Iterator[tuple[str, Any]]:
-    """The differences by the names of parameters; pairs of low rank are told as such."""
+    """The differences to parameters in a state dict.
+
+    Args:
+        state: Differences by the names of parameters, or the factors of an adapter, whose names end
+            in ``.lora_A.weight`` and ``.lora_B.weight``.
+        parameters: The parameters of the model, by name.
+        wrong: Gets a line for each name that does not fit.
+
+    Yields:
+        The name of a parameter and its difference: a tensor, or a pair ``(B, A)`` of factors.
+    """
     for name, value in state.items():
         low, _, rest = name.partition(".lora_A.")
         if rest:

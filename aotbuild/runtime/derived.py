@@ -1,4 +1,4 @@
-"""Constants that follow from parameters: computed anew when those are replaced."""
+"""Constants that are computed from parameters, and computed again when those are replaced."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from .lazy import torch
-from .manifest import Constant, Recipe
+from .manifest import Constant, Derivation
 
 _MOVING = {
     "aten.cat.default",
@@ -30,12 +30,12 @@ _MOVING = {
 
 
 class Derivations:
-    """What a model has that is computed from its parameters, and how."""
+    """The constants of a model that are computed from its parameters, and how."""
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[Constant, Recipe]] = {}
+        self._known: dict[str, tuple[Constant, Derivation]] = {}
 
-    def add(self, constant: Constant, recipe: Recipe) -> bool:
+    def add(self, constant: Constant, recipe: Derivation) -> bool:
         """Add a constant; False if another one of its name is computed otherwise."""
         _, known = self._known.setdefault(constant.fqn, (constant, recipe))
         return known == recipe
@@ -78,9 +78,9 @@ class Derivations:
         """
         for constant, recipe in self._known.values():
             if key in uses(recipe):
-                found = recover(recipe, key, shapes, stored(constant))
-                if found is not None:
-                    return found
+                parameter = recover(recipe, key, shapes, stored(constant))
+                if parameter is not None:
+                    return parameter
         return None
 
 
@@ -124,7 +124,7 @@ def compute(recipe: Any, value: Callable[[str], torch.Tensor]) -> Any:
 
 
 def recover(
-    recipe: Recipe, key: str, shapes: Mapping[str, Sequence[int]], constant: torch.Tensor
+    recipe: Derivation, key: str, shapes: Mapping[str, Sequence[int]], constant: torch.Tensor
 ) -> torch.Tensor | None:
     """A parameter out of a constant that was computed from it.
 
@@ -150,9 +150,9 @@ def recover(
     places = moved[there] - 1
     if places.unique().numel() != count:
         return None
-    found = torch.empty(count, dtype=constant.dtype)
-    found[places] = constant[there]
-    return found.reshape(list(shapes[key]))
+    parameter = torch.empty(count, dtype=constant.dtype)
+    parameter[places] = constant[there]
+    return parameter.reshape(list(shapes[key]))
 
 
 def _tensors(recipe: Any) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""A digest that is at hand: hashlib would load OpenSSL with it, 4 MB and some milliseconds."""
+"""A digest from Python itself: hashlib would load OpenSSL, 4 MB and some milliseconds."""
 
 from __future__ import annotations
 

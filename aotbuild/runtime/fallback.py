@@ -1,4 +1,4 @@
-"""What runs where no compiled variant fits: the traced program, by eager torch."""
+"""The fallback where no compiled variant fits: the traced program, run by eager torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from .engine import Loaded, Turns
+from .engines import CallGate, Loaded
 from .errors import ModelLoadError
 from .integrity import check_file
 from .lazy import torch
@@ -29,9 +29,9 @@ def fall_back(
     Args:
         package: Directory of the package.
         manifest: The model.
-        device: Where it shall run.
+        device: Where to run it.
         reason: Why no compiled variant fits.
-        state: What it computes with.
+        state: The weights.
 
     Raises:
         ModelLoadError: ``reason``, where there is no eager program or it is not wanted.
@@ -40,7 +40,7 @@ def fall_back(
         raise reason
     policy = os.environ.get(VARIABLE) or "warn"
     if policy not in _POLICIES:
-        raise ModelLoadError(f"{VARIABLE}={policy}: it is {', '.join(_POLICIES[:-1])} or error")
+        raise ModelLoadError(f"{VARIABLE}={policy}: expected {', '.join(_POLICIES[:-1])} or error")
     if policy == "error":
         raise reason
     if policy == "warn":
@@ -53,8 +53,15 @@ def load_eager(
 ) -> Loaded:
     """Load the eager program.
 
+    Args:
+        package: Directory of the package.
+        manifest: The model.
+        fallback: The program, as the manifest describes it.
+        device: Where to run it.
+        state: The weights.
+
     Raises:
-        ModelLoadError: A file of the package is damaged.
+        ModelLoadError: A file of the package is damaged, or this torch cannot run the program.
     """
     load_op_libraries(package, manifest)
     check_file(package, fallback.file)
@@ -75,14 +82,14 @@ def load_eager(
     return Loaded(program.run)
 
 
-class _Program(Turns):
+class _Program(CallGate):
     """An eager program."""
 
     def __init__(self, program: Any, names: list[str]) -> None:
         super().__init__()
         self._program, self._names = program, names
         self._constants: dict[str, torch.Tensor] = {}
-        self.run = self._in_turn(self._run)
+        self.run = self._gated(self._run)
 
     def set_constants(self, constants: dict[str, torch.Tensor]) -> None:
         self._constants |= constants

@@ -1,7 +1,7 @@
-"""Whether the files of a package are those that the build wrote.
+"""Checks that the files of a package are those that the build wrote.
 
-Digests find damage: a broken download or disk, a file cut short, files of two versions mixed. They
-are no protection against someone who may write to the package, as nothing in it is signed.
+Digests find damage: a broken download or disk, a truncated file, files of two versions mixed. They
+do not protect against anyone with write access to the package, as nothing in it is signed.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ def check_file(package: Path, expected: File) -> None:
     whole.
 
     Raises:
-        ModelLoadError: It is missing, or another one.
+        ModelLoadError: It is missing, or differs.
     """
     path = package / expected.file
     wanted = os.environ.get(VARIABLE) or "quick"
     if wanted not in {"quick", "full"}:
-        raise ModelLoadError(f"{VARIABLE}={wanted}: it is quick (the default) or full")
+        raise ModelLoadError(f"{VARIABLE}={wanted}: expected quick (the default) or full")
     try:
         size = path.stat().st_size
         if size != expected.size:
@@ -59,12 +59,12 @@ def check_file(package: Path, expected: File) -> None:
 
 
 def check_files(package: Path, manifest: Manifest) -> None:
-    """Make sure of the files that a model needs besides its library and weights.
+    """Check the files that a model needs besides its library and weights, each once in a process.
 
-    Most of them are those of every model of the package, and looked at once.
+    Most of them are shared by all models of the package.
 
     Raises:
-        ModelLoadError: One is missing, or another one.
+        ModelLoadError: One is missing, or differs.
     """
     for file in manifest.files:
         _check_once(package, file)

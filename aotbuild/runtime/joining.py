@@ -1,4 +1,4 @@
-"""Joining: several requests as one call of a model, and its outputs apart again.
+"""Joining: several requests as one call of a model, and its outputs split again.
 
 Tensors of torch, arrays of numpy and those of the array API are joined and split alike; nothing of
 them is imported here.
@@ -13,8 +13,9 @@ from typing import Any
 
 from .arrays import namespace_of
 from .checks import shown
+from .dims import Affine
 from .lazy import is_tensor, torch
-from .manifest import Derived, Input, Manifest
+from .manifest import Input, Manifest
 
 Values = Sequence[Any]
 """A tensor for each input of a model, as the compiled code reads it."""
@@ -122,10 +123,10 @@ def _dimension(name: str, manifest: Manifest, dim: str | None) -> str:
 
 def _axis(name: str, what: str, shape: Sequence[Any], dim: str) -> int:
     """Which axis is the dimension; it must be there once, and nothing else may follow from it."""
-    found = [axis for axis, size in enumerate(shape) if _mentions(size, dim)]
-    if len(found) == 1 and shape[found[0]] == dim:
-        return found[0]
-    has = "has no" if not found else "does not have just one"
+    axes = [axis for axis, size in enumerate(shape) if _mentions(size, dim)]
+    if len(axes) == 1 and shape[axes[0]] == dim:
+        return axes[0]
+    has = "has no" if not axes else "does not have just one"
     raise ValueError(
         f"{name}: {what} of shape {shown(shape)} {has} dimension {dim}, so that requests cannot "
         "share a call. Call the model itself"
@@ -134,7 +135,7 @@ def _axis(name: str, what: str, shape: Sequence[Any], dim: str) -> int:
 
 def _mentions(size: Any, dim: str) -> bool:
     """Whether a size is a dimension or follows from it."""
-    if isinstance(size, Derived):
+    if isinstance(size, Affine):
         return size.dim == dim
     return isinstance(size, str) and re.search(rf"\b{dim}\b", size) is not None
 
@@ -160,8 +161,8 @@ def _others(inputs: Sequence[Input], dim: str) -> Iterator[tuple[int, int]]:
     seen = {dim}
     for i, spec in enumerate(inputs):
         for axis, size in enumerate(spec.shape):
-            name = size.dim if isinstance(size, Derived) else size
-            if isinstance(name, str) and name not in seen:
+            name = "" if isinstance(size, int) else Affine.of(size).dim
+            if name and name not in seen:
                 seen.add(name)
                 yield i, axis
 
@@ -188,8 +189,8 @@ def _pieces(whole: Any, axis: int, rows: Sequence[int]) -> list[Any]:
     if is_tensor(whole):
         if whole.is_contiguous():
             copies: Any = torch.split_with_sizes_copy  # its stub says that it returns nothing
-            found: list[Any] = list(copies(whole, list(rows), axis))
-            return found
+            parts: list[Any] = list(copies(whole, list(rows), axis))
+            return parts
         return [piece.clone() for piece in whole.split(list(rows), axis)]
     pieces = []
     start = 0

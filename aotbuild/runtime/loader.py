@@ -1,4 +1,4 @@
-"""Which variant of a model this machine can run, and what is checked before it is opened."""
+"""The choice of a variant that this machine can run, and the checks before it is opened."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import os
 import sys
 from pathlib import Path
 
-from .engine import ALONE, ENGINES, Loaded, Pool
+from .engines import ALONE, ENGINES, Loaded, Pool
 from .errors import ModelLoadError
 from .fallback import fall_back
 from .integrity import check_file
 from .machine import missing_symbols, onednn_version, this_platform, torch_version
 from .manifest import Manifest, Variant
-from .native import open_engine
+from .native_engine import open_engine
 from .operators import load_op_libraries
 from .state import State
 
@@ -20,10 +20,17 @@ LEVEL_VARIABLE = "AOTBUILD_CPU_LEVEL"
 
 
 def load(package: Path, manifest: Manifest, device: str, state: State, pool: Pool) -> Loaded:
-    """Load the first variant for a device that can run here, or what the package has in its place.
+    """Load the first variant for a device that can run here, else the eager program.
+
+    Args:
+        package: Directory of the package.
+        manifest: The model.
+        device: Where to run it.
+        state: The weights.
+        pool: How many calls run at once.
 
     Raises:
-        ModelLoadError: There is none, or a file of the package is damaged.
+        ModelLoadError: There is neither, or a file of the package is damaged.
     """
     level = os.environ.get(LEVEL_VARIABLE) if device == "cpu" else None
     reason = None
@@ -53,12 +60,14 @@ def _wanted(manifest: Manifest, device: str, level: str | None) -> list[Variant]
     Raises:
         ModelLoadError: There is none for that level.
     """
-    found = [variant for variant in manifest.variants if variant.device == device.partition(":")[0]]
+    variants = [
+        variant for variant in manifest.variants if variant.device == device.partition(":")[0]
+    ]
     if not level:
-        return found
-    wanted = [variant for variant in found if variant.target == f"cpu-{level}"]
+        return variants
+    wanted = [variant for variant in variants if variant.target == f"cpu-{level}"]
     if not wanted:
-        levels = ", ".join(variant.target.removeprefix("cpu-") for variant in found)
+        levels = ", ".join(variant.target.removeprefix("cpu-") for variant in variants)
         raise ModelLoadError(
             f"{LEVEL_VARIABLE}={level}: {manifest.name} was compiled for {levels}; set it to one "
             "of these, or unset it"
@@ -75,6 +84,14 @@ def load_variant(
     pool: Pool = ALONE,
 ) -> Loaded:
     """Load a variant that fits.
+
+    Args:
+        package: Directory of the package.
+        manifest: The model.
+        variant: The variant.
+        device: Where to run it.
+        state: The weights.
+        pool: How many calls run at once.
 
     Raises:
         ModelLoadError: A file of the package is damaged.
@@ -131,14 +148,14 @@ def no_variant(manifest: Manifest, device: str | None) -> ModelLoadError:
 
 def in_range(version: str, allowed: str) -> bool:
     """Whether a torch version lies in a range such as ``>=2.13,<2.14``, which the build wrote."""
-    found = _release(version)
+    release = _release(version)
     for part in allowed.split(","):
         if part.startswith("=="):
             if part[2:] not in {version, version.split("+", maxsplit=1)[0]}:
                 return False
             continue
         bound = _release(part.lstrip("<>="))
-        if not (found >= bound if part.startswith(">=") else found < bound):
+        if not (release >= bound if part.startswith(">=") else release < bound):
             return False
     return True
 

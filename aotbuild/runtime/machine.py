@@ -1,6 +1,6 @@
-"""What this machine and this torch are, as far as a compiled library depends on it.
+"""This machine and this torch: what a compiled library depends on.
 
-Most of it is told without importing torch.
+Most of it is found out without importing torch.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ def torch_version() -> str:
 
 @functools.cache
 def _installed_version() -> str | None:
-    """What the installed torch tells of itself; None where it does not in the usual way."""
+    """The version in the installed torch's ``version.py``; None where it is not found there."""
     directory = _torch_directory()
     try:
         text = (directory / "version.py").read_text("utf-8") if directory else ""
     except OSError:
         return None
-    found = re.search(r"^__version__ = '([^']+)'", text, re.MULTILINE)
-    return found[1] if found else None
+    match = re.search(r"^__version__ = '([^']+)'", text, re.MULTILINE)
+    return match[1] if match else None
 
 
 def torch_library() -> str:
-    """The path of torch's library for the CPU; if it is not where it is used to be, torch's own."""
+    """The path of torch's CPU library; if it is not in its usual place, that of ``torch._C``."""
     directory = _torch_directory()
     name = "libtorch_cpu.dylib" if sys.platform == "darwin" else "libtorch_cpu.so"
     path = directory / "lib" / name if directory else None
@@ -79,10 +79,10 @@ def missing_symbols(symbols: Iterable[str]) -> list[str]:
 
     A library that needs one of them would end the process where it is first used.
     """
-    own = getattr(engine_module(), "missing", None)
-    if own is not None:
-        found: list[str] = own(torch_library(), list(symbols))
-        return found
+    lookup = getattr(engine_module(), "missing", None)
+    if lookup is not None:
+        absent: list[str] = lookup(torch_library(), list(symbols))
+        return absent
     handle = _torch_library()
     return [] if handle is None else [name for name in symbols if not hasattr(handle, name)]
 
@@ -90,8 +90,8 @@ def missing_symbols(symbols: Iterable[str]) -> list[str]:
 @functools.cache
 def onednn_version() -> str:
     """The version of oneDNN in this torch; empty where it has none."""
-    found = re.search(r"MKL-DNN v([\d.]+)", torch.__config__.show())
-    return found[1] if found else ""
+    match = re.search(r"MKL-DNN v([\d.]+)", torch.__config__.show())
+    return match[1] if match else ""
 
 
 def packed_tensor(
@@ -103,8 +103,8 @@ def packed_tensor(
         address: Where the memory is; it has to outlive the tensor.
         dtype: What the elements are.
         shape: Sizes, as if it were not packed.
-        stride: What torch tells of such a tensor.
-        packing: How it is packed, in oneDNN's own terms.
+        stride: The strides that torch reports for such a tensor.
+        packing: How it is packed: oneDNN's serialised description.
 
     Raises:
         RuntimeError: torch refuses it.

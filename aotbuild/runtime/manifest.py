@@ -12,44 +12,12 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from .digest import blake2b
+from .dims import Affine, Dim, Size
 from .errors import ModelLoadError
 
 _DIGEST = "digest"
 FORMAT = 1
 """Version of the manifest; one with another number is refused."""
-
-
-@dataclass(frozen=True)
-class Dim:
-    """A dynamic dimension."""
-
-    min: int
-    max: int | None
-    """Largest size, or None when there is no upper limit."""
-    multiple_of: int = 1
-    """Every size is a multiple of this number."""
-
-    def intersection(self, other: Dim) -> Dim:
-        """The sizes that two ranges of one dimension have in common."""
-        ends = [dim.max for dim in (self, other) if dim.max is not None]
-        return Dim(max(self.min, other.min), min(ends, default=None), self.multiple_of)
-
-
-@dataclass(frozen=True)
-class Derived:
-    """A size that follows from that of a dimension: ``factor * dim + offset``."""
-
-    dim: str
-    factor: int
-    offset: int
-
-    def __str__(self) -> str:
-        factor = "" if self.factor == 1 else f"{self.factor}*"
-        return f"{factor}{self.dim}" + (f"{self.offset:+d}" if self.offset else "")
-
-
-Size: TypeAlias = "int | str | Derived"
-"""A number, the name of a dimension, or what follows from one."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +35,7 @@ class Input:
     @classmethod
     def from_table(cls, table: dict[str, Any]) -> Input:
         """Read what ``dataclasses.asdict`` made of an input."""
-        shape = [Derived(**size) if isinstance(size, dict) else size for size in table["shape"]]
+        shape = [Affine(**size) if isinstance(size, dict) else size for size in table["shape"]]
         return cls(**{**table, "shape": shape})
 
 
@@ -103,7 +71,7 @@ class Parameter:
     """The first of the names that the same tensor has; the ``fqn`` of its constants."""
 
 
-Recipe: TypeAlias = dict[str, Any]
+Derivation: TypeAlias = dict[str, Any]
 """How a constant is computed: ``{"tensor": key}``, a parameter by its key, or ``{"op": name,
 "args": [...], "kwargs": {...}}``, the result of an operator of torch; ``derived.py`` reads it."""
 
@@ -140,7 +108,7 @@ class Variant:
     folded: list[str] = field(default_factory=list)
     """Keys of the parameters of which the library only has what was computed from them, in a way
     that is not known."""
-    derived: dict[str, Recipe] = field(default_factory=dict)
+    derived: dict[str, Derivation] = field(default_factory=dict)
     """How constants are computed from parameters, by their ``fqn``."""
     compiled: dict[str, Any] = field(default_factory=dict)
     """How it was compiled: versions, options, the ranges it was found to accept."""

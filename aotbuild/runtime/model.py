@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, Self, TypeVar
 from .arguments import admit, check_device, failure, nest, refuse_arguments
 from .arrays import through_torch
 from .checks import refuse_condition
-from .engine import ENGINES, Call, Loaded, Pool, Run, pool_of
+from .engines import ENGINES, Call, Loaded, Pool, Run, pool_of
 from .errors import ModelLoadError
 from .integrity import check_files
 from .lazy import torch
 from .loader import load, no_variant
 from .manifest import Manifest
-from .native import bind, direct_class
+from .native_engine import bind, direct_class
 from .parameters import Parameters
 from .processes import note_use, remember
 from .results import write
@@ -194,12 +194,12 @@ class CompiledModel(Parameters):
         if path not in self._classes:
             module, name = path.split(":")
             try:
-                found: Any = importlib.import_module(module)
+                value: Any = importlib.import_module(module)
                 for part in name.split("."):
-                    found = getattr(found, part)
+                    value = getattr(value, part)
             except (ImportError, AttributeError):
-                found = dict
-            self._classes[path] = found
+                value = dict
+            self._classes[path] = value
         return self._classes[path](**fields)
 
     def _nest(self, *values: Any) -> list[Any]:

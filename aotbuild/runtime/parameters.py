@@ -7,7 +7,7 @@ from .state import Given, IncompatibleKeys, State
 
 
 class Parameters:
-    """What a compiled model computes with. The methods of a model share it."""
+    """The weights of a compiled model, which its methods share."""
 
     _state: State
 

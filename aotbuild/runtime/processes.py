@@ -1,4 +1,4 @@
-"""Processes: what becomes of a loaded model in a forked child, and when the interpreter ends.
+"""Forks and the end of the interpreter: how loaded models survive them.
 
 Compiled code runs on OpenMP's threads, as torch's own does. They do not survive a fork, and the
 first parallel loop in the child would wait for them for ever.
@@ -18,7 +18,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from .engine import one_thread
+from .engines import one_thread
 from .lazy import torch
 
 _MOMENT = 0.02

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .checks import kind_of
@@ -27,13 +28,35 @@ def write(label: str, result: Any, out: Any) -> Any:
     """
     pairs: list[tuple[Any, Any]] = []
     _pair(label, result, out, pairs)
-    for found, target in pairs:
+    # A result may be a view of an input that something is written to.
+    targets = [target for _, target in pairs]
+    pairs = [(_unshared(source, target, targets), target) for source, target in pairs]
+    for source, target in pairs:
         if is_tensor(target):
             with torch.no_grad():
-                target.copy_(found)
+                target.copy_(source)
         else:
-            target[...] = found
+            target[...] = source
     return out
+
+
+def _unshared(source: Any, target: Any, targets: Sequence[Any]) -> Any:
+    """A result, copied if writing to any target could change it."""
+    if source is target or not any(_may_overlap(source, other) for other in targets):
+        return source
+    return source.clone() if is_tensor(source) else source.copy()
+
+
+def _may_overlap(source: Any, target: Any) -> bool:
+    if is_tensor(source):
+        return is_tensor(target) and _storage(source) == _storage(target) != 0
+    numpy: Any = sys.modules.get("numpy")
+    arrays = numpy is not None and all(isinstance(a, numpy.ndarray) for a in (source, target))
+    return arrays and bool(numpy.may_share_memory(source, target))
+
+
+def _storage(tensor: torch.Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
 
 
 def _pair(label: str, result: Any, out: Any, pairs: list[tuple[Any, Any]]) -> None:
@@ -64,7 +87,7 @@ def _check(label: str, result: Any, out: Any) -> None:
         if out.device != result.device:
             raise ValueError(f"{label} must be on {result.device}, got {out.device}")
         if out.requires_grad and not out.is_leaf:
-            raise ValueError(f"{label} has a history of gradients. Pass out.detach()")
+            raise ValueError(f"{label} requires gradients and is not a leaf. Pass out.detach()")
         return
     writeable = getattr(getattr(out, "flags", None), "writeable", True)
     if not hasattr(out, "__setitem__") or not writeable:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from .engine import Loaded, Run
+from .engines import Loaded, Run
 from .errors import ModelLoadError
 from .fallback import load_eager
 from .integrity import check_file, check_files
@@ -27,7 +27,7 @@ _CALLS = 5
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the test of one variant gave."""
+    """The result of testing one variant."""
 
     model: str
     variant: str
@@ -95,7 +95,7 @@ def _tested(
     for entry in recorded.outputs:
         expected, actual = stored.tensor(entry.tensor), outputs[entry.index].cpu()
         if actual.shape != expected.shape or actual.dtype != expected.dtype:
-            reason = f"output {entry.index} has another shape or dtype"
+            reason = f"output {entry.index} has the wrong shape or dtype"
             continue
         wide = torch.complex128 if expected.is_complex() else torch.float64
         same = torch.isnan(expected) | (actual == expected)
@@ -139,7 +139,7 @@ def main(package: Path, name: str) -> NoReturn:
         prog=f"python -m {name}", description="Run the recorded example of each compiled model."
     )
     parser.add_argument("--json", action="store_true", help="print JSON in place of the table")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     outcomes: list[Outcome] = []
     broken = []
     for path in sorted(package.glob("**/model.json")):
@@ -151,7 +151,7 @@ def main(package: Path, name: str) -> NoReturn:
         outcomes += test_model(package, manifest)
     failed = any(outcome.passed is False for outcome in outcomes)
     unusable = {o.model for o in outcomes} - {o.model for o in outcomes if o.loaded}
-    if asked.json:
+    if arguments.json:
         table = {"torch": torch.__version__, "variants": [asdict(o) for o in outcomes]}
         sys.stdout.write(json.dumps({**table, "errors": broken}, indent=1) + "\n")
     else:

@@ -1,9 +1,9 @@
-"""What the signature of a generated ``__call__`` needs so that a wrong call is told well.
+"""What the signature of a generated ``__call__`` needs for good messages about wrong calls.
 
 Python refuses wrong arguments before a function's body runs, in words that count ``self`` and do
 not always name the argument. A generated ``__call__`` therefore takes every call: a required
 argument has the default ``MISSING``, and what there is no parameter for ends in those annotated
-``Refused``. Its body tells what is wrong. None of this shows in the signature that users see.
+``Refused``. Its body raises the error. None of this shows in the signature that users see.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ def tell_signature(cls: type[Any]) -> None:
     call = vars(cls).get("__call__")
     if call is None:
         return
-    found = inspect.signature(call)
+    signature = inspect.signature(call)
     shown = [
         parameter.replace(default=parameter.empty) if parameter.default is MISSING else parameter
-        for parameter in found.parameters.values()
+        for parameter in signature.parameters.values()
         if parameter.annotation is not Refused
     ]
-    call.__signature__ = found.replace(parameters=shown)
+    call.__signature__ = signature.replace(parameters=shown)

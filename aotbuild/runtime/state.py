@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, TypeAlias
 from .checkpoint import read_checkpoint
 from .deltas import differences, product
 from .derived import Derivations, uses
-from .engine import Turns
+from .engines import CallGate
 from .errors import StateDictError
 from .lazy import torch
 from .manifest import Constant, Manifest, Parameter
@@ -44,7 +44,7 @@ class IncompatibleKeys(NamedTuple):
 class _Served:
     """What runs the model, and what it takes."""
 
-    engine: Turns
+    engine: CallGate
     constants: list[Constant]
     device: str
 
@@ -94,8 +94,14 @@ class State:
         """Forget other threads, which a forked child does not have."""
         self._lock = threading.RLock()
 
-    def serve(self, engine: Turns, constants: list[Constant], device: str) -> None:
-        """Hand what it takes to something that runs the model."""
+    def serve(self, engine: CallGate, constants: list[Constant], device: str) -> None:
+        """Hand constants to something that runs the model, now and whenever they change.
+
+        Args:
+            engine: What runs the model.
+            constants: The constants that it takes.
+            device: Where it runs.
+        """
         with self._lock:
             if self._own:
                 engine.set_constants({c.name: self._current(c, device) for c in constants})
@@ -114,23 +120,23 @@ class State:
     def read(self) -> dict[str, torch.Tensor]:
         """The state dict: tensors that may be changed without changing the model."""
         mapped = WeightsFile(self._path)
-        found: dict[str, torch.Tensor] = {}
+        state: dict[str, torch.Tensor] = {}
         with self._lock:
             self._refuse_folded(self._folded)
             needed = self._needed()
             for name, parameter in self._parameters.items():
-                if parameter.key in found:
-                    found[name] = found[parameter.key]
+                if parameter.key in state:
+                    state[name] = state[parameter.key]
                 elif parameter.key in needed:
                     own = self._replaced(parameter.key)
                     constant = self._constants.get(parameter.key)
                     if own is not None:
-                        found[name] = own.clone().cpu()
+                        state[name] = own.clone().cpu()
                     elif constant is not None:
-                        found[name] = mapped.tensor(constant)
+                        state[name] = mapped.tensor(constant)
                     else:
-                        found[name] = self._recovered(parameter.key)
-        return found
+                        state[name] = self._recovered(parameter.key)
+        return state
 
     def load(self, given: Given, *, strict: bool) -> IncompatibleKeys:
         """Replace tensors by those of a state dict.
@@ -152,11 +158,13 @@ class State:
                 continue
             expanded = self._constants.get(parameter.key)
             if expanded and not _holds(expanded, value):
-                wrong.append(f"{name}: its elements are one in memory, found different ones")
+                wrong.append(
+                    f"{name}: its elements share memory in the model, found different values"
+                )
                 continue
             tied = values.setdefault(parameter.key, value)
             if tied is not value and not torch.equal(tied, value):
-                wrong.append(f"{name}: is one tensor with {parameter.key}, found two")
+                wrong.append(f"{name}: is tied to {parameter.key}, found another value")
         needed = self._needed()
         missing = [
             name
@@ -171,9 +179,7 @@ class State:
             report += [_listed("missing", missing)] if missing else []
             report += [_listed("unexpected", unexpected)] if unexpected else []
         if report:
-            raise StateDictError(
-                f"{source} is no state dict of {self._model}:\n" + "\n".join(report)
-            )
+            raise StateDictError(f"{source} does not fit {self._model}:\n" + "\n".join(report))
         self._replace(values)
         return IncompatibleKeys(missing, unexpected)
 
@@ -202,7 +208,9 @@ class State:
                 if list(change.shape) != parameter.shape:
                     wrong.append(f"{name}: {_other_shape(change, parameter)}")
                 elif not before.is_floating_point():
-                    wrong.append(f"{name}: is of dtype {parameter.dtype}, which is not added to")
+                    wrong.append(
+                        f"{name}: has dtype {parameter.dtype}, to which nothing can be added"
+                    )
                 else:
                     base = values.get(parameter.key, before)
                     values[parameter.key] = (base.cpu().to(change.dtype) + change).to(before.dtype)
@@ -220,7 +228,7 @@ class State:
         """What a parameter is now.
 
         Raises:
-            StateDictError: It cannot be told.
+            StateDictError: Only what was computed from it is there.
         """
         replaced = self._replaced(key)
         if replaced is not None:
@@ -241,12 +249,12 @@ class State:
             return (self._file().tensor(constant) if replaced is None else replaced).cpu()
 
         shapes = {parameter.key: parameter.shape for parameter in self._parameters.values()}
-        found = self._derived.recover(key, shapes, stored)
-        if found is not None:
-            return found
+        parameter = self._derived.recover(key, shapes, stored)
+        if parameter is not None:
+            return parameter
         raise StateDictError(
-            f"{self._model}: the parameter {key} is no longer there, only what was computed from "
-            "it. Build the package with swappable = true for this model, which keeps every "
+            f"{self._model}: the parameter {key} is not in the package, only what was computed "
+            "from it. Build the package with swappable = true for this model, which keeps every "
             "parameter; a whole state dict can be loaded without it"
         )
 
@@ -271,7 +279,7 @@ class State:
         folded = [key for key in keys if key in self._folded]
         if folded:
             raise StateDictError(
-                f"{self._model}: the parameter {folded[0]} is no longer there: the code for "
+                f"{self._model}: the parameter {folded[0]} is not in the package: the code for "
                 f"{self._folded[folded[0]]} only has what freezing computed from it. Build the "
                 "package with swappable = true for this model, which keeps every parameter"
             )
@@ -294,7 +302,7 @@ class State:
                 for key, constant in self._kept.items()
                 if key in values and (place := _place(constant, "cpu")) not in self._own
             }
-            handed: list[tuple[Turns, dict[str, torch.Tensor]]] = []
+            handed: list[tuple[CallGate, dict[str, torch.Tensor]]] = []
             for served in self._served:
                 new = {}
                 for constant in served.constants:
@@ -359,9 +367,9 @@ def _unfit(parameter: Parameter, value: Any) -> str:
     if list(value.shape) != parameter.shape:
         return _other_shape(value, parameter)
     if value.dtype is not getattr(torch, parameter.dtype):
-        found = str(value.dtype).removeprefix("torch.")
+        dtype = str(value.dtype).removeprefix("torch.")
         return (
-            f"has dtype {found}, expected {parameter.dtype}; convert it: "
+            f"has dtype {dtype}, expected {parameter.dtype}; convert it: "
             f".to(torch.{parameter.dtype})"
         )
     return ""

@@ -139,9 +139,9 @@ def _named(weights: File) -> Path:
         ModelLoadError: None is the one that was built.
     """
     given = os.environ.get(WEIGHTS_VARIABLE)
-    told = f"set {WEIGHTS_VARIABLE} to the path of {weights.file}, which the build wrote"
+    fix = f"set {WEIGHTS_VARIABLE} to the path of {weights.file}, which the build wrote"
     if not given:
-        raise ModelLoadError(f"the weights are not in the package: {told}")
+        raise ModelLoadError(f"the weights are not in the package: {fix}")
     reasons = []
     for name in given.split(os.pathsep):
         path = Path(name)
@@ -152,4 +152,4 @@ def _named(weights: File) -> Path:
             reasons.append(str(error).partition(";")[0])
         else:
             return file
-    raise ModelLoadError(f"{WEIGHTS_VARIABLE}={given}: {'; '.join(reasons)}: {told}")
+    raise ModelLoadError(f"{WEIGHTS_VARIABLE}={given}: {'; '.join(reasons)}: {fix}")

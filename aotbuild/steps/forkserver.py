@@ -9,6 +9,7 @@ a while. Where there can be none, steps run by themselves.
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import functools
 import gc
 import importlib
@@ -39,6 +40,8 @@ _LAST = "bundle"
 _IDLE, _FAILED = 10.0, 1.0
 """Seconds without a step after which the server ends, before and after a step has failed."""
 _STARTED = b"\x00"
+_KILLED = b"\xff"
+"""Before the number of the signal that killed a step; a step that ends sends its status alone."""
 
 
 def run_forked(step: str, spec: str) -> int | None:
@@ -62,7 +65,9 @@ def run_forked(step: str, spec: str) -> int | None:
         if not started:
             return None
         with contextlib.suppress(ConnectionError):
-            status = connection.recv(1)
+            status = connection.recv(2)
+            if len(status) == 2 and status[:1] == _KILLED:
+                raise killed(step, spec, status[1])
             if status:
                 return status[0]
     raise killed(step, spec)
@@ -109,23 +114,26 @@ def _start() -> None:
 
 
 def serve(listening: socket.socket, run: Callable[[str, str], None]) -> None:
-    """Fork for each step that is asked for, until the build is over.
+    """Fork for each step that is last_request for, until the build is over.
 
     Args:
         listening: The socket.
         run: Runs a step; it gets its name and its specification.
     """
     own = _surroundings()
-    os.chdir("/")  # nobody waits for this process who wants to have the directory removed
-    running: dict[int, socket.socket | None] = {}  # None where whoever asked is gone
-    asked = time.monotonic()
+    os.chdir("/")  # never keep the build directory busy
+    running: dict[int, socket.socket | None] = {}  # None where whoever last_request is gone
+    last_request = time.monotonic()
     patience = _IDLE
-    while running or time.monotonic() - asked < patience:
+    while running or time.monotonic() - last_request < patience:
         watched = [listening, *filter(None, running.values())]
         ready, _, _ = select.select(watched, [], [], 0.2)
         for process, connection in list(running.items()):
             ended, status = os.waitpid(process, os.WNOHANG)
             if connection and (ended or connection in ready):
+                if ended and os.WIFSIGNALED(status):
+                    with contextlib.suppress(OSError):
+                        connection.sendall(_KILLED + bytes([os.WTERMSIG(status)]))
                 connection.close()
                 running[process] = None
                 if not ended:
@@ -133,11 +141,11 @@ def serve(listening: socket.socket, run: Callable[[str, str], None]) -> None:
                         os.killpg(process, signal.SIGINT)
             if ended:
                 del running[process]
-                asked = time.monotonic()
+                last_request = time.monotonic()
                 patience = min(patience, _FAILED) if status else patience
         if listening not in ready:
             continue
-        asked = time.monotonic()
+        last_request = time.monotonic()
         connection, _ = listening.accept()
         request, streams = _request(connection)
         if request is None or any(request[key] != own[key] for key in own):
@@ -189,7 +197,7 @@ def _run_step(
     inherited: list[socket.socket],
     run: Callable[[str, str], None],
 ) -> int:
-    """Run a step for whoever asked, and tell them its exit code."""
+    """Run a step for whoever asked, and send them its exit code."""
     os.chdir(request["directory"])
     os.setsid()  # with the compilers that it starts, to be stopped with them
     # Builds that a shell runs in the background ignore it, and so would the compilers.
@@ -197,6 +205,7 @@ def _run_step(
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
+    faulthandler.enable(2, all_threads=False)  # a crash of native code shows where it was called
     for other in inherited:
         other.close()
     connection.sendall(_STARTED)
@@ -215,7 +224,7 @@ def _run_step(
 
 
 def _ended(run: Callable[[], None]) -> int:
-    """Run, and tell the exit code, as the interpreter would."""
+    """Run, and return the exit code that the interpreter would have."""
     try:
         run()
     except SystemExit as error:

@@ -11,9 +11,9 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
-from importlib.resources import as_file, files
 from pathlib import Path
 
+from aotbuild.steps.sources import source_directory
 from aotbuild.toolchain import compiler_version, find_cxx, without_launcher
 
 TORCH_VARIABLES = (
@@ -51,7 +51,7 @@ def compile_environment(*ignored: str) -> dict[str, str]:
 
 
 def compiler_parts() -> dict[str, str]:
-    """The C++ compiler: its command without a launcher, and what it tells of itself."""
+    """The C++ compiler: its command without a launcher, and its version."""
     command = without_launcher(find_cxx())
     return {"command": " ".join(command), "version": compiler_version(command).strip()}
 
@@ -61,33 +61,33 @@ def torch_identity() -> dict[str, str]:
     """The version of torch, and the sources that it was built from."""
     spec = importlib.util.find_spec("torch")
     version = Path(spec.origin).with_name("version.py") if spec and spec.origin else None
-    told = version.read_bytes() if version is not None and version.is_file() else b""
+    source = version.read_bytes() if version is not None and version.is_file() else b""
     return {
         "version": importlib.metadata.version("torch"),
-        "build": hashlib.sha256(told).hexdigest(),
+        "build": hashlib.sha256(source).hexdigest(),
     }
 
 
 def package_versions(*names: str) -> dict[str, str]:
     """The installed versions of packages; empty for one that is not there."""
-    found = {}
+    versions = {}
     for name in names:
         try:
-            found[name] = importlib.metadata.version(name)
+            versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            found[name] = ""
-    return found
+            versions[name] = ""
+    return versions
 
 
 @functools.cache
 def aotbuild_identity() -> dict[str, str]:
     """The version of aotbuild, and all of its code."""
     digest = hashlib.sha256()
-    with as_file(files("aotbuild")) as root:
-        found = [path for suffix in ("py", "c", "h") for path in root.rglob(f"*.{suffix}")]
-        for path in sorted(found):
-            digest.update(path.relative_to(root).as_posix().encode() + b"\0")
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    root = source_directory("aotbuild")
+    paths = [path for suffix in ("py", "c", "h") for path in root.rglob(f"*.{suffix}")]
+    for path in sorted(paths):
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0")
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
     return {"version": importlib.metadata.version("aotbuild"), "code": digest.hexdigest()}
 
 
@@ -97,20 +97,20 @@ def machine_parts(*, timed: bool) -> dict[str, str]:
     Args:
         timed: Whether kernels are timed on it.
     """
-    told = _cpu()
-    features = {*told.get("flags", "").split(), *told.get("Features", "").split()}
+    cpu = _cpu()
+    features = {*cpu.get("flags", "").split(), *cpu.get("Features", "").split()}
     flags = [flag for flag in sorted(features) if flag.startswith(_FLAGS)]
-    found = {"architecture": platform.machine(), "features": " ".join(flags)}
+    parts = {"architecture": platform.machine(), "features": " ".join(flags)}
     if timed:
-        found["cores"] = str(os.cpu_count())
-        found["cpu"] = told.get("model name", platform.processor())
+        parts["cores"] = str(os.cpu_count())
+        parts["cpu"] = cpu.get("model name", platform.processor())
         caches = sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"))
-        found["caches"] = " ".join(path.read_text().strip() for path in caches)
-    return found
+        parts["caches"] = " ".join(path.read_text().strip() for path in caches)
+    return parts
 
 
 def _cpu() -> dict[str, str]:
-    """What Linux tells of the first core; elsewhere nothing."""
+    """What Linux says of the first core; elsewhere nothing."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8").partition("\n\n")[0]
     except OSError:

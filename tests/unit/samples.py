@@ -18,9 +18,10 @@ from typing import Any, Protocol
 import torch
 
 from aotbuild.config.schema import FORWARD
+from aotbuild.runtime.dims import Dim
 from aotbuild.runtime.integrity import identify
 from aotbuild.runtime.machine import this_platform
-from aotbuild.runtime.manifest import Constant, Dim, File, Input, Manifest, Variant
+from aotbuild.runtime.manifest import Constant, File, Input, Manifest, Variant
 from aotbuild.steps.artifacts.weights_file import write_weights
 from aotbuild.steps.export.arguments import Argument, call_tree
 from aotbuild.steps.package import generate
@@ -33,6 +34,7 @@ build-backend = "scikit_build_core.build"
 [project]
 name = "demo"
 version = "1.0"
+requires-python = ">=3.11"
 dynamic = ["dependencies"]
 
 [[tool.dynamic-metadata]]
@@ -271,7 +273,7 @@ class Loaded:
 
     def __init__(self, name: str, compute: Compute = echo) -> None:
         self.package: Any = importlib.import_module(name)
-        self.engine: Any = importlib.import_module(f"{name}._runtime.engine")
+        self.engine: Any = importlib.import_module(f"{name}._runtime.engines")
         self.error: type[ImportError] = importlib.import_module(f"{name}._runtime").ModelLoadError
         self.loads: list[str] = []
         self.received: list[torch.Tensor] = []
@@ -294,7 +296,7 @@ class Loaded:
 
         class FakeEngine(self.engine.CpuEngine):  # type: ignore[misc, name-defined]
             def __init__(self, library: Path, device: torch.device, pool: Any) -> None:
-                loaded.engine.Turns.__init__(self, pool.runners)
+                loaded.engine.CallGate.__init__(self, pool.runners)
                 loaded.loads.append(f"{library.name} on {device}")
                 self.library = library
 
@@ -310,7 +312,7 @@ class Loaded:
                 loaded.handed.append(constants)
 
             def run(self, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
-                with self._turn:
+                with self._lock:
                     loaded.received = tensors
                     return loaded.compute(tensors)
 

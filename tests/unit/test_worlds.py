@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,13 @@ import aotbuild
 PACKAGE = Path(aotbuild.__file__).parent
 RUNTIME = sorted((PACKAGE / "runtime").rglob("*.py"))
 STEPS = sorted((PACKAGE / "steps").rglob("*.py"))
+PASSES = sorted((PACKAGE / "passes").rglob("*.py"))
+HOOK_SIDE = [
+    file
+    for world in ("hook", "config", "cache")
+    for file in sorted((PACKAGE / world).rglob("*.py"))
+]
+COMMANDS = sorted((PACKAGE / "commands").rglob("*.py"))  # of all worlds
 
 
 def module_name(file: Path) -> str:
@@ -28,11 +36,7 @@ TORCHLESS = [
     "aotbuild.errors",
     "aotbuild.torch_version",
     "aotbuild.toolchain",
-    *(
-        module_name(file)
-        for world in ("hook", "config", "cache")
-        for file in sorted((PACKAGE / world).rglob("*.py"))
-    ),
+    *map(module_name, HOOK_SIDE),
     "aotbuild.steps.identity",
     "aotbuild.steps.plan.plan",
     "aotbuild.steps.artifacts.spec",
@@ -66,10 +70,17 @@ def imports(file: Path) -> Iterator[str]:
 
 
 def test_the_lists_of_modules_are_not_empty() -> None:
-    assert {file.name for file in RUNTIME} >= {"__init__.py", "model.py", "engine.py"}
+    assert {file.name for file in RUNTIME} >= {"__init__.py", "model.py", "engines.py"}
     names = {module_name(file).removeprefix("aotbuild.steps.") for file in STEPS}
     assert names >= {"export.step", "compile.step", "verify.step", "package.generate.module"}
     assert {"aotbuild.hook.settings", "aotbuild.config.check"} <= set(TORCHLESS)
+
+
+def test_every_module_is_in_a_world() -> None:
+    others = [*PACKAGE.glob("*.py"), PACKAGE / "cmake" / "__init__.py"]
+    guarded = [*RUNTIME, *STEPS, *PASSES, *HOOK_SIDE, *COMMANDS, *others]
+    assert sorted(guarded) == sorted(PACKAGE.rglob("*.py"))
+    assert all(len(files) > 4 for files in (RUNTIME, STEPS, PASSES, HOOK_SIDE, COMMANDS))
 
 
 def test_the_hook_side_and_the_plan_never_import_torch(tmp_path: Path) -> None:
@@ -91,7 +102,7 @@ def test_the_runtime_imports_only_torch_and_the_standard_library(file: Path) -> 
 def test_the_steps_know_nothing_of_cmake(file: Path) -> None:
     # Compilers, a disassembler, or itself.
     starting = {
-        *("compile.cxx", "compile.instructions", "engine.step", "forkserver", "tune.step"),
+        *("compile.cxx", "compile.instructions", "engine.step", "forkserver", "tune.trial"),
     }
     programs = (
         set() if module_name(file).removeprefix("aotbuild.steps.") in starting else {"subprocess"}
@@ -101,11 +112,33 @@ def test_the_steps_know_nothing_of_cmake(file: Path) -> None:
         assert not name.startswith(("aotbuild.hook", "aotbuild.cmake"))
 
 
-@pytest.mark.parametrize("world", ["hook", "config"])
-def test_the_hook_side_imports_nothing_of_the_other_worlds(world: str) -> None:
-    for file in (PACKAGE / world).rglob("*.py"):
-        for name in imports(file):
-            assert not name.startswith(("aotbuild.steps", "aotbuild.runtime", "torch")), file.name
+@pytest.mark.parametrize("file", HOOK_SIDE, ids=module_name)
+def test_the_hook_side_imports_nothing_of_the_other_worlds(file: Path) -> None:
+    for name in imports(file):
+        if name != "aotbuild.runtime.dims":
+            others = ("aotbuild.steps", "aotbuild.passes", "aotbuild.runtime", "torch")
+            assert not name.startswith(others), name
+
+
+@pytest.mark.parametrize("file", PASSES, ids=module_name)
+def test_passes_know_nothing_of_what_surrounds_them(file: Path) -> None:
+    for name in imports(file):
+        assert not name.startswith("aotbuild") or name.startswith("aotbuild.passes"), name
+
+
+def test_the_declaration_loads_nothing_of_the_runtime_but_its_dimensions(tmp_path: Path) -> None:
+    code = """
+import json, sys
+import aotbuild.config.project
+print(json.dumps(sorted(name for name in sys.modules if name.startswith("aotbuild.runtime"))))
+"""
+    assert run_python(code, cwd=tmp_path) == ["aotbuild.runtime", "aotbuild.runtime.dims"]
+
+
+def test_the_map_of_the_runtime_names_every_module() -> None:
+    text = (PACKAGE / "runtime" / "__init__.py").read_text(encoding="utf-8")
+    named = set(re.findall(r"``(\w+)``", ast.get_docstring(ast.parse(text)) or ""))
+    assert {file.stem for file in RUNTIME} - {"__init__"} <= named
 
 
 def test_the_runtime_works_alone_under_another_name(tmp_path: Path) -> None:
@@ -129,7 +162,7 @@ print(json.dumps([vendored.__all__, vendored.CompiledModel.__module__, "torch" i
 
 
 def test_the_manifest_is_readable_without_torch(tmp_path: Path) -> None:
-    for name in ("manifest", "errors", "digest"):
+    for name in ("manifest", "dims", "errors", "digest"):
         shutil.copy(PACKAGE / "runtime" / f"{name}.py", tmp_path)
     (tmp_path / "__init__.py").touch()
     code = f"""

@@ -30,6 +30,7 @@ def compiled(
     dynamic: Any = None,
     passes: list[str] | None = None,
     precision: str = "",
+    options: dict[str, Any] | None = None,
 ) -> tuple[Call, Applied]:
     """Compile a module with passes.
 
@@ -41,6 +42,7 @@ def compiled(
         dynamic: Dynamic shapes, as for ``torch.export``.
         passes: Which are applied; None for all.
         precision: The type that they may compute in, if it is less exact.
+        options: Of Inductor.
 
     Returns:
         A function that runs it on tensors, and what the passes did.
@@ -55,7 +57,12 @@ def compiled(
     with (
         warnings.catch_warnings(action="ignore"),  # of torch about itself
         set_up(
-            TARGETS[target], find_cxx(), directory, {}, Shared(None, precompile=False), libraries
+            TARGETS[target],
+            find_cxx(),
+            directory,
+            options or {},
+            Shared(None, precompile=False),
+            libraries,
         ) as setup,
     ):
         found = compile_library(graph, example, setup, lambda: True, lambda _: True)

@@ -1,8 +1,8 @@
 """Run the native engine's input matrix under AddressSanitizer and UBSan: ``make sanitize``.
 
-The packages are built as ever. In what is installed, the engine is compiled anew with the
-sanitizers, and the tests of calls run against it. What they find ends the process that runs a case,
-and so fails its test.
+The packages are built as usual. In the installed packages, the engine is compiled again with the
+sanitizers, and the tests of calls run against it. An error that they find ends the process of a
+case, and so fails its test.
 """
 
 from __future__ import annotations
@@ -20,7 +20,13 @@ from aotbuild.toolchain import find_cxx
 
 REPOSITORY = Path(__file__).parents[2]
 VARIABLE = "AOTBUILD_SANITIZE"
-TESTS = ["test_calls.py", "test_calls_random.py", "test_arrays.py", "test_nested.py"]
+TESTS = [
+    "test_calls.py",
+    "test_calls_random.py",
+    "test_arrays.py",
+    "test_nested.py",
+    "test_aliases.py",
+]
 _FLAGS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-g", "-O1"]
 
 
@@ -64,7 +70,7 @@ def sanitize(site: Path) -> None:
 
 
 if __name__ == "__main__":
-    tests = [str(REPOSITORY / "tests" / "build" / name) for name in TESTS]
+    tests = [str(REPOSITORY / "tests" / "wheels" / name) for name in TESTS]
     # Where a test tells apart what a process holds, the sanitizer's own memory would count.
     arguments = [*tests, "-k", "not torch- and not leak", *sys.argv[1:]]
     command = [sys.executable, "-m", "pytest", *arguments]

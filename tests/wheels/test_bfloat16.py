@@ -11,7 +11,7 @@ import torch
 from compiled import Call, compiled
 from torch import nn
 
-from aotbuild.runtime.engine import cpu_features
+from aotbuild.runtime.engines import cpu_features
 from aotbuild.target import TARGETS
 from aotbuild.toolchain import find_cxx
 

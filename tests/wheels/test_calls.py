@@ -287,7 +287,7 @@ CASES: dict[str, list[tuple[str, tuple[str, str]]]] = {
         ("torch.func.grad(lambda x: net(x).sum())(x)", type_error("'x'")),
         ("torch.func.jacrev(net)(x)", type_error("'x'")),
         ("torch.func.hessian(lambda x: net(x).sum())(x)", type_error("'x'")),
-        ("net()", type_error("misses argument 'x'")),
+        ("net()", type_error("is missing required argument 'x'")),
         ("net(x, x)", type_error("1 too many")),
         ("net(x, x=x)", type_error("multiple values for argument 'x'")),
         ("net(y=x)", type_error("no argument 'y'")),
@@ -313,8 +313,8 @@ CASES: dict[str, list[tuple[str, tuple[str, str]]]] = {
         ("net(a, b.double())", type_error("'b' must have dtype float32, got float64")),
         ("net(a, b.to('meta'))", value_error("'b' is on meta")),
         ("net(a.to('meta'), b)", value_error("'a' is on meta")),
-        ("net(a)", type_error("misses argument 'b'")),
-        ("net(b=b)", type_error("misses argument 'a'")),
+        ("net(a)", type_error("is missing required argument 'b'")),
+        ("net(b=b)", type_error("is missing required argument 'a'")),
         ("net(a, None)", type_error("'b' must be a torch.Tensor, got NoneType")),
         ("torch.vmap(net, in_dims=(0, None))(rand(2, 5, 4), b)", type_error("'a'")),
         ("torch.vmap(net, in_dims=(None, 0))(a, rand(2, 3, 5))", type_error("'b'")),
@@ -415,7 +415,7 @@ CASES: dict[str, list[tuple[str, tuple[str, str]]]] = {
         ("net(state, {0: pair[0], 1: pair[1]})", type_error("'pair' must be a")),
         ("net(state, pair[::-1])", type_error("'pair[0]' must have dtype float32, got bool")),
         ("net(state, [1.0, pair[1]])", type_error("'pair[0]' must be a torch.Tensor, got float")),
-        ("net(state)", type_error("misses argument 'pair'")),
+        ("net(state)", type_error("is missing required argument 'pair'")),
         ("net(**state, pair=pair)", type_error("no argument 'a'")),
         (
             "torch.vmap(lambda a: net(changed(state, a=a), pair))(rand(2, 3, 4))",
@@ -448,7 +448,7 @@ CASES: dict[str, list[tuple[str, tuple[str, str]]]] = {
         ("net(x, scale=np.array([0.5, 0.5]))", value_error("'scale' is always 0.5")),
         ("net(x, True, 0.5, 1)", type_error("1 too many")),
         ("net(x, True, flag=True)", type_error("multiple values for argument 'flag'")),
-        ("net(flag=True)", type_error("misses argument 'x'")),
+        ("net(flag=True)", type_error("is missing required argument 'x'")),
         ("net(True, x)", value_error("'flag' is always True")),
         ("net(x, sclae=0.5)", type_error("no argument 'sclae'")),
         ("net(rand(4, 3).T)", EAGER),
@@ -585,7 +585,7 @@ CASES: dict[str, list[tuple[str, tuple[str, str]]]] = {
 }
 
 
-BORROWING = "import calls.models._runtime.native as native; native._samples = lambda: []"
+BORROWING = "import calls.models._runtime.native_engine as native; native._samples = lambda: []"
 """Where the native engine does not find the tensors inside of Python's objects, it borrows their
 memory."""
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 from wheels import Installed, edited, keep_models, pip_wheel
 
-from aotbuild.runtime.engine import cpu_features
+from aotbuild.runtime.engines import cpu_features
 from aotbuild.target import TARGETS
 
 LEVELS = ("x86-64-v2", "x86-64-v3", "x86-64-v4")

@@ -84,7 +84,7 @@ WRONG = [
     ('recommender(request(2), "raw")', "ValueError", "'mode' is always 'probability'"),
     ("recommender(request(2), temperature=1)", "ValueError", "'temperature' is always 2.0"),
     ("recommender({})", "TypeError", "'batch' must be a dict with the keys 'items', 'user'"),
-    ("recommender()", "TypeError", "misses argument 'batch'"),
+    ("recommender()", "TypeError", "is missing required argument 'batch'"),
     ("recommender(request(2), mod=1)", "TypeError", "no argument 'mod'"),
 ]
 

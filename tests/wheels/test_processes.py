@@ -72,8 +72,8 @@ def test_many_threads_load_a_model_once(example: Installed) -> None:
     found = example.run(
         """
 import json, threading, torch
-from digits.models._runtime import engine, native
-kind = {"native": native.NativeEngine, "torch": engine.CpuEngine}["{engine}"]
+from digits.models._runtime import engines, native_engine
+kind = {"native": native_engine.NativeEngine, "torch": engines.CpuEngine}["{engine}"]
 loads, made = [], kind.__init__
 
 def counted(self, *args):

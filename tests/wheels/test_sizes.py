@@ -74,9 +74,21 @@ def test_nothing_is_narrower_than_declared(sizes: Installed) -> None:
 
 
 WRONG = [
-    ("blocks(rand(2, 12))", "ValueError", "length is 12, the compiled model takes multiples of 8"),
-    ("blocks(rand(2, 136))", "ValueError", "length is 136, the compiled model takes 8 to 128"),
-    ("blocks(rand(2, 0))", "ValueError", "length is 0, the compiled model takes 8 to 128"),
+    (
+        "blocks(rand(2, 12))",
+        "ValueError",
+        "length is 12, the compiled model takes 8 to 128 in multiples of 8",
+    ),
+    (
+        "blocks(rand(2, 136))",
+        "ValueError",
+        "length is 136, the compiled model takes 8 to 128 in multiples of 8",
+    ),
+    (
+        "blocks(rand(2, 0))",
+        "ValueError",
+        "length is 0, the compiled model takes 8 to 128 in multiples of 8",
+    ),
     ("blocks(rand(17, 8))", "ValueError", "batch is 17, the compiled model takes 1 to 16"),
     ("shifted(rand(3, 3), rand(3, 3), rand(6, 3))", "ValueError", "'padded' has shape (3, 3)"),
     ("shifted(rand(3, 3), rand(3, 3), rand(6, 3))", "ValueError", "seq is 2, but 3 in 'x'"),
@@ -112,7 +124,7 @@ def test_the_stub_tells_the_sizes(sizes: Installed) -> None:
         "float32 tensor of shape (2*seq, 3)",
         "float32 tensor of shape (2*pairs+1, 4)",
         "float32 tensor of shape (batch, 5)",
-        "length: 8 to 128, a multiple of 8\n",
+        "length: 8 to 128 in multiples of 8\n",
         "float32 tensor of shape (batch, length // 8)",
         "float32 tensor of shape (pairs, 4)",
     ):

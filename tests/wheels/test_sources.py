@@ -145,7 +145,7 @@ WRONG = [
     ),
     ("codec()", "TypeError", "codec() is not compiled"),
     ("codec.forward(rand(2, 8))", "AttributeError", "forward"),
-    ("codec.encode()", "TypeError", "codec.encode() misses argument 'x'"),
+    ("codec.encode()", "TypeError", "codec.encode() is missing required argument 'x'"),
     ("codec.encode(z=rand(2, 8))", "TypeError", "codec.encode() has no argument 'z'"),
     ("codec.encode(rand(33, 8))", "ValueError", "codec.encode(): argument 'x' has shape (33, 8)"),
     ("codec.decode(rand(2, 11, 4))", "ValueError", "steps is 11, the compiled model takes 1 to 10"),
@@ -166,7 +166,7 @@ WRONG = [
     ("variadic(x, x, x, bias=b, shift=s, more=s)", "TypeError", "the keys 'bias', 'shift', 'more'"),
     ("variadic(x, x, x, bias=b, shift=s, scale=1)", "ValueError", "'scale' is always 2"),
     ("variadic(x, x, rand(3, 3), bias=b, shift=s)", "ValueError", "batch is 3, but 2 in 'x'"),
-    ("variadic(bias=b, shift=s)", "TypeError", "misses argument 'x'"),
+    ("variadic(bias=b, shift=s)", "TypeError", "is missing required argument 'x'"),
     ("variadic(x=x, bias=b, shift=s)", "TypeError", "'x'"),
 ]
 

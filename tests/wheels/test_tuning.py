@@ -13,7 +13,7 @@ import pytest
 import torch
 from wheels import Build, Installed, copy_package, edited, install, pip_wheel
 
-from aotbuild.runtime.engine import cpu_features
+from aotbuild.runtime.engines import cpu_features
 from aotbuild.steps.artifacts.facts import settings_fingerprint
 from aotbuild.steps.tune.lock import Choice, Lock, Measured, read_lock, write_lock
 from aotbuild.target import TARGETS, usual_targets
@@ -80,7 +80,7 @@ def test_a_model_that_changed_is_told_and_built_without_the_lock_file(
     build = pip_wheel(changed)
     assert build.returncode == 0, build.output
     said = " ".join(build.output.split())
-    assert f"warning: net is not compiled for {USUAL} by the recipe that is pinned" in said
+    assert f"warning: net for {USUAL} ignores its pinned recipe" in said
     assert "why: the model is not the one that was measured" in said
     assert read_lock(changed) == lock
 

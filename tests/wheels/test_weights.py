@@ -283,7 +283,7 @@ print(json.dumps(message))
 """
     )
     lines = message.splitlines()
-    assert lines[0] == "StateDictError: the given dict is no state dict of regressor:"
+    assert lines[0] == "StateDictError: the given dict does not fit regressor:"
     assert "  wrong: head.weight: has shape (5, 64), expected (1, 64)" in lines
     assert "  unexpected: norm.weight" in lines
 

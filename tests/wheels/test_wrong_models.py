@@ -89,7 +89,7 @@ MODELS: dict[str, Case] = {
     "random numbers": (
         [_source("Random")],
         (
-            "gives another result than the eager one",
+            "differs from the eager model",
             "the largest difference is",
             "draws random numbers",
             "at the example",
@@ -105,7 +105,7 @@ MODELS: dict[str, Case] = {
             "does not work for every declared size of batch",
             "tool.aotbuild.models.net.dims.batch",
             "in forward: if x.shape[0] > 16:",
-            "it works for batch from 1 to 16",
+            "it works if batch is 1 to 16",
             "fix: batch = { min = 1, max = 16 }",
         ),
     ),

@@ -163,7 +163,7 @@ def test_equal_weights_are_stored_once_and_aligned(zoo: Installed) -> None:
 
 
 def test_a_silently_narrowed_range_is_reported_and_promised(zoo: Installed) -> None:
-    assert "warning: pooled will accept samples from 33 to 34, not 16 to 4000" in zoo.output
+    assert "warning: pooled will accept 33 to 34 for samples, not 16 to 4000" in zoo.output
     assert "tool.aotbuild.models.pooled.dims.samples" in zoo.output
     told = compare(
         zoo,
@@ -180,7 +180,7 @@ def test_a_silently_narrowed_range_is_reported_and_promised(zoo: Installed) -> N
 
 def test_the_widest_of_the_examples_that_were_tried_is_compiled(zoo: Installed) -> None:
     # With the example that aotbuild chooses it would be 1 to 28.
-    assert "warning: crossed will accept rows from 29 to 1000, not 1 to 1000" in zoo.output
+    assert "warning: crossed will accept 29 to 1000 for rows, not 1 to 1000" in zoo.output
     assert zoo.manifest("crossed")["dims"]["rows"]["min"] == 29
     told = compare(
         zoo,
@@ -203,7 +203,7 @@ def test_strict_dims_make_a_narrowed_range_an_error(project: Callable[[str], Pat
     )
     assert_refused(
         pip_wheel(source),
-        "crossed will accept rows from 29 to 1000, not 1 to 1000",
+        "crossed will accept 29 to 1000 for rows, not 1 to 1000",
         "where: pyproject.toml: tool.aotbuild.models.crossed.dims.rows",
         "strict-dims = true makes this an error",
         "declare min = 29, max = 1000",
@@ -212,7 +212,7 @@ def test_strict_dims_make_a_narrowed_range_an_error(project: Callable[[str], Pat
 
 
 WRONG_CALLS = [
-    ("conv()", "TypeError", "misses argument 'image'"),
+    ("conv()", "TypeError", "is missing required argument 'image'"),
     ("conv(x, x)", "TypeError", "1 too many"),
     ("conv(x, image=x)", "TypeError", "multiple values for argument 'image'"),
     ("conv(imge=x)", "TypeError", "no argument 'imge'"),
@@ -227,7 +227,7 @@ WRONG_CALLS = [
     ("conv(x.repeat(40, 1, 1, 1))", "ValueError", "batch is 80, the compiled model takes 1 to 64"),
     ("mixed(rand(3, 8), rand(3, 8))", "TypeError", "1 too many"),
     ("mixed(rand(3, 8), mask=rand(4, 8))", "ValueError", "rows is 4, but 3 in 'x'"),
-    ("mixed(rand(3, 8))", "TypeError", "misses argument 'mask'"),
+    ("mixed(rand(3, 8))", "TypeError", "is missing required argument 'mask'"),
     ("mixed(rand(3, 8), mask=rand(3, 8), bias=None)", "TypeError", "no argument 'bias'"),
     ("scaled(rand(3), rand(1))", "ValueError", "argument 't' must have 0 dimensions"),
     ("scaled(rand(3), 2j)", "TypeError", "'t' must be a torch.Tensor or a float, got complex"),
@@ -263,9 +263,9 @@ def test_the_model_is_pickled_by_its_import_path(zoo: Installed) -> None:
 def test_a_cpu_without_avx2_is_refused_before_the_library_is_opened(zoo: Installed) -> None:
     said = zoo.run(
         "import json\n"
-        "from zoo.models._runtime import engine\n"
-        "features = {**engine.cpu_features(), 'avx2': False}\n"
-        "engine.cpu_features = lambda: features\n"
+        "from zoo.models._runtime import engines\n"
+        "features = {**engines.cpu_features(), 'avx2': False}\n"
+        "engines.cpu_features = lambda: features\n"
         "try:\n    from zoo.models import conv\n"
         "except ImportError as error:\n"
         "    maps = open('/proc/self/maps').read()\n"

@@ -5,8 +5,8 @@ join them with the mask that does. Each has the square of the length elements; t
 depends on the query too, which attention has to read in full. Where the padding alone remains, the
 mask is one number for each key.
 
-What is proved is told in ``aotbuild.passes.graph.values``: no value of an input or a parameter is
-trusted, so a mask that merely happens to be all true stays.
+What is proved is described in ``aotbuild.passes.graph.values``: no value of an input or a parameter
+is trusted, so a mask that merely happens to be all true stays.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ def run(module: GraphModule) -> int:
         if node.target is aten.scaled_dot_product_attention.default:
             count += _drop_mask(node, values)
         else:
-            kept = _kept(node, values)
-            if kept is not None and _is_apart(node, kept, aliases):
-                count += _put(module, node, kept)
+            operand = _unchanged_operand(node, values)
+            if operand is not None and _is_apart(node, operand, aliases):
+                count += _put(module, node, operand)
     if count:
         drop_proved(module)
     return count
@@ -73,12 +73,12 @@ def _broadcasts(mask: torch.Tensor, node: Node) -> bool:
     return all(_is(size == 1) or _is(size == whole) for size, whole in sizes)
 
 
-def _is_apart(node: Node, kept: Node, aliases: Aliases) -> bool:
+def _is_apart(node: Node, operand: Node, aliases: Aliases) -> bool:
     """Whether nobody sees that what a node gives becomes the operand itself."""
-    return not (aliases.written(node) or aliases.written(kept) or aliases.escapes(node))
+    return not (aliases.written(node) or aliases.written(operand) or aliases.escapes(node))
 
 
-def _kept(node: Node, values: Values) -> Node | None:
+def _unchanged_operand(node: Node, values: Values) -> Node | None:
     """The operand that an operator gives unchanged."""
     args: Any = node.args
     if node.kwargs or len(args) < 2 or values.get(node) is not None:
@@ -101,16 +101,16 @@ def _kept(node: Node, values: Values) -> Node | None:
     return None
 
 
-def _put(module: GraphModule, node: Node, kept: Node) -> bool:
+def _put(module: GraphModule, node: Node, operand: Node) -> bool:
     """Put an operand, broadcast to the shape of the result, in the place of a node."""
-    mine, result = value(kept), value(node)
+    mine, result = value(operand), value(node)
     if mine is None or result is None or mine.dtype is not result.dtype:
         return False
     missing = result.dim() - mine.dim()
     own = [1] * missing + list(mine.shape)
     with module.graph.inserting_before(node):
         if missing == 0 and all(map(_is, map(_equal, own, result.shape))):
-            new = kept
+            new = operand
         else:
             sizes = [
                 -1 if i >= missing and _is(own[i] == result.shape[i]) else _size(module, i, node)
@@ -118,8 +118,8 @@ def _put(module: GraphModule, node: Node, kept: Node) -> bool:
             ]
             if any(size is None for size in sizes):
                 return False
-            new = add(module, aten.expand.default, kept, sizes)
-    if new is kept:
+            new = add(module, aten.expand.default, operand, sizes)
+    if new is operand:
         node.replace_all_uses_with(new)
         module.graph.erase_node(node)
     else:

@@ -11,8 +11,8 @@ from torch._inductor.codegen.cpp_template_kernel import CppTemplateKernel
 from torch._inductor.virtualized import V
 
 from aotbuild.passes.attention.operator import OP
-from aotbuild.passes.template.tiled import lower_by
-from aotbuild.passes.template.whole import Whole, number
+from aotbuild.passes.template.tiled import float_literal, lower_by
+from aotbuild.passes.template.whole import Whole
 
 
 def register() -> None:
@@ -52,13 +52,7 @@ def _view(tensor: Any) -> Any:
 
 
 class _Attention(Whole):
-    headers = (
-        "simd/vectors.h",
-        "linear/gemm.h",
-        "simd/activations.h",
-        "simd/exponential.h",
-        "attention/attention.h",
-    )
+    kernel_header = "attention/attention.h"
 
     def __init__(
         self,
@@ -79,7 +73,7 @@ class _Attention(Whole):
         sizes += [kernel.size(q, 2), kernel.size(k, 2)]
         widths = f"{int(q.get_size()[3])}, {int(v.get_size()[3])}"
         flags = ", ".join("true" if flag else "false" for flag in (self._causal, self._undefined))
-        scale, fill = map(number, self._numbers)
+        scale, fill = map(float_literal, self._numbers)
         return f"""\
     using namespace aotbuild;
     using Heads = aotbuild::Heads<const float>;

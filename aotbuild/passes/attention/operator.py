@@ -23,8 +23,8 @@ def _eager(
     k, v = (each.repeat_interleave(repeats, 1) for each in (k, v))
     scores = q @ k.transpose(-2, -1) * scale
     if mask is not None:
-        kept = mask.dtype is torch.bool
-        scores = torch.where(mask, scores, fill) if kept else scores + mask
+        is_bool = mask.dtype is torch.bool
+        scores = torch.where(mask, scores, fill) if is_bool else scores + mask
     if causal:
         above = torch.ones_like(scores, dtype=torch.bool).triu(1)
         scores = scores.masked_fill(above, -math.inf)
@@ -54,7 +54,6 @@ OP = define(
     "bool undefined) -> Tensor",
     _eager,
     _fake,
-    "aotbuild.passes.attention.lowering",
 )
 """``softmax(scale * q @ k' + mask) @ v`` of float32, for q [batch, heads, queries, d],
 k [batch, key heads, keys, d], v [batch, key heads, keys, dv], where the number of heads is a

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from dataclasses import replace as changed
+from dataclasses import replace as modified
 from typing import Any
 
 import torch
@@ -71,11 +71,15 @@ def run(module: GraphModule) -> int:
     aliases, values = Aliases(module), Values(module)
     count = 0
     for node in list(module.graph.nodes):
-        found = _attention(node, values) if node.op == "call_function" else None
-        if found:
-            found = _shared_keys(found)
-        if found and _fits(found) and not (found.by_hand and _is_written(found, aliases)):
-            _rewrite(module, found)
+        attention = _attention(node, values) if node.op == "call_function" else None
+        if attention:
+            attention = _shared_keys(attention)
+        if (
+            attention
+            and _fits(attention)
+            and not (attention.by_hand and _is_written(attention, aliases))
+        ):
+            _rewrite(module, attention)
             count += 1
     if count:
         drop_proved(module)
@@ -125,7 +129,7 @@ def _by_hand(node: Node, values: Values) -> _Attention | None:
     return _masked(start, scores, values) if scores is not None else None
 
 
-def _masked(found: _Attention, scores: Node, values: Values) -> _Attention | None:
+def _masked(attention: _Attention, scores: Node, values: Values) -> _Attention | None:
     """Look for what was done to scores, from the last to the first."""
     args: Any = scores.args
     if scores.target is aten.add.Tensor and not scores.kwargs:
@@ -133,7 +137,7 @@ def _masked(found: _Attention, scores: Node, values: Values) -> _Attention | Non
             within = _inner(scores, inner)
             if within is None or _node(mask) is None or not is_float(value(mask)):
                 continue
-            product = _product(changed(found, mask=mask), within)
+            product = _product(modified(attention, mask=mask), within)
             if product is not None:
                 return product
         return None
@@ -145,12 +149,12 @@ def _masked(found: _Attention, scores: Node, values: Values) -> _Attention | Non
             return None
         if mask_value.dtype is not torch.bool or math.isnan(fill.number):
             return None
-        own = changed(found, mask=mask, fill=float(fill.number), inverted=filled)
+        own = modified(attention, mask=mask, fill=float(fill.number), inverted=filled)
         return _product(own, within)
-    return _product(found, scores)
+    return _product(attention, scores)
 
 
-def _product(found: _Attention, scores: Node) -> _Attention | None:
+def _product(attention: _Attention, scores: Node) -> _Attention | None:
     """Look for the product of queries and keys, which may be scaled by a number."""
     args: Any = scores.args
     scale = 1.0
@@ -166,17 +170,17 @@ def _product(found: _Attention, scores: Node) -> _Attention | None:
     if scores.target not in {aten.matmul.default, aten.bmm.default} or scores.kwargs:
         return None
     q, k = _node(args[0]), _node(args[1])
-    return changed(found, q=q, k=k, scale=scale) if q is not None and k is not None else None
+    return modified(attention, q=q, k=k, scale=scale) if q is not None and k is not None else None
 
 
 def _is_softmax(node: Node) -> bool:
     """Whether a node is softmax over the last dimension, in float32."""
     args: Any = node.args
-    found = value(node)
-    if node.target not in {aten.softmax.int, aten._softmax.default} or found is None:
+    tensor = value(node)
+    if node.target not in {aten.softmax.int, aten._softmax.default} or tensor is None:
         return False
     types = {None, False, torch.float32}
-    last = args[1] in {-1, found.dim() - 1}
+    last = args[1] in {-1, tensor.dim() - 1}
     return last and set(args[2:]) <= types and set(node.kwargs.values()) <= types
 
 
@@ -215,33 +219,33 @@ def _node(argument: Any) -> Node | None:
 
 
 def _shape(node: Node) -> list[Any]:
-    found = value(node)
-    return list(found.shape) if found is not None else []
+    tensor = value(node)
+    return list(tensor.shape) if tensor is not None else []
 
 
-def _fits(found: _Attention) -> bool:
+def _fits(attention: _Attention) -> bool:
     """Whether all shapes and types are what the operator takes."""
-    tensors = [found.q, found.k, found.v, found.node]
+    tensors = [attention.q, attention.k, attention.v, attention.node]
     if not all(is_float(value(each)) for each in tensors):
         return False
     q, k, v, result = map(_shape, tensors)
     if len(q) not in {3, 4} or not len(q) == len(k) == len(v) == len(result):
         return False
-    if found.by_hand:
+    if attention.by_hand:
         k[-2:] = k[-1], k[-2]
     if len(q) == 3:
         q, k, v = ([each[0], 1, *each[1:]] for each in (q, k, v))
     if not all(isinstance(each, int) and 0 < each <= _WIDEST for each in (q[3], v[3])):
         return False
     together = [(q[0], k[0]), (k[0], v[0]), (k[1], v[1]), (q[3], k[3]), (k[2], v[2])]
-    if found.grouped and q[1] != k[1]:
+    if attention.grouped and q[1] != k[1]:
         if not (isinstance(q[1], int) and isinstance(k[1], int) and k[1] and q[1] % k[1] == 0):
             return False
     else:
         together.append((q[1], k[1]))
     if not all(map(_equal, *zip(*together, strict=True))):
         return False
-    return found.mask is None or _mask_fits(found.mask, [*q[:3], k[2]], len(result))
+    return attention.mask is None or _mask_fits(attention.mask, [*q[:3], k[2]], len(result))
 
 
 def _mask_fits(node: Node, scores: list[Any], dims: int) -> bool:
@@ -268,13 +272,13 @@ def _equal(one: Any, other: Any) -> bool:
     return bool(statically_known_true(one == other))
 
 
-def _shared_keys(found: _Attention) -> _Attention:
+def _shared_keys(attention: _Attention) -> _Attention:
     """Attention with keys and values before they were repeated for heads that share them."""
-    k, v = _repeated(found.k), _repeated(found.v)
-    if found.by_hand or k is None or v is None or found.q is found.k:
-        return found
-    own = changed(found, k=k[0], v=v[0], grouped=True)
-    return own if k[1] == v[1] else found
+    k, v = _repeated(attention.k), _repeated(attention.v)
+    if attention.by_hand or k is None or v is None or attention.q is attention.k:
+        return attention
+    own = modified(attention, k=k[0], v=v[0], grouped=True)
+    return own if k[1] == v[1] else attention
 
 
 def _repeated(node: Node) -> tuple[Node, int] | None:
@@ -294,38 +298,38 @@ def _repeated(node: Node) -> tuple[Node, int] | None:
     if five is None or five.target is not aten.unsqueeze.default or five.args[1] not in {2, -3}:
         return None
     source, times = five.args[0], whole[2]
-    kept = [*whole[:2], *whole[3:]]
+    unrepeated = [*whole[:2], *whole[3:]]
     if not isinstance(times, int) or len(_shape(source)) != 4:
         return None
-    if not all(map(_equal, kept, _shape(source))):
+    if not all(map(_equal, unrepeated, _shape(source))):
         return None
     merged = [whole[0], whole[1] * times, *whole[3:]]
     return (source, times) if all(map(_equal, merged, shape)) else None
 
 
-def _is_written(found: _Attention, aliases: Aliases) -> bool:
+def _is_written(attention: _Attention, aliases: Aliases) -> bool:
     """Whether what is read may have changed until the last of the nodes."""
-    given = [found.q, found.k, found.v, *([found.mask] if found.mask else [])]
+    given = [attention.q, attention.k, attention.v, *([attention.mask] if attention.mask else [])]
     return any(map(aliases.written, given))
 
 
-def _rewrite(module: GraphModule, found: _Attention) -> None:
-    three = len(_shape(found.q)) == 3
-    with module.graph.inserting_before(found.node):
-        k = found.k
-        if found.by_hand:
+def _rewrite(module: GraphModule, attention: _Attention) -> None:
+    three = len(_shape(attention.q)) == 3
+    with module.graph.inserting_before(attention.node):
+        k = attention.k
+        if attention.by_hand:
             k = add(module, aten.transpose.int, k, -2, -1)
         q, k, v = (
             add(module, aten.unsqueeze.default, each, 1) if three else each
-            for each in (found.q, k, found.v)
+            for each in (attention.q, k, attention.v)
         )
-        mask = found.mask
+        mask = attention.mask
         if mask is not None:
             for _ in range((3 if three else 4) - len(_shape(mask))):
                 mask = add(module, aten.unsqueeze.default, mask, 0)
             if three:
                 mask = add(module, aten.unsqueeze.default, mask, 1)
-            if found.inverted:
+            if attention.inverted:
                 mask = add(module, aten.logical_not.default, mask)
         new = add(
             module,
@@ -334,11 +338,11 @@ def _rewrite(module: GraphModule, found: _Attention) -> None:
             k,
             v,
             mask,
-            found.scale,
-            found.causal,
-            found.fill,
-            found.undefined,
+            attention.scale,
+            attention.causal,
+            attention.fill,
+            attention.undefined,
         )
         if three:
             new = add(module, aten.squeeze.dim, new, 1)
-    replace(found.node, new)
+    replace(attention.node, new)

@@ -1,10 +1,18 @@
 // Convolutions of float32 images whose channels are innermost ("channels last"): x[n][h][w][c].
 //
+//   y[n][h][w][o] = activation(clamp(bias[o] + z[n][h][w][o] + sum over i, j, c of
+//                   x[n][h * stride + i * dilation - pad][w * stride + j * dilation - pad][c]
+//                   * weight[o][c][i][j]))
+//
+// with a second summand z where there is one, and zeros for pixels that lie outside of the image.
+//
 // A dense convolution is an implicit product of matrices: the rows are output pixels, the columns
 // output channels, and the sum goes over taps and input channels. The weights lie in panels of 16
 // output channels, [ceil(oc / 16)][kh][kw][ic][16], zero-padded, so that one step of the sum reads
-// them in order. The taps of one row of the kernel are next to one another in an image whose
-// channels are innermost, so the innermost loop runs over kw * ic values (without dilation).
+// them in order (direct convolution on such a layout: Zhang, Franchetti & Low, "High Performance
+// Zero-Memory Overhead Direct Convolutions", arXiv:1809.10170, 2018). The taps of one row of the
+// kernel are next to one another in an image whose channels are innermost, so the innermost loop
+// runs over kw * ic values (without dilation).
 //
 // A tile of R pixels of one output row by P panels is kept in registers. Rows of the kernel that
 // lie above or below the image are left out; columns beside it are read as zeros from a padded copy
@@ -21,39 +29,17 @@
 #include <cstring>
 #include <limits>
 #include <memory>
-#include <omp.h>
+#include <type_traits>
 #include <utility>
+
+#include <omp.h>
+
+#include "../simd/activations.h"
+#include "../simd/panels.h"
+#include "../simd/vectors.h"
 
 namespace aotbuild {
 namespace convolution {
-
-constexpr int kPanel = 16;
-constexpr int kVectors = kPanel / LANES;  // in one panel
-
-AOTBUILD_INLINE Vec zero() { return splat(0.0f); }
-
-// A vector of which only the first `count` values exist in memory.
-AOTBUILD_INLINE Vec load_part(const float* from, int64_t count) {
-#if defined(__AVX512F__)
-  return _mm512_maskz_loadu_ps((1u << count) - 1, from);
-#endif
-  alignas(64) float values[LANES] = {};
-  std::memcpy(values, from, sizeof(float) * count);
-  return load(values);
-}
-AOTBUILD_INLINE void store_part(float* to, Vec value, int64_t count) {
-#if defined(__AVX512F__)
-  return _mm512_mask_storeu_ps(to, (1u << count) - 1, value);
-#endif
-  alignas(64) float values[LANES];
-  store(values, value);
-  int64_t done = 0;
-  for (int64_t part = LANES / 2; part; part /= 2)
-    if (count & part) {
-      std::memcpy(to + done, values + done, sizeof(float) * part);
-      done += part;
-    }
-}
 
 struct Shape {
   int64_t batch, in_channels, in_height, in_width;
@@ -71,9 +57,8 @@ struct Finish {
   float low, high;       // bounds; infinite where there are none
 
   AOTBUILD_INLINE Finish at(int64_t pixel, int64_t channel, int64_t channels) const {
-    return {
-        bias ? bias + channel : nullptr,
-        summand ? summand + pixel * channels + channel : nullptr, low, high};
+    return {bias ? bias + channel : nullptr,
+            summand ? summand + pixel * channels + channel : nullptr, low, high};
   }
 };
 
@@ -83,22 +68,11 @@ struct Direct {
   float* out;
   int64_t channels;
   template <class Fill>
-  AOTBUILD_INLINE void operator()(
-      int64_t pixel, int64_t, int64_t channel, int64_t, const Fill& fill) const {
+  AOTBUILD_INLINE void operator()(int64_t pixel, int64_t, int64_t channel, int64_t,
+                                  const Fill& fill) const {
     fill(out + pixel * channels + channel, channels);
   }
 };
-
-// NaN stays NaN, as in eager code: x86 returns the second operand then.
-AOTBUILD_INLINE Vec bounded(Vec value, Vec low, Vec high) {
-#if defined(__AVX512F__)
-  return _mm512_min_ps(high, _mm512_max_ps(low, value));
-#elif defined(__AVX2__) && defined(__FMA__)
-  return _mm256_min_ps(high, _mm256_max_ps(low, value));
-#endif
-  value = value < low ? low : value;
-  return value > high ? high : value;
-}
 
 // Activations that are applied in registers, beside those of activations.h.
 struct none {
@@ -106,7 +80,7 @@ struct none {
 };
 struct hardsigmoid {
   static AOTBUILD_INLINE Vec of(Vec x) {
-    return bounded(x + splat(3.0f), zero(), splat(6.0f)) * splat(1.0f / 6.0f);
+    return clamp(x + splat(3.0f), zero(), splat(6.0f)) * splat(1.0f / 6.0f);
   }
 };
 struct hardswish {
@@ -117,17 +91,29 @@ struct hardswish {
 
 // The taps that one tile sums over, as runs of `length` values that follow one another.
 struct Runs {
-  int64_t count, step;              // rows of the kernel
+  int64_t count, step;  // rows of the kernel
   int64_t length;
   int64_t inner_count, inner_step;  // taps of one such row, where they are not next to another
 };
 
-// Addresses of up to 14 rows at equal distances from few registers: x86 scales an index by 1, 2,
-// 4 or 8, so that two bases and the one-, three- and fivefold distance reach all of them. The
-// compiler is kept from seeing how they hang together, lest it computes all addresses.
-struct Rows {
+// Addresses of rows at equal distances, as those of simd/strided_rows.h, for tiles that read many
+// rows at once: x86 scales an index by 1, 2, 4 or 8, so that a base for every seventh row and the
+// one-, three- and fivefold distance reach all of them. The compiler is kept from seeing how they
+// hang together, lest it computes all addresses.
+struct StridedRows {
   const char *first, *second, *third, *fourth;
-  int64_t one, three, five;
+  int64_t one, three, five;  // in bytes
+  AOTBUILD_INLINE StridedRows(const float* from, int64_t step)
+      : first(reinterpret_cast<const char*>(from)),
+        second(first + step * 28),
+        third(first + step * 56),
+        fourth(first + step * 84),
+        one(step * 4),
+        three(step * 12),
+        five(step * 20) {
+    asm("" : "+r"(one), "+r"(three), "+r"(five));
+    asm("" : "+r"(first), "+r"(second));
+  }
   template <int R>
   AOTBUILD_INLINE float at(int64_t offset) const {
     const char* base = R < 7 ? first : R < 14 ? second : R < 21 ? third : fourth;
@@ -141,24 +127,19 @@ struct Rows {
                                          : three * 2;
     return *reinterpret_cast<const float*>(base + distance + offset);
   }
+  AOTBUILD_INLINE void advance(int64_t values) {
+    first += 4 * values;
+    second += 4 * values;
+    third += 4 * values;
+    fourth += 4 * values;
+  }
 };
 
-AOTBUILD_INLINE Rows rows_of(const float* first, int64_t step) {
-  Rows rows;
-  int64_t one = step * 4, three = step * 12, five = step * 20;
-  const char* base = reinterpret_cast<const char*>(first);
-  const char *second = base + step * 28, *third = base + step * 56, *fourth = base + step * 84;
-  asm("" : "+r"(one), "+r"(three), "+r"(five));
-  asm("" : "+r"(base), "+r"(second));
-  rows = {base, second, third, fourth, one, three, five};
-  return rows;
-}
-
 template <int R, int P, size_t... I, size_t... J>
-AOTBUILD_INLINE void step_tile(
-    Vec (&sums)[R][P * kVectors], const Rows& rows, int64_t offset, const float* weights,
-    int64_t panel, std::index_sequence<I...>, std::index_sequence<J...>) {
-  const Vec w[] = {load(weights + (J / kVectors) * panel + (J % kVectors) * LANES)...};
+AOTBUILD_INLINE void step_tile(Vec (&sums)[R][P * kVectors], const StridedRows& rows,
+                               int64_t offset, const float* weights, int64_t panel,
+                               std::index_sequence<I...>, std::index_sequence<J...>) {
+  const Vec w[] = {load(weights + (J / kVectors) * panel + (J % kVectors) * kLanes)...};
   auto row = [&](auto& sum, float value) __attribute__((always_inline)) {
     const Vec a = splat(value);
     ((sum[J] = fma(a, w[J], sum[J])), ...);
@@ -168,16 +149,15 @@ AOTBUILD_INLINE void step_tile(
 
 // All rows of the sums begin with the bias.
 template <int R, int P, size_t... I, size_t... J>
-AOTBUILD_INLINE void begin_tile(
-    Vec (&sums)[R][P * kVectors], const float* bias, int64_t channels,
-    std::index_sequence<I...>, std::index_sequence<J...>) {
+AOTBUILD_INLINE void begin_tile(Vec (&sums)[R][P * kVectors], const float* bias, int64_t channels,
+                                std::index_sequence<I...>, std::index_sequence<J...>) {
   auto column = [&](auto j) __attribute__((always_inline)) {
-    constexpr int64_t J0 = decltype(j)::value, at = J0 * LANES;
+    constexpr int64_t J0 = decltype(j)::value, at = J0 * kLanes;
     Vec value = zero();
-    if (bias && channels >= at + LANES)
+    if (bias && channels >= at + kLanes)
       value = load(bias + at);
     else if (bias && channels > at)
-      value = load_part(bias + at, channels - at);
+      value = load_partial(bias + at, channels - at);
     ((sums[I][J0] = value), ...);
   };
   (column(std::integral_constant<int64_t, int64_t(J)>{}), ...);
@@ -185,30 +165,31 @@ AOTBUILD_INLINE void begin_tile(
 
 // Moves all sums to or from where they wait for the next turn.
 template <int R, int P, size_t... I, size_t... J, class Move>
-AOTBUILD_INLINE void move_tile(
-    Vec (&sums)[R][P * kVectors], float* partial, std::index_sequence<I...>,
-    std::index_sequence<J...>, const Move& move) {
-  auto row = [&](Vec(&sum)[P * kVectors], float* p) __attribute__((always_inline)) {
-    (move(sum[J], p + J * LANES), ...);
-  };
+AOTBUILD_INLINE void move_tile(Vec (&sums)[R][P * kVectors], float* partial,
+                               std::index_sequence<I...>, std::index_sequence<J...>,
+                               const Move& move) {
+  auto row = [&](Vec(&sum)[P* kVectors], float* p)
+                 __attribute__((always_inline)) { (move(sum[J], p + J * kLanes), ...); };
   (row(sums[I], partial + I * P * kPanel), ...);
 }
 
 template <class Activation, int R, int P, size_t... I, size_t... J>
-AOTBUILD_INLINE void finish_tile(
-    Vec (&sums)[R][P * kVectors], float* out, int64_t out_step, const Finish& finish,
-    int64_t step, int64_t channels, std::index_sequence<I...>, std::index_sequence<J...>) {
+AOTBUILD_INLINE void finish_tile(Vec (&sums)[R][P * kVectors], float* out, int64_t out_step,
+                                 const Finish& finish, int64_t step, int64_t channels,
+                                 std::index_sequence<I...>, std::index_sequence<J...>) {
   const Vec low = splat(finish.low), high = splat(finish.high);
   const float* summand = finish.summand;
   auto column = [&](auto j) __attribute__((always_inline)) {
-    constexpr int64_t J0 = decltype(j)::value, at = J0 * LANES;
+    constexpr int64_t J0 = decltype(j)::value, at = J0 * kLanes;
     const int64_t left = channels - at;
-    if (left >= LANES) {
+    if (left >= kLanes) {
       if (summand) ((sums[I][J0] += load(summand + I * step + at)), ...);
-      ((store(out + I * out_step + at, Activation::of(bounded(sums[I][J0], low, high)))), ...);
+      ((store(out + I * out_step + at, Activation::of(clamp(sums[I][J0], low, high)))), ...);
     } else if (left > 0) {
-      if (summand) ((sums[I][J0] += load_part(summand + I * step + at, left)), ...);
-      ((store_part(out + I * out_step + at, Activation::of(bounded(sums[I][J0], low, high)), left)), ...);
+      if (summand) ((sums[I][J0] += load_partial(summand + I * step + at, left)), ...);
+      ((store_partial(out + I * out_step + at, Activation::of(clamp(sums[I][J0], low, high)),
+                      left)),
+       ...);
     }
   };
   (column(std::integral_constant<int64_t, int64_t(J)>{}), ...);
@@ -225,10 +206,10 @@ struct Turn {
 // R pixels, `step` values from one to the next, by P panels, `panel` values from one to the next.
 // Of the channels of the output, `all` in number, `channels` are left from here on.
 template <class Activation, int R, int P>
-__attribute__((noinline)) void tile(
-    const float* in, int64_t step, const Runs& runs, const float* weights, int64_t panel,
-    float* out, int64_t out_step, const Finish& finish, int64_t all, int64_t channels,
-    const Turn& turn) {
+__attribute__((noinline)) void tile(const float* in, int64_t step, const Runs& runs,
+                                    const float* weights, int64_t panel, float* out,
+                                    int64_t out_step, const Finish& finish, int64_t all,
+                                    int64_t channels, const Turn& turn) {
   constexpr auto I = std::make_index_sequence<R>();
   constexpr auto J = std::make_index_sequence<P * kVectors>();
   Vec sums[R][P * kVectors];
@@ -239,7 +220,7 @@ __attribute__((noinline)) void tile(
   const float* ahead = turn.ahead;
   for (int64_t outer = 0; outer < runs.count; ++outer)
     for (int64_t inner = 0; inner < runs.inner_count; ++inner) {
-      Rows rows = rows_of(in + outer * runs.step + inner * runs.inner_step, step);
+      StridedRows rows(in + outer * runs.step + inner * runs.inner_step, step);
       int64_t k = 0;
       for (; k + 4 <= runs.length; k += 4) {
         __builtin_prefetch(ahead, 0, 2);
@@ -249,18 +230,12 @@ __attribute__((noinline)) void tile(
         step_tile<R, P>(sums, rows, 4, weights + 16, panel, I, J);
         step_tile<R, P>(sums, rows, 8, weights + 32, panel, I, J);
         step_tile<R, P>(sums, rows, 12, weights + 48, panel, I, J);
-        rows.first += 16;
-        rows.second += 16;
-        rows.third += 16;
-        rows.fourth += 16;
+        rows.advance(4);
         weights += 64;
       }
       for (; k < runs.length; ++k) {
         step_tile<R, P>(sums, rows, 0, weights, panel, I, J);
-        rows.first += 4;
-        rows.second += 4;
-        rows.third += 4;
-        rows.fourth += 4;
+        rows.advance(1);
         weights += 16;
       }
     }
@@ -273,16 +248,16 @@ __attribute__((noinline)) void tile(
 // Pixels of a tile at most: as many as there are registers for their sums, two panels (one where
 // the registers are few) wide.
 #if defined(__aarch64__)
-constexpr int kRows = 6, kPanels = 1;
+constexpr int kPanels = 1;
 #else
-constexpr int kRows = LANES == 16 ? 14 : LANES == 8 ? 6 : 2, kPanels = LANES == 16 ? 2 : 1;
+constexpr int kPanels = kLanes == 16 ? 2 : 1;
 #endif
 
 // How a row of pixels is divided into tiles. Where its length is known when the code is compiled
 // (Known > 0) all tiles have the same number of pixels, but for one; else they are as large as
 // possible, and the rest is divided in halves.
 template <int64_t Known, int Most>
-struct Tiling {
+struct RowTiling {
   static constexpr int64_t tiles = Known ? (Known + Most - 1) / Most : 1;
   static constexpr int most = Known ? int((Known + tiles - 1) / tiles) : Most;
   static constexpr int least = Known ? int(Known / tiles) : 1;
@@ -331,28 +306,28 @@ constexpr int64_t kTurn = 80 * 1024;  // weights that are read before they are r
 // One of three vectors of pixels of three colours, out of one vector of each colour.
 template <int K, size_t... I>
 AOTBUILD_INLINE Vec mixed(Vec a, Vec b, Vec c, std::index_sequence<I...>) {
-  // What an element is: colour (K * LANES + I) % 3 of pixel (K * LANES + I) / 3.
-  const Vec two = __builtin_shufflevector(
-      a, b,
-      ((K * LANES + I) % 3 == 0   ? (K * LANES + I) / 3
-       : (K * LANES + I) % 3 == 1 ? LANES + (K * LANES + I) / 3
-                                  : 0)...);
+  // What an element is: colour (K * kLanes + I) % 3 of pixel (K * kLanes + I) / 3.
+  const Vec two =
+      __builtin_shufflevector(a, b,
+                              ((K * kLanes + I) % 3 == 0   ? (K * kLanes + I) / 3
+                               : (K * kLanes + I) % 3 == 1 ? kLanes + (K * kLanes + I) / 3
+                                                           : 0)...);
   return __builtin_shufflevector(
-      two, c, ((K * LANES + I) % 3 == 2 ? LANES + (K * LANES + I) / 3 : I)...);
+      two, c, ((K * kLanes + I) % 3 == 2 ? kLanes + (K * kLanes + I) / 3 : I)...);
 }
 AOTBUILD_INLINE void interleave(const float* from, int64_t step, float* to) {
-  constexpr auto I = std::make_index_sequence<LANES>();
+  constexpr auto I = std::make_index_sequence<kLanes>();
   const Vec a = load(from), b = load(from + step), c = load(from + 2 * step);
   store(to, mixed<0>(a, b, c, I));
-  store(to + LANES, mixed<1>(a, b, c, I));
-  store(to + 2 * LANES, mixed<2>(a, b, c, I));
+  store(to + kLanes, mixed<1>(a, b, c, I));
+  store(to + 2 * kLanes, mixed<2>(a, b, c, I));
 }
 #endif
 #endif
 
 // Copies rows of the image, channels innermost, with zeros for the columns beside it.
-inline void copy_band(
-    const Shape& s, const float* x, int64_t first, int64_t last, int64_t width, float* to) {
+inline void copy_band(const Shape& s, const float* x, int64_t first, int64_t last, int64_t width,
+                      float* to) {
   const int64_t ic = s.in_channels;
   const int64_t present = std::max<int64_t>(std::min(s.in_width, width - s.pad_left), 0);
   for (int64_t h = first; h < last; ++h, to += width * ic) {
@@ -369,7 +344,7 @@ inline void copy_band(
 #if defined(AOTBUILD_SHUFFLE)
       if (ic == 3 && s.step_width == 1) {
         int64_t w = 0;
-        for (; w + LANES <= present; w += LANES)
+        for (; w + kLanes <= present; w += kLanes)
           interleave(row + w, s.step_channel, inside + w * 3);
         for (; w < present; ++w)
           for (int64_t i = 0; i < 3; ++i) inside[w * 3 + i] = row[i * s.step_channel + w];
@@ -388,8 +363,6 @@ inline void copy_band(
     std::memset(to + after * ic, 0, sizeof(float) * (width - after) * ic);
   }
 }
-
-inline int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // The kernel's rows that lie in the image, for one row of the output.
 struct Span {
@@ -412,35 +385,33 @@ struct Group {
   int64_t length;        // of what one turn reads of a panel
   float* partial;
   bool first, last;
-  int64_t tiles = 0;     // that were begun
+  int64_t tiles = 0;  // that were begun
 
   // Each of the first tiles fetches half of what the next turn reads of a panel.
   template <int P>
   AOTBUILD_INLINE Turn turn(int64_t pixel) {
     const int64_t half = tiles++;
     const bool fetch = next && half < 2 * P;
-    return {
-        fetch ? next + half / 2 * panel + half % 2 * length / 2 : weights, fetch ? 32 : 0,
-        partial + pixel * P * kPanel, first, last};
+    return {fetch ? next + half / 2 * panel + half % 2 * length / 2 : weights, fetch ? 32 : 0,
+            partial + pixel * P * kPanel, first, last};
   }
 };
 
-// The tiles of pixels `first` to `last` of a row by the P panels of a group. The row begins at pixel
-// `origin` of the output, of which the partial sums are those from pixel `kept` on; its input is
-// at `in`.
-template <class Activation, class Division, int P, class Sink>
-AOTBUILD_INLINE void convolve_row(
-    int64_t first, int64_t last, int64_t origin, int64_t kept, const float* in, int64_t step,
-    const Runs& runs, const float* weights, Group& group, int64_t oc, const Finish& finish,
-    const Sink& sink) {
-  Division::each(first, last, [&](int64_t pixel, auto rows) __attribute__((always_inline)) {
+// The tiles of pixels `first` to `last` of a row by the P panels of a group. The row begins at
+// pixel `origin` of the output, of which the partial sums are those from pixel `partial_origin` on;
+// its input is at `in`.
+template <class Activation, class Tiling, int P, class Sink>
+AOTBUILD_INLINE void convolve_row(int64_t first, int64_t last, int64_t origin,
+                                  int64_t partial_origin, const float* in, int64_t step,
+                                  const Runs& runs, const float* weights, Group& group, int64_t oc,
+                                  const Finish& finish, const Sink& sink) {
+  Tiling::each(first, last, [&](int64_t pixel, auto rows) __attribute__((always_inline)) {
     constexpr int R = decltype(rows)::value;
     const int64_t place = origin + pixel;
-    const Turn turn = group.turn<P>(place - kept);
+    const Turn turn = group.turn<P>(place - partial_origin);
     auto fill = [&](float* out, int64_t out_step) __attribute__((always_inline)) {
-      tile<Activation, R, P>(
-          in + pixel * step, step, runs, weights, group.panel, out, out_step,
-          finish.at(place, group.channel, oc), oc, oc - group.channel, turn);
+      tile<Activation, R, P>(in + pixel * step, step, runs, weights, group.panel, out, out_step,
+                             finish.at(place, group.channel, oc), oc, oc - group.channel, turn);
     };
     if (group.last)
       sink(place, place + R, group.channel, std::min(group.channel + P * kPanel, oc), fill);
@@ -467,10 +438,10 @@ inline int64_t parts_for(int64_t threads, int64_t tasks, int64_t groups) {
 // A kernel of one pixel that moves by one: a product of matrices. Pixels are `step` values apart;
 // Known is their number if it is known.
 template <class Activation, int64_t Known, class Sink>
-void convolve_pointwise(
-    int64_t pixels, int64_t ic, int64_t oc, const float* x, int64_t step, const float* weights,
-    const Finish& finish, const Sink& sink, int64_t threads) {
-  using Division = Tiling<Known, kRows>;
+void convolve_pointwise(int64_t pixels, int64_t ic, int64_t oc, const float* x, int64_t step,
+                        const float* weights, const Finish& finish, const Sink& sink,
+                        int64_t threads) {
+  using Tiling = RowTiling<Known, kRows>;
   const int64_t groups = divide_up(divide_up(oc, kPanel), kPanels);
   const int64_t chunk = std::max<int64_t>(kBand / ic / kRows, 1) * kRows;
   const int64_t chunks = divide_up(pixels, chunk), parts = parts_for(threads, chunks, groups);
@@ -479,26 +450,25 @@ void convolve_pointwise(
     schedule(static)
   for (int64_t task = 0; task < chunks * parts; ++task) {
     const int64_t part = task % parts, from = task / parts;
-    const int64_t first = Division::start(from * chunk);
-    const int64_t last = from + 1 == chunks ? pixels : Division::start((from + 1) * chunk);
+    const int64_t first = Tiling::start(from * chunk);
+    const int64_t last = from + 1 == chunks ? pixels : Tiling::start((from + 1) * chunk);
     const int64_t end = (part + 1) * groups / parts;
     for (int64_t index = part * groups / parts; index < end; ++index)
       panels_of(index, oc, [&](int64_t begin, auto count) {
         const float* w = weights + begin * ic * kPanel;
         const float* next = index + 1 < end ? w + kPanels * ic * kPanel : nullptr;
         Group group{begin * kPanel, w, ic * kPanel, next, ic * kPanel, nullptr, true, true};
-        convolve_row<Activation, Division, decltype(count)::value>(
-            first, last, 0, 0, x, step, runs, w, group, oc, finish, sink);
+        convolve_row<Activation, Tiling, decltype(count)::value>(first, last, 0, 0, x, step, runs,
+                                                                 w, group, oc, finish, sink);
       });
   }
 }
 
 // Any other kernel. Known is the width of the output if it is known.
 template <class Activation, int64_t Known, class Sink>
-void convolve(
-    const Shape& s, const float* x, const float* weights, const Finish& finish, const Sink& sink,
-    int64_t threads) {
-  using Division = Tiling<Known, kRows>;
+void convolve(const Shape& s, const float* x, const float* weights, const Finish& finish,
+              const Sink& sink, int64_t threads) {
+  using Tiling = RowTiling<Known, kRows>;
   const int64_t ic = s.in_channels, oc = s.out_channels, height = s.out_height;
   const int64_t groups = divide_up(divide_up(oc, kPanel), kPanels);
   const int64_t panel = s.kernel_height * s.kernel_width * ic * kPanel;
@@ -508,8 +478,8 @@ void convolve(
   const bool in_order =
       (s.step_channel == 1 || ic == 1) && (s.step_width == ic || s.kernel_width == 1);
   const bool copied = !in_order || s.pad_left > 0 || width - s.pad_left > s.in_width;
-  const int64_t fits = kBand / std::max<int64_t>(width * ic, 1) -
-                       (s.kernel_height - 1) * s.dilation_height;
+  const int64_t fits =
+      kBand / std::max<int64_t>(width * ic, 1) - (s.kernel_height - 1) * s.dilation_height;
   const int64_t rows = std::min(height, std::max<int64_t>(1, (fits - 1) / s.stride_height + 1));
   const int64_t bands = divide_up(height, rows), spatial = s.batch * bands;
   const int64_t parts = parts_for(threads, spatial, groups), tasks = spatial * parts;
@@ -520,8 +490,8 @@ void convolve(
   const int64_t row = s.kernel_width * ic * kPanel;
   const int64_t taps = std::clamp<int64_t>(kTurn / (row * kPanels), 1, s.kernel_height);
   const int64_t turns = divide_up(s.kernel_height, taps);
-  const int64_t kept = turns > 1 ? rows * s.out_width * kPanels * kPanel : 0;
-  const int64_t needed = (copied ? std::min(most, s.in_height) * width * ic : 0) + kept;
+  const int64_t sums = turns > 1 ? rows * s.out_width * kPanels * kPanel : 0;
+  const int64_t needed = (copied ? std::min(most, s.in_height) * width * ic : 0) + sums;
   const std::unique_ptr<float[]> scratch(needed ? new float[needed * threads] : nullptr);
 
   auto compute = [&](int64_t task, float* copy) {
@@ -536,7 +506,7 @@ void convolve(
       copy_band(s, in, first, std::max(first, std::min(s.in_height, last)), width, copy);
       in = copy;
     }
-    float* partial = copy + needed - kept;
+    float* partial = copy + needed - sums;
     const int64_t end = (part + 1) * groups / parts;
     for (int64_t index = part * groups / parts; index < end; ++index)
       panels_of(index, oc, [&](int64_t begin, auto count) {
@@ -546,17 +516,15 @@ void convolve(
           const float* next = to < s.kernel_height ? w + to * row
                               : index + 1 < end    ? w + kPanels * panel
                                                    : nullptr;
-          Group group{
-              begin * kPanel, w + from * row, panel, next, taps * row, partial, turn == 0,
-              turn + 1 == turns};
+          Group group{begin * kPanel, w + from * row, panel,     next,
+                      taps * row,     partial,        turn == 0, turn + 1 == turns};
           for (int64_t h = top; h < bottom; ++h) {
             const int64_t start = h * s.stride_height - s.pad_top;
             const Span span = inside(start, s.dilation_height, s.kernel_height, s.in_height);
             const int64_t low = std::max(span.low, from), high = std::min(span.high, to);
-            const Runs runs{
-                high - low, s.dilation_height * line, joined ? s.kernel_width * ic : ic,
-                joined ? 1 : s.kernel_width, s.dilation_width * step};
-            convolve_row<Activation, Division, decltype(count)::value>(
+            const Runs runs{high - low, s.dilation_height * line, joined ? s.kernel_width * ic : ic,
+                            joined ? 1 : s.kernel_width, s.dilation_width * step};
+            convolve_row<Activation, Tiling, decltype(count)::value>(
                 0, s.out_width, (image * height + h) * s.out_width,
                 (image * height + top) * s.out_width,
                 in + (start + low * s.dilation_height - first) * line, s.stride_width * step, runs,
@@ -577,55 +545,45 @@ void convolve(
 
 // Each channel has its own kernel; the weights lie as [kh][kw][c]. Vectors run over channels.
 
-AOTBUILD_INLINE Vec load_some(const float* from, int64_t count) {
-  return count >= LANES ? load(from) : load_part(from, count);
-}
-
 template <class Activation>
-AOTBUILD_INLINE void finish_some(
-    float* out, const float* summand, Vec value, Vec low, Vec high, int64_t count) {
-  if (summand) value += load_some(summand, count);
-  value = Activation::of(bounded(value, low, high));
-  if (count >= LANES)
-    store(out, value);
-  else
-    store_part(out, value, count);
+AOTBUILD_INLINE void finish_up_to(float* out, const float* summand, Vec value, Vec low, Vec high,
+                                  int64_t count) {
+  if (summand) value += load_up_to(summand, count);
+  value = Activation::of(clamp(value, low, high));
+  store_up_to(out, value, count);
 }
 
 // One pixel, wherever it lies. `in` is the image, which is not read outside of it. Of all channels,
 // `some` are computed.
 template <class Activation>
-void deep_pixel(
-    const Shape& s, const float* in, Span rows, int64_t top, int64_t left, const float* weights,
-    int64_t some, float* out, const Finish& finish) {
+void depthwise_pixel(const Shape& s, const float* in, Span rows, int64_t top, int64_t left,
+                     const float* weights, int64_t some, float* out, const Finish& finish) {
   const Span columns = inside(left, s.dilation_width, s.kernel_width, s.in_width);
   const Vec low = splat(finish.low), high = splat(finish.high);
   const int64_t channels = s.in_channels;
-  for (int64_t c = 0; c < some; c += LANES) {
+  for (int64_t c = 0; c < some; c += kLanes) {
     const int64_t count = some - c;
-    Vec sum = finish.bias ? load_some(finish.bias + c, count) : zero();
+    Vec sum = finish.bias ? load_up_to(finish.bias + c, count) : zero();
     for (int64_t i = rows.low; i < rows.high; ++i)
       for (int64_t j = columns.low; j < columns.high; ++j)
-        sum = fma(
-            load_some(
-                in + (top + i * s.dilation_height) * s.step_height +
-                    (left + j * s.dilation_width) * s.step_width + c,
-                count),
-            load_some(weights + (i * s.kernel_width + j) * channels + c, count), sum);
-    finish_some<Activation>(
-        out + c, finish.summand ? finish.summand + c : nullptr, sum, low, high, count);
+        sum = fma(load_up_to(in + (top + i * s.dilation_height) * s.step_height +
+                                 (left + j * s.dilation_width) * s.step_width + c,
+                             count),
+                  load_up_to(weights + (i * s.kernel_width + j) * channels + c, count), sum);
+    finish_up_to<Activation>(out + c, finish.summand ? finish.summand + c : nullptr, sum, low, high,
+                             count);
   }
 }
 
 template <int K, int S, int R, size_t... J, size_t... I, size_t... C>
-AOTBUILD_INLINE void deep_row(
-    Vec (&sums)[R], const float* in, int64_t step, const float* weights, int64_t channels,
-    int64_t count, std::index_sequence<J...>, std::index_sequence<I...>,
-    std::index_sequence<C...>) {
-  const Vec w[] = {load_some(weights + J * channels, count)...};
+AOTBUILD_INLINE void depthwise_row(Vec (&sums)[R], const float* in, int64_t step,
+                                   const float* weights, int64_t channels, int64_t count,
+                                   std::index_sequence<J...>, std::index_sequence<I...>,
+                                   std::index_sequence<C...>) {
+  const Vec w[] = {load_up_to(weights + J * channels, count)...};
   auto column = [&](auto c) __attribute__((always_inline)) {
     constexpr int at = decltype(c)::value;
-    Vec value = load_some(in, count);
+    Vec value = load_up_to(in, count);
     // In a register: as an operand of each product it would be loaded K times.
 #if defined(__AVX__)
     asm("" : "+v"(value));
@@ -643,46 +601,46 @@ AOTBUILD_INLINE void deep_row(
 // R pixels whose taps are all in the image's columns; a kernel K wide, moved by S, not dilated.
 // `in` is the first tap of the first row that is in the image.
 template <class Activation, int K, int S, int R, size_t... I>
-__attribute__((noinline)) void deep_tile(
-    const Shape& s, const float* in, Span rows, const float* weights, int64_t some, float* out,
-    int64_t out_step, const Finish& finish, std::index_sequence<I...> pixels) {
+__attribute__((noinline)) void depthwise_tile(const Shape& s, const float* in, Span rows,
+                                              const float* weights, int64_t some, float* out,
+                                              int64_t out_step, const Finish& finish,
+                                              std::index_sequence<I...> pixels) {
   constexpr auto J = std::make_index_sequence<K>();
   constexpr auto C = std::make_index_sequence<(R - 1) * S + K>();
   const Vec low = splat(finish.low), high = splat(finish.high);
   const int64_t channels = s.in_channels, line = s.dilation_height * s.step_height;
   auto block = [&](int64_t c, int64_t count) __attribute__((always_inline)) {
-    const Vec bias = finish.bias ? load_some(finish.bias + c, count) : zero();
+    const Vec bias = finish.bias ? load_up_to(finish.bias + c, count) : zero();
     Vec sums[R] = {((void)I, bias)...};
     const float* from = in + c;
     for (int64_t i = rows.low; i < rows.high; ++i, from += line)
-      deep_row<K, S, R>(
-          sums, from, s.step_width, weights + i * K * channels + c, channels, count, J, pixels, C);
-    (finish_some<Activation>(
-         out + I * out_step + c, finish.summand ? finish.summand + I * channels + c : nullptr,
-         sums[I], low, high, count),
+      depthwise_row<K, S, R>(sums, from, s.step_width, weights + i * K * channels + c, channels,
+                             count, J, pixels, C);
+    (finish_up_to<Activation>(out + I * out_step + c,
+                              finish.summand ? finish.summand + I * channels + c : nullptr, sums[I],
+                              low, high, count),
      ...);
   };
   int64_t c = 0;
-  for (; c + LANES <= some; c += LANES) block(c, LANES);
+  for (; c + kLanes <= some; c += kLanes) block(c, kLanes);
   if (c < some) block(c, some - c);
 }
 
 // Pixels of a tile at most; the weights of one row of the kernel take registers, too.
 #if defined(__aarch64__)
-constexpr int kDeepRows = 7;
+constexpr int kDepthwiseRows = 7;
 #else
-constexpr int kDeepRows = LANES == 16 ? 7 : 6;
+constexpr int kDepthwiseRows = kLanes == 16 ? 7 : 6;
 #endif
 
-constexpr int64_t kDeepChannels = 256;  // of a tile
+constexpr int64_t kDepthwiseChannels = 256;  // of a tile
 
-// One row of the output, which begins at pixel `origin`, `some` channels from c on; the first tap is in row `top` of the image.
-// The kernel is K wide, moved by S, not dilated; K = 0 for any other. Known is the number of pixels
-// all of whose taps lie in the image's columns, if it is known.
+// One row of the output, which begins at pixel `origin`, `some` channels from c on; the first tap
+// is in row `top` of the image. The kernel is K wide, moved by S, not dilated; K = 0 for any other.
+// Known is the number of pixels all of whose taps lie in the image's columns, if it is known.
 template <class Activation, int K, int S, int64_t Known, class Sink>
-void deep_line(
-    const Shape& s, const float* in, int64_t top, int64_t origin, int64_t c, int64_t some,
-    const float* weights, const Finish& finish, const Sink& sink) {
+void depthwise_line(const Shape& s, const float* in, int64_t top, int64_t origin, int64_t c,
+                    int64_t some, const float* weights, const Finish& finish, const Sink& sink) {
   const int64_t channels = s.in_channels;
   // The first pixel that has no tap before the first column, and that after the last which has none
   // behind the last.
@@ -694,22 +652,21 @@ void deep_line(
   auto single = [&](int64_t first, int64_t last) {
     for (int64_t w = first; w < last; ++w)
       sink(origin + w, origin + w + 1, c, c + some, [&](float* out, int64_t) {
-        deep_pixel<Activation>(
-            s, in + c, rows, top, w * s.stride_width - s.pad_left, weights + c, some, out,
-            finish.at(origin + w, c, channels));
+        depthwise_pixel<Activation>(s, in + c, rows, top, w * s.stride_width - s.pad_left,
+                                    weights + c, some, out, finish.at(origin + w, c, channels));
       });
   };
   if constexpr (K > 0) {
     single(0, begin);
-    const float* corner = in + c + (top + rows.low * s.dilation_height) * s.step_height -
-                          s.pad_left * s.step_width;
-    Tiling<Known, kDeepRows>::each(0, end - begin, [&](int64_t pixel, auto count) {
+    const float* corner =
+        in + c + (top + rows.low * s.dilation_height) * s.step_height - s.pad_left * s.step_width;
+    RowTiling<Known, kDepthwiseRows>::each(0, end - begin, [&](int64_t pixel, auto count) {
       constexpr int R = decltype(count)::value;
       const int64_t w = begin + pixel;
       sink(origin + w, origin + w + R, c, c + some, [&](float* out, int64_t step) {
-        deep_tile<Activation, K, S, R>(
-            s, corner + w * S * s.step_width, rows, weights + c, some, out, step,
-            finish.at(origin + w, c, channels), std::make_index_sequence<R>());
+        depthwise_tile<Activation, K, S, R>(s, corner + w * S * s.step_width, rows, weights + c,
+                                            some, out, step, finish.at(origin + w, c, channels),
+                                            std::make_index_sequence<R>());
       });
     });
     single(end, s.out_width);
@@ -720,13 +677,12 @@ void deep_line(
 
 // Channels of the input follow one another.
 template <class Activation, int K, int S, int64_t Known, class Sink>
-void convolve_depthwise(
-    const Shape& s, const float* x, const float* weights, const Finish& finish, const Sink& sink,
-    int64_t threads) {
+void convolve_depthwise(const Shape& s, const float* x, const float* weights, const Finish& finish,
+                        const Sink& sink, int64_t threads) {
   // So many channels that the rows of the image under the kernel stay in the first cache until the
   // kernel has moved over all of them, unless these are too few to be read in order.
-  const int64_t near = kNear / (s.kernel_height * s.in_width) / LANES * LANES;
-  const int64_t block = near < 4 * kPanel ? kDeepChannels : std::min(near, kDeepChannels);
+  const int64_t near = kNear / (s.kernel_height * s.in_width) / kLanes * kLanes;
+  const int64_t block = near < 4 * kPanel ? kDepthwiseChannels : std::min(near, kDepthwiseChannels);
   const int64_t parts = std::min(s.out_height, divide_up(threads, s.batch));
   const int64_t tasks = s.batch * parts;
 #pragma omp parallel for num_threads(threads) if (threads > 1 && tasks > 1) schedule(static)
@@ -735,7 +691,7 @@ void convolve_depthwise(
     const int64_t first = part * s.out_height / parts, last = (part + 1) * s.out_height / parts;
     for (int64_t c = 0; c < s.in_channels; c += block)
       for (int64_t h = first; h < last; ++h)
-        deep_line<Activation, K, S, Known>(
+        depthwise_line<Activation, K, S, Known>(
             s, x + image * s.step_batch, h * s.stride_height - s.pad_top,
             (image * s.out_height + h) * s.out_width, c, std::min(block, s.in_channels - c),
             weights, finish, sink);

@@ -16,7 +16,7 @@ import torch
 from torch.fx import GraphModule, Node
 
 from aotbuild.passes.convolution.operator import OP
-from aotbuild.passes.graph.constants import is_calm
+from aotbuild.passes.graph.constants import no_writes_between
 from aotbuild.passes.graph.nodes import value
 
 aten: Any = torch.ops.aten
@@ -31,7 +31,7 @@ def run(module: GraphModule) -> int:
         if node.target is not OP:
             continue
         sides = _zeros(node.args[0], len(node.args[_STRIDE]))
-        if sides is None or not is_calm(node.args[0], node):
+        if sides is None or not no_writes_between(node.args[0], node):
             continue
         _fold(module, node, *sides)
         count += 1

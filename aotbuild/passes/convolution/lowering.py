@@ -18,12 +18,10 @@ from torch._inductor.codegen.cpp_template_kernel import CppTemplateKernel
 from torch._inductor.virtualized import V
 
 from aotbuild.passes.convolution.operator import OP
-from aotbuild.passes.template.tiled import Tile, Tiled, lower_by
+from aotbuild.passes.template.tiled import Tile, Tiled, float_literal, lower_by
 
 _ROWS, _COLUMNS, _DEEP_COLUMNS = 14, 32, 256
 """Of the largest tile of ``convolution.h``; of a depthwise convolution, it has more columns."""
-_PARALLEL = 1 << 17
-"""Multiplications from which on threads pay."""
 _UNROLLED = {(3, 1), (3, 2), (5, 1), (5, 2), (7, 1), (7, 2)}
 """Widths and strides of depthwise kernels for which the code is unrolled."""
 
@@ -87,9 +85,9 @@ def _lower(
         bounds=(low, high),
         activation=activation,
     )
-    found = lowering.view(template.call(), [batch, *image, channels])
+    result = lowering.view(template.call(), [batch, *image, channels])
     dims = len(size)
-    return lowering.permute(found, [0, dims - 1, *range(1, dims - 1)])
+    return lowering.permute(result, [0, dims - 1, *range(1, dims - 1)])
 
 
 def _channels_innermost(x: Any, *, strict: bool) -> Any:
@@ -115,7 +113,7 @@ def _known(one: Any, other: Any) -> bool:
 
 
 class _PackedConvolution(Tiled):
-    headers: Sequence[str] = ("simd/vectors.h", "simd/activations.h", "convolution/convolution.h")
+    kernel_header = "convolution/convolution.h"
 
     def __init__(
         self,
@@ -135,7 +133,7 @@ class _PackedConvolution(Tiled):
         self._bounds, self._activation = bounds, activation
         self._winograd = len(inputs[1].get_size()) == len(moves.stride) + 2
         if self._winograd:
-            self.headers = (*self.headers, "convolution/winograd.h")
+            self.kernel_header = "convolution/winograd.h"
 
     def body(self, kernel: CppTemplateKernel, inputs: Sequence[Any], tile: Tile) -> str:
         x, packed = inputs[:2]
@@ -163,7 +161,7 @@ class _PackedConvolution(Tiled):
         rest = [*inputs[2:]]
         bias = f"&{kernel.index(rest.pop(0), [0])}" if self._bias else "nullptr"
         summand = f"&{kernel.index(rest[0], [0] * (spatial + 2))}" if self._summand else "nullptr"
-        low, high = map(_literal, self._bounds)
+        low, high = map(float_literal, self._bounds)
         work = number(pixels * (oc * math.prod(taps) * (1 if depthwise else ic)))
         space = "aotbuild::convolution::"
         own = self._activation in _OF_CONVOLUTION
@@ -198,7 +196,7 @@ class _PackedConvolution(Tiled):
         return f"""\
     const {space}Shape shape{{{", ".join(map(number, shape))}}};
     const {space}Finish finish{{{bias}, {summand}, {low}, {high}}};
-    const int64_t threads = {work} >= {_PARALLEL} ? omp_get_max_threads() : 1;
+    const int64_t threads = {work} >= aotbuild::kParallelWork ? omp_get_max_threads() : 1;
     {self._sink(tile, columns)}
     {space}{call}"""
 
@@ -244,12 +242,5 @@ _OF_CONVOLUTION = {"none", "hardsigmoid", "hardswish"}
 
 def _constant(size: Any) -> int:
     """A size that is known; 0 for any other."""
-    found = V.graph.sizevars.shape_env.replace(size) if hasattr(size, "free_symbols") else size
-    return int(found) if getattr(found, "is_number", True) else 0
-
-
-def _literal(value: float) -> str:
-    """A float32 as C++."""
-    if math.isinf(value):
-        return f"{'-' if value < 0 else ''}std::numeric_limits<float>::infinity()"
-    return f"static_cast<float>({value!r})"
+    known = V.graph.sizevars.shape_env.replace(size) if hasattr(size, "free_symbols") else size
+    return int(known) if getattr(known, "is_number", True) else 0

@@ -10,7 +10,7 @@ import torch
 from aotbuild.passes.template.operators import define
 
 PANEL = 16
-"""Output channels of a panel; ``kernels/convolution.h`` counts with it."""
+"""Output channels of a panel; ``simd/panels.h`` has the same constant."""
 
 ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "none": lambda x: x,
@@ -21,7 +21,8 @@ ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "sigmoid": torch.sigmoid,
     "silu": torch.nn.functional.silu,
 }
-"""What can be applied to a result, by name; ``kernels`` has code for each. Bounds are apart."""
+"""What can be applied to a result, by name; ``simd/activations.h`` and ``convolution.h`` have
+code for each. Bounds are arguments of their own."""
 
 
 def is_transformed(packed: torch.Tensor, spatial: int) -> bool:
@@ -61,14 +62,14 @@ def _eager(
     groups = channels if depthwise else 1
     none, transposed = [0] * spatial, False
     aten: Any = torch.ops.aten
-    found: torch.Tensor = aten.convolution(
+    result: torch.Tensor = aten.convolution(
         padded, weight, bias, stride, none, dilation, transposed, none, groups
     )
     if summand is not None:
-        found = found + summand
-    found = ACTIVATIONS[activation](found.clamp(low, high))
+        result = result + summand
+    result = ACTIVATIONS[activation](result.clamp(low, high))
     last = torch.channels_last if spatial == 2 else torch.contiguous_format
-    return found.contiguous(memory_format=last if channels_last else torch.contiguous_format)
+    return result.contiguous(memory_format=last if channels_last else torch.contiguous_format)
 
 
 def _fake(
@@ -111,7 +112,6 @@ OP = define(
     "str activation, bool channels_last) -> Tensor",
     _eager,
     _fake,
-    "aotbuild.passes.convolution.lowering",
 )
 """``activation(clamp(convolution(x) + bias + summand, low, high))`` in one or two dimensions.
 

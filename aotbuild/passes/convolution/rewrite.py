@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from dataclasses import replace as changed
+from dataclasses import replace as modified
 from typing import Any
 
 import torch
@@ -25,7 +25,7 @@ from torch._prims_common import is_channels_last_contiguous_or_false_2d, is_cont
 from torch.fx import GraphModule, Node
 
 from aotbuild.passes.convolution.operator import OP, PANEL
-from aotbuild.passes.graph.constants import constant, is_calm, is_vector
+from aotbuild.passes.graph.constants import constant, is_vector, no_writes_between
 from aotbuild.passes.graph.derived import derive, is_marked
 from aotbuild.passes.graph.nodes import add, constant_matrix, is_float, replace, value
 
@@ -56,9 +56,9 @@ def run(module: GraphModule) -> int:
     """Rewrite the convolutions of a graph."""
     count = 0
     for node in list(module.graph.nodes):
-        found = _convolution(module, node)
-        if found and _fits(module, found):
-            _rewrite(module, _finished(found))
+        convolution = _convolution(module, node)
+        if convolution and _fits(module, convolution):
+            _rewrite(module, _finished(convolution))
             count += 1
     return count
 
@@ -81,11 +81,11 @@ def _convolution(module: GraphModule, node: Node) -> _Convolution | None:
         spatial = len(stride)
     else:
         return None
-    of = _weight(module, weight, spatial)
-    if of is None:
+    example = _weight(module, weight, spatial)
+    if example is None:
         return None
     dilation = _each(dilation, spatial)
-    before, after = _padding(padding, of.shape[2:], dilation)
+    before, after = _padding(padding, example.shape[2:], dilation)
     return _Convolution(
         node, image, weight, bias, _each(stride, spatial), before, after, dilation, groups
     )
@@ -94,8 +94,8 @@ def _convolution(module: GraphModule, node: Node) -> _Convolution | None:
 def _weight(module: GraphModule, node: Any, spatial: int) -> torch.Tensor | None:
     """What a weight is like: a constant, or computed from constants as by ``weight_norm``."""
     dims = spatial + 2
-    found = constant(module, node) if is_marked(node) else constant_matrix(module, node, dims)
-    return found if found is not None and found.dim() == dims else None
+    tensor = constant(module, node) if is_marked(node) else constant_matrix(module, node, dims)
+    return tensor if tensor is not None and tensor.dim() == dims else None
 
 
 def _defaults(args: Any, spatial: int) -> list[Any]:
@@ -106,8 +106,8 @@ def _defaults(args: Any, spatial: int) -> list[Any]:
 
 def _each(values: Any, spatial: int) -> list[int]:
     """One value by dimension; there may be one for all."""
-    found: list[int] = list(values) if isinstance(values, list | tuple) else [values]
-    return found * spatial if len(found) == 1 else found
+    result: list[int] = list(values) if isinstance(values, list | tuple) else [values]
+    return result * spatial if len(result) == 1 else result
 
 
 def _padding(padding: Any, kernel: Any, dilation: list[int]) -> tuple[list[int], list[int]]:
@@ -121,25 +121,25 @@ def _padding(padding: Any, kernel: Any, dilation: list[int]) -> tuple[list[int],
     return sides, list(sides)
 
 
-def _fits(module: GraphModule, found: _Convolution) -> bool:
+def _fits(module: GraphModule, convolution: _Convolution) -> bool:
     """Whether a convolution is proved to be what the packed one computes."""
-    weight = _weight(module, found.weight, len(found.stride))
-    image, result = value(found.image), value(found.node)
+    weight = _weight(module, convolution.weight, len(convolution.stride))
+    image, result = value(convolution.image), value(convolution.node)
     if weight is None or image is None or result is None:
         return False
     if not (is_float(weight) and is_float(image)) or image.dim() != weight.dim():
         return False
-    numbers = [*found.stride, *found.before, *found.after, *found.dilation]
+    numbers = [*convolution.stride, *convolution.before, *convolution.after, *convolution.dilation]
     if any(type(each) is not int for each in numbers) or 0 in weight.shape:
         return False
     channels = image.shape[1]
-    depthwise = found.groups == channels == weight.shape[0] and weight.shape[1] == 1
+    depthwise = convolution.groups == channels == weight.shape[0] and weight.shape[1] == 1
     # A number of channels that is not known to be that of the weight would become a guard.
-    if type(channels) is not int or not (depthwise or found.groups == 1):
+    if type(channels) is not int or not (depthwise or convolution.groups == 1):
         return False
-    if channels != weight.shape[1] * found.groups:
+    if channels != weight.shape[1] * convolution.groups:
         return False
-    if found.bias is not None and not is_vector(module, found.bias, weight.shape[0]):
+    if convolution.bias is not None and not is_vector(module, convolution.bias, weight.shape[0]):
         return False
     return is_contiguous_or_false(result) or _is_channels_last(result)
 
@@ -151,14 +151,14 @@ def _is_channels_last(tensor: torch.Tensor) -> bool:
 # ------------------------------------------------------------------ what follows the convolution
 
 
-def _finished(found: _Convolution) -> _Convolution:
+def _finished(convolution: _Convolution) -> _Convolution:
     """A convolution with all that can be applied to its tiles."""
     for step in (_added, _bounded, _activated):
-        user = _only_user(found.node)
-        next_one = step(found, user) if user else None
-        if next_one and is_calm(found.node, next_one.node):
-            found = next_one
-    return found
+        user = _only_user(convolution.node)
+        next_one = step(convolution, user) if user else None
+        if next_one and no_writes_between(convolution.node, next_one.node):
+            convolution = next_one
+    return convolution
 
 
 def _only_user(node: Node) -> Node | None:
@@ -166,22 +166,22 @@ def _only_user(node: Node) -> Node | None:
     return users[0] if len(users) == 1 and users[0].op == "call_function" else None
 
 
-def _added(found: _Convolution, user: Node) -> _Convolution | None:
+def _added(convolution: _Convolution, user: Node) -> _Convolution | None:
     """With a second summand of the same shape."""
     args: Any = user.args
     if user.target not in {aten.add.Tensor, aten.add_.Tensor} or user.kwargs or len(args) != 2:
         return None
-    if user.target is aten.add_.Tensor and args[0] is not found.node:
+    if user.target is aten.add_.Tensor and args[0] is not convolution.node:
         return None  # changes the other one
-    other = args[1] if args[0] is found.node else args[0]
-    own, others, result = value(found.node), value(other), value(user)
-    if own is None or others is None or result is None or other is found.node:
+    other = args[1] if args[0] is convolution.node else args[0]
+    own, others, result = value(convolution.node), value(other), value(user)
+    if own is None or others is None or result is None or other is convolution.node:
         return None
     if not is_float(others) or list(own.shape) != list(others.shape):
         return None
     if not (_alike(own, result) and others.dim() == own.dim()):
         return None
-    return changed(found, node=user, summand=other)
+    return modified(convolution, node=user, summand=other)
 
 
 def _alike(one: torch.Tensor, other: torch.Tensor) -> bool:
@@ -191,10 +191,10 @@ def _alike(one: torch.Tensor, other: torch.Tensor) -> bool:
     return _is_channels_last(one) and _is_channels_last(other)
 
 
-def _bounded(found: _Convolution, user: Node) -> _Convolution | None:
+def _bounded(convolution: _Convolution, user: Node) -> _Convolution | None:
     """With bounds of the result."""
     args: Any = user.args
-    if args[:1] != (found.node,) or user.kwargs:
+    if args[:1] != (convolution.node,) or user.kwargs:
         return None
     rest: list[Any] = list(args[1:])
     if user.target in {aten.relu.default, aten.relu_.default}:
@@ -212,7 +212,7 @@ def _bounded(found: _Convolution, user: Node) -> _Convolution | None:
         return None
     if not (isinstance(low, int | float) and isinstance(high, int | float) and low <= high):
         return None
-    return changed(found, node=user, low=float(low), high=float(high))
+    return modified(convolution, node=user, low=float(low), high=float(high))
 
 
 _ACTIVATIONS: dict[Any, str] = {
@@ -228,45 +228,48 @@ _ACTIVATIONS: dict[Any, str] = {
 }
 
 
-def _activated(found: _Convolution, user: Node) -> _Convolution | None:
+def _activated(convolution: _Convolution, user: Node) -> _Convolution | None:
     """With an activation."""
     name = _ACTIVATIONS.get(user.target)
-    if name is None or user.args != (found.node,):
+    if name is None or user.args != (convolution.node,):
         return None
     if user.kwargs:
         if name != "gelu" or set(user.kwargs) != {"approximate"}:
             return None
         approximate = str(user.kwargs["approximate"])
         name = {"none": "gelu", "tanh": "gelu_tanh"}[approximate]
-    return changed(found, node=user, activation=name)
+    return modified(convolution, node=user, activation=name)
 
 
 # -------------------------------------------------------------------------------- the rewriting
 
 
-def _rewrite(module: GraphModule, found: _Convolution) -> None:
-    weight, result = _weight(module, found.weight, len(found.stride)), value(found.node)
+def _rewrite(module: GraphModule, convolution: _Convolution) -> None:
+    weight, result = (
+        _weight(module, convolution.weight, len(convolution.stride)),
+        value(convolution.node),
+    )
     assert weight is not None and result is not None  # noqa: S101, PT018
-    with module.graph.inserting_before(found.node):
+    with module.graph.inserting_before(convolution.node):
         new = add(
             module,
             OP,
-            found.image,
-            _packed(module, found),
-            found.bias,
-            found.summand,
+            convolution.image,
+            _packed(module, convolution),
+            convolution.bias,
+            convolution.summand,
             weight.shape[0],
-            found.stride,
-            found.before,
-            found.after,
-            found.dilation,
-            found.low,
-            found.high,
-            found.activation,
+            convolution.stride,
+            convolution.before,
+            convolution.after,
+            convolution.dilation,
+            convolution.low,
+            convolution.high,
+            convolution.activation,
             not is_contiguous_or_false(result),
         )
-    parts = list(_parts(found.node, found.image, found.summand))
-    replace(found.node, new)
+    parts = list(_parts(convolution.node, convolution.image, convolution.summand))
+    replace(convolution.node, new)
     for each in parts[1:]:
         module.graph.erase_node(each)
 
@@ -284,16 +287,16 @@ def _parts(node: Node, image: Node, summand: Node | None) -> Iterator[Node]:
             node = args[0]
 
 
-def _packed(module: GraphModule, found: _Convolution) -> Node:
+def _packed(module: GraphModule, convolution: _Convolution) -> Node:
     """The weight in panels of output channels: [panels, *kernel, in, PANEL]."""
-    weight: Any = _weight(module, found.weight, len(found.stride))
+    weight: Any = _weight(module, convolution.weight, len(convolution.stride))
     channels, inner, *kernel = weight.shape
     dims = list(range(2, weight.dim()))
-    if found.groups > 1:
-        moved = add(module, aten.permute.default, found.weight, [*dims, 0, 1])
+    if convolution.groups > 1:
+        moved = add(module, aten.permute.default, convolution.weight, [*dims, 0, 1])
         return derive(add(module, aten.reshape.default, moved, [*kernel, channels]), "packed")
     panels = -(-channels // PANEL)
-    node = found.weight
+    node = convolution.weight
     if channels % PANEL:
         sides = [0, 0] * (weight.dim() - 1) + [0, panels * PANEL - channels]
         node = add(module, aten.constant_pad_nd.default, node, sides)

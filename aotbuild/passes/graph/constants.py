@@ -22,11 +22,11 @@ def constant(module: GraphModule, node: Any) -> torch.Tensor | None:
 
 def is_vector(module: GraphModule, node: Any, size: int) -> bool:
     """Whether a node is a constant float32 vector of a size."""
-    found = constant(module, node)
-    return found is not None and is_float(found) and list(found.shape) == [size]
+    tensor = constant(module, node)
+    return tensor is not None and is_float(tensor) and list(tensor.shape) == [size]
 
 
-def is_calm(first: Node, last: Node) -> bool:
+def no_writes_between(first: Node, last: Node) -> bool:
     """Whether nothing is changed in place between two nodes.
 
     Then what the first one reads can as well be read where the last one is.

@@ -1,7 +1,7 @@
 """Constants that are computed from other constants, once when the model is built.
 
 A pass adds the computation to the graph as ordinary operators and marks the last one. How a
-constant follows from others is told as a table that can be written as JSON: ``{"tensor": name}``
+constant follows from others is written as a table that fits into JSON: ``{"tensor": name}``
 for a constant of the module, ``{"op": name, "args": [...], "kwargs": {...}}`` for the result of an
 operator, ``{"dtype": name}`` and the like for what JSON has not, else the argument itself.
 """
@@ -48,14 +48,14 @@ def evaluate(module: GraphModule) -> dict[str, Any]:
     derived: dict[str, Any] = {}
     known: dict[str, str] = {}
     for node in roots:
-        recipe = told(node)
-        key = json.dumps(recipe, sort_keys=True)
+        derivation = serialized(node)
+        key = json.dumps(derivation, sort_keys=True)
         if key not in known:
-            name = _free_name(module, f"{_first(recipe)}_{node.meta[_MARK]}")
+            name = _free_name(module, f"{_first(derivation)}_{node.meta[_MARK]}")
             with torch.no_grad():
                 module.register_buffer(name, _computed(module, node, {}).contiguous().clone())
             known[key] = name
-            derived[name] = recipe
+            derived[name] = derivation
         with module.graph.inserting_before(node):
             constant = module.graph.get_attr(known[key])
         constant.meta["val"] = node.meta.get("val")
@@ -64,25 +64,25 @@ def evaluate(module: GraphModule) -> dict[str, Any]:
     return derived
 
 
-def told(argument: Any) -> Any:
-    """How a node, or an argument of one, is told in a table."""
+def serialized(argument: Any) -> Any:
+    """A node, or an argument of one, as an entry of the table."""
     if isinstance(argument, Node):
         if argument.op == "get_attr":
             return {"tensor": str(argument.target)}
         if argument.op != "call_function":
             raise ValueError(f"{argument.name} is not computed from constants")
-        args = [told(each) for each in argument.args]
-        recipe: dict[str, Any] = {"op": str(argument.target), "args": args}
+        args = [serialized(each) for each in argument.args]
+        derivation: dict[str, Any] = {"op": str(argument.target), "args": args}
         if argument.kwargs:
-            recipe["kwargs"] = {key: told(each) for key, each in argument.kwargs.items()}
-        return recipe
+            derivation["kwargs"] = {key: serialized(each) for key, each in argument.kwargs.items()}
+        return derivation
     if isinstance(argument, list | tuple):
-        return [told(each) for each in argument]
+        return [serialized(each) for each in argument]
     if isinstance(argument, torch.dtype | torch.memory_format | torch.layout):
         return {type(argument).__name__: str(argument).removeprefix("torch.")}
     if argument is None or isinstance(argument, bool | int | float | str):
         return argument
-    raise ValueError(f"{argument!r} cannot be told in a table")
+    raise ValueError(f"{argument!r} cannot be written in a table")
 
 
 def _computed(module: GraphModule, node: Node, known: dict[Node, Any]) -> Any:
@@ -101,21 +101,21 @@ def _computed(module: GraphModule, node: Node, known: dict[Node, Any]) -> Any:
 
 def _parts(module: GraphModule) -> set[Node]:
     """The nodes that are marked, or are a part of one that is and of nothing else."""
-    found: set[Node] = set()
+    parts: set[Node] = set()
     for node in reversed(module.graph.nodes):
-        if _MARK in node.meta or (node.users and found.issuperset(node.users)):
-            found.add(node)
-    return found
+        if _MARK in node.meta or (node.users and parts.issuperset(node.users)):
+            parts.add(node)
+    return parts
 
 
-def _first(recipe: Any) -> str:
+def _first(derivation: Any) -> str:
     """The name of the first constant that a computation uses."""
-    if isinstance(recipe, dict):
-        if "tensor" in recipe:
-            return str(recipe["tensor"])
-        recipe = recipe.get("args", [])
-    found = map(_first, recipe) if isinstance(recipe, list) else ()
-    return next(filter(None, found), "")
+    if isinstance(derivation, dict):
+        if "tensor" in derivation:
+            return str(derivation["tensor"])
+        derivation = derivation.get("args", [])
+    names = map(_first, derivation) if isinstance(derivation, list) else ()
+    return next(filter(None, names), "")
 
 
 def _free_name(module: GraphModule, wanted: str) -> str:

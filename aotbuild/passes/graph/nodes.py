@@ -14,27 +14,27 @@ def attribute(module: GraphModule, node: Any) -> torch.Tensor | None:
     """The tensor that a node stands for if it is a constant of the module: nothing writes to it."""
     if not isinstance(node, Node) or node.op != "get_attr":
         return None
-    found: Any = module
+    tensor: Any = module
     for name in str(node.target).split("."):
-        found = getattr(found, name, None)
-    if not isinstance(found, torch.Tensor) or _is_written(module, str(node.target)):
+        tensor = getattr(tensor, name, None)
+    if not isinstance(tensor, torch.Tensor) or _is_written(module, str(node.target)):
         return None
-    return found.detach()
+    return tensor.detach()
 
 
 _MOST_OPERATORS, _DEEPEST = 1000, 100
 """Operators that a constant may be computed by, each counted as often as it is used, and how many
 of them one after the other.
 
-A recipe tells them as a tree, in which twenty steps of an iteration over a weight, as those that
-make it orthogonal, are billions.
+A derivation lists them as a tree, in which twenty steps of an iteration over a weight, as those
+that make it orthogonal, are billions.
 """
 
 
 def is_constant(module: GraphModule, node: Any) -> bool:
     """Whether what a node gives is computed from constants of the module, and from them alone.
 
-    What takes more operators than a recipe should have is none.
+    What takes more operators than a derivation should have is none.
     """
     counts: dict[Node, int] = {}
     pending = [node] if isinstance(node, Node) else []
@@ -79,9 +79,9 @@ def _is_repeatable(node: Node) -> bool:
 
 def _used(node: Node) -> list[Node]:
     """The nodes among the arguments of a node, each as often as it is there."""
-    found: list[Node] = []
-    torch.fx.node.map_arg((node.args, node.kwargs), found.append)
-    return found
+    nodes: list[Node] = []
+    torch.fx.node.map_arg((node.args, node.kwargs), nodes.append)
+    return nodes
 
 
 def sources(node: Node) -> list[Node]:
@@ -100,10 +100,10 @@ def constant_matrix(module: GraphModule, node: Any, dims: int = 2) -> torch.Tens
     if not is_constant(module, node):
         return None
     leaves = [attribute(module, each) for each in sources(node)]
-    found = leaves[0] if node.op == "get_attr" else value(node)
-    if found is None or found.dim() != dims or not all(map(is_float, [found, *leaves])):
+    tensor = leaves[0] if node.op == "get_attr" else value(node)
+    if tensor is None or tensor.dim() != dims or not all(map(is_float, [tensor, *leaves])):
         return None
-    return found
+    return tensor
 
 
 def _is_written(module: GraphModule, target: str) -> bool:
@@ -136,19 +136,19 @@ def written_by(node: Node) -> list[Node]:
     schema = node.target._schema
     if not schema.is_mutable:
         return []
-    found = []
+    written = []
     for position, formal in enumerate(schema.arguments):
         if formal.alias_info is not None and formal.alias_info.is_write:
             given = node.args[position : position + 1] or [node.kwargs.get(formal.name)]
             each = given[0] if isinstance(given[0], list | tuple) else given
-            found += [one for one in each if isinstance(one, Node)]
-    return found
+            written += [one for one in each if isinstance(one, Node)]
+    return written
 
 
 def value(node: Any) -> torch.Tensor | None:
     """The tensor without memory that tells the shape and the type of what a node gives."""
-    found = node.meta.get("val") if isinstance(node, Node) else None
-    return found if isinstance(found, torch.Tensor) else None
+    tensor = node.meta.get("val") if isinstance(node, Node) else None
+    return tensor if isinstance(tensor, torch.Tensor) else None
 
 
 def is_float(tensor: torch.Tensor | None) -> bool:
@@ -164,9 +164,9 @@ def is_float(tensor: torch.Tensor | None) -> bool:
 def fake_mode(module: GraphModule) -> FakeTensorMode:
     """The mode of the tensors that tell the shapes of a graph."""
     for node in module.graph.nodes:
-        found = node.meta.get("val")
-        if isinstance(found, FakeTensor):
-            return found.fake_mode
+        tensor = node.meta.get("val")
+        if isinstance(tensor, FakeTensor):
+            return tensor.fake_mode
     return FakeTensorMode()
 
 
@@ -177,19 +177,19 @@ def add(
     node = module.graph.call_function(target, args, dict(kwargs or {}))
     mode = fake_mode(module)
 
-    def known(argument: Any) -> Any:
+    def fake(argument: Any) -> Any:
         if not isinstance(argument, Node):
             return argument
-        found = argument.meta.get("val")
-        if found is None:
+        tensor = argument.meta.get("val")
+        if tensor is None:
             constant = attribute(module, argument)
-            found = mode.from_tensor(constant) if constant is not None else None
-            argument.meta["val"] = found
-        return found
+            tensor = mode.from_tensor(constant) if constant is not None else None
+            argument.meta["val"] = tensor
+        return tensor
 
     with mode:
-        found_args, found_kwargs = torch.fx.node.map_aggregate((args, dict(kwargs or {})), known)
-        node.meta["val"] = target(*found_args, **found_kwargs)
+        fake_args, fake_kwargs = torch.fx.node.map_aggregate((args, dict(kwargs or {})), fake)
+        node.meta["val"] = target(*fake_args, **fake_kwargs)
     return node
 
 

@@ -1,7 +1,7 @@
-"""Parts of constants, as those of a weight that several layers share, are told as slices.
+"""Parts of constants, as those of a weight that several layers share, become slices.
 
 An operator such as ``split`` gives a list, whose items are no results of an operator: what is
-computed from them could not be told as a recipe.
+computed from them could not be written as a derivation.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ def _slice(module: GraphModule, split: Node) -> None:
     source: Any = split.args[0]
     dim = split.args[2] if len(split.args) > 2 else split.kwargs.get("dim", 0)
     items = {user: user.args[1] for user in split.users if user.target is operator.getitem}
-    found = split.meta.get("val")
-    if len(items) < len(split.users) or found is None or value(source) is None:
+    parts = split.meta.get("val")
+    if len(items) < len(split.users) or parts is None or value(source) is None:
         return
-    ends = list(accumulate(int(each.shape[dim]) for each in found))
+    ends = list(accumulate(int(each.shape[dim]) for each in parts))
     for item, place in items.items():
         i: Any = place
         end = ends[i]
-        start = end - int(found[i].shape[dim])
+        start = end - int(parts[i].shape[dim])
         with module.graph.inserting_before(item):
             replace(item, add(module, aten.slice.Tensor, source, dim, start, end))
     module.graph.erase_node(split)

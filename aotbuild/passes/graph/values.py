@@ -188,10 +188,10 @@ class Values:
         if not node.kwargs and all(isinstance(each, Uniform) for each in known):
             return self._computed(node, known)
         if node.target in _COMPARISONS:
-            found = _compared(_COMPARISONS[node.target], *known)
-            if found is None and _same(args[0], args[1]) and _is_integer(args[0]):
-                found = _COMPARISONS[node.target] in {"eq", "le", "ge"}
-            return None if found is None else Uniform(found)
+            holds = _compared(_COMPARISONS[node.target], *known)
+            if holds is None and _same(args[0], args[1]) and _is_integer(args[0]):
+                holds = _COMPARISONS[node.target] in {"eq", "le", "ge"}
+            return None if holds is None else Uniform(holds)
         if node.target in {aten.add.Tensor, aten.add.Scalar, aten.sub.Tensor, aten.sub.Scalar}:
             return _shifted(node, *known[:2])
         if value(node) is not None and value(node).dtype is torch.bool:  # type: ignore[union-attr]
@@ -211,10 +211,10 @@ class Values:
         result: Any = value(node)
         target: Any = node.target
         try:
-            found = target(*map(one, args, known))
+            result = target(*map(one, args, known))
         except RuntimeError:
             return None
-        return Uniform(found.item()) if found.dtype is result.dtype else None
+        return Uniform(result.item()) if result.dtype is result.dtype else None
 
 
 def _decided(node: Node, known: list[Known | None]) -> Known | None:
@@ -256,9 +256,9 @@ def _range(node: Node) -> Known | None:
 
 def _number(argument: Any) -> Any:
     """An integer, or a dynamic size."""
-    found = argument.meta.get("val") if isinstance(argument, Node) else argument
-    is_integer = isinstance(found, int | torch.SymInt) and not isinstance(found, bool)
-    return found if is_integer else None
+    number = argument.meta.get("val") if isinstance(argument, Node) else argument
+    is_integer = isinstance(number, int | torch.SymInt) and not isinstance(number, bool)
+    return number if is_integer else None
 
 
 def _bounds(known: Known | None) -> tuple[Any, Any] | None:

@@ -15,7 +15,7 @@ class _PackedProduct(PackedProduct):
     """Rows of bfloat16 by panels of pairs of bfloat16."""
 
     name_of_template = "packed_linear_bfloat16"
-    headers = ("simd/vectors.h", "linear/gemm_bfloat16.h", "simd/activations.h")
+    kernel_header = "linear/gemm_bfloat16.h"
     namespace = "aotbuild::bfloat16"
 
     def numbers(self, first: str) -> str:

@@ -12,8 +12,8 @@ def _eager(
     rows: torch.Tensor, packed: torch.Tensor, bias: torch.Tensor | None, n: int, activation: str
 ) -> torch.Tensor:
     weight = packed.permute(0, 2, 1, 3).reshape(-1, rows.shape[-1])[:n].float()
-    found = torch.nn.functional.linear(rows.float(), weight, bias if bias is None else bias[:n])
-    return ACTIVATIONS[activation](found)
+    result = torch.nn.functional.linear(rows.float(), weight, bias if bias is None else bias[:n])
+    return ACTIVATIONS[activation](result)
 
 
 def _fake(
@@ -28,7 +28,6 @@ OP = define(
     "-> Tensor",
     _eager,
     _fake,
-    "aotbuild.passes.linear.bfloat16_lowering",
 )
 """``activation(rows @ W + bias)`` in float32, where W [k, n] is packed in bfloat16 as
 [ceil(n / 16), k / 2, 16, 2], and rows are [..., k] in bfloat16, of an even k. The bias is in

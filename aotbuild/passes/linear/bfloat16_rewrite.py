@@ -54,9 +54,9 @@ def _rewrite(module: GraphModule, node: Node, rounded: dict[Node, Node]) -> None
 
 def _in_pairs(module: GraphModule, packed: Any) -> Node:
     """A packed matrix [panels, k, columns] as [panels, k / 2, columns, 2] in bfloat16."""
-    found = value(packed)
-    assert found is not None  # noqa: S101
-    panels, k, columns = found.shape
+    tensor = value(packed)
+    assert tensor is not None  # noqa: S101
+    panels, k, columns = tensor.shape
     narrow = add(module, aten.to.dtype, packed, torch.bfloat16)
     paired = add(module, aten.reshape.default, narrow, [panels, k // 2, 2, columns])
     ordered = add(module, aten.permute.default, paired, [0, 1, 3, 2])

@@ -1,34 +1,33 @@
-// Products of a bfloat16 matrix with a packed constant one, summed in float32, for CPUs with AVX-512.
+// Products of bfloat16 matrices, summed in float32, the second of them constant and packed; for
+// CPUs with AVX-512.
 //
-// The packed matrix lies in panels of 16 columns, [ceil(n / 16)][k / 2][16][2]: for each column the
-// factors of two neighbours in a row of the other matrix are neighbours. The instruction that multiplies
-// and adds such pairs is beyond x86-64-v4: whether the CPU has it is asked at run time, and others
-// compute the same products in float32.
+//   C[m][n] = bias[n] + sum over k of (A[m][2k] B[2k][n] + A[m][2k + 1] B[2k + 1][n])
+//
+// B lies in panels of 16 columns, [ceil(n / 16)][k / 2][16][2]: for each column the factors of two
+// neighbours in a row of A are neighbours. The instruction that multiplies and adds such pairs
+// (VDPBF16PS) is beyond x86-64-v4: whether the CPU has it is asked at run time, and others compute
+// the same products in float32. Tiles and blocks are those of gemm.h.
 #ifndef AOTBUILD_GEMM_BFLOAT16_H
 #define AOTBUILD_GEMM_BFLOAT16_H
 
 #include <cstdint>
 #include <cstring>
-#include <immintrin.h>
+
+#include "../simd/panels.h"
+#include "../simd/strided_rows.h"
+#include "../simd/vectors.h"
+#include "gemm.h"
+
+#if defined(__AVX512F__)
 
 namespace aotbuild {
 namespace bfloat16 {
 
-constexpr int kPanel = 16;     // columns
-constexpr int kRows = 14;      // of the largest block, whose sums take the registers but a few
-constexpr int kBlocks = 4;     // of rows in a tile
-constexpr int kMostRows = kBlocks * kRows;
-constexpr int kWidest = 8;     // panels of a tile
-constexpr int kLd = kWidest * kPanel + kPanel;  // distance of the rows of a tile
+// What blocks of rows have in common with those of float32.
+using aotbuild::fewest_rows;
+using aotbuild::most_rows;
 
-#define AOTBUILD_ALWAYS inline __attribute__((always_inline))
-
-// Panels that a block of so many rows takes at once.
-constexpr int panels_at_once(int rows) {
-  return rows == 1 ? 8 : rows == 2 ? 6 : rows <= 6 ? 4 : rows <= 9 ? 3 : 2;
-}
-
-AOTBUILD_ALWAYS int32_t pair_of(const uint16_t* from) {
+AOTBUILD_INLINE int32_t pair_of(const uint16_t* from) {
   int32_t pair;
   std::memcpy(&pair, from, sizeof pair);
   return pair;
@@ -38,21 +37,14 @@ AOTBUILD_ALWAYS int32_t pair_of(const uint16_t* from) {
 struct Native {
   template <int R, int P>
   __attribute__((noinline, target("avx512bf16"))) static void multiply(
-      const uint16_t* a, int64_t distance, const uint16_t* b, int64_t panel, int64_t pairs, float* c,
-      int64_t ldc, const float* init) {
+      const uint16_t* a, int64_t distance, const uint16_t* b, int64_t panel, int64_t pairs,
+      float* c, int64_t ldc, const float* init) {
     __m512 acc[R][P];
 #pragma GCC unroll 32
     for (int r = 0; r < R; r++)
 #pragma GCC unroll 32
       for (int p = 0; p < P; p++) acc[r][p] = _mm512_loadu_ps(init + p * kPanel);
-    const uint16_t* base[(R + 4) / 5];
-    int64_t thrice = 3 * distance;
-#pragma GCC unroll 8
-    for (int i = 0; i < (R + 4) / 5; i++) {
-      base[i] = a + 5 * i * distance;
-      asm("" : "+r"(base[i]));  // else the compiler computes it anew from the first one
-    }
-    asm("" : "+r"(thrice));
+    StridedRows<R, uint16_t> rows(a, distance);
 #pragma GCC unroll 2
     for (int64_t k = 0; k < pairs; k++, b += 2 * kPanel) {
       __m512bh row[P];
@@ -60,10 +52,7 @@ struct Native {
       for (int p = 0; p < P; p++) row[p] = (__m512bh)_mm512_loadu_si512(b + p * panel);
 #pragma GCC unroll 32
       for (int r = 0; r < R; r++) {
-        const uint16_t* at = base[r / 5] + 2 * k;
-        at += r % 5 == 0 ? 0 : r % 5 == 1 ? distance : r % 5 == 2 ? 2 * distance
-            : r % 5 == 3 ? thrice : 4 * distance;
-        const __m512bh x = (__m512bh)_mm512_set1_epi32(pair_of(at));
+        const __m512bh x = (__m512bh)_mm512_set1_epi32(pair_of(rows.at(r) + 2 * k));
 #pragma GCC unroll 32
         for (int p = 0; p < P; p++) acc[r][p] = _mm512_dpbf16_ps(acc[r][p], x, row[p]);
       }
@@ -77,20 +66,20 @@ struct Native {
 
 // The same in float32, whose upper half a bfloat16 number is.
 struct Widened {
-  static AOTBUILD_ALWAYS __m512 even(__m512i pairs) {
+  static AOTBUILD_INLINE __m512 even(__m512i pairs) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16));
   }
-  static AOTBUILD_ALWAYS __m512 odd(__m512i pairs) {
+  static AOTBUILD_INLINE __m512 odd(__m512i pairs) {
     return _mm512_castsi512_ps(_mm512_and_si512(pairs, _mm512_set1_epi32(int32_t(0xffff0000))));
   }
   template <int R, int P>
-  __attribute__((noinline)) static void multiply(
-      const uint16_t* a, int64_t distance, const uint16_t* b, int64_t panel, int64_t pairs, float* c,
-      int64_t ldc, const float* init) {
-    constexpr int FEW = R < 6 ? R : 6;
-    __m512 acc[FEW][P];
+  __attribute__((noinline)) static void multiply(const uint16_t* a, int64_t distance,
+                                                 const uint16_t* b, int64_t panel, int64_t pairs,
+                                                 float* c, int64_t ldc, const float* init) {
+    constexpr int kFew = R < 6 ? R : 6;
+    __m512 acc[kFew][P];
 #pragma GCC unroll 32
-    for (int r = 0; r < FEW; r++)
+    for (int r = 0; r < kFew; r++)
 #pragma GCC unroll 32
       for (int p = 0; p < P; p++) acc[r][p] = _mm512_loadu_ps(init + p * kPanel);
     const uint16_t* from = b;
@@ -99,7 +88,7 @@ struct Widened {
 #pragma GCC unroll 32
       for (int p = 0; p < P; p++) row[p] = _mm512_loadu_si512(from + p * panel);
 #pragma GCC unroll 32
-      for (int r = 0; r < FEW; r++) {
+      for (int r = 0; r < kFew; r++) {
         const __m512i x = _mm512_set1_epi32(pair_of(a + r * distance + 2 * k));
         const __m512 first = even(x), second = odd(x);
 #pragma GCC unroll 32
@@ -110,46 +99,44 @@ struct Widened {
       }
     }
 #pragma GCC unroll 32
-    for (int r = 0; r < FEW; r++)
+    for (int r = 0; r < kFew; r++)
 #pragma GCC unroll 32
       for (int p = 0; p < P; p++) _mm512_storeu_ps(c + r * ldc + p * kPanel, acc[r][p]);
-    if constexpr (R > FEW)
-      multiply<R - FEW, P>(a + FEW * distance, distance, b, panel, pairs, c + FEW * ldc, ldc, init);
+    if constexpr (R > kFew)
+      multiply<R - kFew, P>(a + kFew * distance, distance, b, panel, pairs, c + kFew * ldc, ldc,
+                            init);
   }
 };
 
 // c = init + a b for a block of rows and a group of panels, or for the fewer panels that are left.
 template <class By, int R, int P = panels_at_once(R)>
-AOTBUILD_ALWAYS void multiply_group(int panels, const uint16_t* a, int64_t distance, const uint16_t* b,
-                                    int64_t panel, int64_t pairs, float* c, int64_t ldc,
-                                    const float* init) {
+AOTBUILD_INLINE void multiply_group(int panels, const uint16_t* a, int64_t distance,
+                                    const uint16_t* b, int64_t panel, int64_t pairs, float* c,
+                                    int64_t ldc, const float* init) {
   for (; panels >= P; panels -= P, b += P * panel, c += P * kPanel, init += P * kPanel)
     By::template multiply<R, P>(a, distance, b, panel, pairs, c, ldc, init);
   if constexpr (P > 1)
-    if (panels > 0) multiply_group<By, R, P / 2>(panels, a, distance, b, panel, pairs, c, ldc, init);
+    if (panels > 0)
+      multiply_group<By, R, P / 2>(panels, a, distance, b, panel, pairs, c, ldc, init);
 }
 
-template <class By, int LEAST, int MOST>
-AOTBUILD_ALWAYS void multiply_rows(int rows, int panels, const uint16_t* a, int64_t distance,
-                                   const uint16_t* b, int64_t panel, int64_t pairs, float* c, int64_t ldc,
-                                   const float* init) {
-  if constexpr (LEAST < MOST)
-    if (rows < MOST)
-      return multiply_rows<By, LEAST, MOST - 1>(
-          rows, panels, a, distance, b, panel, pairs, c, ldc, init);
-  multiply_group<By, MOST>(panels, a, distance, b, panel, pairs, c, ldc, init);
-}
-
-// The rows of blocks where a number of rows is divided evenly; any where the number is 0, for unknown.
-constexpr int fewest_rows(int64_t m) { return m ? m / ((m + kRows - 1) / kRows) : 1; }
-constexpr int most_rows(int64_t m) {
-  return m ? (m + (m + kRows - 1) / kRows - 1) / ((m + kRows - 1) / kRows) : kRows;
+template <class By, int Least, int Most>
+AOTBUILD_INLINE void multiply_rows(int rows, int panels, const uint16_t* a, int64_t distance,
+                                   const uint16_t* b, int64_t panel, int64_t pairs, float* c,
+                                   int64_t ldc, const float* init) {
+  if constexpr (Least < Most)
+    if (rows < Most)
+      return multiply_rows<By, Least, Most - 1>(rows, panels, a, distance, b, panel, pairs, c, ldc,
+                                                init);
+  multiply_group<By, Most>(panels, a, distance, b, panel, pairs, c, ldc, init);
 }
 
 // How a product [m, n] is divided into tiles: bands of rows by groups of panels.
 struct Tiling {
-  static constexpr int LD = kLd, MOST_ROWS = kMostRows;
-  static constexpr int64_t TERMS = 2;  // of a sum, in a step: a pair
+  static constexpr int kBlocks = 4;                // of rows in a tile
+  static constexpr int kLd = 8 * kPanel + kPanel;  // distance of the rows of a tile
+  static constexpr int kMostRows = kBlocks * kRows;
+  static constexpr int64_t kTermsPerStep = 2;  // of a sum, in a step: a pair
 
   int64_t m, n, blocks, bands, group, groups, count;
   Tiling(int64_t m, int64_t n, int64_t /* pairs */, int /* threads */) : m(m), n(n) {
@@ -176,35 +163,35 @@ struct Tiling {
   int64_t row(int64_t block) const { return block * m / blocks; }
 };
 
-alignas(64) static const float no_bias[kWidest * kPanel] = {};
-
 static inline bool has_pairs() {
   static const bool known = __builtin_cpu_supports("avx512bf16");
   return known;
 }
 
-// c = bias + a b for the rows and columns of a tile, in blocks of LEAST to MOST rows. Of c, whole panels
-// are written. a is the whole matrix, b too, with so many pairs in a column.
-template <int LEAST, int MOST>
-AOTBUILD_ALWAYS void multiply_tile(const Tiling& tiling, const Tiling::Tile& tile, const uint16_t* a,
-                                   int64_t distance, const uint16_t* b, int64_t pairs, const float* bias,
-                                   float* c) {
+// c = bias + a b for the rows and columns of a tile, in blocks of Least to Most rows. Of c, whole
+// panels are written. a is the whole matrix, b too, with so many pairs in a column.
+template <int Least, int Most>
+AOTBUILD_INLINE void multiply_tile(const Tiling& tiling, const Tiling::Tile& tile,
+                                   const uint16_t* a, int64_t distance, const uint16_t* b,
+                                   int64_t pairs, const float* bias, float* c) {
   const int64_t panel = pairs * 2 * kPanel;
   const int panels = (tile.n1 - tile.n0 + kPanel - 1) / kPanel;
   const uint16_t* const group = b + tile.n0 / kPanel * panel;
-  const float* const init = bias ? bias + tile.n0 : no_bias;
+  const float* const init = bias ? bias + tile.n0 : kNoBias;
   for (int64_t block = tile.first; block < tile.last; block++) {
     const int64_t m0 = tiling.row(block), m1 = tiling.row(block + 1);
-    float* const to = c + (m0 - tile.m0) * kLd;
+    float* const to = c + (m0 - tile.m0) * Tiling::kLd;
     if (has_pairs())
-      multiply_rows<Native, LEAST, MOST>(
-          m1 - m0, panels, a + m0 * distance, distance, group, panel, pairs, to, kLd, init);
+      multiply_rows<Native, Least, Most>(m1 - m0, panels, a + m0 * distance, distance, group, panel,
+                                         pairs, to, Tiling::kLd, init);
     else
-      multiply_rows<Widened, LEAST, MOST>(
-          m1 - m0, panels, a + m0 * distance, distance, group, panel, pairs, to, kLd, init);
+      multiply_rows<Widened, Least, Most>(m1 - m0, panels, a + m0 * distance, distance, group,
+                                          panel, pairs, to, Tiling::kLd, init);
   }
 }
 
 }  // namespace bfloat16
 }  // namespace aotbuild
+
+#endif
 #endif

@@ -13,9 +13,6 @@ from torch._inductor.virtualized import V
 from aotbuild.passes.linear.operator import OP
 from aotbuild.passes.template.tiled import Tile, Tiled, lower_by
 
-PARALLEL = 1 << 17
-"""Multiplications from which on threads pay."""
-
 
 def register() -> None:
     """Register the lowering of the operator."""
@@ -33,7 +30,7 @@ class PackedProduct(Tiled):
     """Rows of float32 by panels of float32; subclasses compute with other numbers."""
 
     name_of_template: ClassVar[str] = "packed_linear"
-    headers = ("simd/vectors.h", "linear/gemm.h", "simd/activations.h")
+    kernel_header = "linear/gemm.h"
     namespace: ClassVar[str] = "aotbuild"
     """Where the tiling and the product are."""
 
@@ -52,8 +49,8 @@ class PackedProduct(Tiled):
             inputs.append(ir.ExternKernel.realize_input(bias))
         m = matrix.get_size()[0]
         layout = ir.FixedLayout(matrix.get_device_or_error(), torch.float32, [m, n], [n, 1])
-        found = cls(inputs, layout, activation).call()
-        return lowering.view(found, [*leading, n]) if len(leading) != 1 else found
+        product = cls(inputs, layout, activation).call()
+        return lowering.view(product, [*leading, n]) if len(leading) != 1 else product
 
     def __init__(self, inputs: Sequence[Any], layout: Any, activation: str) -> None:
         super().__init__(self.name_of_template, inputs, layout)
@@ -82,15 +79,15 @@ class PackedProduct(Tiled):
         )
         return f"""\
     {kernel.maybe_codegen_profile()}
-    namespace own = {self.namespace};
+    namespace kernels = {self.namespace};
     constexpr int64_t N = {int(n)}, STEPS = {int(packed.get_size()[1])};
-    constexpr int64_t LD = own::Tiling::LD, MOST_ROWS = own::Tiling::MOST_ROWS;
+    constexpr int64_t LD = kernels::Tiling::kLd, MOST_ROWS = kernels::Tiling::kMostRows;
     const int64_t M = {kernel.size(rows, 0)};
     const int64_t distance = {kernel.stride(rows, 0)};
     {self.numbers(kernel.index(rows, [0, 0]))}
     const float* const bias = {f"&{kernel.index(bias[0], [0])}" if bias else "nullptr"};
-    const bool parallel = M * N * STEPS * own::Tiling::TERMS >= {PARALLEL};
-    const own::Tiling tiling(M, N, STEPS, parallel ? omp_get_max_threads() : 1);
+    const bool parallel = M * N * STEPS * kernels::Tiling::kTermsPerStep >= aotbuild::kParallelWork;
+    const kernels::Tiling tiling(M, N, STEPS, parallel ? omp_get_max_threads() : 1);
     #pragma omp parallel if(parallel)
     {{
         {tile.define("tile", "MOST_ROWS", "LD")}
@@ -99,7 +96,7 @@ class PackedProduct(Tiled):
             const auto place = tiling.at(t);
             const int64_t m_start = place.m0, m_end = place.m1;
             const int64_t n_start = place.n0, n_end = place.n1;
-            own::multiply_tile<own::fewest_rows({static}), own::most_rows({static})>(
+            kernels::multiply_tile<kernels::fewest_rows({static}), kernels::most_rows({static})>(
                 tiling, place, first, distance, weights, STEPS, bias, tile);
             {activate}
             {tile.store(("m_start", "m_end"), ("n_start", "n_end"))}

@@ -10,7 +10,7 @@ import torch
 from aotbuild.passes.template.operators import define
 
 PANEL = 16
-"""Columns of a panel of a packed matrix; ``kernels/gemm.h`` counts with it."""
+"""Columns of a panel of a packed matrix; ``simd/panels.h`` has the same constant."""
 
 _gelu: Any = torch.nn.functional.gelu
 
@@ -21,7 +21,7 @@ ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "sigmoid": torch.sigmoid,
     "silu": torch.nn.functional.silu,
 }
-"""What can be applied to a result, by name; ``kernels/activations.h`` has code for each.
+"""What can be applied to a result, by name; ``simd/activations.h`` has code for each.
 
 Others are left to Inductor, which fuses them behind the product: these it would compute by calls of
 a library, at several times the cost."""
@@ -31,8 +31,8 @@ def _eager(
     rows: torch.Tensor, packed: torch.Tensor, bias: torch.Tensor | None, n: int, activation: str
 ) -> torch.Tensor:
     weight = packed.permute(0, 2, 1).reshape(-1, packed.shape[1])[:n]
-    found = torch.nn.functional.linear(rows, weight, bias if bias is None else bias[:n])
-    return ACTIVATIONS[activation](found)
+    result = torch.nn.functional.linear(rows, weight, bias if bias is None else bias[:n])
+    return ACTIVATIONS[activation](result)
 
 
 def _fake(
@@ -46,7 +46,6 @@ OP = define(
     "packed_linear(Tensor rows, Tensor packed, Tensor? bias, int n, str activation) -> Tensor",
     _eager,
     _fake,
-    "aotbuild.passes.linear.lowering",
 )
 """``activation(rows @ W + bias)``, where W [k, n] is packed as [ceil(n / 16), k, 16], and rows are
 [..., k]. The bias is filled up to 16 * ceil(n / 16)."""

@@ -151,9 +151,9 @@ def _packed(module: GraphModule, weight: Node, *, columns_first: bool) -> Node:
     """The weight in panels of columns: [panels, k, PANEL]."""
     if not columns_first:
         weight = add(module, aten.permute.default, weight, [1, 0])
-    found = value(weight)
-    assert found is not None  # noqa: S101
-    n, k = found.shape
+    tensor = value(weight)
+    assert tensor is not None  # noqa: S101
+    n, k = tensor.shape
     panels = -(-n // PANEL)
     if n % PANEL:
         weight = add(module, aten.constant_pad_nd.default, weight, [0, 0, 0, panels * PANEL - n])

@@ -52,13 +52,7 @@ def _lower(
 
 
 class _Recurrent(Whole):
-    headers = (
-        "simd/vectors.h",
-        "linear/gemm.h",
-        "simd/activations.h",
-        "simd/exponential.h",
-        "recurrent/recurrent.h",
-    )
+    kernel_header = "recurrent/recurrent.h"
 
     def __init__(
         self, inputs: Sequence[Any], layout: Any, kind: str, flags: tuple[bool, bool, bool]

@@ -10,7 +10,7 @@ import torch
 from aotbuild.passes.template.operators import define
 
 BLOCK = 16
-"""Units that are computed together; ``kernels/recurrent.h`` calls it PANEL."""
+"""Units that are computed together; ``simd/panels.h`` has it as ``kPanel``."""
 
 _Gates = list[torch.Tensor]
 
@@ -66,7 +66,7 @@ KINDS = {
     "RnnTanh": Kind(1, 0, cell=False, next=_rnn_tanh),
     "RnnRelu": Kind(1, 0, cell=False, next=_rnn_relu),
 }
-"""The kinds of cells by their names in ``kernels/recurrent.h``."""
+"""The kinds of cells by their names in ``recurrent.h``."""
 
 
 def _eager(
@@ -97,8 +97,8 @@ def _eager(
             )
         state, last = own.next(list(x[t].unbind(-2)), list(h), state, last)
         outputs[t] = state
-    found = torch.stack(outputs, 1 if rows_first else 0).flatten()
-    return torch.cat([found, last.flatten()]) if own.cell else found
+    states = torch.stack(outputs, 1 if rows_first else 0).flatten()
+    return torch.cat([states, last.flatten()]) if own.cell else states
 
 
 def _fake(
@@ -122,7 +122,6 @@ OP = define(
     "bool reverse, bool rows_first) -> Tensor",
     _eager,
     _fake,
-    "aotbuild.passes.recurrent.lowering",
 )
 """All steps of a recurrent layer, from the last to the first if ``reverse``.
 

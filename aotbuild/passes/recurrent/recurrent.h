@@ -1,87 +1,63 @@
-// Recurrent layers of float32 whose products with the inputs are known: per step, the product with the
-// last state, and what the kind of cell makes of both.
+// Recurrent layers of float32 whose products with the inputs are known: per step, the product with
+// the last state, and what the kind of cell makes of both. With x the product with the input, h
+// that with the last state (biases are in them), s the logistic function and * element by element:
+//
+//   Lstm     c' = s(x_f + h_f) * c + s(x_i + h_i) * tanh(x_g + h_g),  state = s(x_o + h_o) *
+//   tanh(c') Gru      r, z = s(x_r + h_r), s(x_z + h_z),  n = tanh(x_n + r * h_n),  state = n + z *
+//   (state - n) RnnTanh  state = tanh(x + h)        RnnRelu  state = max(x + h, 0)
+//
+// (Hochreiter & Schmidhuber 1997 with the forget gate of Gers et al. 2000; Cho et al. 2014; gates
+// in torch's order. Gru applies r after the product with the state, as torch and cuDNN do.)
 //
 // Units are taken in blocks of 16. The recurrent weights of a block lie together, packed as
 // [blocks][k][gates][16], the last block filled up with zeros; so do the products with the inputs,
-// [blocks][gates][16]. Each element is summed in the same order, whatever the number of rows or threads.
-//
-// Used after gemm.h and exponential.h.
+// [blocks][gates][16]. Each element is summed in the same order, whatever the number of rows or
+// threads.
 #ifndef AOTBUILD_RECURRENT_H
 #define AOTBUILD_RECURRENT_H
 
+#include <algorithm>
 #include <cstdint>
-#include <type_traits>
+
+#include "../simd/exponential.h"
+#include "../simd/panels.h"
+#include "../simd/vectors.h"
 
 namespace aotbuild {
 
-// em / (em + 2), where em is e^(2 |x|) - 1, exact also near 0; NaN stays NaN.
-AOTBUILD_INLINE Vec hyperbolic_tangent(Vec x) {
-  const Vec size = magnitude(x);
-  const Vec y = size > splat(10.f) ? splat(20.f) : size + size;
-  const Vec shift = splat(12582912.f);
-  Vec n = fma(y, splat(1.44269504088896341f), shift);
-  const Vec power = from_bits((bits(n) << 23) + bits(splat(1.f)));
-  n = n - shift;
-  Vec f = fma(n, splat(-0.693145751953125f), y);
-  f = fma(n, splat(-1.42860682030941723e-6f), f);
-  Vec p = fma(splat(0.0013814320554956794f), f, splat(0.008368851616978645f));
-  p = fma(p, f, splat(0.041668400168418884f));
-  p = fma(p, f, splat(0.1666651964187622f));
-  p = fma(p, f, splat(0.4999999403953552f));
-  p = fma(p, f * f, f);
-  const Vec em = fma(p, power, power - splat(1.f));
-  const Vec result = em / (em + splat(2.f));
-  return from_bits(bits(result) | (bits(x) & ~0x7fffffff));
-}
-AOTBUILD_INLINE Vec logistic(Vec x) {
-  const Vec y = splat(0.f) - x;
-  return splat(1.f) / (splat(1.f) + exponential(y > splat(87.f) ? splat(87.f) : y));
-}
-
-AOTBUILD_INLINE Vec load_some(const float* p, int64_t n) {
-  if (n >= LANES) return load(p);
-  float x[LANES] = {};
-  for (int64_t i = 0; i < n; i++) x[i] = p[i];
-  return load(x);
-}
-AOTBUILD_INLINE void store_some(float* p, Vec x, int64_t n) {
-  if (n >= LANES) return store(p, x);
-  float y[LANES];
-  store(y, x);
-  for (int64_t i = 0; i < n; i++) p[i] = y[i];
-}
-
-// What kinds of cells make of sums [gates][16]. FROM is the first gate whose recurrent product is
+// What kinds of cells make of sums [gates][16]. kFrom is the first gate whose recurrent product is
 // apart from that with the input, and starts with a bias of its own.
 struct Lstm {
-  static constexpr int GATES = 4, FROM = 4;
-  static constexpr bool CELL = true;
+  static constexpr int kGates = 4, kFrom = 4;
+  static constexpr bool kHasCell = true;
   static AOTBUILD_INLINE Vec next(const float* sums, const float*, Vec, Vec& cell) {
-    const Vec input = logistic(load(sums)), forget = logistic(load(sums + PANEL));
-    const Vec update = hyperbolic_tangent(load(sums + 2 * PANEL)), output = logistic(load(sums + 3 * PANEL));
+    const Vec input = logistic(load(sums)), forget = logistic(load(sums + kPanel));
+    const Vec update = hyperbolic_tangent(load(sums + 2 * kPanel)),
+              output = logistic(load(sums + 3 * kPanel));
     cell = fma(forget, cell, input * update);
     return output * hyperbolic_tangent(cell);
   }
 };
 struct Gru {
-  static constexpr int GATES = 3, FROM = 2;
-  static constexpr bool CELL = false;
+  static constexpr int kGates = 3, kFrom = 2;
+  static constexpr bool kHasCell = false;
   static AOTBUILD_INLINE Vec next(const float* sums, const float* inputs, Vec state, Vec&) {
-    const Vec reset = logistic(load(sums)), update = logistic(load(sums + PANEL));
-    const Vec fresh = hyperbolic_tangent(fma(reset, load(sums + 2 * PANEL), load(inputs + 2 * PANEL)));
+    const Vec reset = logistic(load(sums)), update = logistic(load(sums + kPanel));
+    const Vec fresh =
+        hyperbolic_tangent(fma(reset, load(sums + 2 * kPanel), load(inputs + 2 * kPanel)));
     return fma(update, state - fresh, fresh);
   }
 };
 struct RnnTanh {
-  static constexpr int GATES = 1, FROM = 1;
-  static constexpr bool CELL = false;
+  static constexpr int kGates = 1, kFrom = 1;
+  static constexpr bool kHasCell = false;
   static AOTBUILD_INLINE Vec next(const float* sums, const float*, Vec, Vec&) {
     return hyperbolic_tangent(load(sums));
   }
 };
 struct RnnRelu {
-  static constexpr int GATES = 1, FROM = 1;
-  static constexpr bool CELL = false;
+  static constexpr int kGates = 1, kFrom = 1;
+  static constexpr bool kHasCell = false;
   static AOTBUILD_INLINE Vec next(const float* sums, const float*, Vec, Vec&) {
     const Vec x = load(sums);
     return x < splat(0.f) ? splat(0.f) : x;
@@ -93,7 +69,7 @@ struct Layer {
   const float* inputs;  // [steps][rows][blocks][gates][16]
   int64_t input_step, input_row;
   const float* weights;  // [blocks][units][gates][16]
-  const float* bias;     // [blocks][gates - FROM][16], or none
+  const float* bias;     // [blocks][gates - kFrom][16], or none
   const float* state;    // [rows][units]
   int64_t state_row;
   const float* first_cell;  // [rows][units]
@@ -104,37 +80,39 @@ struct Layer {
   int64_t steps, rows, units;
 };
 
-constexpr int SUMS = LANES == 16 ? 24 : LANES == 8 ? 12 : 8;  // vectors that stay in registers
+constexpr int kSums = kLanes == 16 ? 24 : kLanes == 8 ? 12 : 8;  // vectors that stay in registers
 
-constexpr int at_most(int a, int b) { return a < b ? a : b; }
-constexpr int at_least_one(int a) { return a < 1 ? 1 : a; }
+// Multiplications of a step from which on threads pay: few where each has rows of its own, more
+// where all of them wait for one another in each step.
+constexpr int64_t kParallelByRows = 1 << 14, kParallelByBlocks = 1 << 18;
 
 template <class Cell>
-struct Shape {
-  static constexpr int WIDTH = Cell::GATES * PANEL;
-  static constexpr int VECTORS = Cell::GATES * VECS;
+struct Blocking {
+  static constexpr int kWidth = Cell::kGates * kPanel;
+  static constexpr int kGateVectors = Cell::kGates * kVectors;
   // Vectors of a block that are summed at once.
-  static constexpr int AT_ONCE = VECTORS <= SUMS ? VECTORS : VECS;
-  static constexpr int ROWS = at_most(6, at_least_one(SUMS / AT_ONCE));
+  static constexpr int kAtOnce = kGateVectors <= kSums ? kGateVectors : kVectors;
+  static constexpr int kBlockRows = std::min(6, std::max(1, kSums / kAtOnce));
   // Blocks that are summed at once for one row: enough to hide how long a sum takes.
-  static constexpr int BLOCKS = at_least_one(at_most(SUMS, 4) / AT_ONCE);
+  static constexpr int kBlocks = std::max(1, std::min(kSums, 4) / kAtOnce);
 };
 
-// sums[R][B][WIDTH] += state[R][units] weights, for B blocks.
+// sums[R][B][kWidth] += state[R][units] weights, for B blocks.
 template <class Cell, int R, int B>
-AOTBUILD_INLINE void add_products(const float* state, int64_t row, int64_t units, const float* weights,
-                                  float (&sums)[R][B][Shape<Cell>::WIDTH]) {
-  constexpr int N = Shape<Cell>::AT_ONCE, WIDTH = Shape<Cell>::WIDTH;
-  for (int part = 0; part < Shape<Cell>::VECTORS; part += N) {
-    const float* w = weights + part * LANES;
+AOTBUILD_INLINE void add_products(const float* state, int64_t row, int64_t units,
+                                  const float* weights,
+                                  float (&sums)[R][B][Blocking<Cell>::kWidth]) {
+  constexpr int N = Blocking<Cell>::kAtOnce, kWidth = Blocking<Cell>::kWidth;
+  for (int part = 0; part < Blocking<Cell>::kGateVectors; part += N) {
+    const float* w = weights + part * kLanes;
     Vec acc[R][B][N];
 #pragma GCC unroll 32
     for (int r = 0; r < R; r++)
 #pragma GCC unroll 32
       for (int b = 0; b < B; b++)
 #pragma GCC unroll 32
-        for (int i = 0; i < N; i++) acc[r][b][i] = load(sums[r][b] + (part + i) * LANES);
-    for (int64_t k = 0; k < units; k++, w += WIDTH) {
+        for (int i = 0; i < N; i++) acc[r][b][i] = load(sums[r][b] + (part + i) * kLanes);
+    for (int64_t k = 0; k < units; k++, w += kWidth) {
 #pragma GCC unroll 32
       for (int r = 0; r < R; r++) {
         const Vec x = splat(state[r * row + k]);
@@ -142,7 +120,7 @@ AOTBUILD_INLINE void add_products(const float* state, int64_t row, int64_t units
         for (int b = 0; b < B; b++)
 #pragma GCC unroll 32
           for (int i = 0; i < N; i++)
-            acc[r][b][i] = fma(x, load(w + b * units * WIDTH + i * LANES), acc[r][b][i]);
+            acc[r][b][i] = fma(x, load(w + b * units * kWidth + i * kLanes), acc[r][b][i]);
       }
     }
 #pragma GCC unroll 32
@@ -150,76 +128,84 @@ AOTBUILD_INLINE void add_products(const float* state, int64_t row, int64_t units
 #pragma GCC unroll 32
       for (int b = 0; b < B; b++)
 #pragma GCC unroll 32
-        for (int i = 0; i < N; i++) store(sums[r][b] + (part + i) * LANES, acc[r][b][i]);
+        for (int i = 0; i < N; i++) store(sums[r][b] + (part + i) * kLanes, acc[r][b][i]);
   }
 }
 
 // A step of R rows and B blocks. The state is that of the step before.
 template <class Cell, int R, int B>
-AOTBUILD_INLINE void step_block(const Layer& layer, const float* state, int64_t state_row, const float* cell,
-                                int64_t cell_row, int64_t step, int64_t row, int64_t block) {
-  constexpr int WIDTH = Shape<Cell>::WIDTH, APART = Cell::GATES - Cell::FROM;
-  alignas(64) float sums[R][B][WIDTH];
-  const float* inputs = layer.inputs + step * layer.input_step + row * layer.input_row + block * WIDTH;
+AOTBUILD_INLINE void step_block(const Layer& layer, const float* state, int64_t state_row,
+                                const float* cell, int64_t cell_row, int64_t step, int64_t row,
+                                int64_t block) {
+  constexpr int kWidth = Blocking<Cell>::kWidth, kApart = Cell::kGates - Cell::kFrom;
+  alignas(64) float sums[R][B][kWidth];
+  const float* inputs =
+      layer.inputs + step * layer.input_step + row * layer.input_row + block * kWidth;
   for (int r = 0; r < R; r++)
     for (int b = 0; b < B; b++) {
 #pragma GCC unroll 16
-      for (int i = 0; i < WIDTH; i += LANES) {
-        const int own = i - Cell::FROM * PANEL;
-        store(sums[r][b] + i, own < 0      ? load(inputs + r * layer.input_row + b * WIDTH + i)
-                              : layer.bias ? load(layer.bias + (block + b) * APART * PANEL + own)
+      for (int i = 0; i < kWidth; i += kLanes) {
+        const int own = i - Cell::kFrom * kPanel;
+        store(sums[r][b] + i, own < 0      ? load(inputs + r * layer.input_row + b * kWidth + i)
+                              : layer.bias ? load(layer.bias + (block + b) * kApart * kPanel + own)
                                            : splat(0.f));
       }
     }
   add_products<Cell, R, B>(state + row * state_row, state_row, layer.units,
-                           layer.weights + block * layer.units * WIDTH, sums);
+                           layer.weights + block * layer.units * kWidth, sums);
   for (int r = 0; r < R; r++)
     for (int b = 0; b < B; b++)
-      for (int i = 0; i < PANEL; i += LANES) {
-        const int64_t unit = (block + b) * PANEL + i, left = layer.units - unit;
+      for (int i = 0; i < kPanel; i += kLanes) {
+        const int64_t unit = (block + b) * kPanel + i, left = layer.units - unit;
         if (left <= 0) break;
         Vec before = splat(0.f), own = splat(0.f);
-        if (Cell::FROM < Cell::GATES) before = load_some(state + (row + r) * state_row + unit, left);
-        if (Cell::CELL) own = load_some(cell + (row + r) * cell_row + unit, left);
+        if (Cell::kFrom < Cell::kGates)
+          before = load_up_to(state + (row + r) * state_row + unit, left);
+        if (Cell::kHasCell) own = load_up_to(cell + (row + r) * cell_row + unit, left);
         const Vec next =
-            Cell::next(sums[r][b] + i, inputs + r * layer.input_row + b * WIDTH + i, before, own);
-        if (Cell::CELL) store_some(layer.cell + (row + r) * layer.units + unit, own, left);
-        store_some(layer.output + step * layer.output_step + (row + r) * layer.output_row + unit, next, left);
+            Cell::next(sums[r][b] + i, inputs + r * layer.input_row + b * kWidth + i, before, own);
+        if (Cell::kHasCell) store_up_to(layer.cell + (row + r) * layer.units + unit, own, left);
+        store_up_to(layer.output + step * layer.output_step + (row + r) * layer.output_row + unit,
+                    next, left);
       }
 }
 
 // A step of some rows and blocks.
-template <class Cell, int R = Shape<Cell>::ROWS>
+template <class Cell, int R = Blocking<Cell>::kBlockRows>
 __attribute__((noinline)) void step_part(const Layer& layer, const float* state, int64_t state_row,
-                                         const float* cell, int64_t cell_row, int64_t step, int64_t row,
-                                         int64_t row_end, int64_t block, int64_t block_end) {
-  constexpr int B = R == 1 ? Shape<Cell>::BLOCKS : 1;
+                                         const float* cell, int64_t cell_row, int64_t step,
+                                         int64_t row, int64_t row_end, int64_t block,
+                                         int64_t block_end) {
+  constexpr int B = R == 1 ? Blocking<Cell>::kBlocks : 1;
   for (; row + R <= row_end; row += R) {
     int64_t i = block;
     for (; i + B <= block_end; i += B)
       step_block<Cell, R, B>(layer, state, state_row, cell, cell_row, step, row, i);
     if constexpr (B > 1)
-      for (; i < block_end; i++) step_block<Cell, R, 1>(layer, state, state_row, cell, cell_row, step, row, i);
+      for (; i < block_end; i++)
+        step_block<Cell, R, 1>(layer, state, state_row, cell, cell_row, step, row, i);
   }
   if constexpr (R > 1)
-    step_part<Cell, R - 1>(layer, state, state_row, cell, cell_row, step, row, row_end, block, block_end);
+    step_part<Cell, R - 1>(layer, state, state_row, cell, cell_row, step, row, row_end, block,
+                           block_end);
 }
 
-// All steps, from the last to the first if REVERSE.
-template <class Cell, bool REVERSE>
+// All steps, from the last to the first if Reverse.
+template <class Cell, bool Reverse>
 void recurrent(const Layer& layer) {
-  const int64_t blocks = (layer.units + PANEL - 1) / PANEL;
-  const int64_t work = layer.units * blocks * Shape<Cell>::WIDTH;  // of a step, for each row
+  const int64_t blocks = (layer.units + kPanel - 1) / kPanel;
+  const int64_t work = layer.units * blocks * Blocking<Cell>::kWidth;  // of a step, for each row
   // Threads share the rows, or the blocks of each step where that is much.
-  const bool by_rows = layer.rows >= 2 * Shape<Cell>::ROWS;
-  const int64_t rows = by_rows ? Shape<Cell>::ROWS : layer.rows;
-  const int64_t part = by_rows ? blocks : Shape<Cell>::BLOCKS;
+  const bool by_rows = layer.rows >= 2 * Blocking<Cell>::kBlockRows;
+  const int64_t rows = by_rows ? Blocking<Cell>::kBlockRows : layer.rows;
+  const int64_t part = by_rows ? blocks : Blocking<Cell>::kBlocks;
   const int64_t parts = (blocks + part - 1) / part * ((layer.rows + rows - 1) / rows);
-#pragma omp parallel if (work * layer.rows >= (by_rows ? 1 << 14 : 1 << 18))
+#pragma omp parallel if (work * layer.rows >= (by_rows ? kParallelByRows : kParallelByBlocks))
   {
     for (int64_t t = 0; t < layer.steps; t++) {
-      const int64_t step = REVERSE ? layer.steps - 1 - t : t;
-      const float* state = t ? layer.output + (REVERSE ? step + 1 : step - 1) * layer.output_step : layer.state;
+      const int64_t step = Reverse ? layer.steps - 1 - t : t;
+      const float* state =
+          t ? layer.output + (Reverse ? step + 1 : step - 1) * layer.output_step : layer.state;
       const int64_t state_row = t ? layer.output_row : layer.state_row;
       const float* cell = t ? layer.cell : layer.first_cell;
       const int64_t cell_row = t ? layer.units : layer.first_cell_row;

@@ -60,9 +60,9 @@ def run(module: GraphModule) -> int:
     """Rewrite the recurrent layers of a graph."""
     count = 0
     for node in list(module.graph.nodes):
-        found = _layers(node) if node.target in _OPERATORS else None
-        if found and _fits(module, found):
-            _rewrite(module, found)
+        layers = _layers(node) if node.target in _OPERATORS else None
+        if layers and _fits(module, layers):
+            _rewrite(module, layers)
             count += 1
     return count
 
@@ -90,27 +90,27 @@ def _layers(node: Node) -> _Layers | None:
     )
 
 
-def _fits(module: GraphModule, found: _Layers) -> bool:
+def _fits(module: GraphModule, layers: _Layers) -> bool:
     """Whether all types are as needed, and all weights constant."""
-    if not all(is_float(value(each)) for each in (found.inputs, *found.states)):
+    if not all(is_float(value(each)) for each in (layers.inputs, *layers.states)):
         return False
-    inputs: Any = value(found.inputs)
+    inputs: Any = value(layers.inputs)
     width = inputs.shape[-1]
     if inputs.dim() != 3 or not isinstance(width, int):
         return False
-    rows = inputs.shape[0 if found.rows_first else 1]
+    rows = inputs.shape[0 if layers.rows_first else 1]
     if isinstance(rows, int) and rows > _MOST_ROWS:
         return False
-    if any(user.target is not operator.getitem for user in found.node.users):
+    if any(user.target is not operator.getitem for user in layers.node.users):
         return False
-    gates = KINDS[found.kind].gates
-    for i, parameters in enumerate(found.parameters):
+    gates = KINDS[layers.kind].gates
+    for i, parameters in enumerate(layers.parameters):
         constants = [attribute(module, each) for each in parameters]
         if not all(is_float(each) for each in constants):
             return False
         shapes = [list(each.shape) for each in constants if each is not None]
         units = shapes[1][-1]
-        last = width if i < found.directions else found.directions * units
+        last = width if i < layers.directions else layers.directions * units
         if shapes[:2] != [[gates * units, last], [gates * units, units]] or units == 0:
             return False
         if any(shape != [gates * units] for shape in shapes[2:]):
@@ -118,15 +118,15 @@ def _fits(module: GraphModule, found: _Layers) -> bool:
     return True
 
 
-def _rewrite(module: GraphModule, found: _Layers) -> None:
+def _rewrite(module: GraphModule, layers: _Layers) -> None:
     states: list[Node] = []
     cells: list[Node] = []
-    with module.graph.inserting_before(found.node):
-        inputs = found.inputs
-        for first in range(0, len(found.parameters), found.directions):
+    with module.graph.inserting_before(layers.node):
+        inputs = layers.inputs
+        for first in range(0, len(layers.parameters), layers.directions):
             outputs = []
-            for i in range(first, first + found.directions):
-                output, state, cell = _direction(module, found, inputs, i)
+            for i in range(first, first + layers.directions):
+                output, state, cell = _direction(module, layers, inputs, i)
                 outputs.append(output)
                 states.append(state)
                 cells += [cell] if cell else []
@@ -134,22 +134,22 @@ def _rewrite(module: GraphModule, found: _Layers) -> None:
         results = [inputs, add(module, aten.stack.default, states)]
         if cells:
             results.append(add(module, aten.stack.default, cells))
-    for user in list(found.node.users):
+    for user in list(layers.node.users):
         index: Any = user.args[1]
         result = results[index]
-        if index == 0 and found.rows_first and _has_steps_first(user) and _shows_order(user):
+        if index == 0 and layers.rows_first and _has_steps_first(user) and _shows_order(user):
             with module.graph.inserting_before(user):
                 result = _with_steps_first(module, result)
         user.replace_all_uses_with(result)
         module.graph.erase_node(user)
-    module.graph.erase_node(found.node)
+    module.graph.erase_node(layers.node)
     module.graph.eliminate_dead_code()
 
 
 def _has_steps_first(output: Node) -> bool:
     """Whether torch would give an output in the order of the steps, though rows are its first."""
-    found = value(output)
-    return found is not None and is_contiguous_or_false(found.transpose(0, 1))
+    tensor = value(output)
+    return tensor is not None and is_contiguous_or_false(tensor.transpose(0, 1))
 
 
 def _shows_order(output: Node) -> bool:
@@ -175,16 +175,16 @@ def _with_steps_first(module: GraphModule, output: Node) -> Node:
 
 
 def _direction(
-    module: GraphModule, found: _Layers, inputs: Node, index: int
+    module: GraphModule, layers: _Layers, inputs: Node, index: int
 ) -> tuple[Node, Node, Node | None]:
     """One direction of a layer: the states of all steps, the last one, and the last cell."""
-    own = KINDS[found.kind]
-    weight, recurrent, *biases = found.parameters[index]
+    own = KINDS[layers.kind]
+    weight, recurrent, *biases = layers.parameters[index]
     shape: Any = value(recurrent)
     units = shape.shape[1] if shape is not None else _units(module, recurrent)
     blocks = -(-units // BLOCK)
-    reverse = index % found.directions == 1
-    bias, apart = _biases(module, found.kind, biases, units)
+    reverse = index % layers.directions == 1
+    bias, apart = _biases(module, layers.kind, biases, units)
     product = add(
         module,
         packed_linear.OP,
@@ -194,7 +194,7 @@ def _direction(
         blocks * own.gates * BLOCK,
         "",
     )
-    state, *cell = (add(module, aten.select.int, each, 0, index) for each in found.states)
+    state, *cell = (add(module, aten.select.int, each, 0, index) for each in layers.states)
     flat = add(
         module,
         OP,
@@ -203,9 +203,9 @@ def _direction(
         apart,
         state,
         cell[0] if cell else None,
-        found.kind,
+        layers.kind,
         reverse,
-        found.rows_first,
+        layers.rows_first,
     )
     sizes = [_size(module, inputs, dim) for dim in (0, 1)]
     states = flat
@@ -214,10 +214,10 @@ def _direction(
         end = _times(module, _times(module, sizes[0], sizes[1]), units)
         states = add(module, aten.slice.Tensor, flat, 0, 0, end)
         rest = add(module, aten.slice.Tensor, flat, 0, end)
-        rows = sizes[0 if found.rows_first else 1]
+        rows = sizes[0 if layers.rows_first else 1]
         last = add(module, aten.view.default, rest, [rows, units])
     output = add(module, aten.view.default, states, [*sizes, units])
-    steps = 1 if found.rows_first else 0
+    steps = 1 if layers.rows_first else 0
     return output, add(module, aten.select.int, output, steps, 0 if reverse else -1), last
 
 
@@ -271,8 +271,8 @@ def _biases(
         end = (own.gates - own.apart) * units
         rest = add(module, aten.slice.Tensor, biases[1], 0, end)
         apart = _blocked_bias(module, rest, own.apart, units)
-        kept = add(module, aten.slice.Tensor, biases[1], 0, 0, end)
-        together = add(module, aten.constant_pad_nd.default, kept, [0, own.apart * units])
+        summed = add(module, aten.slice.Tensor, biases[1], 0, 0, end)
+        together = add(module, aten.constant_pad_nd.default, summed, [0, own.apart * units])
     both = add(module, aten.add.Tensor, biases[0], together)
     return _blocked_bias(module, both, own.gates, units), apart
 

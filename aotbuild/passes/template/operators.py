@@ -10,18 +10,20 @@ import torch
 
 _create: Any = torch.library.Library
 _LIBRARY: Any = _create("aotbuild", "DEF")
-_LOWERINGS: dict[str, str] = {}
+_OPERATORS: list[str] = []
+"""The modules that define operators."""
 
 
-def define(schema: str, eager: Callable[..., Any], fake: Callable[..., Any], lowering: str) -> Any:
-    """Define an operator.
+def define(schema: str, eager: Callable[..., Any], fake: Callable[..., Any]) -> Any:
+    """Define an operator, in a module named ``operator`` or ``*_operator``.
+
+    The module beside it named ``lowering``, or ``*_lowering``, tells Inductor how to compile it: it
+    has a function ``register``. It imports Inductor, so it is imported only when that is needed.
 
     Args:
         schema: As in ``torch.library``.
         eager: What it computes, in plain torch, for a reference.
-        fake: What its result is like.
-        lowering: The module that tells Inductor how to compile it, imported when that is needed; it
-            has a function ``register``.
+        fake: Gives a tensor with the shape, type and strides of the result, without computing it.
 
     Returns:
         The operator, as the target of a node.
@@ -30,11 +32,11 @@ def define(schema: str, eager: Callable[..., Any], fake: Callable[..., Any], low
     _LIBRARY.define(schema)
     _LIBRARY.impl(name, eager, "CompositeExplicitAutograd")
     torch.library.register_fake(f"aotbuild::{name}", fake, lib=_LIBRARY)
-    _LOWERINGS[name] = lowering
+    _OPERATORS.append(eager.__module__)
     return getattr(torch.ops.aotbuild, name).default
 
 
 def register_lowerings() -> None:
     """Tell Inductor how to compile the operators."""
-    for module in dict.fromkeys(_LOWERINGS.values()):
-        importlib.import_module(module).register()
+    for module in dict.fromkeys(_OPERATORS):
+        importlib.import_module(f"{module.removesuffix('operator')}lowering").register()

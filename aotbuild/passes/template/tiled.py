@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
+import posixpath
+import re
 from collections.abc import Callable, Sequence
 from importlib.resources import files
 from typing import Any
@@ -25,9 +28,41 @@ from torch._inductor.virtualized import V, ops
 
 
 @functools.cache
-def kernel_text(name: str) -> str:
-    """The text of a header, by its path in ``aotbuild.passes``."""
-    return files("aotbuild.passes").joinpath(name).read_text("utf-8")
+def kernel_text(header: str) -> str:
+    """The text of a kernel's header, self-contained.
+
+    Inductor compiles one file: each of our own headers stands where it is first included. Include
+    guards let several kernels with the same headers share a file.
+
+    Args:
+        header: Its path in ``aotbuild.passes``.
+    """
+    return _with_includes(header, set())
+
+
+_OWN_INCLUDE = re.compile(r'^#include "([^"]+)".*\n', re.MULTILINE)
+
+
+def _with_includes(header: str, included: set[str]) -> str:
+    """The text of a header with those that it includes, but for those already included."""
+    if header in included:
+        return ""
+    included.add(header)
+    text = files("aotbuild.passes").joinpath(header).read_text("utf-8")
+    folder = posixpath.dirname(header)
+    return _OWN_INCLUDE.sub(
+        lambda match: _with_includes(
+            posixpath.normpath(posixpath.join(folder, match[1])), included
+        ),
+        text,
+    )
+
+
+def float_literal(value: float) -> str:
+    """A number of float32 as C++."""
+    if math.isinf(value):
+        return f"{'-' if value < 0 else ''}aotbuild::kInfinity"
+    return f"static_cast<float>({value!r})"
 
 
 def lower_by(operator: Any, lower: Callable[..., Any]) -> None:
@@ -39,8 +74,8 @@ def lower_by(operator: Any, lower: Callable[..., Any]) -> None:
 class Tiled(CppTemplate):
     """A template whose result is a matrix that is made tile by tile."""
 
-    headers: Sequence[str] = ()
-    """Headers that the code needs, in order, by their paths in ``aotbuild.passes``."""
+    kernel_header: str
+    """The header that the code needs, by its path in ``aotbuild.passes``."""
 
     def __init__(self, name: str, inputs: Sequence[Any], layout: Any) -> None:
         super().__init__(name, list(inputs), layout, num_threads=1)
@@ -95,7 +130,7 @@ class Tiled(CppTemplate):
             kernel,
             template_buffer_node,
             list(epilogue_nodes or ()),
-            kept=flag_template_buffer_has_other_users,
+            stored=flag_template_buffer_has_other_users,
         )
         named = {f"in{i}": each for i, each in enumerate(inputs)}
         aliases = {alias: tile.result.get_name() for alias in tile.aliases}
@@ -109,10 +144,9 @@ class Tiled(CppTemplate):
         return self._source(function, body)
 
     def _source(self, function: str, body: str) -> str:
-        """The code: headers, and the function with its statements."""
-        texts = "\n".join(kernel_text(name) for name in self.headers)
+        """The code: the header, and the function with its statements."""
         return (
-            f"{self.header().getvalue()}\n{texts}\n"
+            f"{self.header().getvalue()}\n{kernel_text(self.kernel_header)}\n"
             f'extern "C" {get_export_declaration()}\n{function}\n{{\n{body}\n}}\n'
         )
 
@@ -121,7 +155,7 @@ class Tile:
     """A part of the result, in a local buffer."""
 
     def __init__(
-        self, kernel: CppTemplateKernel, node: Any, epilogues: list[Any], *, kept: bool
+        self, kernel: CppTemplateKernel, node: Any, epilogues: list[Any], *, stored: bool
     ) -> None:
         """Prepare to store tiles.
 
@@ -129,7 +163,7 @@ class Tile:
             kernel: The function.
             node: The result of the template alone.
             epilogues: What Inductor fuses behind it.
-            kept: Whether others use the result of the template alone.
+            stored: Whether others use the result of the template alone.
         """
         self._kernel = kernel
         self._source = node
@@ -141,7 +175,7 @@ class Tile:
         self.result: Any = node
         """What is stored in the end."""
         self._matrix: Any = node
-        if kept:  # stored as it is, beside what is computed from it
+        if stored:  # stored as it is, beside what is computed from it
             self._source = ir.Buffer(name=f"{node.get_name()}_tile", layout=node.layout)
             copy = ir.ComputedBuffer(
                 name=node.get_name(), layout=node.layout, data=_copy(self._source)
@@ -151,7 +185,7 @@ class Tile:
             self.fake_buffers.append(self._source)
             self.aliases.append(self._source.get_name())
         if epilogues:
-            if not kept:
+            if not stored:
                 self.aliases.append(node.get_name())
             self._nodes += epilogues
             self.result = epilogues[-1]

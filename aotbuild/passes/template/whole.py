@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,9 +26,9 @@ class Whole(Tiled):
 
     def call(self) -> Any:
         """A call of the function, as a part of the program that is compiled."""
-        found = super().call()
-        V.graph.no_fuse_buffer_names.add(found.get_name())
-        return found
+        buffer = super().call()
+        V.graph.no_fuse_buffer_names.add(buffer.get_name())
+        return buffer
 
     def render(  # type: ignore[override]
         self,
@@ -52,10 +51,3 @@ class Whole(Tiled):
             ],
         )
         return self._source(function, self.body(kernel, inputs, template_buffer_node))
-
-
-def number(value: float) -> str:
-    """A number of float32 as C++."""
-    if math.isinf(value):
-        return "-INFINITE" if value < 0 else "INFINITE"
-    return f"{value!r}f" if "." in repr(value) or "e" in repr(value) else f"{value!r}.f"

@@ -1,1 +1,49 @@
-"""The files that pass between steps: one module each, with its name, reader and writer."""
+"""The files that pass between steps: one module each, with its name, its writer and its reader.
+
+A build is a directory in which every step runs. Its steps talk through these files alone, and no
+other module names them. What stands in ``models/<model>/<device>`` is of an export, and has a
+directory for each method; what stands in ``models/<model>/<target>/<method>`` is of a variant.
+
+==========================  ======================  ==================  ===========================
+file                        module                  written by          read by
+==========================  ======================  ==================  ===========================
+``plan.json``               ``build_plan``          plan                CMake
+``<step>.json``             ``spec``                plan; tune, for     the step
+                                                    its candidates
+``headers/``                ``header_directory``    plan, compile       compile
+``engine/engine.json``      ``stamps``              engine              Ninja
+``engine/_engine.abi3.so``  ``engine_library``      engine              verify, tune, levels, bundle
+--------------------------  ----------------------  ------------------  ---------------------------
+*of an export*
+``exported.json``           ``stamps``              export              Ninja
+``weights.safetensors``     ``export_weights``      export              compile, verify, tune,
+                                                                        levels, bundle
+``weights.json``            ``weights_index``       export              compile, verify, tune,
+                                                                        levels, bundle
+``<method>/program.pt2``    ``program``             export              compile, verify
+``<method>/call.json``      ``call_spec``           export              compile, verify, tune,
+                                                                        levels, bundle
+``<method>/facts.json``     ``facts``               export              compile, tune
+``<method>/samples.pt``     ``samples``             export              verify, tune, levels
+``<method>/reference.pt``   ``reference``           export              verify
+``<method>/eager.py``,      ``eager_program``       export              verify, tune, levels,
+``eager.json``                                                          bundle
+--------------------------  ----------------------  ------------------  ---------------------------
+*of a variant*
+``tune/recipe.json``,       ``tuning``              tune                compile (``recipe.json``),
+``tune/tuned.json``                                                     bundle (``tuned.json``)
+``library.so``,             ``library``             compile             verify, tune, levels, bundle
+``library.json``
+``weights.safetensors``     ``library``             compile             verify, tune, levels, bundle
+``compiled.json``           ``build_record``        compile             verify, tune, levels, bundle
+``levels.json``             ``tuning``              levels              bundle
+``verified.json``           ``verification``        verify              bundle, tune
+``selftest.safetensors``    ``verification``        verify              bundle
+--------------------------  ----------------------  ------------------  ---------------------------
+``bundled.json``            ``stamps``              bundle              Ninja
+==========================  ======================  ==================  ===========================
+
+Where verify, tune, levels and bundle read the same, they do it through ``steps/package``. The cache
+holds ``library.so``, ``library.json``, ``weights.safetensors`` and ``compiled.json`` of a variant,
+and ``_engine.abi3.so``. ``weights_file`` is the format of every ``weights.safetensors``.
+"""

@@ -1,4 +1,4 @@
-"""The build record: what the step compile tells the steps behind it."""
+"""The build record: what the steps behind the step compile need to know of a library."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aotbuild.runtime.manifest import Constant, Dim
+from aotbuild.runtime.dims import Dim
+from aotbuild.runtime.manifest import Constant
 from aotbuild.steps.files import write_text
 
 RECORD = "compiled.json"
 """The file of the build record."""
-
-UNVERIFIED = "unverified"
-"""In a report of the step verify, in place of all else: why the library could not be run."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +31,7 @@ class BuildRecord:
     constants: list[Constant]
     """What was computed from the weights."""
     folded: list[str]
-    """What of the module's state dict is only in what was computed from it."""
+    """State-dict keys that survive only in derived constants."""
     symbols: list[str]
     """What the library needs of torch."""
     onednn: str
@@ -51,14 +49,14 @@ class BuildRecord:
         """The constants that are in the variant's own file: code depends on the weights' values."""
         return [constant for constant in self.constants if constant.fqn not in self.derived]
 
-    def write(self, path: Path) -> None:
+    def write(self, directory: Path) -> None:
         """Write as JSON."""
-        write_text(path, json.dumps(dataclasses.asdict(self), indent=1) + "\n")
+        write_text(directory / RECORD, json.dumps(dataclasses.asdict(self), indent=1) + "\n")
 
     @classmethod
-    def read(cls, path: Path) -> BuildRecord:
+    def read(cls, directory: Path) -> BuildRecord:
         """Read what ``write`` wrote."""
-        table = json.loads(path.read_text(encoding="utf-8"))
+        table = json.loads((directory / RECORD).read_text(encoding="utf-8"))
         table["dims"] = {name: Dim(**entry) for name, entry in table["dims"].items()}
         table["constants"] = [Constant(**entry) for entry in table["constants"]]
         return cls(**table)

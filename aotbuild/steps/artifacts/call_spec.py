@@ -1,6 +1,6 @@
 """The call spec: how arguments become the flat inputs of a library, and its flat outputs a result.
 
-Nesting is told in plain tables that JSON can hold and that are read without torch:
+Nesting is written as plain tables that JSON can hold and that are read without torch:
 
 - ``{"type": "tensor", "index": 0}``: the input or output at that position
 - ``{"type": "int", "index": 1}``: a number made of sizes, which comes back as a 0-dim tensor
@@ -21,8 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aotbuild.runtime.manifest import Dim, Input
+from aotbuild.runtime.dims import Dim
+from aotbuild.runtime.manifest import Input
 from aotbuild.steps.files import write_if_changed
+
+CALL = "call.json"
 
 
 @dataclass(frozen=True)
@@ -41,14 +44,15 @@ class CallSpec:
     op_libraries: list[str]
     """Libraries of operators that it calls: modules, or files of the project."""
 
-    def write(self, path: Path) -> None:
+    def write(self, directory: Path) -> None:
         """Write as JSON."""
-        write_if_changed(path, json.dumps(dataclasses.asdict(self), indent=1) + "\n")
+        text = json.dumps(dataclasses.asdict(self), indent=1) + "\n"
+        write_if_changed(directory / CALL, text)
 
     @classmethod
-    def read(cls, path: Path) -> CallSpec:
+    def read(cls, directory: Path) -> CallSpec:
         """Read what ``write`` wrote."""
-        table = json.loads(path.read_text(encoding="utf-8"))
+        table = call_table(directory)
         return cls(
             inputs=[Input.from_table(entry) for entry in table["inputs"]],
             in_spec=table["in_spec"],
@@ -58,6 +62,12 @@ class CallSpec:
             example=table["example"],
             op_libraries=table["op_libraries"],
         )
+
+
+def call_table(directory: Path) -> dict[str, Any]:
+    """A call spec as the plain table that is written."""
+    table: dict[str, Any] = json.loads((directory / CALL).read_text(encoding="utf-8"))
+    return table
 
 
 def holds(condition: str, sizes: Mapping[str, int]) -> bool:

@@ -19,8 +19,10 @@ from torch.package.importer import sys_importer
 
 from aotbuild.steps.files import HEADER, write_text
 
-SOURCE = "eager.py"
-RECORD = "eager.json"
+EAGER = "eager.py"
+
+_WEIGHTS = "eager.json"
+"""What it takes before its inputs."""
 
 
 @dataclass(frozen=True)
@@ -34,40 +36,45 @@ class Eager:
     @classmethod
     def read(cls, directory: Path) -> Eager | None:
         """Read what ``write_eager`` wrote, if it did."""
-        if not (directory / RECORD).exists():
+        if not (directory / _WEIGHTS).exists():
             return None
-        table = json.loads((directory / RECORD).read_text(encoding="utf-8"))
-        return cls(directory / SOURCE, table["weights"])
+        table = json.loads((directory / _WEIGHTS).read_text(encoding="utf-8"))
+        return cls(directory / EAGER, table["weights"])
 
 
 def write_eager(
-    program: torch.export.ExportedProgram, names: Mapping[str, str], directory: Path, told: str
+    program: torch.export.ExportedProgram, names: Mapping[str, str], directory: Path, origin: str
 ) -> None:
-    """Write ``eager.py`` and ``eager.json``.
+    """Write ``eager.py`` and ``eager.json``, which ``Eager`` reads.
 
     Args:
         program: The program, whose inputs are all tensors.
         names: How its weights are named where they are stored.
         directory: Where the files go.
-        told: What the source says it was made from.
+        origin: What the source says it was made from.
     """
     weights = [
         names[str(spec.target)]
         for spec in program.graph_signature.input_specs
         if spec.kind is not InputKind.USER_INPUT
     ]
-    write_text(directory / SOURCE, eager_source(program.graph_module, told))
-    write_text(directory / RECORD, json.dumps({"weights": weights}, indent=1) + "\n")
+    write_text(directory / EAGER, eager_source(program.graph_module, origin))
+    write_text(directory / _WEIGHTS, json.dumps({"weights": weights}, indent=1) + "\n")
 
 
-def eager_source(module: torch.fx.GraphModule, told: str) -> str:
+def remove_eager(directory: Path) -> None:
+    """Remove what ``write_eager`` wrote in an earlier build."""
+    (directory / _WEIGHTS).unlink(missing_ok=True)
+
+
+def eager_source(module: torch.fx.GraphModule, origin: str) -> str:
     """The text of a module whose ``program`` is called with weights and inputs, all flat."""
     graphs: list[str] = []
     imported: dict[str, Any] = {}
     _add_graph(module, "Program", graphs, imported)
     imports = _format_import_block(imported, sys_importer)
     return (
-        f'{HEADER}\n"""{told}, as torch runs it uncompiled."""\n\n'
+        f'{HEADER}\n"""{origin}, as torch runs it uncompiled."""\n\n'
         f"{imports}\n\n\n" + "\n\n\n".join(graphs) + "\n\n\nprogram = Program()\n"
     )
 

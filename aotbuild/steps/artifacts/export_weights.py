@@ -1,29 +1,26 @@
-"""The weights of an export: one file for all methods of a model, apart from their programs.
-
-A program does not change when only its weights do, and neither does what is compiled from it.
-"""
+"""The weights of an export: one file for all methods of a model, apart from their programs."""
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-import io
-import json
-import re
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch.export.graph_signature import InputKind, InputSpec
 
-from aotbuild.runtime.manifest import Constant, Parameter
+from aotbuild.runtime.manifest import Parameter
 from aotbuild.runtime.weights import WeightsFile
-from aotbuild.steps.artifacts.spec import INDEX, PROGRAM, WEIGHTS
+from aotbuild.steps.artifacts.program import (
+    Program,
+    is_plain,
+    read_program,
+    table_of,
+    write_program,
+)
 from aotbuild.steps.artifacts.weights_file import write_weights
-from aotbuild.steps.files import replacing, write_if_changed
+from aotbuild.steps.artifacts.weights_index import WEIGHTS, WeightsIndex
 
 MODULE = "aotbuild_module"
 """Where the traced module holds the project's own: the prefix of the names of its tensors."""
@@ -31,34 +28,17 @@ MODULE = "aotbuild_module"
 _SMALL = 8
 """Elements of a constant that Inductor writes into the code."""
 
-Program: TypeAlias = torch.export.ExportedProgram
-
 
 @dataclass(frozen=True)
-class Stored:
+class Stored(WeightsIndex):
     """The weights that an export wrote."""
 
     directory: Path
-    tensors: dict[str, Constant]
-    """By a name of their own: that in the state dict, or ``<method>:<name>`` for others."""
-    names: dict[str, dict[str, str]]
-    """For each method the own name of what its program has under another name."""
-    state: list[Parameter]
-    """The state dict of the module."""
-    digest: str
-    """Of all values."""
 
     @classmethod
     def read(cls, directory: Path) -> Stored:
         """Read what ``store`` wrote."""
-        table = json.loads((directory / INDEX).read_text(encoding="utf-8"))
-        return cls(
-            directory,
-            {key: Constant(**entry) for key, entry in table["tensors"].items()},
-            table["names"],
-            [Parameter(**entry) for entry in table["state"]],
-            table["digest"],
-        )
+        return cls(**vars(WeightsIndex.read(directory)), directory=directory)
 
     def open(self) -> dict[str, torch.Tensor]:
         """The tensors by their own names, mapped."""
@@ -72,14 +52,15 @@ class Stored:
     def load_program(
         self, method: str, tensors: Mapping[str, torch.Tensor], device: torch.device
     ) -> Program:
-        """The program of a method, with its weights."""
-        program = torch.export.load(self.directory / method / PROGRAM)
-        for name, key in self.names[method].items():
-            table = _table_of(program, name)
-            tensor = tensors[key].to(device)
-            parameter = isinstance(table[name], torch.nn.Parameter)
-            table[name] = torch.nn.Parameter(tensor, requires_grad=False) if parameter else tensor
-        return program
+        """The program of a method, with its weights.
+
+        Args:
+            method: Its name.
+            tensors: The tensors by their own names, as ``open`` gives them.
+            device: Where they are to be.
+        """
+        weights = {name: tensors[key].to(device) for name, key in self.names[method].items()}
+        return read_program(self.directory / method, weights)
 
 
 def store(
@@ -95,7 +76,7 @@ def store(
     tensors: dict[str, torch.Tensor] = {}
     keys: dict[Any, str] = {}
     for name, tensor in state.items():  # one that has several names goes by the first
-        if _is_plain(tensor):
+        if is_plain(tensor):
             keys.setdefault(_identity(tensor), name)
     names: dict[str, dict[str, str]] = {}
     for method, program in programs.items():
@@ -111,17 +92,15 @@ def store(
             name,
             str(tensor.dtype).removeprefix("torch."),
             list(tensor.shape),
-            keys[_identity(tensor)] if _is_plain(tensor) else name,
+            keys[_identity(tensor)] if is_plain(tensor) else name,
         )
         for name, tensor in state.items()
         if isinstance(tensor, torch.Tensor)
     ]
-    stored = Stored(directory, written.constants, names, parameters, written.digest)
-    fields = dataclasses.asdict(stored)
-    del fields["directory"]
-    write_if_changed(directory / INDEX, json.dumps(fields, indent=1) + "\n")
+    stored = Stored(written.constants, names, parameters, written.digest, directory)
+    stored.write(directory)
     for method, program in programs.items():
-        _save(program, names[method], directory / method / PROGRAM)
+        write_program(program, names[method], directory / method)
     return stored
 
 
@@ -130,59 +109,13 @@ def own_name(name: str) -> str:
     return name.removeprefix(f"{MODULE}.")
 
 
-def _save(program: Program, apart: Mapping[str, str], path: Path) -> None:
-    """Write a program without the tensors that are stored apart; an equal file keeps its time."""
-    _forget_directories(program)
-    with _hollow(program, apart):
-        buffer = io.BytesIO()  # in a file, the archive would be named after it
-        torch.export.save(program, buffer)
-    data = buffer.getvalue()
-    if path.exists() and path.read_bytes() == data:
-        return
-    with replacing(path) as temporary:
-        temporary.write_bytes(data)
-
-
-def _forget_directories(program: Program) -> None:
-    """Name files by their place among the modules: each isolated build has them elsewhere."""
-    roots = sorted({f"{root}/" for root in sys.path if root}, key=len, reverse=True)
-    pattern = re.compile(f'File "({"|".join(map(re.escape, roots))})')
-    for module in program.graph_module.modules():
-        for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
-            trace = node.meta.get("stack_trace")
-            if trace:
-                node.meta["stack_trace"] = pattern.sub('File "', trace)
-
-
-@contextlib.contextmanager
-def _hollow(program: Program, apart: Mapping[str, str]) -> Iterator[None]:
-    """Put tensors without memory in place of the state dict and of what is stored apart."""
-    tables: tuple[dict[str, Any], ...] = (program.state_dict, program.constants)
-    kept = [dict(table) for table in tables]
-    try:
-        for name in {*apart, *program.state_dict}:
-            table = _table_of(program, name)
-            if _is_plain(table[name]):
-                table[name] = _without_memory(table[name])
-        yield
-    finally:
-        for table, before in zip(tables, kept, strict=True):
-            table.update(before)
-
-
-def _without_memory(tensor: torch.Tensor) -> torch.Tensor:
-    hollow = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
-    parameter = isinstance(tensor, torch.nn.Parameter)
-    return torch.nn.Parameter(hollow, requires_grad=False) if parameter else hollow
-
-
 def _stored_apart(program: Program, state: set[Any]) -> dict[str, torch.Tensor]:
     """What a program uses that is stored apart from it: all but small constants of the code."""
-    stored = {name: _table_of(program, name)[name] for name in map(_target, _weights(program))}
+    stored = {name: table_of(program, name)[name] for name in map(_target, _weights(program))}
     return {
         name: tensor
         for name, tensor in stored.items()
-        if _is_plain(tensor) and (not _is_written_into_code(tensor) or _identity(tensor) in state)
+        if is_plain(tensor) and (not _is_written_into_code(tensor) or _identity(tensor) in state)
     }
 
 
@@ -201,20 +134,9 @@ def _target(spec: InputSpec) -> str:
     return str(spec.target)
 
 
-def _table_of(program: Program, name: str) -> dict[str, Any]:
-    """The table of a program that holds a tensor."""
-    tables: tuple[dict[str, Any], ...] = (program.state_dict, program.constants)
-    return next(table for table in tables if name in table)
-
-
 def _is_written_into_code(tensor: torch.Tensor) -> bool:
     """Whether Inductor makes a constant part of the code."""
     return tensor.dim() == 0 or (tensor.dim() == 1 and tensor.numel() <= _SMALL)
-
-
-def _is_plain(tensor: Any) -> bool:
-    """Whether a tensor is nothing but its bytes."""
-    return type(tensor) in {torch.Tensor, torch.nn.Parameter} and tensor.layout is torch.strided
 
 
 def _identity(tensor: torch.Tensor) -> Any:

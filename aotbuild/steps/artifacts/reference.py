@@ -11,6 +11,8 @@ from torch.utils import _pytree as pytree
 
 from aotbuild.steps.files import replacing
 
+REFERENCE = "reference.pt"
+
 
 @dataclass(frozen=True)
 class Case:
@@ -29,15 +31,15 @@ class Case:
 def flatten_result(result: Any) -> tuple[list[Any], list[str]]:
     """The leaves of a result other than None, and where each is in it.
 
-    An object and a dict with its fields are told alike: the class of an output may belong to the
+    An object and a dict with its fields look alike: the class of an output may belong to the
     project, which the compiled model is verified without.
     """
     pairs, _ = pytree.tree_flatten_with_path(result)
-    found = [(leaf, _told(path)) for path, leaf in pairs if leaf is not None]
-    return [leaf for leaf, _ in found], [path for _, path in found]
+    leaves = [(leaf, _path_text(path)) for path, leaf in pairs if leaf is not None]
+    return [leaf for leaf, _ in leaves], [path for _, path in leaves]
 
 
-def _told(path: tuple[Any, ...]) -> str:
+def _path_text(path: tuple[Any, ...]) -> str:
     steps = [getattr(key, "key", getattr(key, "idx", getattr(key, "name", key))) for key in path]
     return "".join(f"[{step!r}]" for step in steps)
 
@@ -48,12 +50,14 @@ class Reference:
 
     cases: list[Case]
 
-    def write(self, path: Path) -> None:
+    def write(self, directory: Path) -> None:
         """Write with torch.save."""
-        with replacing(path) as temporary:
+        with replacing(directory / REFERENCE) as temporary:
             torch.save([vars(case) for case in self.cases], temporary)
 
     @classmethod
-    def read(cls, path: Path) -> Reference:
+    def read(cls, directory: Path) -> Reference:
         """Read what ``write`` wrote."""
-        return cls([Case(**entry) for entry in torch.load(path, weights_only=True)])
+        return cls(
+            [Case(**entry) for entry in torch.load(directory / REFERENCE, weights_only=True)]
+        )

@@ -10,9 +10,11 @@ from pathlib import Path
 import torch
 
 from aotbuild.config import schema
-from aotbuild.runtime import manifest
-from aotbuild.runtime.manifest import Derived, Input, Size
+from aotbuild.runtime.dims import Affine, Dim, Size
+from aotbuild.runtime.manifest import Input
 from aotbuild.steps.files import replacing
+
+SAMPLES = "samples.pt"
 
 _SEED = 20240613
 _FIRST_SIZE = 4
@@ -23,7 +25,9 @@ _UNLIMITED = 4
 """How many times the example a dimension without an upper limit is tried with."""
 
 
-def example_sizes(dims: Mapping[str, schema.Dim], given: Mapping[str, int]) -> dict[str, int]:
+def example_sizes(
+    dims: Mapping[str, schema.DeclaredDim], given: Mapping[str, int]
+) -> dict[str, int]:
     """A size for each dimension to trace with: inside its range, at least 2, all different.
 
     Different sizes keep two dimensions from looking like one. Of a multiple it is twice the number
@@ -39,9 +43,9 @@ def example_sizes(dims: Mapping[str, schema.Dim], given: Mapping[str, int]) -> d
         if name in sizes:
             continue
         step = dim.multiple_of
-        low = _multiple(max(dim.min, 2 * step), step)
+        low = dim.multiple_from(max(dim.min, 2 * step))
         # The ends of a range are where code is special.
-        wanted = _multiple(max(2 * dim.min + 1, _FIRST_SIZE, low), step)
+        wanted = dim.multiple_from(max(2 * dim.min + 1, _FIRST_SIZE, low))
         high = dim.max if dim.max is not None else wanted + len(dims) * step
         preferred = min(wanted, high)
         candidates = [*range(preferred, high + 1, step), *range(low, preferred, step)]
@@ -50,12 +54,8 @@ def example_sizes(dims: Mapping[str, schema.Dim], given: Mapping[str, int]) -> d
     return sizes
 
 
-def _multiple(size: int, step: int) -> int:
-    return -(-size // step) * step
-
-
 def verification_sizes(
-    ranges: Mapping[str, manifest.Dim], example: Mapping[str, int]
+    ranges: Mapping[str, Dim], example: Mapping[str, int]
 ) -> dict[str, dict[str, int]]:
     """The cases to verify: the example, all dimensions at their smallest, each at either end.
 
@@ -72,9 +72,8 @@ def verification_sizes(
     smallest = {name: dim.min for name, dim in ranges.items()}
     cases[_named(smallest)] = smallest
     for name, dim in ranges.items():
-        step = dim.multiple_of
-        largest = dim.max if dim.max is not None else _UNLIMITED * example[name] + step
-        for size in dict.fromkeys([dim.min, _multiple(max(dim.min, 1), step), largest]):
+        largest = dim.max if dim.max is not None else _UNLIMITED * example[name] + dim.multiple_of
+        for size in dict.fromkeys([dim.min, dim.multiple_from(max(dim.min, 1)), largest]):
             cases[_named({name: size})] = {**example, name: size}
     distinct: dict[str, dict[str, int]] = {}
     for label, sizes in cases.items():
@@ -84,9 +83,15 @@ def verification_sizes(
 
 
 def nearer(
-    sizes: Mapping[str, int], example: Mapping[str, int], ranges: Mapping[str, manifest.Dim]
+    sizes: Mapping[str, int], example: Mapping[str, int], ranges: Mapping[str, Dim]
 ) -> dict[str, int]:
-    """Sizes halfway between larger ones and those of the example."""
+    """Sizes halfway between larger ones and those of the example.
+
+    Args:
+        sizes: The larger ones, by dimension.
+        example: Those of the example.
+        ranges: Of which a size is a multiple.
+    """
     return {
         name: _halfway(size, example[name], ranges[name].multiple_of)
         for name, size in sizes.items()
@@ -98,9 +103,15 @@ def _halfway(size: int, example: int, step: int) -> int:
 
 
 def from_largest(
-    ranges: Mapping[str, manifest.Dim], example: Mapping[str, int], inputs: Sequence[Input]
+    ranges: Mapping[str, Dim], example: Mapping[str, int], inputs: Sequence[Input]
 ) -> Iterator[dict[str, int]]:
-    """Sizes that are larger than those of the example, the largest first."""
+    """Sizes that are larger than those of the example, the largest first.
+
+    Args:
+        ranges: Smallest and largest size of each dimension.
+        example: Size of each dimension in the example.
+        inputs: The inputs, whose bytes are bounded.
+    """
     sizes = {
         name: _UNLIMITED * example[name] if dim.max is None else max(dim.max, example[name])
         for name, dim in ranges.items()
@@ -154,7 +165,13 @@ class Samples:
     def at(
         self, inputs: Sequence[Input], sizes: Mapping[str, int], device: torch.device
     ) -> list[torch.Tensor]:
-        """A tensor for each of ``inputs`` at these sizes of the dimensions."""
+        """A tensor for each of ``inputs``.
+
+        Args:
+            inputs: The inputs, with the dimensions in their shapes.
+            sizes: The size of each dimension.
+            device: Where the tensors are to be.
+        """
         return self.drawn([concrete(spec.shape, sizes) for spec in inputs], device)
 
     def drawn(self, shapes: Sequence[Sequence[int]], device: torch.device) -> list[torch.Tensor]:
@@ -165,25 +182,21 @@ class Samples:
             for leaf, shape in zip(self.leaves, shapes, strict=True)
         ]
 
-    def write(self, path: Path) -> None:
+    def write(self, directory: Path) -> None:
         """Write with torch.save."""
-        with replacing(path) as temporary:
+        with replacing(directory / SAMPLES) as temporary:
             torch.save([vars(leaf) for leaf in self.leaves], temporary)
 
     @classmethod
-    def read(cls, path: Path) -> Samples:
+    def read(cls, directory: Path) -> Samples:
         """Read what ``write`` wrote."""
-        return cls([Leaf(**entry) for entry in torch.load(path, weights_only=True)])
+        return cls([Leaf(**entry) for entry in torch.load(directory / SAMPLES, weights_only=True)])
 
 
 def concrete(shape: Sequence[Size], sizes: Mapping[str, int]) -> list[int]:
     """A shape at these sizes of the dimensions."""
     return [
-        size.factor * sizes[size.dim] + size.offset
-        if isinstance(size, Derived)
-        else sizes[size]
-        if isinstance(size, str)
-        else size
+        size if isinstance(size, int) else Affine.of(size).at(sizes[Affine.of(size).dim])
         for size in shape
     ]
 

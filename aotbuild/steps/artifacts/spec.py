@@ -1,4 +1,4 @@
-"""Specifications of steps: all that a step is told, one JSON file each, written by the plan.
+"""Specifications of steps: all that a step has to know, one JSON file each, written by the plan.
 
 Paths inside the build are relative to its directory, where every step runs.
 """
@@ -13,27 +13,9 @@ from typing import Any, TypeVar
 
 from aotbuild.config.parse import parse_table
 from aotbuild.config.schema import Model, Tune, Verify
+from aotbuild.steps.artifacts.weights_index import WEIGHTS
 
 T = TypeVar("T")
-
-PROGRAM = "program.pt2"
-CALL = "call.json"
-ENGINE = "_engine.abi3.so"
-"""Name of the extension module in the directory of the runtime."""
-WEIGHTS = "weights.safetensors"
-INDEX = "weights.json"
-"""What is in the weights file, and under which names."""
-
-SHARED = Path("headers")
-"""Directory of what all compiles share; the plan makes it where there are several."""
-
-PRECOMPILE = "precompile"
-"""File in it, before the name of a target: there are so many compiles for it that precompiled
-headers pay.
-"""
-
-PRECOMPILING_PAYS = 3
-"""From how many compiles on it pays to precompile headers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,7 +180,7 @@ class MethodParts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Apart:
+class SeparateWeights:
     """Weights that are not in the wheel."""
 
     package: str
@@ -233,7 +215,7 @@ class BundleSpec:
     """Which versions of torch the package runs with."""
     size_limit: int = 100
     """In MB."""
-    apart: Apart | None = None
+    apart: SeparateWeights | None = None
     """Where the weights are, if not in the package."""
     output: str
     """Directory of the package."""

@@ -58,7 +58,7 @@ def write_weights(
     header: dict[str, dict[str, object]] = {}
     chunks: list[memoryview] = []
     known: dict[Any, _Entry] = {}
-    found: dict[str, _Entry] = {}
+    entries: dict[str, _Entry] = {}
     whole = hashlib.sha256()
     end = 0
     for name, tensor in tensors.items():
@@ -76,7 +76,7 @@ def write_weights(
             chunks.append(data)
             known[key] = _Entry(name, end, len(data))
             end += len(data)
-        found[name] = known[key]
+        entries[name] = known[key]
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-(8 + len(text)) % ALIGNMENT)
     start = 8 + len(text)
@@ -85,7 +85,7 @@ def write_weights(
         file.write(text)
         for chunk in chunks:
             file.write(chunk)
-    constants = {name: _constant(name, tensors[name], found[name], start) for name in tensors}
+    constants = {name: _constant(name, tensors[name], entries[name], start) for name in tensors}
     return Written(constants, whole.hexdigest())
 
 
@@ -104,7 +104,7 @@ def _constant(name: str, tensor: torch.Tensor, entry: _Entry, start: int) -> Con
 
 
 def unwritten(name: str, tensor: torch.Tensor) -> Constant:
-    """How a tensor that is in no file yet would be told."""
+    """A constant whose bytes are in no file yet."""
     return _constant(name, tensor, _Entry(name, 0, len(_bytes_of(tensor))), 0)
 
 
@@ -113,7 +113,7 @@ def _header_entry(dtype: str, shape: list[int], offset: int, size: int) -> dict[
 
 
 def _type_and_shape(tensor: torch.Tensor, size: int) -> tuple[str, list[int]]:
-    """How the header tells a tensor. One in another order than its strides' is told flat."""
+    """What the header says of a tensor: a flat shape where its elements are in another order."""
     if tensor.dtype not in _NAMES or tensor.is_mkldnn:
         return "U8", [size]
     shape = list(tensor.shape) if tensor.is_contiguous() else [size // tensor.dtype.itemsize]
@@ -148,8 +148,8 @@ def _packing(tensor: torch.Tensor) -> str:
     """How oneDNN has packed a tensor; empty where it is plain."""
     if not tensor.is_mkldnn:
         return ""
-    told = torch.ops.mkldnn._get_mkldnn_serialized_md(tensor)
-    return bytes(told.tolist()).hex()
+    description = torch.ops.mkldnn._get_mkldnn_serialized_md(tensor)
+    return bytes(description.tolist()).hex()
 
 
 def open_tensors(

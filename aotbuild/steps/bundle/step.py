@@ -2,69 +2,65 @@
 
 from __future__ import annotations
 
-import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from aotbuild.runtime.manifest import Manifest, Variant
-from aotbuild.steps.artifacts.build_record import UNVERIFIED
-from aotbuild.steps.artifacts.spec import BundleSpec, read_spec
-from aotbuild.steps.files import replacing_directory, write_depfile, write_text
+from aotbuild.steps.artifacts.spec import BundleSpec, MethodParts, read_spec
+from aotbuild.steps.artifacts.stamps import write_bundled
+from aotbuild.steps.artifacts.tuning import left_out
+from aotbuild.steps.artifacts.verification import UNVERIFIED, read_report
+from aotbuild.steps.files import replacing_directory
 from aotbuild.steps.package.companion_wheel import move_weights
 from aotbuild.steps.package.size import report_size, shown
 from aotbuild.steps.package.write import Part, write_package
-from aotbuild.steps.tune.levels import left_out
-from aotbuild.steps.tune.lock import collected, keep
+from aotbuild.steps.tune.lock import add_to_lock, collected
 
 
 def run(spec_file: Path) -> None:
     """Run the step; the specification is a ``BundleSpec``."""
     spec = read_spec(BundleSpec, spec_file)
-    parts = []
-    for part in spec.parts:
-        dropped = left_out(part.levels)
-        kept = [Path(path) for path in part.variants if path not in dropped]
-        variants = [
-            (path, json.loads((path / "verified.json").read_text("utf-8"))) for path in kept
-        ]
-        exported = Path(part.exported)
-        parts.append(
-            Part(
-                part.model,
-                part.method,
-                part.source,
-                exported,
-                variants,
-                part.runners,
-                swappable=part.swappable,
-            )
-        )
+    parts = [_part(each) for each in spec.parts]
     with replacing_directory(Path(spec.output)) as directory:
         manifests = write_package(
             directory, parts, Path(spec.project), Path(spec.engine), spec.torch, spec.apart
         )
         if spec.apart:
             move_weights(directory, spec.apart)
-    summary = [_summary(manifest) for manifest in manifests]
-    summary.append(report_size(Path(spec.output), spec.package, manifests, spec.size_limit))
-    if spec.apart:
-        summary.append(f"aotbuild: {spec.package}: its weights are in {spec.apart.file}")
+    summary = _summary(spec, manifests)
     newer = collected(spec.tuned)
     if newer.models:
-        sys.stdout.write(keep(Path(spec.project), newer) + "\n")
+        sys.stdout.write(add_to_lock(Path(spec.project), newer) + "\n")
     sys.stdout.write("\n".join(summary) + "\n")
-    write_depfile(Path("bundled.json"), [])
-    write_text(Path("bundled.json"), json.dumps({"models": summary}, indent=1) + "\n")
+    write_bundled(Path(), summary)
 
 
-def _verified(variant: Variant) -> str:
-    if UNVERIFIED in variant.verified:
-        return "not verified here"
-    return f"largest error {variant.verified['largest-error']:.2g}"
+def _part(part: MethodParts) -> Part:
+    """A method with its variants, but for those that are hardly any faster than others."""
+    dropped = left_out(part.levels)
+    directories = [Path(path) for path in part.variants if path not in dropped]
+    return Part(
+        part.model,
+        part.method,
+        part.source,
+        Path(part.exported),
+        [(directory, read_report(directory)) for directory in directories],
+        part.runners,
+        swappable=part.swappable,
+    )
 
 
-def _summary(manifest: Manifest) -> str:
-    """One line about a model, for the build log."""
+def _summary(spec: BundleSpec, manifests: Sequence[Manifest]) -> list[str]:
+    """The lines of the build log about the package."""
+    lines = [_model_line(manifest) for manifest in manifests]
+    lines.append(report_size(Path(spec.output), spec.package, manifests, spec.size_limit))
+    if spec.apart:
+        lines.append(f"aotbuild: {spec.package}: its weights are in {spec.apart.file}")
+    return lines
+
+
+def _model_line(manifest: Manifest) -> str:
     weights = sum(
         {c.tensor: c.size for variant in manifest.variants for c in variant.constants}.values()
     )
@@ -73,3 +69,9 @@ def _summary(manifest: Manifest) -> str:
         for variant in manifest.variants
     )
     return f"aotbuild: {manifest.name}: {variants}; weights {shown(weights)}"
+
+
+def _verified(variant: Variant) -> str:
+    if UNVERIFIED in variant.verified:
+        return "not verified here"
+    return f"largest error {variant.verified['largest-error']:.2g}"

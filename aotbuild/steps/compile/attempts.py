@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from aotbuild.errors import CompileError
 from aotbuild.passes.pipeline import Applied
-from aotbuild.runtime.manifest import Dim
+from aotbuild.runtime.dims import Dim
 from aotbuild.steps.artifacts.call_spec import CallSpec, holds
 from aotbuild.steps.artifacts.samples import LARGEST_INPUTS, input_bytes, nearer
 from aotbuild.steps.compile.inductor import Compiled
@@ -45,7 +45,7 @@ Lower = Callable[[dict[str, int], Callable[[Ranges], bool]], Attempt]
 """Lowers for an example of these sizes, and compiles if the function wants the ranges of that."""
 
 
-def best_attempt(call: CallSpec, lower: Lower, kept: Collection[str], *, strict: bool) -> Attempt:
+def best_attempt(call: CallSpec, lower: Lower, fixed: Collection[str], *, strict: bool) -> Attempt:
     """Lower for the example, and where that narrows anything, for up to two others.
 
     Compiling takes several times as long as lowering, hence only the best attempt is compiled:
@@ -54,18 +54,18 @@ def best_attempt(call: CallSpec, lower: Lower, kept: Collection[str], *, strict:
     Args:
         call: How the program is called.
         lower: Lowers and compiles it.
-        kept: Dimensions that keep the size of the example.
+        fixed: Dimensions that keep the size of the example.
         strict: Whether an attempt is of no use if it accepts less than declared; it is not
             compiled then.
     """
 
-    def wanted(found: Ranges) -> bool:
-        return not is_narrower(found, call)
+    def wanted(ranges: Ranges) -> bool:
+        return not is_narrower(ranges, call)
 
-    def others(found: Ranges) -> list[dict[str, int]]:
-        return other_sizes(call, found, kept) if is_narrower(found, call) else []
+    def others(ranges: Ranges) -> list[dict[str, int]]:
+        return other_sizes(call, ranges, fixed) if is_narrower(ranges, call) else []
 
-    first = lower(call.example, lambda found: wanted(found) or not (strict or others(found)))
+    first = lower(call.example, lambda ranges: wanted(ranges) or not (strict or others(ranges)))
     if first.compiled:
         return first
     attempts = [first]
@@ -78,46 +78,51 @@ def best_attempt(call: CallSpec, lower: Lower, kept: Collection[str], *, strict:
     return best if strict else lower(best.sizes, lambda _: True)
 
 
-def is_narrower(found: Ranges, call: CallSpec) -> bool:
+def is_narrower(ranges: Ranges, call: CallSpec) -> bool:
     """Whether compiled code accepts less than its program does."""
-    return found.dims != call.dims or not set(found.conditions) <= set(call.conditions)
+    return ranges.dims != call.dims or not set(ranges.conditions) <= set(call.conditions)
 
 
-def accepted(found: Ranges) -> float:
+def accepted(ranges: Ranges) -> float:
     """How many combinations of sizes are accepted, about."""
     sizes = {
         name: range(dim.min, (_FAR if dim.max is None else dim.max) + 1, dim.multiple_of)
-        for name, dim in found.dims.items()
+        for name, dim in ranges.dims.items()
     }
     everything = float(math.prod(len(each) for each in sizes.values()))
-    if not found.conditions:
+    if not ranges.conditions:
         return everything
     generator = random.Random(0)  # noqa: S311  # the same choice in every build
     fulfilled = 0
     for _ in range(_SAMPLED):
         case = {name: generator.choice(each) for name, each in sizes.items()}
-        fulfilled += all(holds(condition, case) for condition in found.conditions)
+        fulfilled += all(holds(condition, case) for condition in ranges.conditions)
     return everything * fulfilled / _SAMPLED
 
 
-def other_sizes(call: CallSpec, found: Ranges, kept: Collection[str]) -> list[dict[str, int]]:
-    """Up to two examples of other sizes than the one that gave ``found``.
+def other_sizes(call: CallSpec, ranges: Ranges, fixed: Collection[str]) -> list[dict[str, int]]:
+    """Up to two examples of other sizes than the one that gave ``ranges``.
 
     The dimensions that were narrowed, or are in a condition, are first in the middle of what was
     cut off, then at its far end.
+
+    Args:
+        call: How the program is called.
+        ranges: What the code for the example accepts.
+        fixed: Dimensions that keep the size of the example.
     """
-    conditions = set(found.conditions) - set(call.conditions)
-    told = {word for condition in conditions for word in re.findall(r"\w+", condition)}
+    conditions = set(ranges.conditions) - set(call.conditions)
+    words = {word for condition in conditions for word in re.findall(r"\w+", condition)}
     changed = [
         name
         for name, dim in call.dims.items()
-        if name not in kept and (name in told or found.dims[name] != dim)
+        if name not in fixed and (name in words or ranges.dims[name] != dim)
     ]
     tried = [call.example]
     for place in range(2):
         sizes = dict(call.example)
         for name in changed:
-            wanted = _cut_off(call.dims[name], found.dims[name], call.example[name])[place]
+            wanted = _cut_off(call.dims[name], ranges.dims[name], call.example[name])[place]
             sizes[name] = _free(wanted, call.dims[name], [sizes[n] for n in sizes if n != name])
         sizes = _affordable(sizes, call)
         if sizes not in tried and all(holds(condition, sizes) for condition in call.conditions):

@@ -30,10 +30,10 @@ from filelock import FileLock, Timeout
 
 from aotbuild.cache.local import touch
 from aotbuild.target import Target, lowest
-from aotbuild.toolchain import compiler_name, compiler_version, without_launcher
+from aotbuild.toolchain import NO_FAST_MATH, compiler_name, compiler_version, without_launcher
 
-Command = Callable[[str, str], list[str]]
-"""The command that compiles a source file to an object file."""
+CompilerCall = Callable[[str, str], list[str]]
+"""Gives the command that compiles a source file to an object file."""
 
 _WRAPPER = Path("torch/csrc/inductor/aoti_include/cpu.h")
 """What the code around the kernels includes first."""
@@ -110,10 +110,10 @@ class Compiler:
         """Compile nothing from now on: the library is known."""
         self.script.with_name(f"{self.script.name}{_IDLE}").touch()
 
-    def identity(self, *commands: Command) -> str:
+    def identity(self, *calls: CompilerCall) -> str:
         """What the bytes of a library depend on, besides its code."""
-        told = [" ".join(command("source", "object")) for command in commands]
-        text = "\n".join([self.script.read_text("utf-8"), *told])
+        lines = [" ".join(call("source", "object")) for call in calls]
+        text = "\n".join([self.script.read_text("utf-8"), *lines])
         # Where all of it lies is in no library.
         for path, name in _paths(self.script.parent.parent).items():
             text = text.replace(path, name)
@@ -146,7 +146,7 @@ def write_compiler(cxx: Sequence[str], target: Target, scratch: Path) -> Compile
     """Write the script.
 
     Args:
-        cxx: Command of the C++ compiler.
+        cxx: CompilerCall of the C++ compiler.
         target: What to compile for.
         scratch: Directory for all files, whose path stays out of the libraries.
     """
@@ -171,7 +171,9 @@ if [ -e "$0{_IDLE}" ]; then
 fi
 march={target.march}
 case " $* " in
-*" -shared "*) [ -e {compiler.common} ] && set -- "$@" {compiler.common} ;;
+*" -shared "*)
+  set -- "$@" {shlex.join(NO_FAST_MATH)}
+  [ -e {compiler.common} ] && set -- "$@" {compiler.common} ;;
 {around}) march={lowest(target).march} ;;
 esac
 # The last -march wins.
@@ -185,7 +187,12 @@ exec {shlex.join(cxx)} {searched} "$@" {shlex.join(flags)} -march=$march
 
 @contextlib.contextmanager
 def sharing(
-    compiler: Compiler, wrapper: Command, kernel: Command, kept: Path | None, *, precompile: bool
+    compiler: Compiler,
+    wrapper: CompilerCall,
+    kernel: CompilerCall,
+    cache: Path | None,
+    *,
+    precompile: bool,
 ) -> Iterator[Callable[[], None]]:
     """Compile what all models have in common in the background, unless another compile does.
 
@@ -193,7 +200,7 @@ def sharing(
         compiler: The compiler.
         wrapper: Compiles the code around the kernels.
         kernel: Compiles kernels.
-        kept: Directory in which it is kept for other compiles; None for this compile alone.
+        cache: Directory in which other compiles find it; None for this compile alone.
         precompile: Whether headers are precompiled too, which pays from the third compile.
 
     Yields:
@@ -209,8 +216,8 @@ def sharing(
         _Part(_AROUND, wrapper, low, _WRAPPER, _common_text(), precompile=True),
         _Part(_KERNELS, kernel, own, _KERNEL, "", precompile=True),
     ]
-    room = kept is not None and _has_room(kept, precompile=precompile)
-    directory = kept if kept is not None and room else compiler.own
+    room = cache is not None and _has_room(cache, precompile=precompile)
+    directory = cache if cache is not None and room else compiler.own
     directory.mkdir(parents=True, exist_ok=True)
     there = all(_place(part, compiler, directory).is_dir() for part in many)
     parts = many if precompile or there else few
@@ -229,7 +236,7 @@ class _Part:
     """A part of what all models have in common, which one command compiles."""
 
     name: str
-    command: Command
+    command: CompilerCall
     march: str
     header: Path
     """What is found in place of torch's header of this name."""
@@ -241,14 +248,14 @@ class _Part:
 
 def _place(part: _Part, compiler: Compiler, directory: Path) -> Path:
     """Where a part is kept, by all that it depends on."""
-    told = [*part.command("source", "object"), part.march, _HEADERS[part.header], part.source]
+    lines = [*part.command("source", "object"), part.march, _HEADERS[part.header], part.source]
     scratch = compiler.shared.parent
     if part.precompile:  # it names the headers that it is of
         header = Path(torch.__file__).with_name("version.py")
-        told += [f"{header} {header.stat().st_mtime_ns}", "precompiled"]
-        text = "\n".join(told).replace(str(scratch), "")
+        lines += [f"{header} {header.stat().st_mtime_ns}", "precompiled"]
+        text = "\n".join(lines).replace(str(scratch), "")
     else:
-        text = "\n".join([*told, torch.__version__, str(torch.version.git_version)])
+        text = "\n".join([*lines, torch.__version__, str(torch.version.git_version)])
         for path, name in _paths(scratch).items():
             text = text.replace(path, name)
     cxx = without_launcher(compiler.cxx)
@@ -333,14 +340,14 @@ def _unfinished(place: Path) -> Path:
 
 def _contents(place: Path) -> str:
     """Digests of all files of a part."""
-    found = {}
+    digests = {}
     for path in sorted(place.rglob("*")):
         if path.is_file() and path != place / _DIGESTS:
             with path.open("rb") as file:
-                found[str(path.relative_to(place))] = hashlib.file_digest(
+                digests[str(path.relative_to(place))] = hashlib.file_digest(
                     file, "sha256"
                 ).hexdigest()
-    return json.dumps(found)
+    return json.dumps(digests)
 
 
 def _is_whole(place: Path) -> bool:
@@ -365,17 +372,17 @@ class _Build:
         if part.source:
             source = self._directory / _SOURCE
             source.write_text(part.source, encoding="utf-8")
-            told = part.command(str(source), str(self._directory / _OBJECT))
-            commands.append([*told, f"-I{include}"])
+            command = part.command(str(source), str(self._directory / _OBJECT))
+            commands.append([*command, f"-I{include}"])
         self._precompiled = {}
         if part.precompile:
             source = self._directory / part.header.name
             source.write_text(f"#include <{part.header}>\n", encoding="utf-8")
             precompiled = source.with_suffix(".gch")
             self._precompiled[precompiled] = include / f"{part.header}.gch"
-            told = part.command(str(source), str(precompiled))
-            at = told.index(str(source))
-            commands.append([*told[:at], f"-I{include}", "-x", "c++-header", *told[at:]])
+            command = part.command(str(source), str(precompiled))
+            at = command.index(str(source))
+            commands.append([*command[:at], f"-I{include}", "-x", "c++-header", *command[at:]])
         quiet: Any = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         self._running = [subprocess.Popen(command, **quiet) for command in commands]
 

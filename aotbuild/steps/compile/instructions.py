@@ -52,18 +52,18 @@ def check_instructions(
     disassembler = find_disassembler()
     if target.level not in _FOREIGN or disassembler is None:
         return False
-    told = subprocess.run(
+    listing = subprocess.run(
         [disassembler, "--disassemble", "--no-show-raw-insn", library],
         capture_output=True,
         text=True,
         check=False,
     )
-    foreign = foreign_instruction(told.stdout, target.level, guarded)
-    if told.returncode or foreign:
+    foreign = foreign_instruction(listing.stdout, target.level, guarded)
+    if listing.returncode or foreign:
         raise CompileError(
             f"the library for {target.name} has instructions that this level lacks",
             where=where,
-            why=foreign or told.stderr.strip() or "it cannot be disassembled",
+            why=foreign or listing.stderr.strip() or "it cannot be disassembled",
             fix="remove options that add instructions (such as -march in CXX), or report it to the "
             "aotbuild project",
         )
@@ -71,9 +71,12 @@ def check_instructions(
 
 
 def foreign_instruction(code: str, level: str, guarded: Collection[str] = ()) -> str:
-    """The first instruction above a level in disassembled code, in AT&T syntax; or nothing.
+    """The first instruction above a level in disassembled code; or nothing.
 
-    Those that are guarded may be there.
+    Args:
+        code: The listing, in AT&T syntax.
+        level: The CPU level.
+        guarded: Instructions that may be there.
     """
     pattern = re.compile(_FOREIGN[level])
     for line in code.splitlines():

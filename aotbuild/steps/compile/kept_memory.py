@@ -116,10 +116,10 @@ def with_kept_pools(wrapper: str) -> str:
 
     It is returned as it is where there are none, or where results are not made in one go.
     """
-    head, found, body = wrapper.partition(_RUN)
+    head, run_impl, body = wrapper.partition(_RUN)
     end = body.find("} // AOTInductorModel::run_impl")
     run, rest = body[:end], body[end:]
-    if not found or end < 0 or _BRANCH.search(run):
+    if not run_impl or end < 0 or _BRANCH.search(run):
         return wrapper
     changed, count = _ALLOCATION.subn(_KEPT, run)
-    return f"{_INCLUDES}{head}{_CLASS}{found}{changed}{rest}" if count else wrapper
+    return f"{_INCLUDES}{head}{_CLASS}{run_impl}{changed}{rest}" if count else wrapper

@@ -51,10 +51,10 @@ def _kernel(code: str) -> str:
 def _bodies(lines: Sequence[str]) -> Iterator[tuple[int, int]]:
     """The first and the last line of the body of each parallel loop."""
     for i, line in enumerate(lines):
-        found = _LOOPS.fullmatch(line.strip())
-        if not found:
+        match = _LOOPS.fullmatch(line.strip())
+        if not match:
             continue
-        at, nested = i, int(found[1] or 1)
+        at, nested = i, int(match[1] or 1)
         for _ in range(nested):
             at = next(j for j in range(at + 1, len(lines)) if lines[j].lstrip().startswith("for("))
         start = next(j for j in range(at + 1, len(lines)) if lines[j].strip())

@@ -18,7 +18,6 @@ import importlib.metadata
 import importlib.util
 import json
 import sys
-import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +26,10 @@ from typing import Any
 from aotbuild.cache.history import Parts
 from aotbuild.cache.reasons import WHOLE
 from aotbuild.config.resolve import is_library_file
-from aotbuild.steps.artifacts.spec import CALL, INDEX, PROGRAM, WEIGHTS, CompileSpec
+from aotbuild.steps.artifacts.call_spec import call_table
+from aotbuild.steps.artifacts.program import program_digest
+from aotbuild.steps.artifacts.spec import CompileSpec
+from aotbuild.steps.artifacts.weights_index import WEIGHTS, index_table
 from aotbuild.steps.identity import (
     TORCH_VARIABLES,
     aotbuild_identity,
@@ -38,9 +40,7 @@ from aotbuild.steps.identity import (
     torch_identity,
 )
 from aotbuild.target import TARGETS
-from aotbuild.toolchain import (
-    find_disassembler,
-)
+from aotbuild.toolchain import find_disassembler
 
 _ELSEWHERE = {
     *("model", "method", "target", "project", "import_paths", "package", "options"),
@@ -79,8 +79,7 @@ def compile_key(spec: CompileSpec) -> CompileKey | None:
     The paths of the specification are relative to the current directory.
     """
     exported = Path(spec.exported)
-    index = json.loads((exported.parent / INDEX).read_text(encoding="utf-8"))
-    call = json.loads((exported / CALL).read_text(encoding="utf-8"))
+    index, call = index_table(exported.parent), call_table(exported)
     operators = _operators(call["op_libraries"], Path(spec.project))
     if operators is None:
         return None
@@ -93,7 +92,7 @@ def compile_key(spec: CompileSpec) -> CompileKey | None:
     constants = {key: entry for key, entry in used.items() if key not in state}
     values = _contents(exported.parent / WEIGHTS, constants.values())
     parts: Parts = {
-        "program": {"graph": program_digest(exported / PROGRAM), **operators},
+        "program": {"graph": program_digest(exported), **operators},
         "call": {name: _value(value) for name, value in call.items()},
         "weights": _weights(names, used, state),
         "values": values,
@@ -109,23 +108,29 @@ def compile_key(spec: CompileSpec) -> CompileKey | None:
         "aotbuild": aotbuild_identity(),
     }
     types = {entry["dtype"] for entry in [*used.values(), *call["inputs"]]}
-    chosen = any("autotune" in name and value for name, value in spec.options.items())
-    computed = (
-        bool(spec.options.get("freezing"))
-        or chosen
-        or not own.keys() <= _NO_VALUES
-        or any(name.startswith(TORCH_VARIABLES) for name in environment)
-    )
+    timed = any("autotune" in name and value for name, value in spec.options.items())
+    computed = timed or _computes_with_weights(spec, own, environment)
     if computed or types & _SHORT_TYPES:
-        parts["machine"] = machine_parts(timed=chosen)
+        parts["machine"] = machine_parts(timed=timed)
     with_values = {**parts, "values": {**values, "all": index["digest"]}}
     with_values.setdefault("machine", machine_parts(timed=False))
     return CompileKey(with_values if computed else parts, with_values)
 
 
+def _computes_with_weights(
+    spec: CompileSpec, changed: Mapping[str, Any], environment: Mapping[str, str]
+) -> bool:
+    """Whether the values of weights may matter, for all that is known before the compile."""
+    return (
+        bool(spec.options.get("freezing"))
+        or not changed.keys() <= _NO_VALUES
+        or any(name.startswith(TORCH_VARIABLES) for name in environment)
+    )
+
+
 def _changed_fields(spec: CompileSpec) -> dict[str, Any]:
     """The other fields of a specification that are not as they are by default."""
-    found = {}
+    changed = {}
     for field in dataclasses.fields(spec):
         if field.name in _ELSEWHERE:
             continue
@@ -133,38 +138,12 @@ def _changed_fields(spec: CompileSpec) -> dict[str, Any]:
         default = field.default if made is dataclasses.MISSING else made()
         value = getattr(spec, field.name)
         if value != default:
-            found[field.name] = value
-    return found
-
-
-def program_digest(path: Path) -> str:
-    """The digest of a program without the lines of code that it was traced from.
-
-    They have paths, and change with every line that is written above them.
-    """
-    digest = hashlib.sha256()
-    with zipfile.ZipFile(path) as archive:
-        for name in sorted(archive.namelist()):
-            if name.endswith(".data/serialization_id"):  # of all that is in the archive
-                continue
-            data = archive.read(name)
-            if name.endswith(".json"):
-                data = json.dumps(_without_lines(json.loads(data)), sort_keys=True).encode()
-            digest.update(hashlib.sha256(name.encode()).digest())
-            digest.update(hashlib.sha256(data).digest())
-    return digest.hexdigest()
-
-
-def _without_lines(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_lines(item) for key, item in value.items() if key != "stack_trace"}
-    if isinstance(value, list):
-        return [_without_lines(item) for item in value]
-    return value
+            changed[field.name] = value
+    return changed
 
 
 def _value(value: Any) -> str:
-    """A value as a text that can be told, or the digest of a long one."""
+    """A value as a text that can be shown, or the digest of a long one."""
     text = json.dumps(value, sort_keys=True, default=str)
     return text if len(text) <= 200 else hashlib.sha256(text.encode()).hexdigest()
 
@@ -179,16 +158,16 @@ def _weights(
     names: Mapping[str, str], used: Mapping[str, Mapping[str, Any]], state: set[str]
 ) -> dict[str, str]:
     """How each tensor is called and laid out, and whether it is one of the state dict."""
-    found = {
+    tensors = {
         key: f"{entry['dtype']} {entry['shape']}"
         + ("" if _is_contiguous(entry) else f" by {entry['stride']}")
         + (" packed " + entry["packed"] if entry["packed"] else "")
         + ("" if key in state else " constant")
         for key, entry in used.items()
     }
-    if len(found) > _MOST_NAMED:
-        found = {"all": _digest(found)}
-    return {**found, "names": _digest(names)}
+    if len(tensors) > _MOST_NAMED:
+        tensors = {"all": _digest(tensors)}
+    return {**tensors, "names": _digest(names)}
 
 
 def _is_contiguous(entry: Mapping[str, Any]) -> bool:
@@ -206,7 +185,7 @@ def _digest(value: Any) -> str:
 
 def _contents(path: Path, constants: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     """Digests of tensors in a weights file, which may be written into code."""
-    found: dict[str, str] = {}
+    digests: dict[str, str] = {}
     with path.open("rb") as file:
         for entry in constants:
             file.seek(entry["offset"])
@@ -215,8 +194,8 @@ def _contents(path: Path, constants: Iterable[Mapping[str, Any]]) -> dict[str, s
             while left and (data := file.read(min(left, 1 << 20))):
                 digest.update(data)
                 left -= len(data)
-            found[entry["name"]] = digest.hexdigest()
-    return found
+            digests[entry["name"]] = digest.hexdigest()
+    return digests
 
 
 def _operators(libraries: Iterable[str], project: Path) -> dict[str, str] | None:
@@ -225,26 +204,26 @@ def _operators(libraries: Iterable[str], project: Path) -> dict[str, str] | None
     A file is known by its bytes, and a module of an installed package by that package's version. A
     module of the project may read anything.
     """
-    found: dict[str, str] = {}
+    identities: dict[str, str] = {}
     for library in libraries:
         if is_library_file(library):
-            found[library] = hashlib.sha256((project / library).read_bytes()).hexdigest()
+            identities[library] = hashlib.sha256((project / library).read_bytes()).hexdigest()
             continue
         version = _installed(library.partition(".")[0])
         if version is None:
             return None
-        found[library] = version
-    return found
+        identities[library] = version
+    return identities
 
 
 def _installed(package: str) -> str | None:
     """The versions of what installed a package; None unless it came from an index or a file."""
     names = importlib.metadata.packages_distributions().get(package, [])
-    found = []
+    versions = []
     for name in sorted(set(names)):
         distribution = importlib.metadata.distribution(name)
         origin = json.loads(distribution.read_text("direct_url.json") or "{}")
         if "dir_info" in origin:  # of a directory, which changes without its version
             return None
-        found.append(f"{name} {distribution.version}")
-    return ", ".join(found) or None
+        versions.append(f"{name} {distribution.version}")
+    return ", ".join(versions) or None

@@ -33,8 +33,8 @@ class Libraries:
         """The library of this code and these commands, if it is known."""
         key = _key(code)
         if self.store.on:
-            found = self.store.get(KIND, key, self.scratch)
-            return self.scratch / _NAME if found is Found.HIT else None
+            result = self.store.get(KIND, key, self.scratch)
+            return self.scratch / _NAME if result is Found.HIT else None
         place = self.build / f"{key[:32]}{_SUFFIX}"
         return place if place.exists() else None
 

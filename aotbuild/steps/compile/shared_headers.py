@@ -9,7 +9,7 @@ import torch
 
 from aotbuild.cache import local
 from aotbuild.cache.store import Store
-from aotbuild.steps.artifacts.spec import PRECOMPILE, PRECOMPILING_PAYS, SHARED
+from aotbuild.steps.artifacts.header_directory import HEADERS, PRECOMPILING_PAYS, many_compiles
 from aotbuild.target import Target
 
 _ENVIRONMENTS = ("pip-build-env-", "build-env-", "builds-v")
@@ -31,7 +31,7 @@ def shared_headers(store: Store, target: Target) -> Shared:
 
     It is outside of the specification, so that one more model compiles no other one again.
     """
-    much = (SHARED / f"{PRECOMPILE}-{target.name}").exists()
+    much = many_compiles(target.name).exists()
     settings = store.settings
     isolated = _isolated()
     if settings.writes and settings.directory is not None and not (isolated and much):
@@ -44,8 +44,8 @@ def shared_headers(store: Store, target: Target) -> Shared:
         else:
             pays = much or often or (settings.named and not settings.remote)
             return Shared(directory, precompile=pays and not isolated)
-    if SHARED.is_dir():
-        return Shared(SHARED.resolve(), precompile=much)
+    if HEADERS.is_dir():
+        return Shared(HEADERS.resolve(), precompile=much)
     return Shared(None, precompile=False)
 
 

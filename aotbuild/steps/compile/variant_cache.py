@@ -1,7 +1,7 @@
 """What the step compile finds in the cache, and leaves there.
 
 Asked before the step runs, without torch: a hit takes some milliseconds. Nothing of an entry names
-a model or a path; what is told to the user of one is told again.
+a model or a path; a hit repeats the entry's warnings.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ from aotbuild.cache.history import History, Parts, key_of
 from aotbuild.cache.reasons import why_missing
 from aotbuild.cache.settings import explaining
 from aotbuild.cache.store import Found, Store
-from aotbuild.config.schema import FORWARD
+from aotbuild.config.resolve import method_label
 from aotbuild.errors import warn
 from aotbuild.steps.artifacts.build_record import RECORD, BuildRecord
 from aotbuild.steps.artifacts.call_spec import CallSpec
-from aotbuild.steps.artifacts.spec import CALL, INDEX, WEIGHTS, CompileSpec, read_spec
+from aotbuild.steps.artifacts.library import COMPUTED_WEIGHTS, LIBRARY, PROXY_NODES
+from aotbuild.steps.artifacts.spec import CompileSpec, read_spec
+from aotbuild.steps.artifacts.weights_index import INDEX
 from aotbuild.steps.compile.key import CompileKey, compile_key
 from aotbuild.steps.files import replacing, scratch, write_depfile
 from aotbuild.steps.sizes.narrowing import narrowed
@@ -26,14 +28,12 @@ from aotbuild.steps.tune.pins import decided
 
 KIND = "compiled"
 
-LIBRARY, PROXY = "library.so", "library.json"
-
-FILES = (LIBRARY, PROXY, WEIGHTS, RECORD)
+FILES = (LIBRARY, PROXY_NODES, COMPUTED_WEIGHTS, RECORD)
 """What the step writes, and other steps read: the record is the last, by which Ninja knows it."""
 
 
 @dataclass(frozen=True)
-class Kept:
+class CacheSlot:
     """The place in the cache of what a step is about to compile."""
 
     spec: CompileSpec
@@ -41,13 +41,13 @@ class Kept:
     key: CompileKey | None
 
     @classmethod
-    def of(cls, spec: CompileSpec, store: Store | None = None) -> Kept:
-        """Determine it from what the step reads, in the store of the build unless told another."""
+    def of(cls, spec: CompileSpec, store: Store | None = None) -> CacheSlot:
+        """Determine it from what the step reads, in the store of the build unless one is given."""
         store = store or Store.of_build()
         return cls(spec, store, compile_key(spec) if store.on else None)
 
-    def keep(self, output: Path, *, computed: bool) -> None:
-        """Keep what was compiled.
+    def put(self, output: Path, *, computed: bool) -> None:
+        """Put what was compiled into the cache.
 
         Args:
             output: Where it is.
@@ -61,62 +61,64 @@ class Kept:
         self._history().note(self.spec.target, parts)
 
     def find(self, directory: Path) -> tuple[Found, Parts]:
-        """Put what was compiled before into a directory, and tell the parts that it was found by.
+        """Put what was compiled before into a directory.
 
-        Without success, they are those by which a change can be told.
+        Returns:
+            Whether there was an entry, and the parts of its key. Without one, they are those that
+            show what changed.
         """
         assert self.key is not None  # noqa: S101
-        found = Found.MISSING
+        result = Found.MISSING
         for parts in self.key.candidates:
-            found = max(found, self.store.get(KIND, key_of(parts), directory), key=_TELLING.index)
-            if found is Found.HIT:
-                return found, parts
+            got = self.store.get(KIND, key_of(parts), directory)
+            result = max(result, got, key=_WORST_TO_BEST.index)
+            if result is Found.HIT:
+                return result, parts
         last = self._history().last(self.spec.target) or {}
-        return found, self.key.with_values if "all" in last.get("values", {}) else self.key.parts
+        return result, self.key.with_values if "all" in last.get("values", {}) else self.key.parts
 
     def note(self, parts: Parts) -> None:
         """Note from what it was made."""
         self._history().note(self.spec.target, parts)
 
-    def why_missing(self, found: Found, parts: Parts) -> str:
+    def why_missing(self, result: Found, parts: Parts) -> str:
         """Why it was not found."""
-        return why_missing(self._history(), self.spec.target, parts, found)
+        return why_missing(self._history(), self.spec.target, parts, result)
 
     def _history(self) -> History:
         spec = self.spec
         return History(self.store.settings, spec.package, spec.model, spec.method)
 
     @property
-    def told(self) -> str:
+    def label(self) -> str:
         """What is compiled, for the log."""
         spec = self.spec
-        name = spec.model if spec.method == FORWARD else f"{spec.model}.{spec.method}"
-        return f"{name} for {spec.target}"
+        return f"{method_label(spec.model, spec.method)} for {spec.target}"
 
 
-_TELLING = [Found.MISSING, Found.DAMAGED, Found.HIT]
+_WORST_TO_BEST = [Found.MISSING, Found.DAMAGED, Found.HIT]
 
 
 def restored(spec_file: Path) -> bool:
     """Whether the cache had what a step would compile, which is in its place then.
 
-    Otherwise the log tells why it had not.
+    Otherwise the log says why it had not.
     """
-    spec = decided(read_spec(CompileSpec, spec_file), telling=True)
-    kept = Kept.of(spec)
-    if not kept.store.on:
-        _tell(f"{kept.told} is compiled: the cache is off", always=False)
+    spec = decided(read_spec(CompileSpec, spec_file), warning=True)
+    slot = CacheSlot.of(spec)
+    if not slot.store.on:
+        _log(f"{slot.label} is compiled: the cache is off", always=False)
         return False
-    if kept.key is None:
-        _tell(f"{kept.told} is compiled: {MODULES}", always=False)
+    if slot.key is None:
+        _log(f"{slot.label} is compiled: {MODULES}", always=False)
         return False
     output = Path(spec.output)
     with scratch(output.resolve()) as directory:
-        found, parts = kept.find(directory)
-        if found is not Found.HIT:
-            _tell(f"{kept.told} is compiled: {kept.why_missing(found, parts)}", always=True)
+        result, parts = slot.find(directory)
+        if result is not Found.HIT:
+            _log(f"{slot.label} is compiled: {slot.why_missing(result, parts)}", always=True)
             return False
-        record = BuildRecord.read(directory / RECORD)
+        record = BuildRecord.read(directory)
         write_depfile(output / RECORD, dependencies(spec, record))
         for name in FILES:
             if (directory / name).exists():
@@ -124,11 +126,11 @@ def restored(spec_file: Path) -> bool:
                     (directory / name).replace(temporary)
             else:
                 (output / name).unlink(missing_ok=True)
-    kept.note(parts)
-    call = CallSpec.read(Path(spec.exported) / CALL)
+    slot.note(parts)
+    call = CallSpec.read(Path(spec.exported))
     for each in narrowed(spec, call, record.dims, record.conditions):
         warn(each.what, where=each.where, why=each.why, fix=each.fix)
-    _tell(f"{kept.told} was compiled before", always=False)
+    _log(f"{slot.label} was compiled before", always=False)
     return True
 
 
@@ -144,7 +146,7 @@ def dependencies(spec: CompileSpec, record: BuildRecord) -> list[Path]:
     return [Path(spec.exported).parent / INDEX] if record.written else []
 
 
-def _tell(text: str, *, always: bool) -> None:
+def _log(text: str, *, always: bool) -> None:
     if always or explaining():
         sys.stdout.write(f"aotbuild: cache: {text}\n")
         sys.stdout.flush()

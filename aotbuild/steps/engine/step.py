@@ -1,4 +1,4 @@
-"""Step native: the extension module that checks and runs the models of a package on the CPU.
+"""Step engine: the extension module that checks and runs the models of a package on the CPU.
 
 It is compiled for each package, so that a wheel needs nothing but torch, and for Python's stable
 ABI, so that it serves every Python from the oldest one on.
@@ -6,21 +6,22 @@ ABI, so that it serves every Python from the oldest one on.
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 import sysconfig
-from importlib.resources import as_file, files
 from pathlib import Path
 
 from aotbuild.cache.history import key_of
 from aotbuild.cache.store import Found, Store
 from aotbuild.errors import CompileError, warn
-from aotbuild.steps.artifacts.spec import ENGINE, EngineSpec, read_spec
-from aotbuild.steps.files import replacing, scratch, write_depfile, write_text
+from aotbuild.steps.artifacts.engine_library import ENGINE
+from aotbuild.steps.artifacts.spec import EngineSpec, read_spec
+from aotbuild.steps.artifacts.stamps import write_engine_compiled
+from aotbuild.steps.files import replacing, scratch
 from aotbuild.steps.identity import aotbuild_identity, compile_environment, compiler_parts
-from aotbuild.toolchain import find_cxx
+from aotbuild.steps.sources import source_directory
+from aotbuild.toolchain import NO_FAST_MATH, find_cxx
 
 KIND = "engines"
 
@@ -28,7 +29,7 @@ _FLAGS = ["-std=c11", "-O2", "-fPIC", "-fvisibility=hidden"]
 
 
 def run(spec_file: Path) -> None:
-    """Run the step; the specification is a ``EngineSpec``."""
+    """Run the step; the specification is an ``EngineSpec``."""
     spec = read_spec(EngineSpec, spec_file)
     output = Path(spec.output)
     output.mkdir(parents=True, exist_ok=True)
@@ -47,8 +48,7 @@ def run(spec_file: Path) -> None:
         if store.get(KIND, key, output) is not Found.HIT:
             _compile(output / ENGINE)
             store.put(KIND, key, {ENGINE: output / ENGINE})
-    write_depfile(output / "engine.json", [])
-    write_text(output / "engine.json", json.dumps({"without": reason}) + "\n")
+    write_engine_compiled(output, reason)
 
 
 def engine_key() -> str:
@@ -86,19 +86,18 @@ def _compile(module: Path) -> None:
     if sys.platform == "darwin":
         linking = ["-shared", "-undefined", "dynamic_lookup"]
     with (
-        as_file(files("aotbuild") / "engine") as sources,
         replacing(module) as temporary,
         scratch(module.parent) as directory,
     ):
         # By names of their own: the compiler notes them.
-        for source in sources.glob("*.[ch]"):
+        for source in (source_directory("aotbuild") / "engine").glob("*.[ch]"):
             (directory / source.name).write_bytes(source.read_bytes())
         command = find_cxx()
         for name in sorted(path.name for path in directory.glob("*.c")):
             command += ["-x", "c", name]  # of which g++ would make C++, one by one
         command += ["-x", "none", f"-I{sysconfig.get_path('include')}"]
         done = subprocess.run(
-            [*command, *_FLAGS, *linking, "-o", str(temporary.absolute())],
+            [*command, *NO_FAST_MATH, *_FLAGS, *linking, "-o", str(temporary.absolute())],
             cwd=directory,
             capture_output=True,
             text=True,

@@ -24,9 +24,8 @@ import torch
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.utils._sympy.printers import PythonPrinter
 
-from aotbuild.config.schema import Dim
-from aotbuild.runtime.manifest import Size
-from aotbuild.steps.sizes.shapes import as_function, parts
+from aotbuild.runtime.dims import Affine, Dim, Size
+from aotbuild.steps.sizes.symbols import as_function
 
 _TORCH = f"{Path(torch.__file__).parent}{os.sep}"
 _EXPORT = f"{_TORCH}export{os.sep}"
@@ -130,7 +129,7 @@ def findings(
         state.narrow(assumption, frames)
     for assumption, frames in usable:
         state.relate(assumption, frames)
-    return state.told()
+    return state.findings()
 
 
 def _declared_names(
@@ -149,11 +148,10 @@ def _declared_names(
             size = shapes[tensor][axis]
             if isinstance(size, int):
                 continue
-            dim, factor, offset = parts(size)
-            names.setdefault(
-                symbol, factor * sympy.Symbol(dim, integer=True, positive=True) + offset
-            )
-            places.setdefault(dim, []).append(f"{labels[tensor]}, position {axis}")
+            affine = Affine.of(size)
+            dim = sympy.Symbol(affine.dim, integer=True, positive=True)
+            names.setdefault(symbol, affine.factor * dim + affine.offset)
+            places.setdefault(affine.dim, []).append(f"{labels[tensor]}, position {axis}")
     return names, places
 
 
@@ -180,9 +178,9 @@ class _Findings:
         if len(free) == 1:
             name = str(free[0])
             accepts = as_function(assumption, free)
-            kept = [size for size in self._allowed[name] if accepts(size)]
-            if kept and kept != self._allowed[name]:
-                self._allowed[name] = kept
+            fitting = [size for size in self._allowed[name] if accepts(size)]
+            if fitting and fitting != self._allowed[name]:
+                self._allowed[name] = fitting
                 self._texts[name].append(_text(assumption))
                 line = self._line(frames)
                 if line and line not in self._lines[name]:
@@ -198,7 +196,7 @@ class _Findings:
                         name,
                         f"{name} is always {text}",
                         self._line(frames),
-                        f'write "{text}" in place of "{name}" ({self._told_places(name)})'
+                        f'write "{text}" in place of "{name}" ({self._shown_places(name)})'
                         if len(value.free_symbols) == 1
                         else f"declare ranges in which {name} is {text}, or let the model compute "
                         f"one size from the others",
@@ -228,7 +226,7 @@ class _Findings:
             assumption = sympy.sympify(assumption.xreplace(self._equal))
         return assumption
 
-    def told(self) -> list[Finding]:
+    def findings(self) -> list[Finding]:
         """All that was found."""
         found = []
         related = {finding.dim for finding in self._relations}
@@ -241,7 +239,7 @@ class _Findings:
     def _explained(self, name: str, sizes: list[int]) -> tuple[str, str]:
         dim, declared = self._dims[name], self._declared[name]
         if len(sizes) == 1:
-            place = f'write {sizes[0]} in place of "{name}" ({self._told_places(name)})'
+            place = f'write {sizes[0]} in place of "{name}" ({self._shown_places(name)})'
             return (
                 f"it works for {name} = {sizes[0]} only",
                 f"{place}, or make the model independent of the size",
@@ -258,15 +256,12 @@ class _Findings:
         low = dim.min if sizes[0] == declared[0] and step == dim.multiple_of else sizes[0]
         if step > dim.multiple_of and sizes[0] == 2 * step and dim.min <= step:
             low = step  # one step, which tracing supposes does not occur
-        limit = "" if high is None else f", max = {high - high % step}"
+        part = Dim(low, None if high is None else high - high % step, step)
+        limit = "" if part.max is None else f", max = {part.max}"
         multiple = "" if step == 1 else f", multiple-of = {step}"
-        told = f"{low} to {'any size' if high is None else high - high % step}"
-        return (
-            f"it works for {name} from {told}" + (f", multiples of {step}" if step > 1 else ""),
-            f"{name} = {{ min = {low}{limit}{multiple} }}",
-        )
+        return f"it works if {name} is {part}", f"{name} = {{ min = {low}{limit}{multiple} }}"
 
-    def _told_places(self, name: str) -> str:
+    def _shown_places(self, name: str) -> str:
         return "; ".join(self._places.get(name, []))
 
     def _line(self, frames: list[tuple[str, int, str]]) -> str:
@@ -282,7 +277,7 @@ class _Findings:
 def _sizes(dim: Dim) -> list[int]:
     """The sizes of a range that are tried. Tracing supposes that no size is 0 or 1."""
     step = dim.multiple_of
-    first = -(-max(dim.min, 2) // step) * step
+    first = dim.multiple_from(max(dim.min, 2))
     last = first + _SCANNED * step if dim.max is None else dim.max
     return list(range(first, last + 1, step))[:_SCANNED]
 

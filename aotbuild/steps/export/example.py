@@ -13,9 +13,9 @@ import torch
 from aotbuild.config.inputs import map_tensors, tensor_leaves
 from aotbuild.config.parse import did_you_mean, listed, located
 from aotbuild.config.resolve import is_example_file
-from aotbuild.config.schema import Call, Dim, TensorInput
+from aotbuild.config.schema import Call, DeclaredDim, TensorInput
 from aotbuild.errors import ConfigError, ExportError, SourceError
-from aotbuild.runtime.manifest import Size
+from aotbuild.runtime.dims import Affine, Size
 from aotbuild.steps.artifacts.samples import Leaf, Samples, concrete, dtype_name, example_sizes
 from aotbuild.steps.export.arguments import (
     Argument,
@@ -25,9 +25,9 @@ from aotbuild.steps.export.arguments import (
     tensors_of,
     with_tensors,
 )
-from aotbuild.steps.export.source import resolve, told, user_line
+from aotbuild.steps.export.source import error_text, resolve, user_line
 from aotbuild.steps.export.state_dict import read_tensors
-from aotbuild.steps.sizes.shapes import declared_shape, parts
+from aotbuild.steps.sizes.shapes import declared_shape
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def _called(
         raise SourceError(
             f'calling "{name}" failed',
             where=located(path),
-            why=told(error) + (f"\nat {line}" if line else ""),
+            why=error_text(error) + (f"\nat {line}" if line else ""),
             fix="it is called without arguments and returns (args, kwargs)",
         ) from error
     if (
@@ -213,7 +213,7 @@ def _data_sizes(
     labels: Sequence[str],
     shapes: Sequence[Sequence[Size]],
     given: Mapping[str, torch.Tensor],
-    dims: Mapping[str, Dim],
+    dims: Mapping[str, DeclaredDim],
     path: str,
 ) -> dict[str, int]:
     """The sizes that example data has for the dimensions."""
@@ -221,19 +221,19 @@ def _data_sizes(
     for label, shape in zip(labels, shapes, strict=True):
         if label not in given:
             continue
-        found = tuple(given[label].shape)
-        fits = len(found) == len(shape)
-        for size, want in zip(found, shape, strict=False):
+        actual = tuple(given[label].shape)
+        fits = len(actual) == len(shape)
+        for size, want in zip(actual, shape, strict=False):
             if isinstance(want, int):
                 fits = fits and size == want
                 continue
-            name, factor, offset = parts(want)
-            solved, rest = divmod(size - offset, factor)
-            fits = fits and not rest and sizes.setdefault(name, solved) == solved
+            affine = Affine.of(want)
+            value = affine.solve(size)
+            fits = fits and value is not None and sizes.setdefault(affine.dim, value) == value
         if not fits:
-            told_shape = ", ".join(map(str, shape))
+            declared = ", ".join(map(str, shape))
             raise ExportError(
-                f"{label} has the shape {found} in the example, but is declared as ({told_shape})",
+                f"{label} has the shape {actual} in the example, but is declared as ({declared})",
                 where=located(path),
                 why=", ".join(f"{name} = {size}" for name, size in sizes.items()),
                 fix="correct the shape, or the data",
@@ -248,11 +248,11 @@ def _data_sizes(
                 why=f"every size is declared to be a multiple of {step}",
                 fix="use data of such a size",
             )
-        if size < max(dim.min, 2 * step) or (dim.max is not None and size > dim.max):
+        if size not in dim or size < 2 * step:
             raise ExportError(
                 f"{name} is {size} in the example",
                 where=located(path),
-                why=f"declared is {dim.min} to {'any size' if dim.max is None else dim.max}; "
+                why=f"declared is {dim.range}; "
                 + (
                     f"torch.export fixes a multiple of {step} whose example is 0 or {step}"
                     if step > 1

@@ -19,7 +19,7 @@ from torch.utils import _pytree as pytree
 
 from aotbuild.errors import ExportError
 from aotbuild.runtime.manifest import Input
-from aotbuild.steps.sizes.shapes import dimension_symbols, named
+from aotbuild.steps.sizes.symbols import dimension_symbols, named
 
 
 def output_tree(
@@ -39,7 +39,7 @@ def _output_leaves(
 ) -> Iterator[dict[str, Any]]:
     index = 0
     symbols, _ = dimension_symbols(program.graph, inputs)
-    names = {node.name: node.meta.get("val") for node in program.graph.nodes if "val" in node.meta}
+    nodes = {node.name: node for node in program.graph.nodes}
     given = [
         spec.arg.name
         for spec in program.graph_signature.input_specs
@@ -61,7 +61,7 @@ def _output_leaves(
         if isinstance(argument, SymIntArgument):
             yield {"type": "int", "index": index}
         elif isinstance(argument, TensorArgument):
-            value = names[argument.name]
+            value = nodes[argument.name].meta["val"]
             leaf = {
                 "type": "tensor",
                 "index": index,
@@ -71,8 +71,9 @@ def _output_leaves(
                     for size in value.shape
                 ],
             }
-            if argument.name in given:
-                leaf["input"] = given.index(argument.name)
+            source = _unconverted(nodes[argument.name])
+            if source.name in given:
+                leaf["input"] = given.index(source.name)
             yield leaf
         else:
             raise ExportError(
@@ -81,6 +82,21 @@ def _output_leaves(
                 fix="return the sizes themselves, or torch.tensor(value)",
             )
         index += 1
+
+
+_CONVERSIONS = ("aten.to.", "aten.type_as.")
+
+
+def _unconverted(node: torch.fx.Node) -> torch.fx.Node:
+    """The tensor that a node is, where it is a conversion that has nothing to convert."""
+    while str(node.target).startswith(_CONVERSIONS):
+        source = node.args[0]
+        assert isinstance(source, torch.fx.Node)  # noqa: S101
+        before, after = source.meta["val"], node.meta["val"]
+        if before.untyped_storage()._cdata != after.untyped_storage()._cdata:
+            return node
+        node = source
+    return node
 
 
 def _tree(spec: Any, leaves: Iterator[dict[str, Any]], where: str) -> dict[str, Any]:

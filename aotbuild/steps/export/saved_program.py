@@ -11,13 +11,13 @@ import torch
 from aotbuild.config.parse import located
 from aotbuild.config.schema import FORWARD
 from aotbuild.errors import SourceError
-from aotbuild.runtime.manifest import Size
+from aotbuild.runtime.dims import Size
 from aotbuild.steps.artifacts.call_spec import CallSpec
 from aotbuild.steps.artifacts.samples import Leaf, Samples
 from aotbuild.steps.artifacts.spec import ExportSpec
 from aotbuild.steps.export.arguments import Argument, Parameter, call_program, call_tree, tensors_of
 from aotbuild.steps.export.outputs import output_tree
-from aotbuild.steps.export.source import told
+from aotbuild.steps.export.source import error_text
 from aotbuild.steps.export.state_dict import check_finite
 from aotbuild.steps.export.traced import (
     Traced,
@@ -43,7 +43,7 @@ def load_program(spec: ExportSpec, project: Path) -> TracedModel:
         raise SourceError(
             f'"{source}" cannot be loaded as an exported program',
             where=where,
-            why=told(error).splitlines()[0],
+            why=error_text(error).splitlines()[0],
             fix="write it with torch.export.save(torch.export.export(...), ...) and this torch, "
             f"{torch.__version__}; classes in its inputs and outputs must be registered",
         ) from error
@@ -95,13 +95,13 @@ def _saved_conditions(
 ) -> list[str]:
     """What a saved program needs beyond single ranges, in the names of its dimensions."""
 
-    def told(match: re.Match[str]) -> str:
+    def declared_size(match: re.Match[str]) -> str:
         label = match[1] + match[2].replace("'", '"')
         size = shapes[labels.index(label)][int(match[3])]
         return f"({size})"
 
     saved: list[str] = getattr(program, "_guards_code", None) or []
     sizes = [code for code in saved if _SAVED_SIZE.search(code)]
-    found = {_SAVED_SIZE.sub(told, code) for code in sizes}
+    conditions = {_SAVED_SIZE.sub(declared_size, code) for code in sizes}
     # Two sizes of one name are checked anyhow.
-    return sorted(code for code in found if len(set(re.split(r"\s*==\s*", code))) > 1)
+    return sorted(code for code in conditions if len(set(re.split(r"\s*==\s*", code))) > 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.abc
 import importlib.machinery
@@ -18,10 +19,11 @@ from typing import Any, cast
 import torch
 
 from aotbuild.config.parse import did_you_mean, listed, located
-from aotbuild.config.resolve import is_library_file
+from aotbuild.config.resolve import is_library_file, weights_file
 from aotbuild.config.schema import Model
 from aotbuild.errors import AotBuildError, SourceError
 from aotbuild.steps.export.state_dict import check_finite, load_weights
+from aotbuild.steps.export.untrained import warn_untrained
 
 
 def build_module(name: str, model: Model, project: Path, device: torch.device) -> torch.nn.Module:
@@ -41,7 +43,12 @@ def build_module(name: str, model: Model, project: Path, device: torch.device) -
     """
     path = f"tool.aotbuild.models.{name}"
     source = resolve(model.source, f"{path}.source", project)
+    state = torch.get_rng_state()
     module: Any = _instantiate(source, model, path, project)
+    drawn = not torch.equal(state, torch.get_rng_state())
+    if drawn and inspect.isclass(source) and model.weights is None:
+        again = functools.partial(source, *model.args, **model.kwargs)
+        warn_untrained(module, again, model.source, path)
     # torch.compile's wrapper hides forward()'s parameters; what it wraps is compiled here anyway.
     if type(module).__name__ == "OptimizedModule":
         module = module._orig_mod
@@ -52,14 +59,14 @@ def build_module(name: str, model: Model, project: Path, device: torch.device) -
             why="torch.export traces Python code, which a scripted or traced module no longer has",
             fix="name the nn.Module that it was made from",
         )
-    if model.weights is not None:
-        file = project / model.weights
-        load_weights(module, file, model.weights, f"{path}.weights", model.dtype)
+    weights = weights_file(model)
+    if weights:
+        load_weights(module, project / weights, weights, f"{path}.weights", model.dtype)
     dtype = getattr(torch, model.dtype) if model.dtype else None
     ready: torch.nn.Module = module.eval().requires_grad_(requires_grad=False).to(device, dtype)
     if model.check_finite is not False:
-        told, key = (model.weights, "weights") if model.weights else (model.source, "source")
-        check_finite(ready.named_parameters(), ready.named_buffers(), told, f"{path}.{key}")
+        origin, key = (weights, "weights") if weights else (model.source, "source")
+        check_finite(ready.named_parameters(), ready.named_buffers(), origin, f"{path}.{key}")
     return ready
 
 
@@ -101,7 +108,7 @@ def load_op_libraries(libraries: Sequence[str], project: Path) -> None:
             raise SourceError(
                 f'the library of operators "{library}" cannot be loaded',
                 where=where,
-                why=told(error) + (f"\nat {line}" if line else ""),
+                why=error_text(error) + (f"\nat {line}" if line else ""),
                 fix="it must be importable in the build environment, or a shared library that "
                 "fits the torch of the build",
             ) from error
@@ -180,7 +187,7 @@ def user_line(error: BaseException, project: Path) -> str:
     return best
 
 
-def told(error: BaseException) -> str:
+def error_text(error: BaseException) -> str:
     """An exception as its own message shows it."""
     return f"{type(error).__name__}: {error}".rstrip(": ")
 
@@ -206,7 +213,7 @@ def resolve(source: str, path: str, project: Path) -> Any:
         raise SourceError(
             f'the module "{module_name}" cannot be imported',
             where=located(path),
-            why=told(error) + (f"\nat {line}" if line and not missing else ""),
+            why=error_text(error) + (f"\nat {line}" if line and not missing else ""),
             fix="correct the module's name; it is looked for in the project's directory, src/, "
             "python/, tool.scikit-build.wheel.packages and the build environment"
             if missing
@@ -250,7 +257,7 @@ def _instantiate(source: Any, model: Model, path: str, project: Path) -> torch.n
         raise SourceError(
             f'calling "{model.source}" failed',
             where=located(path),
-            why=told(error) + (f"\nat {line}" if line else ""),
+            why=error_text(error) + (f"\nat {line}" if line else ""),
             fix=_BESIDE_MODULE
             if _is_relative_file(error)
             else "give the arguments it needs with args = [...] and kwargs = { ... }",

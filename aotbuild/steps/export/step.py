@@ -11,16 +11,17 @@ from torch.fx.experimental import _config as fx_config
 
 from aotbuild.config.parse import located
 from aotbuild.config.resolve import call_path, calls, is_program, named_files
-from aotbuild.config.schema import Call, Dim
+from aotbuild.config.schema import Call, DeclaredDim
 from aotbuild.errors import ExportError, warn
 from aotbuild.passes.recurrent.dynamic_steps import dynamic_steps
-from aotbuild.runtime import manifest
-from aotbuild.runtime.manifest import Input, Size
+from aotbuild.runtime.dims import Dim, Size
+from aotbuild.runtime.manifest import Input
 from aotbuild.steps.artifacts.call_spec import CallSpec
-from aotbuild.steps.artifacts.eager_program import RECORD, write_eager
+from aotbuild.steps.artifacts.eager_program import remove_eager, write_eager
 from aotbuild.steps.artifacts.export_weights import Stored, store
 from aotbuild.steps.artifacts.facts import facts_of
 from aotbuild.steps.artifacts.spec import ExportSpec, read_spec
+from aotbuild.steps.artifacts.stamps import write_exported
 from aotbuild.steps.export.arguments import as_call
 from aotbuild.steps.export.diagnosis import Finding, Recorder, findings, recording
 from aotbuild.steps.export.example import Example, example_call
@@ -30,11 +31,11 @@ from aotbuild.steps.export.saved_program import load_program
 from aotbuild.steps.export.source import (
     FileTracker,
     build_module,
+    error_text,
     importing,
     load_op_libraries,
     method_of,
     resolve,
-    told,
     user_line,
 )
 from aotbuild.steps.export.traced import (
@@ -48,7 +49,6 @@ from aotbuild.steps.export.traced import (
     sizes_of,
 )
 from aotbuild.steps.export.tracing_errors import export_error, narrower_error, without_dumps
-from aotbuild.steps.files import write_depfile, write_text
 from aotbuild.steps.sizes.ranges import compiled_ranges
 from aotbuild.steps.sizes.shapes import dim_names, leaf_dims, name_dims, read_dims, torch_dims
 
@@ -62,13 +62,12 @@ def run(spec_file: Path) -> None:
     stored = write_programs(model, output)
     for method in model.methods:
         name, program = method.name, method.program
-        (output / name / RECORD).unlink(missing_ok=True)
+        remove_eager(output / name)
         if spec.declaration.fallback:
             write_eager(program, stored.names[name], output / name, spec.declaration.source)
     # What is not opened by Python, as libraries of operators and safetensors, is not tracked.
     read = tracker.files() + [project / name for name in named_files(spec.declaration)]
-    write_depfile(output / "exported.json", read)
-    write_text(output / "exported.json", "{}\n")
+    write_exported(output, read)
 
 
 def write_programs(model: TracedModel, output: Path) -> Stored:
@@ -174,7 +173,7 @@ def _dynamic_dims(
         raise ExportError(
             "the dynamic shapes do not fit the example",
             where=where + (f"\n{line}" if line else ""),
-            why=told(error),
+            why=error_text(error),
             fix="write them as torch.export.export takes them: a dict by the names of the "
             "parameters, each nested as the parameter, with { axis: Dim } for a tensor",
         ) from error
@@ -186,7 +185,7 @@ def _exported(
     specs: list[Any],
     path: str,
     example: Example,
-    dims: Mapping[str, Dim],
+    dims: Mapping[str, DeclaredDim],
     project: Path,
 ) -> torch.export.ExportedProgram:
     # Loops of recurrent layers that were traced before would be mistaken for those of this method.
@@ -266,21 +265,21 @@ def _warn_static(
 
 def _smallest_sizes(
     call: Call,
-    dims: dict[str, manifest.Dim],
+    dims: dict[str, Dim],
     sizes: Mapping[str, int],
     inputs: Sequence[Input],
     example: Example,
     flat: Flat,
     device: torch.device,
-) -> dict[str, manifest.Dim]:
+) -> dict[str, Dim]:
     """Let a range that torch.export found begin with 1 only if the model works with that size."""
     found = dict(dims)
     for name, dim in dims.items():
-        declared = call.dims.get(name, Dim(auto=True))
+        declared = call.dims.get(name, DeclaredDim(auto=True))
         if not declared.auto or dim.min > 1:
             continue
         try:
             flat(example.samples.at(inputs, {**sizes, name: dim.min}, device))
         except Exception:  # noqa: BLE001  # whatever it raises, it does not work
-            found[name] = manifest.Dim(2, dim.max, dim.multiple_of)
+            found[name] = Dim(2, dim.max, dim.multiple_of)
     return found

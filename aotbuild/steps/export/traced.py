@@ -13,14 +13,13 @@ from torch.utils import _pytree as pytree
 
 from aotbuild.config.parse import listed, located
 from aotbuild.errors import ExportError, warn
-from aotbuild.runtime import manifest
-from aotbuild.runtime.manifest import Input, Size
+from aotbuild.runtime.dims import Affine, Size
+from aotbuild.runtime.manifest import Input
 from aotbuild.steps.artifacts.call_spec import CallSpec, holds
 from aotbuild.steps.artifacts.export_weights import MODULE
 from aotbuild.steps.artifacts.reference import Case, Reference, flatten_result
 from aotbuild.steps.artifacts.samples import Leaf, Samples, input_bytes, verification_sizes
-from aotbuild.steps.artifacts.spec import CALL
-from aotbuild.steps.export.source import told, user_line
+from aotbuild.steps.export.source import error_text, user_line
 
 _LARGEST_INPUTS = 1 << 30
 
@@ -38,9 +37,9 @@ class Traced:
     def write(self, directory: Path) -> None:
         """Write the files of the export, but for the program and its weights."""
         directory.mkdir(parents=True, exist_ok=True)
-        self.reference.write(directory / "reference.pt")
-        self.samples.write(directory / "samples.pt")
-        self.call.write(directory / CALL)
+        self.reference.write(directory)
+        self.samples.write(directory)
+        self.call.write(directory)
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ def sizes_of(shapes: Sequence[Sequence[Size]], tensors: Sequence[torch.Tensor]) 
         for want, size in zip(shape, tensor.shape, strict=True):
             if isinstance(want, str):
                 sizes[want] = int(size)
-            elif isinstance(want, manifest.Derived):
+            elif isinstance(want, Affine):
                 sizes.setdefault(want.dim, (int(size) - want.offset) // want.factor)
     return sizes
 
@@ -174,7 +173,7 @@ def reference_outputs(
                 raise ExportError(
                     f"the eager model fails at {label}",
                     where=located(path) + (f"\n{line}" if line else ""),
-                    why=told(error),
+                    why=error_text(error),
                     fix="declare a range that the model works with",
                 ) from error
         original = results[1][0] if len(results) > 1 else None

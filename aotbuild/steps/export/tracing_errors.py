@@ -10,7 +10,7 @@ from pathlib import Path
 from aotbuild.config.parse import listed, located
 from aotbuild.errors import ExportError, debugging
 from aotbuild.steps.export.diagnosis import Finding
-from aotbuild.steps.export.source import told, user_line
+from aotbuild.steps.export.source import error_text, user_line
 
 _MESSAGE_LINES = 12
 _GENERAL_ADVICE = (
@@ -55,7 +55,7 @@ def export_error(error: Exception, where: str, project: Path) -> ExportError:
     """The error for what torch.export raised."""
     lines = [
         line
-        for line in told(error).splitlines()
+        for line in error_text(error).splitlines()
         if line.strip() and not line.lstrip().startswith(_GENERAL_ADVICE)
     ]
     shown = "\n".join(lines[:_MESSAGE_LINES]) + ("\n..." if len(lines) > _MESSAGE_LINES else "")

@@ -1,4 +1,4 @@
-"""Weights apart from the wheel: as a file, or as a wheel of their own."""
+"""Weights that are not in the wheel: as a file, or as a wheel of their own."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import time
 import zipfile
 from pathlib import Path
 
-from aotbuild.steps.artifacts.spec import Apart
+from aotbuild.steps.artifacts.spec import SeparateWeights
 from aotbuild.steps.files import replacing
 
 _EARLIEST = 315532800  # 1980, when time begins in a zip archive
 _MODE = 0o100644 << 16
 
 
-def move_weights(package: Path, apart: Apart) -> None:
+def move_weights(package: Path, apart: SeparateWeights) -> None:
     """Move the weights file of a package to where it belongs."""
     out = Path(apart.file)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -30,14 +30,14 @@ def move_weights(package: Path, apart: Apart) -> None:
     weights.unlink()
 
 
-def _write_wheel(weights: Path, wheel: Path, apart: Apart) -> None:
+def _write_wheel(weights: Path, wheel: Path, apart: SeparateWeights) -> None:
     name, version = apart.requirement.split("==")
-    told = f"Weights of the compiled models of {apart.package}."
+    summary = f"Weights of the compiled models of {apart.package}."
     info = f"{apart.module}-{version}.dist-info"
-    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\nSummary: {told}\n"
+    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\nSummary: {summary}\n"
     tag = "Wheel-Version: 1.0\nGenerator: aotbuild\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
     texts = {
-        f"{apart.module}/__init__.py": f'"""{told}"""\n',
+        f"{apart.module}/__init__.py": f'"""{summary}"""\n',
         f"{info}/METADATA": metadata,
         f"{info}/WHEEL": tag,
     }
@@ -66,5 +66,5 @@ def _entry(path: str) -> zipfile.ZipInfo:
     return entry
 
 
-def _digest(found: hashlib._Hash) -> str:
-    return "sha256=" + base64.urlsafe_b64encode(found.digest()).decode().rstrip("=")
+def _digest(digest: hashlib._Hash) -> str:
+    return "sha256=" + base64.urlsafe_b64encode(digest.digest()).decode().rstrip("=")

@@ -1,4 +1,4 @@
-"""What a package weighs, and what would make it lighter."""
+"""The size of a package, and what would make it smaller."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def _shared(manifests: Sequence[Manifest]) -> str:
     used += [c for manifest in manifests if manifest.fallback for c in manifest.fallback.constants]
     alone = sum(constant.size for constant in used)
     stored = sum({constant.tensor: constant.size for constant in used}.values())
-    told = alone > stored * 1.01 and not manifests[0].apart
-    return f" instead of {shown(alone)} unshared" if told else ""
+    is_shared = alone > stored * 1.01 and not manifests[0].apart
+    return f" instead of {shown(alone)} unshared" if is_shared else ""
 
 
 def _plan(manifests: Sequence[Manifest], weights: int) -> list[str]:
@@ -65,10 +65,12 @@ def _plan(manifests: Sequence[Manifest], weights: int) -> list[str]:
         (wide * 3 // 4, 'quantize = "int8-weight-only" saves up to {}, where layers are linear'),
         (higher, "one of cpu-levels alone saves {}"),
     ]
-    told = [text.format(shown(saved)) for saved, text in sorted(ways)[::-1] if saved > weights / 50]
+    proposals = [
+        text.format(shown(saved)) for saved, text in sorted(ways)[::-1] if saved > weights / 50
+    ]
     if weights:
-        told.append('weights-in = "companion" puts the weights into a wheel of their own')
-    return [*told, "ask the index for a higher limit, and set size-limit to it"]
+        proposals.append('weights-in = "companion" puts the weights into a wheel of their own')
+    return [*proposals, "ask the index for a higher limit, and set size-limit to it"]
 
 
 def shown(size: int) -> str:

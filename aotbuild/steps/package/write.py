@@ -6,7 +6,6 @@ import dataclasses
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +29,16 @@ from aotbuild.runtime.manifest import (
 from aotbuild.runtime.weights import WEIGHTS_VARIABLE
 from aotbuild.steps.artifacts.build_record import BuildRecord
 from aotbuild.steps.artifacts.call_spec import CallSpec
-from aotbuild.steps.artifacts.eager_program import Eager
+from aotbuild.steps.artifacts.eager_program import EAGER, Eager
+from aotbuild.steps.artifacts.engine_library import ENGINE
 from aotbuild.steps.artifacts.export_weights import Stored
-from aotbuild.steps.artifacts.spec import CALL, ENGINE, WEIGHTS, Apart
+from aotbuild.steps.artifacts.library import COMPUTED_WEIGHTS, LIBRARY, PROXY_NODES
+from aotbuild.steps.artifacts.spec import SeparateWeights
+from aotbuild.steps.artifacts.verification import SELFTEST
 from aotbuild.steps.artifacts.weights_file import open_tensors, write_weights
+from aotbuild.steps.artifacts.weights_index import WEIGHTS
 from aotbuild.steps.package import generate
+from aotbuild.steps.sources import source_directory
 from aotbuild.target import TARGETS
 from aotbuild.torch_version import runtime_range
 
@@ -67,7 +71,7 @@ def write_package(
     project: Path,
     native: Path,
     torch_policy: str = "minor",
-    apart: Apart | None = None,
+    apart: SeparateWeights | None = None,
 ) -> list[Manifest]:
     """Write a package into a new directory.
 
@@ -83,11 +87,7 @@ def write_package(
         The manifests of the methods.
     """
     directory.mkdir(exist_ok=True)
-    records = {
-        path: BuildRecord.read(path / "compiled.json")
-        for part in parts
-        for path, _ in part.variants
-    }
+    records = {path: BuildRecord.read(path) for part in parts for path, _ in part.variants}
     eager = {part.exported: Eager.read(part.exported) for part in parts}
     stored = {path: Stored.read(path) for path in {part.exported.parent for part in parts}}
     name = apart.weights if apart else WEIGHTS
@@ -157,8 +157,8 @@ def _write_pool(
                 device = f"{part.model}.{record.target}.{key}"
                 add(path, constant, weights[key], f"{part.model}.{key}", device)
             for constant, tensor in _own_tensors(path, record, weights):
-                told = f"{record.target}.{constant.fqn}"
-                names = (f"{part.model}.{told}", f"{part.model}.{part.method}.{told}")
+                name = f"{record.target}.{constant.fqn}"
+                names = (f"{part.model}.{name}", f"{part.model}.{part.method}.{name}")
                 add(path, constant, tensor, *names)
         program = eager[part.exported]
         for key in [*(program.weights if program else ()), *_kept(part, records)]:
@@ -179,7 +179,7 @@ def _own_tensors(
     path: Path, record: BuildRecord, weights: Mapping[str, torch.Tensor]
 ) -> Iterator[tuple[Constant, torch.Tensor]]:
     """The constants of a variant that were computed, or are computed here."""
-    yield from open_tensors(path / WEIGHTS, record.written)
+    yield from open_tensors(path / COMPUTED_WEIGHTS, record.written)
     for constant in record.constants:
         recipe = record.derived.get(constant.fqn)
         if recipe is not None:
@@ -195,7 +195,7 @@ def _manifest(
     project: Path,
     torch_policy: str,
 ) -> Manifest:
-    call = CallSpec.read(part.exported / CALL)
+    call = CallSpec.read(part.exported)
     dims = dict(call.dims)
     conditions: set[str] = set()
     variants = []
@@ -205,9 +205,9 @@ def _manifest(
         for name, dim in record.dims.items():  # what is promised holds for every variant
             dims[name] = dims[name].intersection(dim)
         library = f"{part.directory}/{record.target}.so"
-        shutil.copyfile(path / "library.so", directory / library)
+        shutil.copyfile(path / LIBRARY, directory / library)
         if record.proxy_nodes:  # the runner looks for it under the library's name
-            shutil.copyfile(path / "library.json", (directory / library).with_suffix(".json"))
+            shutil.copyfile(path / PROXY_NODES, (directory / library).with_suffix(".json"))
         target = TARGETS[record.target]
         variants.append(
             Variant(
@@ -267,7 +267,7 @@ def _fallback(
     """Copy the eager program."""
     if eager is None:
         return None
-    name = f"{part.directory}/eager.py"
+    name = f"{part.directory}/{EAGER}"
     shutil.copyfile(eager.source, directory / name)
     placed = [constants[part.exported, key] for key in eager.weights]
     return Fallback(identify(directory / name, name), placed)
@@ -278,8 +278,8 @@ def _selftest(directory: Path, part: Part) -> SelfTest | None:
     for path, verified in part.variants:
         recorded = read_selftest((verified or {}).get("selftest"))
         if recorded is not None:
-            name = f"{part.directory}/selftest.safetensors"
-            shutil.copyfile(path / "selftest.safetensors", directory / name)
+            name = f"{part.directory}/{SELFTEST}"
+            shutil.copyfile(path / SELFTEST, directory / name)
             return dataclasses.replace(recorded, file=identify(directory / name, name))
     return None
 
@@ -306,7 +306,7 @@ def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
 
 
 def _copy_runtime(directory: Path, engine: Path) -> None:
-    with as_file(files("aotbuild.runtime")) as runtime:
-        shutil.copytree(runtime, directory, ignore=shutil.ignore_patterns("__pycache__"))
+    runtime = source_directory("aotbuild.runtime")
+    shutil.copytree(runtime, directory, ignore=shutil.ignore_patterns("__pycache__"))
     if engine.is_file():
         shutil.copyfile(engine, directory / engine.name)

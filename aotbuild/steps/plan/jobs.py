@@ -46,7 +46,7 @@ def _of_machine(root: Path) -> int:
 
 def _of_groups(root: Path) -> list[int]:
     """What each control group of this process leaves of its limit."""
-    found = []
+    left = []
     with contextlib.suppress(OSError, ValueError):
         for line in (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines():
             _, controllers, path = line.split(":", 2)
@@ -65,5 +65,5 @@ def _of_groups(root: Path) -> list[int]:
                 with contextlib.suppress(OSError, ValueError):
                     # "max" is no number: there is no limit.
                     limit, used = (int((directory / name).read_text("ascii")) for name in names)
-                    found.append(max(limit - used, 0))
-    return found
+                    left.append(max(limit - used, 0))
+    return left

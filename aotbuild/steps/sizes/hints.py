@@ -14,12 +14,12 @@ from typing import Any
 import sympy
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
-from aotbuild.steps.sizes.shapes import Linear
+from aotbuild.steps.sizes.symbols import SizeSymbol
 
 
-def hints_at(symbols: Mapping[str, Linear], sizes: Mapping[str, int]) -> dict[str, int]:
+def hints_at(symbols: Mapping[str, SizeSymbol], sizes: Mapping[str, int]) -> dict[str, int]:
     """The hints of symbols, by their names, at these sizes of the dimensions."""
-    return {name: linear.symbol_size(sizes[linear.name]) for name, linear in symbols.items()}
+    return {name: symbol.at(sizes[symbol.dim]) for name, symbol in symbols.items()}
 
 
 @contextlib.contextmanager

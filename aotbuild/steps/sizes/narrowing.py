@@ -1,4 +1,4 @@
-"""Where compiled code accepts fewer sizes than declared: what is told of it."""
+"""Messages for compiled code that accepts fewer sizes than declared."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from aotbuild.config.parse import located
 from aotbuild.config.resolve import call_path
 from aotbuild.errors import CompileError
-from aotbuild.runtime.manifest import Dim
+from aotbuild.runtime.dims import Dim
 from aotbuild.steps.artifacts.call_spec import CallSpec
 from aotbuild.steps.artifacts.spec import CompileSpec
 
@@ -15,27 +15,30 @@ from aotbuild.steps.artifacts.spec import CompileSpec
 def narrowed(
     spec: CompileSpec, call: CallSpec, dims: Mapping[str, Dim], conditions: Sequence[str]
 ) -> list[CompileError]:
-    """What is to be told where the compiled code accepts less than declared."""
+    """A message for each dimension that the compiled code narrows, and one for its conditions.
+
+    Args:
+        spec: What was compiled.
+        call: How it is declared to be called.
+        dims: The ranges that the compiled code accepts.
+        conditions: What else it needs of sizes.
+    """
     path = call_path(spec.model, spec.method)
     name = path.removeprefix("tool.aotbuild.models.")
-
-    def told(dim: Dim) -> str:
-        return f"{dim.min} to {'any size' if dim.max is None else dim.max}"
-
-    found = [
+    messages = [
         CompileError(
-            f"{name} will accept {dim} from {told(own)}, not {told(call.dims[dim])}",
+            f"{name} will accept {compiled} for {dim}, not {call.dims[dim]}",
             where=located(f"{path}.dims.{dim}"),
             why="Inductor specialised the code for this part of the range",
-            fix=f"declare min = {own.min}"
-            + (f", max = {own.max}" if own.max is not None else "")
+            fix=f"declare min = {compiled.min}"
+            + (f", max = {compiled.max}" if compiled.max is not None else "")
             + f", or give another example size ({path}.dims.{dim}.example)",
         )
-        for dim, own in dims.items()
-        if own != call.dims[dim]
+        for dim, compiled in dims.items()
+        if compiled != call.dims[dim]
     ]
     if conditions:
-        found.append(
+        messages.append(
             CompileError(
                 f"{name} will accept only sizes for which {' and '.join(conditions)}",
                 where=located(f"{path}.dims"),
@@ -44,17 +47,17 @@ def narrowed(
                 "depend on one another by the same name",
             )
         )
-    return found
+    return messages
 
 
 def too_narrow(narrowed: Sequence[CompileError]) -> CompileError:
-    """The error that all of these are together."""
+    """One error for all of these."""
     why = dict.fromkeys(each.why for each in narrowed)
     return CompileError(
         "\n".join(each.what for each in narrowed),
         where="\n".join(each.where for each in narrowed),
         why="\n".join([*why, "strict-dims = true makes this an error"]),
         fix="\n".join(
-            [each.fix for each in narrowed] + ["or be content with it: strict-dims = false"]
+            [each.fix for each in narrowed] + ["or accept the narrower range: strict-dims = false"]
         ),
     )

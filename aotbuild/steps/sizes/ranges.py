@@ -24,8 +24,9 @@ import torch
 from torch.utils._sympy.numbers import int_oo
 from torch.utils._sympy.value_ranges import ValueRanges, bound_sympy
 
-from aotbuild.runtime.manifest import Dim, Input
-from aotbuild.steps.sizes.shapes import Linear, as_function, dimension_symbols, named
+from aotbuild.runtime.dims import Dim
+from aotbuild.runtime.manifest import Input
+from aotbuild.steps.sizes.symbols import SizeSymbol, as_function, dimension_symbols, named
 
 _SCANNED = 1 << 14
 _FAR = 1 << 40
@@ -64,46 +65,46 @@ def compiled_ranges(
     for assumption in _assumptions(shape_env, symbols):
         free = sorted(assumption.free_symbols, key=str)
         of_symbol = {
-            symbol: symbols[symbol].symbol_range(dims[symbols[symbol].name]) for symbol in free
+            symbol: symbols[symbol].range_for(dims[symbols[symbol].dim]) for symbol in free
         }
         traced = {symbol: _as_range(dim) for symbol, dim in of_symbol.items()}
         if _always(assumption, traced):
             continue
         if len(free) == 1:
-            linear, dim = symbols[free[0]], of_symbol[free[0]]
-            found = _narrow(assumption, dim, linear.symbol_size(example[linear.name]))
-            if found is not None:
-                dims[linear.name] = linear.narrowed(dims[linear.name], found)
+            meaning = symbols[free[0]]
+            part = _narrow(assumption, of_symbol[free[0]], meaning.at(example[meaning.dim]))
+            if part is not None:
+                dims[meaning.dim] = meaning.narrowed(dims[meaning.dim], part)
                 continue
         condition = named(assumption, symbols)
         if condition != "True":  # as between two symbols of one name
             conditions.append(condition)
-    for symbol, linear in symbols.items():
+    for symbol, meaning in symbols.items():
         if symbol in shape_env.var_to_range:
-            dim = dims[linear.name]
-            found = _capped(linear.symbol_range(dim), shape_env.var_to_range[symbol].upper)
-            dims[linear.name] = linear.narrowed(dim, found)
+            dim = dims[meaning.dim]
+            part = _capped(meaning.range_for(dim), shape_env.var_to_range[symbol].upper)
+            dims[meaning.dim] = meaning.narrowed(dim, part)
     return Ranges(dims, sorted(set(conditions)))
 
 
-def _assumptions(shape_env: Any, symbols: Mapping[sympy.Symbol, Linear]) -> list[sympy.Basic]:
+def _assumptions(shape_env: Any, symbols: Mapping[sympy.Symbol, SizeSymbol]) -> list[sympy.Basic]:
     # In a program that was just traced, the symbol of a multiple is replaced by what it is made of.
-    found = [sympy.sympify(shape_env.replace(guard.expr)) for guard in shape_env.guards]
+    guards = [sympy.sympify(shape_env.replace(guard.expr)) for guard in shape_env.guards]
     # Once two sizes are known to be equal, one symbol stands for both and guards no longer say so.
-    found += [
+    guards += [
         sympy.Eq(symbol, shape_env.replace(symbol))
         for symbol in symbols
         if shape_env.replace(symbol) != symbol
     ]
-    known = [e for e in found if e.free_symbols and e.free_symbols <= set(symbols)]
+    known = [e for e in guards if e.free_symbols and e.free_symbols <= set(symbols)]
     return [e for e in known if not _always_equal(e, symbols)]
 
 
-def _always_equal(assumption: sympy.Basic, symbols: Mapping[sympy.Symbol, Linear]) -> bool:
+def _always_equal(assumption: sympy.Basic, symbols: Mapping[sympy.Symbol, SizeSymbol]) -> bool:
     """Whether an equation holds by itself, as between the two symbols that a multiple has."""
     if not isinstance(assumption, sympy.Eq):
         return False
-    exact = {symbol: linear.exact for symbol, linear in symbols.items()}
+    exact = {symbol: meaning.exact for symbol, meaning in symbols.items()}
     return bool(sympy.expand((assumption.lhs - assumption.rhs).xreplace(exact)) == 0)
 
 
@@ -122,9 +123,9 @@ def _always(assumption: sympy.Basic, sizes: dict[Any, ValueRanges[Any]]) -> bool
 
 def _holds_everywhere(assumption: sympy.Basic, sizes: dict[Any, ValueRanges[Any]]) -> bool:
     """Whether an assumption holds for each combination of sizes; False when they are too many."""
-    if any(found.upper == int_oo for found in sizes.values()):
+    if any(values.upper == int_oo for values in sizes.values()):
         return False
-    each = [range(int(found.lower), int(found.upper) + 1) for found in sizes.values()]
+    each = [range(int(values.lower), int(values.upper) + 1) for values in sizes.values()]
     if math.prod(map(len, each)) > _COMBINATIONS:
         return False
     accepts = as_function(assumption, list(sizes))

@@ -1,58 +1,55 @@
-"""Dynamic dimensions: told to torch.export by their names, and read back from its program."""
+"""Dynamic dimensions: given to torch.export by their names, and read back from its program."""
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import sympy
 import torch
 from torch.export import Dim as TorchDim
-from torch.utils._sympy.functions import FloorDiv
 from torch.utils._sympy.numbers import int_oo
-from torch.utils._sympy.printers import PythonPrinter
 
-from aotbuild.config import schema
+from aotbuild.config.schema import DeclaredDim
 from aotbuild.config.sizes import parse_size
-from aotbuild.runtime.manifest import Derived, Dim, Input, Size
+from aotbuild.runtime.dims import Affine, Dim, Size
+from aotbuild.steps.sizes.symbols import SizeSymbol, affine_parts, input_values
 
 
 def declared_shape(shape: Sequence[int | str]) -> list[Size]:
-    """A shape of the declaration in the terms of the manifest."""
-    found: list[Size] = []
-    for size in shape:
-        parsed = parse_size(size) if isinstance(size, str) else None
-        if parsed is None:
-            found.append(size)
-        elif (parsed.factor, parsed.offset) == (1, 0):
-            found.append(parsed.dim)
-        else:
-            found.append(Derived(parsed.dim, parsed.factor, parsed.offset))
-    return found
+    """A shape of the declaration, its texts parsed."""
+    sizes: list[Size] = []
+    for text in shape:
+        size = parse_size(text) if isinstance(text, str) else None
+        sizes.append(text if size is None else _plain(size))
+    return sizes
+
+
+def _plain(size: Affine) -> str | Affine:
+    """The name alone of a size that is the dimension itself."""
+    return size.dim if size.is_dim else size
 
 
 def torch_dims(
-    shapes: Sequence[Sequence[Size]], dims: Mapping[str, schema.Dim]
+    shapes: Sequence[Sequence[Size]], dims: Mapping[str, DeclaredDim]
 ) -> list[dict[int, Any]]:
-    """For each shape its dynamic dimensions, as torch.export wants them told."""
-    known = {name: _torch_dim(name, dim) for name, dim in dims.items()}
+    """For each shape its dynamic dimensions by their axes, as torch.export takes them."""
+    of_name = {name: _torch_dim(name, dim) for name, dim in dims.items()}
 
-    def told(size: str | Derived) -> Any:
+    def torch_size(size: str | Affine) -> Any:
         if isinstance(size, str):
-            return known[size]
-        scaled = known[size.dim] if size.factor == 1 else size.factor * known[size.dim]
+            return of_name[size]
+        scaled = of_name[size.dim] if size.factor == 1 else size.factor * of_name[size.dim]
         return scaled + size.offset if size.offset else scaled
 
     return [
-        {i: told(size) for i, size in enumerate(shape) if not isinstance(size, int)}
+        {i: torch_size(size) for i, size in enumerate(shape) if not isinstance(size, int)}
         for shape in shapes
     ]
 
 
-def _torch_dim(name: str, dim: schema.Dim) -> Any:
+def _torch_dim(name: str, dim: DeclaredDim) -> Any:
     if dim.auto:
         return TorchDim.AUTO
     step = dim.multiple_of
@@ -79,7 +76,7 @@ def leaf_dims(spec: Any, value: Any) -> list[Any]:
         return []
     items = list(value.values() if isinstance(value, dict) else value)
     if spec is None:
-        return [found for item in items for found in leaf_dims(None, item)]
+        return [leaf for item in items for leaf in leaf_dims(None, item)]
     if isinstance(value, dict) and isinstance(spec, Mapping):
         unknown = set(spec) - set(value)
         if unknown:
@@ -89,7 +86,7 @@ def leaf_dims(spec: Any, value: Any) -> list[Any]:
         specs = list(spec)
     else:
         raise ValueError(f"{spec!r} does not fit {len(items)} values")
-    return [found for pair in zip(specs, items, strict=True) for found in leaf_dims(*pair)]
+    return [leaf for pair in zip(specs, items, strict=True) for leaf in leaf_dims(*pair)]
 
 
 def dim_names(specs: Sequence[Any]) -> list[dict[int, str]]:
@@ -97,154 +94,50 @@ def dim_names(specs: Sequence[Any]) -> list[dict[int, str]]:
 
     A size that torch derives from a dimension, such as ``2*batch``, has the name of that one.
     """
-    found = []
+    names = []
     for spec in specs:
         pairs = spec.items() if isinstance(spec, Mapping) else enumerate(spec or ())
         dims = {axis: dim for axis, dim in pairs if isinstance(dim, TorchDim)}
-        found.append({axis: getattr(dim, "root", dim).__name__ for axis, dim in dims.items()})
-    return found
-
-
-@dataclass(frozen=True)
-class Linear:
-    """What a symbol stands for: ``step * symbol = factor * name + offset``."""
-
-    name: str
-    step: int = 1
-    factor: int = 1
-    offset: int = 0
-
-    @property
-    def solved(self) -> sympy.Expr:
-        """The symbol's value in terms of the dimension."""
-        return self.exact if self.step == 1 else FloorDiv(self.exact * self.step, self.step)
-
-    @property
-    def exact(self) -> sympy.Expr:
-        """The same as a fraction, which is whole for every size that the dimension can have."""
-        told = self.factor * sympy.Symbol(self.name, integer=True) + self.offset
-        return sympy.expand(told / self.step)
-
-    def symbol_size(self, size: int) -> int:
-        """The symbol's value for a size of the dimension, rounded down."""
-        return (self.factor * size + self.offset) // self.step
-
-    def symbol_range(self, dim: Dim) -> Dim:
-        """The range of the symbol, when the dimension has this one."""
-        low = -((-self.factor * dim.min - self.offset) // self.step)
-        return Dim(low, None if dim.max is None else self.symbol_size(dim.max))
-
-    def narrowed(self, dim: Dim, symbol: Dim) -> Dim:
-        """The range of the dimension, when its own is ``dim`` and the symbol has this one."""
-        whole = self.symbol_range(dim)
-        low, high = dim.min, dim.max
-        if symbol.min != whole.min:
-            low = -((self.offset - self.step * symbol.min) // self.factor)
-        if symbol.max is not None and symbol.max != whole.max:
-            high = (self.step * symbol.max - self.offset) // self.factor
-        return Dim(low, high, dim.multiple_of)
-
-
-def dimension_symbols(
-    graph: torch.fx.Graph, inputs: Sequence[Input]
-) -> tuple[dict[sympy.Symbol, Linear], Any]:
-    """The symbols behind the dynamic dimensions, and the ShapeEnv they belong to.
-
-    Args:
-        graph: A graph whose last placeholders are the inputs.
-        inputs: The inputs, in the order of the placeholders.
-    """
-    sizes = [
-        (size.node, parts(want))
-        for value, spec in zip(input_values(graph, len(inputs)), inputs, strict=True)
-        for size, want in zip(value.shape, spec.shape, strict=True)
-        if isinstance(size, torch.SymInt) and not isinstance(want, int)
-    ]
-    symbols: dict[sympy.Symbol, Linear] = {}
-    # In node.expr a size that equals another goes by the other's name, hence its own comes first.
-    # In a program that was just traced, a multiple has a symbol of its own and one that it is made
-    # of; in one that was loaded, only the latter.
-    for expression, (name, factor, offset) in [
-        *((node._expr, parts) for node, parts in sizes),
-        *((node.expr, parts) for node, parts in sizes),
-    ]:
-        told = _linear(expression)
-        if told is not None:
-            symbol, step, start = told
-            symbols.setdefault(symbol, Linear(name, step, factor, offset - start))
-    return symbols, sizes[0][0].shape_env if sizes else None
-
-
-def input_values(graph: torch.fx.Graph, count: int) -> list[Any]:
-    """The fake tensors, with symbolic sizes, of the last ``count`` tensors that a graph takes."""
-    values = [  # constant arguments have placeholders too
-        node.meta["val"]
-        for node in graph.nodes
-        if node.op == "placeholder" and isinstance(node.meta["val"], torch.Tensor)
-    ]
-    return values[-count:] if count else []
-
-
-def named(expression: sympy.Expr, symbols: Mapping[sympy.Symbol, Linear]) -> str:
-    """A symbolic size in the names of the declaration, such as ``2*batch``."""
-    names = {symbol: linear.solved for symbol, linear in symbols.items()}
-    return str(PythonPrinter().doprint(sympy.sympify(expression.xreplace(names))))
-
-
-def as_function(expression: sympy.Basic, symbols: Sequence[sympy.Symbol]) -> Callable[..., bool]:
-    """Whether a condition holds, as a function of the values of its symbols.
-
-    Python's own arithmetic is a hundred times faster than sympy's, for thousands of sizes.
-    """
-    code = compile(PythonPrinter().doprint(expression), "<guard>", "eval")
-    names = [str(symbol) for symbol in symbols]
-
-    def holds(*values: int) -> bool:
-        try:
-            return bool(eval(code, {"math": math, **dict(zip(names, values, strict=True))}))  # noqa: S307
-        except ZeroDivisionError:
-            return False
-
-    return holds
+        names.append({axis: getattr(dim, "root", dim).__name__ for axis, dim in dims.items()})
+    return names
 
 
 def read_dims(
     program: torch.export.ExportedProgram,
     shapes: Sequence[Sequence[Size]],
-    declared: Mapping[str, schema.Dim],
+    declared: Mapping[str, DeclaredDim],
 ) -> tuple[list[list[Size]], dict[str, Dim]]:
     """What became of the declared dimensions: those that are ``auto`` can be static.
 
     A dimension that the model ties to another, as ``a + b`` does, follows from that one.
 
+    Args:
+        program: What torch.export traced.
+        shapes: The declared shape of each tensor that it takes.
+        declared: The declared dimensions.
+
     Returns:
         The shapes, with numbers for dimensions that are static, and the ranges of the others.
     """
     auto = {name for name, dim in declared.items() if dim.auto}
+    dims = {name: dim.range for name, dim in declared.items() if not dim.auto}
+    if not auto:
+        return [list(shape) for shape in shapes], dims
     values = input_values(program.graph, len(shapes))
-    dims = {
-        name: Dim(dim.min, dim.max, dim.multiple_of)
-        for name, dim in declared.items()
-        if not dim.auto
-    }
     static: dict[str, int] = {}
-    for value, shape in zip(values, shapes, strict=True):
-        for size, want in zip(value.shape, shape, strict=True):
-            if want not in auto:
-                continue
-            name = str(want)
-            if isinstance(size, int) or size.node.expr.is_number:
-                static[name] = int(size)
-                continue
-            found = _range_of(program, size.node.expr, declared[name])
-            known = dims.get(name)
-            dims[name] = found if known is None else known.intersection(found)
-    tied = _tied(values, shapes, auto) if auto else {}
+    for size, name in _sizes(values, shapes):
+        if not isinstance(name, str) or name not in auto:
+            continue
+        if isinstance(size, int) or size.node.expr.is_number:
+            static[name] = int(size)
+            continue
+        traced = _range_of(program, size.node.expr, declared[name])
+        dims[name] = dims[name].intersection(traced) if name in dims else traced
+    tied = _tied(values, shapes, auto)
     for name, size in tied.items():
-        base, factor, offset = parts(size)
-        own = Dim(declared[name].min, declared[name].max)
-        narrowed = Linear(base, 1, factor, offset).narrowed(dims[base], own)
-        dims[base] = dims[base].intersection(narrowed)
+        affine = Affine.of(size)
+        limits = SizeSymbol(affine).narrowed(dims[affine.dim], declared[name].range)
+        dims[affine.dim] = dims[affine.dim].intersection(limits)
     solved: dict[str, Size] = {**tied, **static}
     for name in solved:
         dims.pop(name, None)
@@ -254,29 +147,41 @@ def read_dims(
     ], dims
 
 
+def _sizes(values: Sequence[Any], shapes: Sequence[Sequence[Size]]) -> list[tuple[Any, Size]]:
+    """The sizes of all tensors, each with its declaration."""
+    return [
+        pair
+        for value, shape in zip(values, shapes, strict=True)
+        for pair in zip(value.shape, shape, strict=True)
+    ]
+
+
 def _tied(
     values: Sequence[Any], shapes: Sequence[Sequence[Size]], auto: Collection[str]
-) -> dict[str, str | Derived]:
+) -> dict[str, str | Affine]:
     """The dimensions that follow from others, and how: torch knows both by one symbol."""
-    known: dict[str, tuple[sympy.Symbol, int, int]] = {}
-    for value, shape in zip(values, shapes, strict=True):
-        for size, want in zip(value.shape, shape, strict=True):
-            told = None if isinstance(size, int) else _linear(size.node.expr)
-            if isinstance(want, str) and told is not None:
-                known.setdefault(want, told)
+    symbolic: dict[str, tuple[sympy.Symbol, int, int]] = {}
+    for size, name in _sizes(values, shapes):
+        affine = _affine_size(size)
+        if isinstance(name, str) and affine is not None:
+            symbolic.setdefault(name, affine)
     bases: dict[sympy.Symbol, str] = {}
-    tied: dict[str, str | Derived] = {}
+    tied: dict[str, str | Affine] = {}
     # The others follow from the finest; among equals, one with a declared range keeps its name.
-    for name in sorted(known, key=lambda name: (*known[name][1:], name in auto)):
-        symbol, step, start = known[name]
+    for name in sorted(symbolic, key=lambda name: (*symbolic[name][1:], name in auto)):
+        symbol, step, start = symbolic[name]
         base = bases.setdefault(symbol, name)
-        _, unit, first = known[base]
+        _, unit, first = symbolic[base]
         if base == name or step % unit:
             continue
         factor = step // unit
-        offset = start - factor * first
-        tied[name] = base if (factor, offset) == (1, 0) else Derived(base, factor, offset)
+        tied[name] = _plain(Affine(base, factor, start - factor * first))
     return tied
+
+
+def _affine_size(size: Any) -> tuple[sympy.Symbol, int, int] | None:
+    """``(symbol, step, start)`` of a dynamic size; None of a static one, or of another form."""
+    return None if isinstance(size, int) else affine_parts(size.node.expr)
 
 
 def name_dims(
@@ -294,69 +199,55 @@ def name_dims(
     Returns:
         The shapes, and the range of each dimension in them.
     """
-    names: dict[sympy.Symbol, str] = {}
     values = input_values(program.graph, len(labels))
-    # A size that is just a symbol names it; only then can others be told as derived from it.
-    for plain in (True, False):
-        for value, label, hint in zip(values, labels, hints, strict=True):
-            for axis, size in enumerate(value.shape):
-                told = None if isinstance(size, int) else _linear(size.node.expr)
-                if told is None or told[0] in names or (told[1:] == (1, 0)) is not plain:
-                    continue
-                told_by = re.sub(r"\W+", "_", label).strip("_")
-                wanted = hint.get(axis) or f"{told_by}_dim{axis}" + "_base" * (not plain)
-                names[told[0]] = _free(wanted, names.values())
+    names = _symbol_names(values, labels, hints)
     shapes: list[list[Size]] = []
     for value in values:
         shape: list[Size] = []
         for size in value.shape:
-            told = None if isinstance(size, int) else _linear(size.node.expr)
-            if told is None:
+            affine = _affine_size(size)
+            if affine is None:
                 shape.append(int(size))
             else:
-                symbol, step, start = told
-                name = names[symbol]
-                shape.append(name if (step, start) == (1, 0) else Derived(name, step, start))
+                symbol, step, start = affine
+                shape.append(_plain(Affine(names[symbol], step, start)))
         shapes.append(shape)
-    declared = schema.Dim()
-    dims = {name: _range_of(program, symbol, declared) for symbol, name in names.items()}
-    return shapes, dims
+    undeclared = DeclaredDim()
+    return shapes, {name: _range_of(program, symbol, undeclared) for symbol, name in names.items()}
 
 
-def _free(name: str, taken: Any) -> str:
+def _symbol_names(
+    values: Sequence[Any], labels: Sequence[str], hints: Sequence[Mapping[int, str]]
+) -> dict[sympy.Symbol, str]:
+    """A name for each symbol in the sizes of these tensors, all different."""
+    names: dict[sympy.Symbol, str] = {}
+    # A size that is just a symbol names it; only then can others be derived from it.
+    for plain in (True, False):
+        for value, label, hint in zip(values, labels, hints, strict=True):
+            for axis, size in enumerate(value.shape):
+                affine = _affine_size(size)
+                if affine is None or affine[0] in names or (affine[1:] == (1, 0)) is not plain:
+                    continue
+                place = re.sub(r"\W+", "_", label).strip("_")
+                wanted = hint.get(axis) or f"{place}_dim{axis}" + "_base" * (not plain)
+                names[affine[0]] = _free(wanted, names.values())
+    return names
+
+
+def _free(name: str, taken: Collection[str]) -> str:
     while name in taken:
         name += "_"
     return name
 
 
 def _range_of(
-    program: torch.export.ExportedProgram, expression: sympy.Expr, declared: schema.Dim
+    program: torch.export.ExportedProgram, expression: sympy.Expr, declared: DeclaredDim
 ) -> Dim:
-    found = program.range_constraints.get(expression)
+    traced = program.range_constraints.get(expression)
     low, high = declared.min, declared.max
-    if found is not None:
+    if traced is not None:
         # Tracing supposes that a dynamic size is neither 0 nor 1; the code mostly serves both.
-        low = max(low, int(found.lower)) if found.lower > 2 else low
-        if found.upper != int_oo and found.upper < sympy.oo:
-            high = int(found.upper) if high is None else min(high, int(found.upper))
+        low = max(low, int(traced.lower)) if traced.lower > 2 else low
+        if traced.upper != int_oo and traced.upper < sympy.oo:
+            high = int(traced.upper) if high is None else min(high, int(traced.upper))
     return Dim(low, high)
-
-
-def parts(size: str | Derived) -> tuple[str, int, int]:
-    """The dimension that a size tells, and factor and offset: a plain one is ``1 * dim + 0``."""
-    if isinstance(size, Derived):
-        return size.dim, size.factor, size.offset
-    return size, 1, 0
-
-
-def _linear(expression: sympy.Expr) -> tuple[sympy.Symbol, int, int] | None:
-    """``step * symbol + start`` of an expression, or None for another one."""
-    free = list(expression.free_symbols)
-    if len(free) != 1:
-        return None
-    symbol = free[0]
-    step = expression.coeff(symbol, 1)
-    start = sympy.expand(expression - step * symbol)
-    if not (step.is_Integer and start.is_Integer and step > 0):
-        return None
-    return symbol, int(step), int(start)

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 
-from aotbuild.runtime.engine import Run
+from aotbuild.runtime.engines import Run
 from aotbuild.runtime.loader import load_variant, unfit
 from aotbuild.runtime.manifest import Manifest, Variant
 from aotbuild.runtime.state import State
 from aotbuild.steps.artifacts.build_record import BuildRecord
 from aotbuild.steps.artifacts.call_spec import CallSpec, holds
 from aotbuild.steps.artifacts.samples import Samples, from_largest
-from aotbuild.steps.artifacts.spec import CALL, LevelsSpec, read_spec
+from aotbuild.steps.artifacts.spec import LevelsSpec, read_spec
+from aotbuild.steps.artifacts.tuning import write_levels
 from aotbuild.steps.export.source import importing
-from aotbuild.steps.files import scratch, write_depfile, write_text
+from aotbuild.steps.files import scratch
 from aotbuild.steps.package.write import Part, write_package
 from aotbuild.steps.tune.lock import Levels, Lock, as_lock_table, cpu_name
 from aotbuild.steps.tune.statistics import ratio
@@ -34,50 +34,46 @@ def run(spec_file: Path) -> None:
     """Run the step; the specification is a ``LevelsSpec``."""
     spec = read_spec(LevelsSpec, spec_file)
     output = Path(spec.output)
-    call = CallSpec.read(Path(spec.exported) / CALL)
-    samples = Samples.read(Path(spec.exported) / "samples.pt")
-    paths = [Path(variant) for variant in spec.variants]
-    record = BuildRecord.read(paths[0] / "compiled.json")
-    said: list[str] = []
-    dropped: list[str] = []
-    ratios: dict[str, float] = {}
     with importing(spec.import_paths, spec.package), scratch(output.parent.resolve()) as directory:
-        part = Part(
-            spec.model, spec.method, spec.source, Path(spec.exported), [(p, None) for p in paths]
-        )
-        package = directory / "package"
-        (manifest,) = write_package(package, [part], Path(spec.project), Path(spec.engine))
-        kept = manifest.variants[0]
-        given = _inputs(call, record, samples, _loaded(package, manifest, kept))
-        names = [kept.target]
-        for path, variant in zip(spec.variants[1:], manifest.variants[1:], strict=True):
-            reason = unfit(manifest, variant)
-            gain = 0.0 if reason else _gain(package, manifest, kept, variant, given)
-            told = reason or f"{gain:.2f} x as fast as {kept.target}"
-            if not reason:
-                ratios[variant.target] = gain
-            if gain >= _WORTH:
-                kept = variant
-                names.append(kept.target)
-            else:
-                dropped.append(path)
-                told += ", left out"
-            said.append(f"aotbuild: {manifest.name}: {variant.target} is {told}")
-    sys.stdout.write("\n".join(said) + "\n")
-    write_depfile(output, [])
-    levels = Levels(kept=names, ratios=ratios, cpu=cpu_name())
-    found = Lock(levels={spec.model: {spec.method: levels}})
-    table = {"left-out": dropped, "lock": as_lock_table(found)}
-    write_text(output, json.dumps(table, indent=1) + "\n")
+        levels, dropped, lines = _compared(spec, directory / "package")
+    sys.stdout.write("\n".join(lines) + "\n")
+    lock = Lock(levels={spec.model: {spec.method: levels}})
+    write_levels(output, dropped, as_lock_table(lock))
 
 
-def left_out(files: Sequence[str]) -> set[str]:
-    """The variants that these outputs of the step leave out, as their specifications name them."""
-    return {
-        path
-        for file in files
-        for path in json.loads(Path(file).read_text(encoding="utf-8"))["left-out"]
-    }
+def _compared(spec: LevelsSpec, package: Path) -> tuple[Levels, list[str], list[str]]:
+    """Time each level beside the best lower one.
+
+    Args:
+        spec: The specification of the step.
+        package: Where a package of all variants is made.
+
+    Returns:
+        The levels, the directories of those that are left out, and lines for the log.
+    """
+    exported = Path(spec.exported)
+    paths = [Path(variant) for variant in spec.variants]
+    part = Part(spec.model, spec.method, spec.source, exported, [(path, None) for path in paths])
+    (manifest,) = write_package(package, [part], Path(spec.project), Path(spec.engine))
+    best = manifest.variants[0]
+    call, record = CallSpec.read(exported), BuildRecord.read(paths[0])
+    inputs = _inputs(call, record, Samples.read(exported), _loaded(package, manifest, best))
+    worth, dropped, lines = [best.target], [], []
+    ratios: dict[str, float] = {}
+    for path, variant in zip(spec.variants[1:], manifest.variants[1:], strict=True):
+        reason = unfit(manifest, variant)
+        gain = 0.0 if reason else _gain(package, manifest, best, variant, inputs)
+        text = reason or f"{gain:.2f} x as fast as {best.target}"
+        if not reason:
+            ratios[variant.target] = gain
+        if gain >= _WORTH:
+            best = variant
+            worth.append(best.target)
+        else:
+            dropped.append(path)
+            text += ", left out"
+        lines.append(f"aotbuild: {manifest.name}: {variant.target} is {text}")
+    return Levels(kept=worth, ratios=ratios, cpu=cpu_name()), dropped, lines
 
 
 def _inputs(
@@ -117,5 +113,5 @@ def _gain(
         for name, variant in (("lower", lower), ("higher", higher))
     }
     with alone():
-        found = [rounds(arms, tensors) for tensors in inputs]
-    return max(ratio(times["lower"], times["higher"]).median for times in found)
+        timed = [rounds(arms, tensors) for tensors in inputs]
+    return max(ratio(times["lower"], times["higher"]).median for times in timed)

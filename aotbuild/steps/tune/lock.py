@@ -20,6 +20,7 @@ from aotbuild.config.parse import parse_table
 from aotbuild.config.project import LOCK_FILE
 from aotbuild.errors import ConfigError, DiskError
 from aotbuild.steps.artifacts.spec import as_table
+from aotbuild.steps.artifacts.tuning import measured
 from aotbuild.steps.files import write_if_changed
 from aotbuild.steps.tune.recipes import RECIPES
 from aotbuild.target import TARGETS
@@ -96,7 +97,13 @@ class Lock:
         return {*self.choices, *self.levels}
 
     def choice(self, model: str, method: str, target: str) -> Choice | None:
-        """What is pinned for one target of a method."""
+        """What is pinned for one target of a method.
+
+        Args:
+            model: The model's name.
+            method: The method's name.
+            target: The target's name.
+        """
         return self.choices.get(model, {}).get(method, {}).get(target)
 
     def levels_of(self, model: str, method: str) -> Levels | None:
@@ -104,15 +111,15 @@ class Lock:
         return self.levels.get(model, {}).get(method)
 
     def updated(self, newer: Lock, models: Iterable[str]) -> Lock:
-        """With what another one has in addition or anew, and without models that are none."""
+        """With what another one has in addition or anew, and without undeclared models."""
         known = set(models)
         choices = {m: {k: dict(t) for k, t in own.items()} for m, own in self.choices.items()}
         for model, methods in newer.choices.items():
             for method, targets in methods.items():
                 choices.setdefault(model, {}).setdefault(method, {}).update(targets)
         levels = {model: dict(own) for model, own in self.levels.items()}
-        for model, found in newer.levels.items():
-            levels.setdefault(model, {}).update(found)
+        for model, more in newer.levels.items():
+            levels.setdefault(model, {}).update(more)
         return Lock(
             choices={name: own for name, own in choices.items() if name in known},
             levels={name: own for name, own in levels.items() if name in known},
@@ -127,13 +134,11 @@ def as_lock_table(lock: Lock) -> dict[str, Any]:
 
 def collected(files: Iterable[str]) -> Lock:
     """What steps of a build measured, from the files that they wrote."""
-    found = Lock()
-    for file in files:
-        table = json.loads(Path(file).read_text(encoding="utf-8"))
-        if "lock" in table:
-            newer = parse_table(Lock, table["lock"], file)
-            found = found.updated(newer, {*found.models, *newer.models})
-    return found
+    lock = Lock()
+    for file, table in measured(files):
+        newer = parse_table(Lock, table, file)
+        lock = lock.updated(newer, {*lock.models, *newer.models})
+    return lock
 
 
 def cpu_name() -> str:
@@ -142,8 +147,8 @@ def cpu_name() -> str:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         return platform.processor()
-    found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
-    return found[1].strip() if found else platform.machine()
+    match = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    return match[1].strip() if match else platform.machine()
 
 
 def read_lock(project: Path) -> Lock:
@@ -193,8 +198,8 @@ def _check(lock: Lock) -> None:
                 path = joined(joined(joined("choices", model), method), target)
                 _check_target(target, path)
                 _check_choice(choice, path)
-    for model, found in lock.levels.items():
-        for method, levels in found.items():
+    for model, own in lock.levels.items():
+        for method, levels in own.items():
             path = joined(joined("levels", model), method)
             for target in levels.kept:
                 _check_target(target, f"{path}.kept")
@@ -234,13 +239,13 @@ def lock_text(lock: Lock) -> str:
     for model, methods in sorted(table["choices"].items()):
         for method, targets in sorted(methods.items()):
             for target, choice in sorted(targets.items()):
-                measured = choice.pop("candidates")
+                candidates = choice.pop("candidates")
                 lines += ["", f"[{_path('choices', model, method, target)}]"]
                 lines += [f"{_key(key)} = {_value(value)}" for key, value in choice.items()]
                 lines += ["", f"[{_path('choices', model, method, target, 'candidates')}]"]
-                lines += [f"{_key(name)} = {_value(each)}" for name, each in measured.items()]
-    for model, found in sorted(table["levels"].items()):
-        for method, levels in sorted(found.items()):
+                lines += [f"{_key(name)} = {_value(each)}" for name, each in candidates.items()]
+    for model, own in sorted(table["levels"].items()):
+        for method, levels in sorted(own.items()):
             lines += ["", f"[{_path('levels', model, method)}]"]
             lines += [f"{_key(key)} = {_value(value)}" for key, value in levels.items()]
     return "\n".join(lines) + "\n"
@@ -251,10 +256,13 @@ def write_lock(project: Path, lock: Lock) -> None:
     write_if_changed(project / FILE, lock_text(lock))
 
 
-def keep(project: Path, newer: Lock) -> str:
-    """Add what a build measured to the lock file of its project; what to tell about it.
+def add_to_lock(project: Path, newer: Lock) -> str:
+    """Add what a build measured to the lock file of its project.
 
-    In the directory of an unpacked source distribution, which is thrown away, it is only told.
+    The directory of an unpacked source distribution is thrown away: nothing is written there.
+
+    Returns:
+        What the log says about it.
     """
     lock = read_lock(project)
     lock = lock.updated(newer, {*lock.models, *newer.models})
@@ -296,17 +304,23 @@ def _value(value: Any) -> str:
 
 def timed(choice: Choice) -> dict[str, Measured]:
     """The candidates that were timed, the fastest first."""
-    found = {k: m for k, m in choice.candidates.items() if m.microseconds is not None}
-    return dict(sorted(found.items(), key=lambda item: item[1].microseconds or 0.0))
+    done = {k: m for k, m in choice.candidates.items() if m.microseconds is not None}
+    return dict(sorted(done.items(), key=lambda item: item[1].microseconds or 0.0))
 
 
-def summary(name: str, target: str, choice: Choice) -> str:
-    """A line about a choice, for a log."""
+def summary(label: str, target: str, choice: Choice) -> str:
+    """A line about a choice, for a log.
+
+    Args:
+        label: The method, as messages name it.
+        target: The target's name.
+        choice: The choice, whose winner was timed.
+    """
     others = {k: m for k, m in timed(choice).items() if k != choice.recipe}
     own = choice.candidates[choice.recipe]
-    told = f"aotbuild: {name}: {target} by the recipe {choice.recipe}, {own.microseconds:.4g} us"
+    text = f"aotbuild: {label}: {target} by the recipe {choice.recipe}, {own.microseconds:.4g} us"
     if own.error is not None and RECIPES[choice.recipe].precision:
-        told += f", error {own.error:.2g}"
-    for second, measured in list(others.items())[:1]:
-        told += f"; {second} takes {measured.ratio or 0:.3g} x as long"
-    return told
+        text += f", error {own.error:.2g}"
+    for second, candidate in list(others.items())[:1]:
+        text += f"; {second} takes {candidate.ratio or 0:.3g} x as long"
+    return text

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
-from aotbuild.config.schema import FORWARD
+from aotbuild.config.resolve import method_label
 from aotbuild.errors import warn
 from aotbuild.steps.artifacts.facts import Facts, settings_fingerprint
 from aotbuild.steps.artifacts.spec import CompileSpec
+from aotbuild.steps.artifacts.tuning import read_recipe
 from aotbuild.steps.tune.lock import FILE
 from aotbuild.steps.tune.recipes import RECIPES, Recipe, choose, fits
 from aotbuild.target import TARGETS
 
 
-def decided(spec: CompileSpec, *, telling: bool = False) -> CompileSpec:
-    """What a compile is told once its recipe is decided, with the options and passes of that.
+def decided(spec: CompileSpec, *, warning: bool = False) -> CompileSpec:
+    """The specification of a compile once its recipe is decided, with its options and passes.
 
     Args:
-        spec: What it is told by the plan.
-        telling: Whether the user is warned of a pinned recipe that does not fit.
+        spec: The specification as planned.
+        warning: Whether the user is warned of a pinned recipe that does not fit.
     """
-    recipe = recipe_of(spec, telling=telling)
+    recipe = recipe_of(spec, warning=warning)
     return dataclasses.replace(
         spec,
         recipe=recipe.name,
@@ -37,7 +37,7 @@ def decided(spec: CompileSpec, *, telling: bool = False) -> CompileSpec:
     )
 
 
-def recipe_of(spec: CompileSpec, *, telling: bool = False) -> Recipe:
+def recipe_of(spec: CompileSpec, *, warning: bool = False) -> Recipe:
     """The recipe by which a method is compiled.
 
     It is the one that the specification names, that tuning chose, that the lock file pins for this
@@ -46,15 +46,14 @@ def recipe_of(spec: CompileSpec, *, telling: bool = False) -> Recipe:
     if spec.recipe:
         return RECIPES[spec.recipe]
     if spec.tuned:
-        table = json.loads(Path(spec.tuned).read_text(encoding="utf-8"))
-        return RECIPES[table["recipe"]]
+        return RECIPES[read_recipe(Path(spec.tuned))]
     facts = Facts.read(Path(spec.exported))
     unfit = why_unfit(spec, facts)
     if unfit is None and spec.pinned:
         return RECIPES[spec.pinned.recipe]
-    if unfit and telling:
+    if unfit and warning:
         warn(
-            f"{told(spec)} is not compiled for {spec.target} by the recipe that is pinned",
+            f"{method_label(spec.model, spec.method)} for {spec.target} ignores its pinned recipe",
             where=FILE,
             why=unfit,
             fix="measure again with python -m aotbuild tune; until then the recipe follows from "
@@ -94,8 +93,3 @@ def settings_of(spec: CompileSpec) -> str:
         "swappable": spec.swappable,
     }
     return settings_fingerprint(settings)
-
-
-def told(spec: CompileSpec) -> str:
-    """The method as messages name it."""
-    return spec.model if spec.method == FORWARD else f"{spec.model}.{spec.method}"

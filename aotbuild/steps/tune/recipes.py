@@ -182,7 +182,15 @@ def candidates(
     keep_parameters: bool,
     allowed: Tune | None,
 ) -> list[Recipe]:
-    """The recipes that may be the best for a program; the arguments are those of ``fits``."""
+    """The recipes that may be the best for a program.
+
+    Args:
+        facts: What kind of program it is.
+        level: The CPU level to compile for.
+        options: The project's own options of Inductor, which go over those of a recipe.
+        keep_parameters: Whether every parameter has to be replaceable at run time.
+        allowed: What accuracy may be lost, if any.
+    """
     return [
         recipe
         for recipe in RECIPES.values()

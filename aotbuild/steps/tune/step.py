@@ -9,35 +9,35 @@ chosen.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
-import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from aotbuild.config.resolve import method_label
 from aotbuild.errors import quieten
-from aotbuild.runtime.engine import ENGINES, Run
+from aotbuild.runtime.engines import ENGINES, Run
 from aotbuild.runtime.loader import load_variant
 from aotbuild.runtime.state import State
-from aotbuild.steps.artifacts.build_record import RECORD, BuildRecord
+from aotbuild.steps.artifacts.build_record import BuildRecord
 from aotbuild.steps.artifacts.call_spec import CallSpec
 from aotbuild.steps.artifacts.facts import Facts
 from aotbuild.steps.artifacts.samples import Samples
-from aotbuild.steps.artifacts.spec import CALL, WEIGHTS, CompileSpec, TuneSpec, read_spec, spec_text
+from aotbuild.steps.artifacts.spec import TuneSpec, read_spec
+from aotbuild.steps.artifacts.tuning import write_tuned
+from aotbuild.steps.artifacts.verification import read_report
 from aotbuild.steps.export.source import importing
-from aotbuild.steps.files import scratch, write_depfile, write_if_changed, write_text
+from aotbuild.steps.files import scratch
 from aotbuild.steps.package.write import Part, write_package
 from aotbuild.steps.tune.lock import FILE, Choice, Lock, Measured, as_lock_table, cpu_name, summary
-from aotbuild.steps.tune.pins import settings_of, told, why_unfit
-from aotbuild.steps.tune.recipes import RECIPES, Recipe, candidates, choose
+from aotbuild.steps.tune.pins import settings_of, why_unfit
+from aotbuild.steps.tune.recipes import RECIPES, candidates, choose
 from aotbuild.steps.tune.statistics import estimate, ratio
 from aotbuild.steps.tune.timing import alone, rounds
+from aotbuild.steps.tune.trial import try_recipes
 from aotbuild.target import TARGETS
 
 _CLEARLY = 1.02
@@ -51,43 +51,50 @@ def run(spec_file: Path) -> None:
     """Run the step; the specification is a ``TuneSpec``."""
     spec = read_spec(TuneSpec, spec_file)
     output = Path(spec.output)
-    facts = Facts.read(Path(spec.compile.exported))
-    target = TARGETS[spec.compile.target]
-    name = told(spec.compile)
-    unfit = why_unfit(spec.compile, facts)
-    choice = None
-    if spec.compile.pinned and unfit is None:
-        recipe = spec.compile.pinned.recipe
-        said = f"aotbuild: {name}: {target.name} by the recipe {recipe}, pinned in {FILE}"
-    elif missing := ENGINES[target.device].missing(list(target.requires)):
-        recipe = choose(facts).name
-        said = (
-            f"aotbuild: {name}: {target.name} is not tuned here, as this machine's CPU lacks "
-            f"{', '.join(missing)}; compiled by the recipe {recipe}"
-        )
-    else:
-        choice = _tuned(spec, facts, output)
-        # Where all fail, compiling by the usual one tells why.
-        recipe = choice.recipe if choice else choose(facts).name
-        said = (
-            summary(name, target.name, choice)
-            if choice
-            else f"aotbuild: {name}: {target.name} cannot be tuned: every recipe fails"
-        )
-        if unfit:
-            said = f"aotbuild: {name}: {target.name} is tuned anew: {unfit}\n{said}"
-    sys.stdout.write(said + "\n")
-    # A recipe that stays leaves what was compiled by it.
-    write_if_changed(output / "recipe.json", json.dumps({"recipe": recipe}) + "\n")
-    table: dict[str, Any] = {"recipe": recipe}
-    if choice:
-        found = {spec.compile.model: {spec.compile.method: {target.name: choice}}}
-        table["lock"] = as_lock_table(Lock(choices=found))
-    write_depfile(output / "tuned.json", [])
-    write_text(output / "tuned.json", json.dumps(table, indent=1) + "\n")
+    decision = _decide(spec, output)
+    sys.stdout.write(decision.message + "\n")
+    lock = None
+    if decision.measured:
+        by_target = {spec.compile.target: decision.measured}
+        choices = {spec.compile.model: {spec.compile.method: by_target}}
+        lock = as_lock_table(Lock(choices=choices))
+    write_tuned(output, decision.recipe, lock)
 
 
-def _tuned(spec: TuneSpec, facts: Facts, output: Path) -> Choice | None:
+@dataclass(frozen=True)
+class _Decision:
+    recipe: str
+    message: str
+    """What the log says about it."""
+    measured: Choice | None = None
+    """What was measured, if anything was."""
+
+
+def _decide(spec: TuneSpec, output: Path) -> _Decision:
+    """The recipe that is pinned, that is measured, or that is usual, and why."""
+    own = spec.compile
+    facts = Facts.read(Path(own.exported))
+    label, target = method_label(own.model, own.method), TARGETS[own.target]
+    place = f"aotbuild: {label}: {target.name}"
+    unfit = why_unfit(own, facts)
+    if own.pinned and unfit is None:
+        recipe = own.pinned.recipe
+        return _Decision(recipe, f"{place} by the recipe {recipe}, pinned in {FILE}")
+    usual = choose(facts).name
+    if missing := ENGINES[target.device].missing(list(target.requires)):
+        return _Decision(
+            usual,
+            f"{place} is not tuned here, as this machine's CPU lacks {', '.join(missing)}; "
+            f"compiled by the recipe {usual}",
+        )
+    again = f"{place} is tuned anew: {unfit}\n" if unfit else ""
+    choice = _measure(spec, facts, output)
+    if choice is None:  # compiling by the usual one tells why
+        return _Decision(usual, f"{again}{place} cannot be tuned: every recipe fails")
+    return _Decision(choice.recipe, again + summary(label, target.name, choice), choice)
+
+
+def _measure(spec: TuneSpec, facts: Facts, output: Path) -> Choice | None:
     """Compile, verify and time all candidates; None where none passes."""
     quieten()
     own = spec.compile
@@ -95,30 +102,16 @@ def _tuned(spec: TuneSpec, facts: Facts, output: Path) -> Choice | None:
     possible = candidates(
         facts, level, own.options, keep_parameters=own.swappable, allowed=own.allowed
     )
-    measured: dict[str, Measured] = {}
-    made: dict[str, Path] = {}
-    seen: dict[str, str] = {}
+    call = CallSpec.read(Path(own.exported))
     try:
-        for recipe in possible:
-            directory = output / recipe.name
-            failure = _make(spec, recipe, directory)
-            same = "" if failure else seen.setdefault(_code(directory), recipe.name)
-            if failure:
-                measured[recipe.name] = Measured(note=failure)
-            elif same != recipe.name:
-                measured[recipe.name] = Measured(note=f"the same code as {same}")
-            else:
-                made[recipe.name] = directory
-        _drop_narrower(made, measured)
-        call = CallSpec.read(Path(own.exported) / CALL)
-        if not made:
+        trials = try_recipes(spec, possible, output)
+        if not trials.passed:
             return None
-        winner, timed = _timed(spec, made, call)
-        measured |= timed
+        winner, timed = _timed(spec, trials.passed, call)
     finally:
         for recipe in possible:
             shutil.rmtree(output / recipe.name, ignore_errors=True)
-    order = {recipe.name: measured[recipe.name] for recipe in possible}
+    measured = {**trials.failed, **timed}
     return Choice(
         recipe=winner,
         program=facts.program,
@@ -127,99 +120,47 @@ def _tuned(spec: TuneSpec, facts: Facts, output: Path) -> Choice | None:
         cpu=cpu_name(),
         torch=own.tools.torch,
         aotbuild=own.tools.aotbuild,
-        candidates=order,
+        candidates={recipe.name: measured[recipe.name] for recipe in possible},
     )
-
-
-def _make(spec: TuneSpec, recipe: Recipe, directory: Path) -> str:
-    """Compile and verify a candidate; why it is none, or an empty text."""
-    directory.mkdir(parents=True, exist_ok=True)
-    compiling: CompileSpec = dataclasses.replace(
-        spec.compile, recipe=recipe.name, pinned=None, tuned="", output=str(directory)
-    )
-    verifying = dataclasses.replace(
-        spec.verify, compiled=str(directory), output=str(directory), require_verified=True
-    )
-    for step, own in (("compile", compiling), ("verify", verifying)):
-        file = directory / f"{step}.json"
-        file.write_text(spec_text(own), encoding="utf-8")
-        done = subprocess.run(
-            [sys.executable, "-P", "-m", "aotbuild.steps", step, str(file)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            return _reason(done.stdout + done.stderr, step)
-    return ""
-
-
-def _reason(output: str, step: str) -> str:
-    """The first line of an error block and the reason in it, short."""
-    what = re.search(r"^aotbuild: error: (.*)$", output, re.MULTILINE)
-    why = re.search(r"^  why: +(.*)$", output, re.MULTILINE)
-    found = [match[1].strip() for match in (what, why) if match]
-    return ": ".join(found)[:200] or f"the step {step} failed"
-
-
-def _code(directory: Path) -> str:
-    """What two candidates have in common that are one."""
-    digest = hashlib.sha256()
-    record = dataclasses.asdict(BuildRecord.read(directory / RECORD))
-    del record["compiled"]
-    digest.update(json.dumps(record, sort_keys=True).encode())
-    for name in ("library.so", WEIGHTS, "library.json"):
-        path = directory / name
-        digest.update(path.read_bytes() if path.exists() else b"")
-    return digest.hexdigest()
-
-
-def _drop_narrower(made: dict[str, Path], measured: dict[str, Measured]) -> None:
-    """Leave out what accepts other sizes than the first candidate, which is the usual one."""
-    records = {name: BuildRecord.read(path / RECORD) for name, path in made.items()}
-    usual = next(iter(records.values()), None)
-    for name, record in records.items():
-        assert usual is not None  # noqa: S101  # there is one, then
-        if record.dims != usual.dims or record.conditions != usual.conditions:
-            measured[name] = Measured(note="its code accepts other sizes")
-            del made[name]
 
 
 def _timed(
-    spec: TuneSpec, made: Mapping[str, Path], call: CallSpec
+    spec: TuneSpec, passed: Mapping[str, Path], call: CallSpec
 ) -> tuple[str, dict[str, Measured]]:
     """Time candidates; the winner, and how each did."""
     own = spec.compile
-    samples = Samples.read(Path(own.exported) / "samples.pt")
-    sizes = _sizes(made, call)
-    tensors = samples.at(call.inputs, sizes, torch.device("cpu"))
+    samples = Samples.read(Path(own.exported))
+    tensors = samples.at(call.inputs, _sizes(passed, call), torch.device("cpu"))
     with (
         importing(own.import_paths, own.package),
         scratch(Path(spec.output).resolve()) as directory,
     ):
         arms = {
             name: _opened(spec, directory / name, path, first=not i)
-            for i, (name, path) in enumerate(made.items())
+            for i, (name, path) in enumerate(passed.items())
         }
         with alone():
             times = rounds(arms, tensors)
-    winner = best(times, {name for name in made if RECIPES[name].precision})
-    found = {}
-    for name, seconds in times.items():
-        told_ratio = ratio(seconds, times[winner])
-        report = json.loads((made[name] / "verified.json").read_text(encoding="utf-8"))
-        found[name] = Measured(
-            microseconds=estimate(seconds).median * 1e6,
-            ratio=told_ratio.median,
-            interval=[told_ratio.low, told_ratio.high],
-            error=report["relative-error"],
-        )
-    return winner, found
+    winner = best(times, {name for name in passed if RECIPES[name].precision})
+    return winner, {
+        name: _measured(seconds, times[winner], passed[name]) for name, seconds in times.items()
+    }
 
 
-def _sizes(made: Mapping[str, Path], call: CallSpec) -> dict[str, int]:
+def _measured(seconds: Sequence[float], fastest: Sequence[float], directory: Path) -> Measured:
+    """How a candidate did beside the winner."""
+    compared = ratio(seconds, fastest)
+    return Measured(
+        microseconds=estimate(seconds).median * 1e6,
+        ratio=compared.median,
+        interval=[compared.low, compared.high],
+        error=read_report(directory)["relative-error"],
+    )
+
+
+def _sizes(passed: Mapping[str, Path], call: CallSpec) -> dict[str, int]:
     """The sizes of the example, or those that the code was lowered for where it excludes them."""
-    record = BuildRecord.read(next(iter(made.values())) / RECORD)
+    record = BuildRecord.read(next(iter(passed.values())))
     inside = all(
         dim.min <= call.example[name] and (dim.max is None or call.example[name] <= dim.max)
         for name, dim in record.dims.items()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from aotbuild.runtime.engine import Run
+from aotbuild.runtime.engines import Run
 
 _ROUNDS = 25
 _FEWEST = 5
@@ -35,14 +35,14 @@ def rounds(arms: Mapping[str, Run], tensors: Sequence[torch.Tensor]) -> dict[str
     torch.set_num_threads(1)
     with torch.no_grad():
         counts = {name: _count(run, given) for name, run in arms.items()}
-        found: dict[str, list[float]] = {name: [] for name in arms}
+        times: dict[str, list[float]] = {name: [] for name in arms}
         end = time.monotonic() + _LONGEST * len(arms)
         for done in range(_ROUNDS):
             if done >= _FEWEST and time.monotonic() >= end:
                 break
             for name, run in arms.items():
-                found[name].append(_seconds(run, given, counts[name]) / counts[name])
-    return found
+                times[name].append(_seconds(run, given, counts[name]) / counts[name])
+    return times
 
 
 def seconds(run: Run, tensors: Sequence[torch.Tensor]) -> float:

@@ -154,7 +154,7 @@ def tolerance(expected: torch.Tensor, verify: Verify | float) -> tuple[float, fl
 
 def _mismatch(case: Case, leaf: str, where: str, why: str) -> VerifyError:
     return VerifyError(
-        f"the compiled model gives another result than the eager one for {leaf} at {case.label}",
+        f"the compiled model differs from the eager model in {leaf} at {case.label}",
         where=where,
         why=why,
         fix="a model that draws random numbers cannot be verified; if the difference is "

@@ -10,12 +10,11 @@ import torch
 
 from aotbuild.runtime.integrity import identify
 from aotbuild.runtime.manifest import Expected, SelfTest
+from aotbuild.steps.artifacts.verification import SELFTEST
 from aotbuild.steps.artifacts.weights_file import write_weights
 
 LARGEST = 1 << 20
 """Bytes of inputs and outputs; a call with more is not shipped."""
-
-FILE = "selftest.safetensors"
 
 
 def record_call(
@@ -35,23 +34,23 @@ def record_call(
         tolerance: Relative and absolute tolerance of an output.
     """
     given = iter(leaves)
-    found = []
+    outputs_given = []
     for leaf in _leaves(outputs):
         if leaf["type"] == "constant":
             if leaf["value"] is not None:
                 next(given)
         else:
-            found.append((leaf["index"], torch.as_tensor(next(given))))
+            outputs_given.append((leaf["index"], torch.as_tensor(next(given))))
     named = {f"input {i}": tensor for i, tensor in enumerate(inputs)}
-    named |= {f"output {i}": tensor for i, tensor in found}
-    told = write_weights(directory / FILE, named).constants
+    named |= {f"output {i}": tensor for i, tensor in outputs_given}
+    constants = write_weights(directory / SELFTEST, named).constants
     expected = []
-    for i, tensor in found:
+    for i, tensor in outputs_given:
         rtol, atol = tolerance(tensor)
-        expected.append(Expected(i, told[f"output {i}"], rtol, atol))
+        expected.append(Expected(i, constants[f"output {i}"], rtol, atol))
     return SelfTest(
-        identify(directory / FILE, FILE),
-        [told[f"input {i}"] for i in range(len(inputs))],
+        identify(directory / SELFTEST, SELFTEST),
+        [constants[f"input {i}"] for i in range(len(inputs))],
         expected,
     )
 

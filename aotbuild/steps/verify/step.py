@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import json
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,28 +15,29 @@ import torch
 from torch.utils import _pytree as pytree
 
 from aotbuild.config.parse import located
-from aotbuild.config.resolve import call_path, is_library_file
+from aotbuild.config.resolve import call_path, is_library_file, method_label
 from aotbuild.config.schema import FORWARD, Tune, Verify
 from aotbuild.errors import VerifyError, warn
-from aotbuild.runtime.engine import ENGINES
+from aotbuild.runtime.engines import ENGINES
 from aotbuild.runtime.manifest import Manifest
-from aotbuild.steps.artifacts.build_record import UNVERIFIED, BuildRecord
+from aotbuild.steps.artifacts.build_record import BuildRecord
 from aotbuild.steps.artifacts.call_spec import CallSpec, holds
 from aotbuild.steps.artifacts.export_weights import Stored
 from aotbuild.steps.artifacts.reference import Case, Reference
 from aotbuild.steps.artifacts.samples import Samples, verification_sizes
-from aotbuild.steps.artifacts.spec import CALL, VerifySpec, read_spec
+from aotbuild.steps.artifacts.spec import VerifySpec, read_spec
+from aotbuild.steps.artifacts.verification import UNVERIFIED, write_report
 from aotbuild.steps.export.arguments import call_program, nested_call
 from aotbuild.steps.export.quantize import load_operators
 from aotbuild.steps.export.source import (
     FileTracker,
+    error_text,
     importing,
     load_op_libraries,
     resolve,
-    told,
     user_line,
 )
-from aotbuild.steps.files import scratch, write_depfile, write_text
+from aotbuild.steps.files import scratch
 from aotbuild.steps.package.write import Part, write_package
 from aotbuild.steps.tune.recipes import RECIPES
 from aotbuild.steps.verify.compare import Worst, compare, tolerance
@@ -64,11 +65,10 @@ def run(spec_file: Path) -> None:
     if missing:
         _leave_unverified(spec, output, f"this machine's CPU lacks {', '.join(missing)}")
         return
-    call = CallSpec.read(exported / CALL)
-    record = BuildRecord.read(compiled / "compiled.json")
+    call = CallSpec.read(exported)
+    record = BuildRecord.read(compiled)
     device = torch.device(target.device)
     tracker = FileTracker(project)
-    worst, quantization = Worst(), Worst()
     with importing(spec.import_paths, spec.package), torch.no_grad():
         # The package loads its own copies of the shared libraries: registering the operators of
         # one twice ends the process.
@@ -76,9 +76,9 @@ def run(spec_file: Path) -> None:
         load_op_libraries(modules, project)
         if spec.quantize:
             load_operators()
-        samples = Samples.read(exported / "samples.pt")
+        samples = Samples.read(exported)
         allowed = spec.allowed if RECIPES[record.compiled["recipe"]].precision else None
-        checks = _accuracy_checks(spec, allowed, project)
+        comparison = _Comparison(spec, allowed, _accuracy_checks(spec, allowed, project), where)
         with scratch(output.resolve()) as directory:
             part = Part(spec.model, spec.method, spec.source, exported, [(compiled, None)])
             package = directory / _PACKAGE
@@ -90,25 +90,24 @@ def run(spec_file: Path) -> None:
                 tensors = samples.at(call.inputs, case.sizes, device)
                 args, kwargs = nested_call(call.in_spec, tensors)
                 result = _called(model, args, kwargs, case, where)
-                _verify(case, result, spec, allowed, checks, where, worst, quantization)
+                comparison.add(case, result)
                 size = size_of([*tensors, *case.leaves])
                 if all(tensor.numel() for tensor in tensors) and size < smallest:
                     smallest, recorded = size, (tensors, case.leaves)
             if manifest.fallback is not None:
                 _verify_fallback(model, package, manifest, samples, cases, spec, where)
-    report = _report(spec, cases, worst, quantization)
+    report = _report(cases, comparison)
     if recorded is not None:
         tensors, leaves = recorded
 
         def near(expected: torch.Tensor) -> tuple[float, float]:
             rtol, atol = tolerance(expected, _accepted(spec, allowed))
             # Where a check of the project decided, the difference may have been any.
-            return rtol, max(atol, 4 * worst.error)
+            return rtol, max(atol, 4 * comparison.worst.error)
 
         selftest = record_call(output, tensors, call.outputs, leaves, near)
         report["selftest"] = dataclasses.asdict(selftest)
-    write_depfile(output / "verified.json", tracker.files())
-    write_text(output / "verified.json", json.dumps(report, indent=1) + "\n")
+    write_report(output, report, tracker.files())
 
 
 def _called(
@@ -123,21 +122,20 @@ def _called(
         return model(*args, **kwargs)
     except Exception as error:
         raise VerifyError(
-            f"the compiled model fails at {case.label}", where=where, why=told(error)
+            f"the compiled model fails at {case.label}", where=where, why=error_text(error)
         ) from error
 
 
-def _report(
-    spec: VerifySpec, cases: Sequence[Case], worst: Worst, quantization: Worst
-) -> dict[str, Any]:
+def _report(cases: Sequence[Case], comparison: _Comparison) -> dict[str, Any]:
+    worst = comparison.worst
     report: dict[str, Any] = {
         "cases": [case.label for case in cases],
         "largest-error": worst.error,
         "relative-error": worst.relative,
         "at": f"{worst.leaf or 'the output'} at {worst.case}" if worst.case else "",
     }
-    if spec.quantize:
-        report["quantization-error"] = quantization.error
+    if comparison.spec.quantize:
+        report["quantization-error"] = comparison.quantization.error
     return report
 
 
@@ -147,23 +145,22 @@ def _leave_unverified(spec: VerifySpec, output: Path, reason: str) -> None:
     Raises:
         VerifyError: The project requires that it is verified.
     """
-    told = spec.model if spec.method == FORWARD else f"{spec.model}.{spec.method}"
+    label = method_label(spec.model, spec.method)
     where = located(f"tool.aotbuild.models.{spec.model}.cpu-levels")
     if spec.require_verified:
         raise VerifyError(
-            f"{told} cannot be verified for {spec.target} here",
+            f"{label} cannot be verified for {spec.target} here",
             where=where,
             why=f"{reason}; require-verified = true makes this an error",
             fix="build on a CPU that has it, or leave out that level",
         )
     warn(
-        f"{told} is not verified for {spec.target}",
+        f"{label} is not verified for {spec.target}",
         where=where,
         why=reason,
         fix=f"run python -m {spec.package} on a CPU that has it before you publish the wheel",
     )
-    write_depfile(output / "verified.json", [])
-    write_text(output / "verified.json", json.dumps({UNVERIFIED: reason}, indent=1) + "\n")
+    write_report(output, {UNVERIFIED: reason}, [])
 
 
 def _verify_fallback(
@@ -193,29 +190,36 @@ def _verify_fallback(
         raise VerifyError(
             "the traced program cannot stand in for the compiled code",
             where=f"{where}.fallback",
-            why=told(error),
+            why=error_text(error),
             fix="remove fallback",
         ) from error
 
 
-def _verify(
-    case: Case,
-    result: Any,
-    spec: VerifySpec,
-    allowed: Tune | None,
-    checks: Sequence[Check],
-    where: str,
-    worst: Worst,
-    quantization: Worst,
-) -> None:
-    """Compare the result of one case with all that it has to agree with."""
-    declared = spec.verify if isinstance(spec.verify, Verify) else Verify()
-    compare(case, case.leaves, result, _compared(spec, allowed), where, worst)
-    if case.original is not None:
-        accepted = declared if declared != Verify() else _ANY
-        compare(case, case.original, result, accepted, where, quantization)
-    for check in checks:
-        check(case, result)
+@dataclass(frozen=True)
+class _Comparison:
+    """All that the results have to agree with, and the largest differences so far."""
+
+    spec: VerifySpec
+    allowed: Tune | None
+    checks: Sequence[Check]
+    where: str
+    worst: Worst = field(default_factory=Worst)
+    quantization: Worst = field(default_factory=Worst)
+
+    def add(self, case: Case, result: Any) -> None:
+        """Compare the result of one case.
+
+        Raises:
+            VerifyError: It differs, or a check of the project refuses it.
+        """
+        tolerances = _compared(self.spec, self.allowed)
+        compare(case, case.leaves, result, tolerances, self.where, self.worst)
+        if case.original is not None:
+            declared = self.spec.verify if isinstance(self.spec.verify, Verify) else Verify()
+            accepted = declared if declared != Verify() else _ANY
+            compare(case, case.original, result, accepted, self.where, self.quantization)
+        for check in self.checks:
+            check(case, result)
 
 
 def _accepted(spec: VerifySpec, allowed: Tune | None) -> Verify | float:
@@ -265,7 +269,7 @@ def _accuracy_check(name: str, path: str, project: Path) -> Check:
             raise VerifyError(
                 f'"{name}" failed at {case.label}',
                 where=located(path) + (f"\n{line}" if line else ""),
-                why=told(error),
+                why=error_text(error),
                 fix="it is called with the eager and the compiled result, and returns None or True "
                 "to accept them",
             ) from error
@@ -296,7 +300,7 @@ def _cases(
     device: torch.device,
 ) -> list[Case]:
     """The reference cases inside the compiled ranges, and the ends of the narrowed ones."""
-    known = Reference.read(Path(spec.exported) / "reference.pt").cases
+    known = Reference.read(Path(spec.exported)).cases
     cases = [case for case in known if _inside(record, case.sizes)]
     if record.dims != call.dims or record.example != call.example:
         # The eager module is not here; the exported program, run by eager torch, stands for it.
@@ -315,10 +319,9 @@ def _cases(
 
 def _inside(record: BuildRecord, sizes: Mapping[str, int]) -> bool:
     """Whether the compiled code accepts these sizes."""
-    return all(
-        dim.min <= sizes[name] and (dim.max is None or sizes[name] <= dim.max)
-        for name, dim in record.dims.items()
-    ) and all(holds(condition, sizes) for condition in record.conditions)
+    return all(sizes[name] in dim for name, dim in record.dims.items()) and all(
+        holds(condition, sizes) for condition in record.conditions
+    )
 
 
 def _load(directory: Path, spec: VerifySpec, where: str) -> Callable[..., Any]:

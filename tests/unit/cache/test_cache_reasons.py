@@ -14,13 +14,14 @@ from typing import Any
 import pytest
 
 from aotbuild.cache.history import key_of
-from aotbuild.runtime.manifest import Constant, Dim
+from aotbuild.runtime.dims import Dim
+from aotbuild.runtime.manifest import Constant
 from aotbuild.steps import identity
 from aotbuild.steps.artifacts.build_record import BuildRecord
 from aotbuild.steps.artifacts.facts import Facts
 from aotbuild.steps.artifacts.spec import CompileSpec, Tools, spec_text
 from aotbuild.steps.compile import key
-from aotbuild.steps.compile.variant_cache import FILES, Kept, restored
+from aotbuild.steps.compile.variant_cache import FILES, CacheSlot, restored
 from aotbuild.steps.tune.pins import decided
 from aotbuild.target import TARGETS
 
@@ -115,11 +116,11 @@ class Build:
         return said.out.strip().removeprefix("aotbuild: cache: ")
 
     def _compile(self) -> None:
-        kept = Kept.of(decided(self.spec))
+        slot = CacheSlot.of(decided(self.spec))
         for name in ("library.so", "weights.safetensors"):
             (self._output / name).write_bytes(name.encode())
-        self.record.write(self._output / "compiled.json")
-        kept.keep(self._output, computed=bool(self.record.constants))
+        self.record.write(self._output)
+        slot.put(self._output, computed=bool(self.record.constants))
 
     @property
     def files(self) -> set[str]:
@@ -310,7 +311,7 @@ def test_another_model_of_the_same_program_is_the_same(build: Build) -> None:
     assert build.run() == f"twin for {V3} was compiled before"
 
 
-COMPUTED = "the values of weights changed that are computed with"
+COMPUTED = "weights used at compile time changed"
 
 
 @pytest.mark.parametrize("option", ["freezing", "max_autotune"])
@@ -392,7 +393,7 @@ def test_what_is_narrowed_is_told_of_a_hit_as_well(build: Build) -> None:
     build.record = dataclasses.replace(RECORD, dims={"batch": Dim(1, 15)})
     build.run()
     assert build.run() == HIT
-    assert "net will accept batch from 1 to 15, not 1 to 64" in build.warnings
+    assert "net will accept 1 to 15 for batch, not 1 to 64" in build.warnings
 
 
 def test_many_weights_are_one_digest(build: Build, monkeypatch: Patch) -> None:

@@ -51,22 +51,24 @@ def test_the_table_tells_the_models_of_the_example() -> None:
     rows = [" ".join(line.split()) for line in done.stdout.splitlines()]
     assert rows == [
         "model inputs outputs parameters weights",
-        "net image float32 [batch 1..256, 1, 8, 8] float32 [batch, 10] 66,314 266.6 kB",
-        f"denoiser {IMAGE.replace('batch', 'batch 1..256')} {IMAGE} 64,257 257.0 kB",
+        "net image float32 [batch 1 to 256, 1, 8, 8] float32 [batch, 10] 66,314 266.6 kB",
+        f"denoiser {IMAGE.replace('batch', 'batch 1 to 256')} {IMAGE} 64,257 257.0 kB",
         "error float32 [batch]",
+        "from digits.models import net, denoiser",
     ]
+    assert done.stderr == ""
 
 
 def test_methods_constants_and_multiples_are_told() -> None:
     done = check(PACKAGES / "sources", "codec", "normalize")
     assert done.returncode == 0, done.stderr
     flat = " ".join(done.stdout.split())
-    assert "codec.encode x float32 [batch 1..32, 8] float32 [batch, 4] 32 128 B" in flat
-    assert "codec.decode z float32 [batch 1..32, steps 1..10, 4]" in flat
+    assert "codec.encode x float32 [batch 1 to 32, 8] float32 [batch, 4] 32 128 B" in flat
+    assert "codec.decode z float32 [batch 1 to 32, steps 1 to 10, 4]" in flat
     assert "eps = 0.1" in flat
     assert "variadic" not in flat
     blocks = check(PACKAGES / "sizes", "blocks")
-    assert "[batch 1..16, length 8..128 by 8]" in blocks.stdout
+    assert "[batch 1 to 16, length 8 to 128 in multiples of 8]" in blocks.stdout
 
 
 def test_a_model_that_cannot_be_traced_is_told_as_in_a_build_and_the_others_are_shown(

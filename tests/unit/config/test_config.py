@@ -13,9 +13,10 @@ from aotbuild.config.messages import did_you_mean, joined
 from aotbuild.config.parse import parse_table
 from aotbuild.config.project import Project, load_project
 from aotbuild.config.resolve import calls, settings_for
-from aotbuild.config.schema import Dim, Model, TensorInput, Tune, Verify
-from aotbuild.config.sizes import Size, parse_size
+from aotbuild.config.schema import DeclaredDim, Model, TensorInput, Tune, Verify
+from aotbuild.config.sizes import parse_size
 from aotbuild.errors import ConfigError
+from aotbuild.runtime.dims import Affine
 from aotbuild.steps.artifacts.spec import as_table
 
 FULL = """\
@@ -62,7 +63,10 @@ def test_every_key_arrives(tmp_path: Path) -> None:
             "tokens": TensorInput(shape=["batch", "length"], dtype="int64"),
             "mask": TensorInput(shape=["batch", "length"], dtype="bool"),
         },
-        dims={"batch": Dim(min=0, max=8), "length": Dim(min=1, max=None, example=12)},
+        dims={
+            "batch": DeclaredDim(min=0, max=8),
+            "length": DeclaredDim(min=1, max=None, example=12),
+        },
         devices=["cpu"],
         verify=Verify(rtol=1.0, atol=1e-3),
     )
@@ -290,7 +294,7 @@ def test_resolved_models_survive_the_specification_file(rich: Path) -> None:
 def test_methods_see_the_dimensions_of_their_model_that_they_name(rich: Path) -> None:
     found = calls(loaded(rich).models["codec"])
     assert list(found) == ["encode", "decode"]
-    assert found["encode"].dims == {"batch": Dim(max=8), "n": Dim(max=4)}
+    assert found["encode"].dims == {"batch": DeclaredDim(max=8), "n": DeclaredDim(max=4)}
     assert found["decode"].dims == {}
     assert list(calls(loaded(rich).models["net"])) == ["forward"]
 
@@ -300,22 +304,22 @@ def test_the_files_of_a_declaration_are_those_that_it_names(rich: Path) -> None:
 
 
 def test_multiples_begin_with_the_number_itself(rich: Path) -> None:
-    assert loaded(rich).models["net"].dims["batch"] == Dim(min=8, multiple_of=8)
+    assert loaded(rich).models["net"].dims["batch"] == DeclaredDim(min=8, multiple_of=8)
 
 
 def test_auto_is_short_for_a_table(rich: Path) -> None:
-    assert loaded(rich).models["net"].dims["rest"] == Dim(auto=True)
+    assert loaded(rich).models["net"].dims["rest"] == DeclaredDim(auto=True)
 
 
 @pytest.mark.parametrize(
     ("text", "size"),
     [
-        ("batch", Size("batch")),
-        ("2*batch", Size("batch", 2)),
-        ("batch * 2", Size("batch", 2)),
-        ("seq+1", Size("seq", 1, 1)),
-        ("3 * seq - 4", Size("seq", 3, -4)),
-        ("größe", Size("größe")),
+        ("batch", Affine("batch")),
+        ("2*batch", Affine("batch", 2)),
+        ("batch * 2", Affine("batch", 2)),
+        ("seq+1", Affine("seq", 1, 1)),
+        ("3 * seq - 4", Affine("seq", 3, -4)),
+        ("größe", Affine("größe")),
         ("2*batch*2", None),
         ("batch+seq", None),
         ("class", None),
@@ -323,7 +327,7 @@ def test_auto_is_short_for_a_table(rich: Path) -> None:
         ("x²", None),
     ],
 )
-def test_sizes_are_read(text: str, size: Size | None) -> None:
+def test_sizes_are_read(text: str, size: Affine | None) -> None:
     assert parse_size(text) == size
 
 

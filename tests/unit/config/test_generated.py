@@ -19,7 +19,7 @@ from aotbuild.config.schema import (
     Call,
     Config,
     ConstantInput,
-    Dim,
+    DeclaredDim,
     Model,
     Settings,
     TargetSettings,
@@ -28,7 +28,17 @@ from aotbuild.config.schema import (
 )
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-TABLES = [Config, Model, Call, Settings, TargetSettings, Dim, TensorInput, ConstantInput, Verify]
+TABLES = [
+    Config,
+    Model,
+    Call,
+    Settings,
+    TargetSettings,
+    DeclaredDim,
+    TensorInput,
+    ConstantInput,
+    Verify,
+]
 PROJECTS = [
     *sorted((REPOSITORY / "tests" / "packages").glob("*/pyproject.toml")),
     REPOSITORY / "example_project" / "pyproject.toml",
@@ -55,6 +65,24 @@ def test_generated_files_are_fresh(name: str) -> None:
 
 def test_the_schema_in_the_package_is_the_one_that_is_made() -> None:
     assert get_schema("aotbuild") == make_schema()
+
+
+def test_the_reference_shows_every_default_that_is_a_single_value() -> None:
+    text = (REPOSITORY / "docs" / "reference.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([\w-]+)` \| (.*?) \| (.*?) \| ", text, re.MULTILINE)
+    shown = {(key, default) for key, _, default in rows}
+    assert {("min", "`1`"), ("auto", "`false`"), ("size-limit", "`100`")} <= shown
+    assert {
+        ("torch", '`"minor"`'),
+        ("weights-in", '`"wheel"`'),
+        ("weights-out", '`"dist"`'),
+    } <= shown
+    for cls in TABLES:
+        for key in keys_of(cls).values():
+            has_default = isinstance(key.default, bool | int | str) and not key.required
+            assert not has_default or any(
+                name == key.key and default.startswith("`") for name, default in shown
+            ), key.key
 
 
 @pytest.mark.parametrize("cls", TABLES, ids=lambda cls: cls.__name__)

@@ -106,7 +106,7 @@ def test_a_project_without_cmake_gets_ours(enter: Enter, state: str) -> None:
     table = settings(state)
     assert table["cmake"]["define"] == {"AOTBUILD_PROJECT_DIR": str(root.resolve())}
     assert (Path(table["cmake"]["source-dir"]) / "CMakeLists.txt").is_file()
-    assert table["cmake"]["version"] == ">=3.20"
+    assert table["cmake"]["version"] == ">=3.21"
     assert table["wheel"] == {"reproducible": True, "py-api": "cp311"}
     assert table["ninja"] == {"make-fallback": False}
     assert table["sdist"] == {
@@ -118,7 +118,10 @@ def test_a_project_with_its_own_cmake_keeps_it(enter: Enter) -> None:
     root = enter(PYPROJECT)
     (root / "CMakeLists.txt").write_text("aotbuild_add_models()\n")
     table = settings("wheel")
-    assert table["cmake"] == {"define": {"AOTBUILD_PROJECT_DIR": str(root.resolve())}}
+    define = table["cmake"].pop("define")
+    assert table["cmake"] == {}
+    assert define["AOTBUILD_PROJECT_DIR"] == str(root.resolve())
+    assert Path(define["CMAKE_PROJECT_INCLUDE"]).is_file()
     assert table["wheel"] == {"reproducible": True}
     assert table["ninja"] == {"make-fallback": False}
     assert table["sdist"]["force-include"]
@@ -185,21 +188,12 @@ def test_cmake_reads_commands_in_any_case(enter: Enter) -> None:
     assert "source-dir" not in settings("sdist")["cmake"]
 
 
-@pytest.mark.parametrize(
-    ("table", "said"),
-    [
-        ("", "add a table for each model"),
-        ("[tool.aotbiuld.models.net]\n", "is [tool.aotbiuld] meant to be it?"),
-    ],
-)
-def test_a_project_that_lost_its_declaration_is_refused(
-    enter: Enter, table: str, said: str
-) -> None:
-    enter(PYPROJECT[: PYPROJECT.index("[tool.aotbuild]")] + table)
+def test_a_project_that_lost_its_declaration_is_refused(enter: Enter) -> None:
+    enter(PYPROJECT[: PYPROJECT.index("[tool.aotbuild]")])
     block = refused()
     assert "no models are declared" in block
     assert "pyproject.toml: tool.aotbuild.models" in block
-    assert said in block
+    assert "add a table for each model" in block
 
 
 def test_a_missing_compiler_is_told_before_anything_runs(
@@ -299,14 +293,6 @@ def test_a_build_without_torch_is_refused(
     assert 'install "torch==2.13.0"' in block
 
 
-def test_a_build_without_torch_and_without_a_pin_is_told_to_pin_it(
-    enter: Enter, torch_of_the_build: SetTorch
-) -> None:
-    enter(edited(', "torch==2.13.0"', ""))
-    torch_of_the_build(None)
-    assert 'add a pinned torch to the list, such as "torch==2.13.0"' in refused()
-
-
 def test_an_sdist_needs_no_torch(enter: Enter, torch_of_the_build: SetTorch) -> None:
     enter(PYPROJECT)
     torch_of_the_build(None)
@@ -325,8 +311,10 @@ def test_another_torch_than_the_pinned_one_is_refused(
     assert "+cpu" not in block.rpartition("fix:")[2]
 
 
-def test_a_prerelease_satisfies_an_open_pin(enter: Enter, torch_of_the_build: SetTorch) -> None:
-    enter(edited('"torch==2.13.0"', '"torch>=2.13"'))
+def test_a_prerelease_satisfies_the_pin_of_its_minor_version(
+    enter: Enter, torch_of_the_build: SetTorch
+) -> None:
+    enter(edited('"torch==2.13.0"', '"torch==2.14.*"'))
     torch_of_the_build("2.14.0.dev20260801+cpu")
     assert settings("wheel") != {}
 
@@ -419,6 +407,7 @@ def test_the_required_range_holds_the_build_and_not_the_next_minor_version(built
 
 HOOK = """
 import json, sys, time
+import scikit_build_core.build, scikit_build_core.settings.skbuild_read_settings  # which calls it
 start = time.perf_counter()
 from aotbuild.hook.settings import settings
 from aotbuild.hook.requirement import dynamic_metadata
@@ -431,8 +420,11 @@ HEAVY = ("torch", "numpy", "safetensors", "sympy", "aotbuild.steps", "aotbuild.r
 
 
 def heavy(modules: list[str]) -> list[str]:
+    light = {"aotbuild.runtime", "aotbuild.runtime.dims"}  # which imports the standard library
     return [
-        name for name in modules if name in HEAVY or name.startswith(tuple(f"{h}." for h in HEAVY))
+        name
+        for name in modules
+        if name not in light and (name in HEAVY or name.startswith(tuple(f"{h}." for h in HEAVY)))
     ]
 
 

@@ -12,7 +12,8 @@ from samples import IMAGE, Loaded, LoadPackage, sample_manifest, sample_variant
 from torch.utils.flop_counter import FlopCounterMode
 
 from aotbuild.runtime import arguments
-from aotbuild.runtime.manifest import Dim, Input
+from aotbuild.runtime.dims import Dim
+from aotbuild.runtime.manifest import Input
 
 INPUTS = [
     Input("image", "float32", ["batch", 2, "width"], [0, 1, 2]),
@@ -88,9 +89,9 @@ TENSOR = torch.zeros(1)
 @pytest.mark.parametrize(
     ("positional", "named", "message"),
     [
-        (0, [], f"net() misses argument 'image'{TAKES}"),
-        (0, ["image", "mask"], f"net() misses argument 'scale'{TAKES}"),
-        (1, ["scale"], f"net() misses argument 'mask'{TAKES}"),
+        (0, [], f"net() is missing required argument 'image'{TAKES}"),
+        (0, ["image", "mask"], f"net() is missing required argument 'scale'{TAKES}"),
+        (1, ["scale"], f"net() is missing required argument 'mask'{TAKES}"),
         (2, ["scale", "scal"], f"net() has no argument 'scal'{TAKES}"),
         (0, ["self"], "net() got multiple values for argument 'self'"),
         (2, ["scale", "image"], "net() got multiple values for argument 'image'"),

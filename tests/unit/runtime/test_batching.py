@@ -28,8 +28,9 @@ from samples import (
     sample_variant,
 )
 
+from aotbuild.runtime.dims import Affine, Dim, Size
 from aotbuild.runtime.joining import joining
-from aotbuild.runtime.manifest import Derived, Dim, Input, Size
+from aotbuild.runtime.manifest import Input
 
 LONG = 60_000
 """A wait that no test has the time for: a batch is full, or the queue closed, before."""
@@ -162,7 +163,7 @@ def test_a_batch_of_multiples_is_a_multiple(load_package: LoadPackage, doubling:
 
 
 def test_requests_of_other_sizes_are_apart(load_package: LoadPackage, doubling: Doubling) -> None:
-    shape: list[Size] = ["batch", Derived("length", 1, 1), "length"]
+    shape: list[Size] = ["batch", Affine("length", 1, 1), "length"]
     manifest = sample_manifest(
         inputs=[Input("x", "float32", shape, [0, 1, 2])],
         outputs={**TENSOR, "shape": ["batch", "length + 1", "length"]},
@@ -298,7 +299,7 @@ def test_requests_are_refused_at_once_while_too_many_wait(
         assert caught.value.__cause__ is None
         assert caught.value.__context__ is None
         assert str(caught.value) == (
-            "net.batched(): 3 requests wait already, which is max_queue. "
+            "net.batched(): 3 requests are waiting, which is max_queue. "
             "Send fewer at once, or try again later"
         )
         doubling.go_on.set()
@@ -593,6 +594,20 @@ class Half:
 HALVES = SimpleNamespace(__name__="halves", from_dlpack=Half)
 
 
+def test_an_array_that_is_returned_is_that_of_the_request(load_package: LoadPackage) -> None:
+    outputs = {"type": "tuple", "items": [{**TENSOR, "index": 0}, {**TENSOR, "input": 0}]}
+    outputs["items"][1]["index"] = 1  # type: ignore[index]
+    loaded = load_package(
+        sample_manifest(outputs=outputs), compute=lambda tensors: [tensors[0] * 2, tensors[0]]
+    )
+    requests: list[Any] = [image.numpy() for image in images(1, 1)]
+    for (doubled, same), given in zip(
+        outcomes(loaded.net.batched(2, LONG), requests), requests, strict=True
+    ):
+        assert same is given
+        np.testing.assert_array_equal(doubled, given * 2)
+
+
 def test_arrays_that_numpy_does_not_know_share_calls(
     load_package: LoadPackage, doubling: Doubling
 ) -> None:
@@ -701,7 +716,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         NOT_ALL + "'scale' is (). Name one that all of them have: dim=...",
     ),
     "derived input": (
-        {"inputs": [IMAGE, Input("x", "float32", ["batch", Derived("batch", 2, 1)], [0, 1])]},
+        {"inputs": [IMAGE, Input("x", "float32", ["batch", Affine("batch", 2, 1)], [0, 1])]},
         f"argument 'x' of shape (batch, 2*batch+1) does not have just one dimension batch{APART}",
     ),
     "mean": (

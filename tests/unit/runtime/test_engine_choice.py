@@ -17,7 +17,8 @@ import pytest
 import torch
 from samples import IMAGE, TENSOR, Loaded, LoadPackage, sample_manifest, sample_variant
 
-from aotbuild.runtime.manifest import Derived, Dim, Input, Manifest
+from aotbuild.runtime.dims import Affine, Dim
+from aotbuild.runtime.manifest import Input, Manifest
 
 IMAGES = torch.rand(2, 1, 8)
 
@@ -33,7 +34,7 @@ class Engine:
     def attach(self, torch, exchange, tensor_type, modes):
         self.tensor_type = tensor_type
 
-    def listen(self, others):
+    def set_fallback(self, others):
         self.others = others
 
     def map_constants(self, file, constants):
@@ -121,7 +122,7 @@ def test_what_holds_threads_at_the_end_also_holds_these(load: Callable[..., Load
 def test_a_forked_child_forgets_the_calls_of_its_parent(load: Callable[..., Loaded]) -> None:
     loaded = load()
     loaded.net(IMAGES)
-    importlib.import_module(f"{loaded.package.__name__}._runtime.engine")._after_fork()
+    importlib.import_module(f"{loaded.package.__name__}._runtime.engines")._after_fork()
     assert [engine.unlocked for engine in made(loaded)] == [1]
 
 
@@ -152,7 +153,7 @@ def test_an_engine_that_does_not_exist(
 ) -> None:
     monkeypatch.setenv("AOTBUILD_ENGINE", "fast")
     loaded = load()
-    with pytest.raises(loaded.error, match="AOTBUILD_ENGINE=fast: it is native or torch"):
+    with pytest.raises(loaded.error, match="AOTBUILD_ENGINE=fast: expected native or torch"):
         _ = loaded.net
 
 
@@ -221,7 +222,7 @@ def test_a_torch_that_does_not_exchange_tensors_in_c(
 def test_the_table_of_a_usual_call(load: Callable[..., Loaded]) -> None:
     inputs = [
         Input("x", "float32", ["batch", 3, "side", "side"], [0, 2, 3, 1]),
-        Input("ids", "int64", [Derived("batch", 2, -1)], [0]),
+        Input("ids", "int64", [Affine("batch", 2, -1)], [0]),
         Input("flag", "bool", [], []),
     ]
     dims = {"side": Dim(8, None, 4), "batch": Dim(1, 64)}

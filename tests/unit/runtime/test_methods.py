@@ -14,7 +14,8 @@ import pytest
 import torch
 from samples import IMAGE, Loaded, LoadPackage, sample_manifest
 
-from aotbuild.runtime.manifest import Derived, Dim, Input, Manifest
+from aotbuild.runtime.dims import Affine, Dim
+from aotbuild.runtime.manifest import Input, Manifest
 from aotbuild.steps.package.generate import model_module, stub
 
 IMAGES = torch.zeros(2, 1, 8)
@@ -113,7 +114,9 @@ def test_a_model_has_no_other_methods(loaded: Loaded) -> None:
 def test_a_method_tells_its_full_name_in_errors(loaded: Loaded) -> None:
     with pytest.raises(ValueError, match=r"^net\.decode\(\): argument 'steps' .* takes 2 to 9$"):
         loaded.net.decode(torch.zeros(1))
-    with pytest.raises(TypeError, match=r"^net\.encode\(\) misses argument 'image'; it takes"):
+    with pytest.raises(
+        TypeError, match=r"^net\.encode\(\) is missing required argument 'image'; it takes"
+    ):
         loaded.net.encode()
     assert loaded.net.encode.__name__ == "net.encode"
     assert list(inspect.signature(loaded.net.decode).parameters) == ["steps", "out"]
@@ -216,7 +219,7 @@ def test_the_names_of_one_method_do_not_change_those_of_the_next() -> None:
 
 
 def test_a_method_with_a_derived_size_beside_one_with_the_size(load_package: LoadPackage) -> None:
-    twice = Input("twice", "float32", [Derived("batch", 2, 0), 1, 8], [0, 1, 2])
+    twice = Input("twice", "float32", [Affine("batch", 2, 0), 1, 8], [0, 1, 2])
     loaded = load_package(ENCODE, sample_manifest(method="decode", inputs=[twice]))
     assert loaded.net.decode(IMAGES) is IMAGES
     odd = torch.zeros(3, 1, 8)

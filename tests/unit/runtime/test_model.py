@@ -18,11 +18,12 @@ import pytest
 import torch
 from samples import FEATURES, IMAGE, Loaded, LoadPackage, sample_manifest, sample_variant
 
-from aotbuild.runtime.engine import ALONE, ENGINES, CpuEngine, cpu_features
+from aotbuild.runtime.dims import Dim
+from aotbuild.runtime.engines import ALONE, ENGINES, CpuEngine, cpu_features
 from aotbuild.runtime.errors import ModelLoadError
 from aotbuild.runtime.integrity import check_file, identify
 from aotbuild.runtime.loader import in_range
-from aotbuild.runtime.manifest import Dim, Input, Manifest, _digest
+from aotbuild.runtime.manifest import Input, Manifest, _digest
 
 Break = Callable[[Path, Sequence[Manifest]], None]
 IMAGES = torch.zeros(2, 1, 8)
@@ -201,7 +202,7 @@ def test_all_of_a_large_file_is_read_when_asked(
     with pytest.raises(ModelLoadError, match="file is not the file that was built"):
         check_file(tmp_path, known)
     monkeypatch.setenv("AOTBUILD_VERIFY", "ful")
-    with pytest.raises(ModelLoadError, match=r"AOTBUILD_VERIFY=ful: it is quick .* or full"):
+    with pytest.raises(ModelLoadError, match=r"AOTBUILD_VERIFY=ful: expected quick .* or full"):
         check_file(tmp_path, known)
 
 

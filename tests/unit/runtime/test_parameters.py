@@ -62,8 +62,8 @@ def test_a_positional_only_parameter_is_taken_by_position(load: Load) -> None:
     [
         ((), {"a": A, "b": B}, "net() takes argument 'a' by position only"),
         ((B,), {"a": A}, "net() takes argument 'a' by position only"),
-        ((), {}, "net() misses argument 'a'; it takes a, b"),
-        ((A,), {}, "net() misses argument 'b'; it takes a, b"),
+        ((), {}, "net() is missing required argument 'a'; it takes a, b"),
+        ((A,), {}, "net() is missing required argument 'b'; it takes a, b"),
         ((A, B, C), {}, "net() got 3 positional arguments, 1 too many; it takes a, b"),
         ((A, B), {"b": B}, "net() got multiple values for argument 'b'"),
         ((A, B), {"c": B}, "net() has no argument 'c'; it takes a, b"),
@@ -96,7 +96,7 @@ def test_a_variadic_model_is_called_as_it_was_traced(load: Load) -> None:
 @pytest.mark.parametrize(
     ("args", "kwargs", "message"),
     [
-        ((), {"k": D}, "net() misses argument 'x'; it takes x, *rest, scale, **extra"),
+        ((), {"k": D}, "net() is missing required argument 'x'; it takes x, *rest, scale, **extra"),
         ((A, B), {"k": D}, "argument 'rest' must be a tuple of 2, got tuple of 1"),
         ((A, B, C, D), {"k": D}, "argument 'rest' must be a tuple of 2, got tuple of 3"),
         ((A, B, C), {}, "argument 'extra' must be a dict with the keys 'k', got"),
@@ -128,7 +128,7 @@ def test_extra_arguments_may_have_the_name_of_a_positional_only_parameter(load: 
     )
     assert same(loaded.net(A, x=B), A, B)
     assert "argument 'extra[\"x\"]' must be a torch.Tensor" in refused(loaded, A, x=3)
-    assert "misses argument 'x'" in refused(loaded, x=B)
+    assert "is missing required argument 'x'" in refused(loaded, x=B)
 
 
 def test_only_variadic_parameters_may_be_there(load: Load) -> None:

@@ -17,9 +17,9 @@ from aotbuild.config.project import load_project
 from aotbuild.errors import ConfigError, RequirementError
 from aotbuild.hook.requirement import check_weights_requirement
 from aotbuild.runtime.manifest import Manifest
-from aotbuild.steps.artifacts.spec import Apart
+from aotbuild.steps.artifacts.spec import SeparateWeights
 from aotbuild.steps.package.companion_wheel import move_weights
-from aotbuild.steps.plan.plan import weights_apart
+from aotbuild.steps.plan.bundle import weights_apart
 
 WEIGHTS = {"weight": torch.ones(3)}
 FILE = "weights.safetensors"
@@ -113,7 +113,8 @@ def companion(load_package: LoadPackage, tmp_path: Path) -> Loaded:
     def move(directory: Path, _: Sequence[Manifest]) -> None:
         wheel = tmp_path / "dist" / "demo_kit_weights-1.2-py3-none-any.whl"
         move_weights(
-            directory, Apart(package="demo", file=str(wheel), requirement="demo-kit-weights==1.2")
+            directory,
+            SeparateWeights(package="demo", file=str(wheel), requirement="demo-kit-weights==1.2"),
         )
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(tmp_path / "installed")
@@ -180,7 +181,7 @@ def declared(tmp_path: Path, *lines: str, project: str = "") -> Path:
     return write_project(tmp_path / "project", f"{head}[tool.aotbuild.models.net]{models}")
 
 
-def planned(root: Path) -> Apart | None:
+def planned(root: Path) -> SeparateWeights | None:
     project = load_project(root)
     assert project is not None
     return weights_apart(project)
@@ -194,9 +195,11 @@ def test_weights_are_in_the_wheel_unless_declared(tmp_path: Path) -> None:
 def test_a_file_is_named_after_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = declared(tmp_path, 'weights-in = "file"')
     file = str(root.resolve() / "dist/demo.models.safetensors")
-    assert planned(root) == Apart(package="demo.models", file=file)
+    assert planned(root) == SeparateWeights(package="demo.models", file=file)
     monkeypatch.setenv("AOTBUILD_WEIGHTS_OUT", "/somewhere")
-    assert planned(root) == Apart(package="demo.models", file="/somewhere/demo.models.safetensors")
+    assert planned(root) == SeparateWeights(
+        package="demo.models", file="/somewhere/demo.models.safetensors"
+    )
 
 
 @pytest.mark.parametrize(("line", "version"), [("", "1.0"), ('weights-version = "7"', "7")])
@@ -204,7 +207,7 @@ def test_a_companion_has_the_version_of_the_project_or_its_own(
     tmp_path: Path, line: str, version: str
 ) -> None:
     root = declared(tmp_path, 'weights-in = "companion"', line, 'weights-out = "out"')
-    assert planned(root) == Apart(
+    assert planned(root) == SeparateWeights(
         package="demo.models",
         file=str(root.resolve() / f"out/demo_weights-{version}-py3-none-any.whl"),
         requirement=f"demo-weights=={version}",

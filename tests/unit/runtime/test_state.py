@@ -146,7 +146,7 @@ def test_a_tied_tensor_may_be_given_by_either_name(loaded: Loaded) -> None:
     assert loaded.net.load_state_dict(given) == ([], [])
     del given["weight"]
     assert loaded.net.load_state_dict(given) == ([], [])
-    assert "tied: is one tensor with weight, found two" in refused(
+    assert "tied: is tied to weight, found another value" in refused(
         loaded.net.load_state_dict, {**NEW, "tied": torch.zeros(3, 4)}
     )
 
@@ -172,7 +172,7 @@ def test_what_nothing_uses_may_be_given_or_not(loaded: Loaded) -> None:
         ({"module.weight": torch.zeros(3, 4)}, "  unexpected: module.weight"),
         (
             {"wide": torch.arange(6.0).reshape(3, 2)},
-            "  wrong: wide: its elements are one in memory, found different ones",
+            "  wrong: wide: its elements share memory in the model, found different values",
         ),
     ],
 )
@@ -180,7 +180,7 @@ def test_what_does_not_fit_is_told_and_nothing_is_replaced(
     loaded: Loaded, given: dict[str, Any], told: str
 ) -> None:
     message = refused(loaded.net.load_state_dict, {**NEW, **given})
-    assert message.startswith("the given dict is no state dict of net:\n")
+    assert message.startswith("the given dict does not fit net:\n")
     assert told in message
     assert equal(loaded.constants, TENSORS)
     assert len(loaded.handed) == 1
@@ -242,8 +242,8 @@ def test_the_weights_file_of_a_package_is_read_without_its_padding(loaded: Loade
     [
         ("no.safetensors", None, "cannot be read (No such file or directory)"),
         ("empty.safetensors", b"", "cannot be read as a state dict (cannot mmap an empty file)"),
-        ("short.safetensors", b"\xff" * 7, "truncated, or no safetensors file"),
-        ("long.safetensors", b"\xff" * 20, "truncated, or no safetensors file"),
+        ("short.safetensors", b"\xff" * 7, "truncated, or not a safetensors file"),
+        ("long.safetensors", b"\xff" * 20, "truncated, or not a safetensors file"),
         ("text.safetensors", b"\x05" + bytes(7) + b"hello", "cannot be read as a state dict"),
         ("no.pt", None, "cannot be read (No such file or directory)"),
         ("text.pt", b"hello", "cannot be read as a state dict"),
@@ -294,7 +294,7 @@ def test_what_was_folded_cannot_be_replaced(load_package: LoadPackage) -> None:
         loaded.net.state_dict,
     ):
         message = refused(call)
-        assert message.startswith("net: the parameter conv.weight is no longer there")
+        assert message.startswith("net: the parameter conv.weight is not in the package")
         assert "swappable = true" in message
     assert "missing: conv.weight" in refused(loaded.net.load_state_dict, NEW)
     # The others still can.
@@ -355,7 +355,7 @@ def test_a_part_of_what_is_computed_with_cannot_be_replaced(load_package: LoadPa
         loaded.net.state_dict,
     ):
         message = refused(call)
-        assert message.startswith("net: the parameter fc.weight is no longer there, only what")
+        assert message.startswith("net: the parameter fc.weight is not in the package, only what")
         assert "swappable = true" in message
         assert "a whole state dict can be loaded without it" in message
     assert equal(loaded.constants, TENSORS)
@@ -417,7 +417,7 @@ def test_an_adapter_file_is_merged(load_package: LoadPackage, tmp_path: Path) ->
         ({"weight": torch.ones(4, 3)}, "wrong: weight: has shape (4, 3), expected (3, 4)"),
         ({"weight": (torch.ones(3, 2), torch.ones(3, 4))}, "wrong: weight: mat1 and mat2"),
         ({"weight": "much"}, "wrong: weight: expected a tensor, or a pair (B, A) of tensors"),
-        ({"steps": torch.ones(2)}, "wrong: steps: is of dtype int64, which is not added to"),
+        ({"steps": torch.ones(2)}, "wrong: steps: has dtype int64, to which nothing can be added"),
         ({"x.lora_A.weight": IMAGES}, "x.lora_A.weight: there is no x.lora_B.weight beside it"),
         ({"x.lora_B.weight": IMAGES}, "x.lora_B.weight: there is no x.lora_A.weight beside it"),
     ],

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from aotbuild.errors import CompileError
-from aotbuild.runtime.manifest import Dim, Input
+from aotbuild.runtime.dims import Dim
+from aotbuild.runtime.manifest import Input
 from aotbuild.steps.artifacts.call_spec import CallSpec
 from aotbuild.steps.artifacts.samples import input_bytes
 from aotbuild.steps.compile.attempts import (
@@ -68,10 +69,10 @@ def split(*ends: int, call: CallSpec = ROWS) -> Accepts:
 
 
 def tried(
-    accepts: Accepts, call: CallSpec = ROWS, kept: tuple[str, ...] = (), *, strict: bool = False
+    accepts: Accepts, call: CallSpec = ROWS, fixed: tuple[str, ...] = (), *, strict: bool = False
 ) -> tuple[Attempt, Inductor]:
     inductor = Inductor(accepts)
-    return best_attempt(call, inductor, kept, strict=strict), inductor
+    return best_attempt(call, inductor, fixed, strict=strict), inductor
 
 
 @pytest.mark.parametrize("strict", [False, True])
@@ -147,7 +148,7 @@ def test_a_failure_with_the_example_is_told() -> None:
 
 
 def test_a_declared_example_is_the_only_one() -> None:
-    best, inductor = tried(split(15), kept=("rows",))
+    best, inductor = tried(split(15), fixed=("rows",))
     assert best.ranges.dims == {"rows": Dim(1, 15)}
     assert inductor.lowered == inductor.compiled == [ROWS.example]
 

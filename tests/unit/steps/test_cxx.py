@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ import pytest
 import torch
 
 from aotbuild.errors import ToolchainError
-from aotbuild.steps.compile.cxx import Command, Compiler, sharing, write_compiler
+from aotbuild.steps.compile.cxx import Compiler, CompilerCall, sharing, write_compiler
 from aotbuild.target import TARGETS
 from aotbuild.toolchain import find_cxx, without_launcher
 
@@ -53,8 +54,8 @@ while [ $# -gt 0 ]; do [ "$1" = -o ] && echo made > "$2"; shift; done
     return make
 
 
-def commands(compiler: Compiler) -> tuple[Command, Command]:
-    def command(level: str) -> Command:
+def commands(compiler: Compiler) -> tuple[CompilerCall, CompilerCall]:
+    def command(level: str) -> CompilerCall:
         return lambda source, output: [str(compiler.script), source, level, "-c", "-o", output]
 
     return command("-O1"), command("-O3")
@@ -345,3 +346,37 @@ def test_a_launcher_may_have_arguments_and_stands_only_once(
     assert without_launcher(find_cxx()) == [program, "-pipe"]
     monkeypatch.setenv("CXX", f"{launcher} {program}")
     assert find_cxx() == [launcher, program]
+
+
+DENORMAL = "import ctypes, sys; ctypes.CDLL(sys.argv[1]); print(5e-324 * 3 > 0)"
+
+
+def flushes(library: Path) -> bool:
+    """Whether denormals are zero in a process that has loaded a library."""
+    command = [sys.executable, "-c", DENORMAL, str(library)]
+    return subprocess.run(command, capture_output=True, check=True).stdout.strip() == b"False"
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="of g++")
+@pytest.mark.parametrize("option", ["-funsafe-math-optimizations", "-ffast-math", "-Ofast"])
+@pytest.mark.parametrize("where", ["option", "command"])
+def test_a_library_leaves_the_floating_point_environment_alone(
+    tmp_path: Path, option: str, where: str
+) -> None:
+    (tmp_path / "one.cpp").write_text("int one() { return 1; }\n")
+    cxx = ["g++", *([option] if where == "command" else [])]
+    compiler = write_compiler(cxx, TARGETS[TARGET], tmp_path)
+    options = [option] if where == "option" else []
+    source, made = str(tmp_path / "one.cpp"), str(tmp_path / "one.o")
+    subprocess.run([compiler.script, source, "-c", "-fPIC", *options, "-o", made], check=True)
+    library = tmp_path / "one.so"
+    subprocess.run([compiler.script, "-shared", *options, made, "-o", library], check=True)
+    assert not flushes(library)
+    # As it would be: should this fail, the compiler no longer does it.
+    subprocess.run(["g++", "-shared", option, made, "-o", library], check=True)
+    assert flushes(library) == _links_fast_math()
+
+
+def _links_fast_math() -> bool:
+    version = subprocess.run(["g++", "-dumpversion"], capture_output=True, check=True)
+    return int(version.stdout.split(b".")[0]) < 13

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from aotbuild.config.schema import Dim
+from aotbuild.config.schema import DeclaredDim
 from aotbuild.steps.artifacts.samples import concrete, example_sizes
 from aotbuild.steps.export.arguments import Argument, Parameter
 from aotbuild.steps.export.diagnosis import Finding, findings, recording
@@ -53,7 +53,7 @@ class Inner(nn.Module):
 
 
 def diagnose(
-    module: nn.Module, shapes: Mapping[str, Sequence[int | str]], dims: Mapping[str, Dim]
+    module: nn.Module, shapes: Mapping[str, Sequence[int | str]], dims: Mapping[str, DeclaredDim]
 ) -> list[Finding]:
     told = [declared_shape(shape) for shape in shapes.values()]
     sizes = example_sizes(dims, {})
@@ -69,22 +69,24 @@ def diagnose(
     return findings(recorder, list(shapes), told, dims, Path(__file__).parent)
 
 
-CASES: list[tuple[nn.Module, dict[str, list[int | str]], dict[str, Dim], str, str, str, str]] = [
-    (Reshapes(), {"x": ["batch", 4]}, {"batch": Dim(max=64)}, "batch", "batch = 4 only",
+CASES: list[
+    tuple[nn.Module, dict[str, list[int | str]], dict[str, DeclaredDim], str, str, str, str]
+] = [
+    (Reshapes(), {"x": ["batch", 4]}, {"batch": DeclaredDim(max=64)}, "batch", "batch = 4 only",
      "return x.reshape(4, 4) + 1", 'write 4 in place of "batch" (x, position 0)'),
-    (Inner(), {"x": ["batch", 4]}, {"batch": Dim(max=64)}, "batch", "batch = 4 only",
+    (Inner(), {"x": ["batch", 4]}, {"batch": DeclaredDim(max=64)}, "batch", "batch = 4 only",
      "return x.reshape(4, 4) + 1", 'write 4 in place of "batch" (x, position 0)'),
-    (Branches(), {"x": [2, "seq"]}, {"seq": Dim(min=1, max=64, example=20)}, "seq",
-     "seq from 17 to 64", "if x.shape[1] > 16", "seq = { min = 17, max = 64 }"),
-    (Branches(), {"x": [2, "seq"]}, {"seq": Dim(min=1, example=8)}, "seq",
-     "seq from 1 to 16", "if x.shape[1] > 16", "seq = { min = 1, max = 16 }"),
-    (Halves(), {"x": [3, "seq"]}, {"seq": Dim(min=2, max=64, example=8)}, "seq",
+    (Branches(), {"x": [2, "seq"]}, {"seq": DeclaredDim(min=1, max=64, example=20)}, "seq",
+     "seq is 17 to 64", "if x.shape[1] > 16", "seq = { min = 17, max = 64 }"),
+    (Branches(), {"x": [2, "seq"]}, {"seq": DeclaredDim(min=1, example=8)}, "seq",
+     "seq is 1 to 16", "if x.shape[1] > 16", "seq = { min = 1, max = 16 }"),
+    (Halves(), {"x": [3, "seq"]}, {"seq": DeclaredDim(min=2, max=64, example=8)}, "seq",
      "multiples of 2", "x.shape[1] // 2", "max = 64, multiple-of = 2 }"),
     (Adds(), {"x": ["batch", 8], "y": ["rows", 8]},
-     {"batch": Dim(max=64, example=4), "rows": Dim(max=64, example=4)}, "rows",
+     {"batch": DeclaredDim(max=64, example=4), "rows": DeclaredDim(max=64, example=4)}, "rows",
      "rows is always batch", "return x + y", 'write "batch" in place of "rows" (y, position 0)'),
     (Shifts(), {"x": [2, "seq"], "y": [2, "short"]},
-     {"seq": Dim(min=2, max=64, example=5), "short": Dim(max=64, example=4)}, "seq",
+     {"seq": DeclaredDim(min=2, max=64, example=5), "short": DeclaredDim(max=64, example=4)}, "seq",
      "seq is always short+1", "return x[:, 1:] + y",
      'write "short+1" in place of "seq" (x, position 1)'),
 ]  # fmt: skip
@@ -94,7 +96,7 @@ CASES: list[tuple[nn.Module, dict[str, list[int | str]], dict[str, Dim], str, st
 def test_a_pinned_dimension_is_told_with_its_line_and_the_toml_that_would_do(
     module: nn.Module,
     shapes: Mapping[str, Sequence[int | str]],
-    dims: Mapping[str, Dim],
+    dims: Mapping[str, DeclaredDim],
     dim: str,
     found: str,
     line: str,
@@ -110,7 +112,7 @@ def test_a_pinned_dimension_is_told_with_its_line_and_the_toml_that_would_do(
 
 def test_a_model_that_leaves_its_dimensions_alone_has_no_findings() -> None:
     shapes: dict[str, list[int | str]] = {"x": ["batch", 8], "y": ["batch", 8]}
-    assert diagnose(Adds(), shapes, {"batch": Dim(max=64)}) == []
+    assert diagnose(Adds(), shapes, {"batch": DeclaredDim(max=64)}) == []
 
 
 class Frames(nn.Module):
@@ -134,7 +136,8 @@ def test_a_derived_size_of_one_needs_no_other_range(tmp_path: Path) -> None:
 
     module = Frames().eval()
     call = Call(
-        inputs={"x": TensorInput(shape=[1, "samples"])}, dims={"samples": Dim(min=25, max=4000)}
+        inputs={"x": TensorInput(shape=[1, "samples"])},
+        dims={"samples": DeclaredDim(min=25, max=4000)},
     )
     cpu = torch.device("cpu")
     example = example_call(module.forward, call, "tool.x", tmp_path, None, cpu)

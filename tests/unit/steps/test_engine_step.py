@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from aotbuild.errors import CompileError
-from aotbuild.steps.artifacts.spec import ENGINE, EngineSpec, Tools, spec_text
-from aotbuild.steps.engine import step as native
+from aotbuild.steps.artifacts.engine_library import ENGINE
+from aotbuild.steps.artifacts.spec import EngineSpec, Tools, spec_text
+from aotbuild.steps.engine import step
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def test_without_headers_the_package_has_no_engine(
     monkeypatch.setattr(sysconfig, "get_path", lambda name: missing.get(name) or get_path(name))
     Path("engine").mkdir()
     (Path("engine") / ENGINE).touch()  # of an earlier build
-    native.run(spec)
+    step.run(spec)
     said = capsys.readouterr().err
     assert "aotbuild: warning: the package is built without its native engine" in said
     assert "apt-get install python3-dev" in said
@@ -54,7 +55,7 @@ def test_a_compiler_that_refuses_the_engine(
     compiler.chmod(0o755)
     monkeypatch.setenv("CXX", str(compiler))
     with pytest.raises(CompileError) as caught:
-        native.run(spec)
+        step.run(spec)
     said = caught.value.block()
     assert "the native engine could not be compiled" in said
     assert "engine.c:1: unknown flag" in said

@@ -10,9 +10,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from aotbuild.config.schema import Call, ConstantInput, Dim, TensorInput
+from aotbuild.config.schema import Call, ConstantInput, DeclaredDim, TensorInput
 from aotbuild.errors import AotBuildError, ConfigError, ExportError, SourceError, WeightsError
-from aotbuild.runtime.manifest import Derived
+from aotbuild.runtime.dims import Affine
 from aotbuild.steps.export.arguments import as_call
 from aotbuild.steps.export.example import Example, example_call
 from aotbuild.steps.export.source import importing
@@ -21,7 +21,7 @@ CPU = torch.device("cpu")
 PATH = "tool.aotbuild.models.net"
 WHERE = f"pyproject.toml: {PATH}.example"
 IMAGE = TensorInput(shape=["batch", 3])
-DIMS = {"batch": Dim(min=1, max=64)}
+DIMS = {"batch": DeclaredDim(min=1, max=64)}
 
 
 def forward(image: Any, state: Any = None, *, mask: Any = None) -> None: ...
@@ -45,12 +45,12 @@ def test_without_data_the_tensors_are_drawn(tmp_path: Path) -> None:
     example = made(
         tmp_path,
         inputs={"image": IMAGE, "mask": TensorInput(shape=["2*batch+1"], dtype="bool")},
-        dims={"batch": Dim(min=1, max=64, example=5)},
+        dims={"batch": DeclaredDim(min=1, max=64, example=5)},
     )
     assert example.labels == ["image", "mask"]
     assert [tuple(tensor.shape) for tensor in example.tensors] == [(5, 3), (11,)]
     assert [tensor.dtype for tensor in example.tensors] == [torch.float32, torch.bool]
-    assert example.shapes == [["batch", 3], [Derived("batch", 2, 1)]]
+    assert example.shapes == [["batch", 3], [Affine("batch", 2, 1)]]
     assert example.sizes == {"batch": 5}
     assert as_call(example.arguments)[1].keys() == {"image", "mask"}
 
@@ -209,17 +209,17 @@ def test_sizes_of_two_tensors_that_contradict_each_other_are_told(
 @pytest.mark.parametrize(
     ("dim", "size", "told"),
     [
-        (Dim(min=1, max=8), 9, "declared is 1 to 8"),
-        (Dim(min=4), 3, "declared is 4 to any size"),
-        (Dim(min=0), 1, "a dimension whose example has the size 0 or 1"),
-        (Dim(min=0), 0, "a dimension whose example has the size 0 or 1"),
-        (Dim(auto=True), 1, "a dimension whose example has the size 0 or 1"),
-        (Dim(min=4, multiple_of=4), 6, "every size is declared to be a multiple of 4"),
-        (Dim(min=4, multiple_of=4), 4, "a multiple of 4 whose example is 0 or 4"),
+        (DeclaredDim(min=1, max=8), 9, "declared is 1 to 8"),
+        (DeclaredDim(min=4), 3, "declared is 4 or more"),
+        (DeclaredDim(min=0), 1, "a dimension whose example has the size 0 or 1"),
+        (DeclaredDim(min=0), 0, "a dimension whose example has the size 0 or 1"),
+        (DeclaredDim(auto=True), 1, "a dimension whose example has the size 0 or 1"),
+        (DeclaredDim(min=4, multiple_of=4), 6, "every size is declared to be a multiple of 4"),
+        (DeclaredDim(min=4, multiple_of=4), 4, "a multiple of 4 whose example is 0 or 4"),
     ],
 )
 def test_data_of_a_size_that_cannot_be_traced_is_told(
-    tmp_path: Path, file: str, dim: Dim, size: int, told: str
+    tmp_path: Path, file: str, dim: DeclaredDim, size: int, told: str
 ) -> None:
     write(tmp_path, file, {"image": torch.zeros(size, 3)})
     inputs = {"image": IMAGE}

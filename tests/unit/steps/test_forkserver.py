@@ -184,8 +184,26 @@ def test_a_server_that_was_killed_is_replaced(ask: Ask, tmp_path: Path) -> None:
 def test_a_step_that_is_killed_is_told(ask: Ask) -> None:
     step = ask("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
     told = step.communicate()[1]
-    assert told.startswith("aotbuild: error: the step spec was killed\n")
+    assert told.startswith("aotbuild: error: the step spec was killed by SIGKILL\n")
     assert "CMAKE_BUILD_PARALLEL_LEVEL=1" in told
+    assert step.returncode == 1
+
+
+@pytest.mark.parametrize("name", ["SIGSEGV", "SIGABRT", "SIGILL"])
+def test_a_step_that_crashes_says_how_and_where(ask: Ask, name: str) -> None:
+    step = ask(f"import os, signal\nos.kill(os.getpid(), signal.{name})")
+    told = step.communicate()[1]
+    assert f"\naotbuild: error: the step spec crashed with {name}\n" in told
+    assert "Fatal Python error" in told.partition("aotbuild: error")[0]
+    assert "memory" not in told.partition("aotbuild: error")[2]
+    assert step.returncode == 1
+
+
+def test_a_step_that_is_stopped_by_another_signal_does_not_blame_memory(ask: Ask) -> None:
+    step = ask("import os, signal\nos.kill(os.getpid(), signal.SIGTERM)")
+    told = step.communicate()[1]
+    assert told.startswith("aotbuild: error: the step spec was killed by SIGTERM\n")
+    assert "memory" not in told
     assert step.returncode == 1
 
 

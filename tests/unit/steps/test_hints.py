@@ -13,13 +13,14 @@ from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from aotbuild.cache.notes import Notes
 from aotbuild.cache.settings import cache_settings
 from aotbuild.cache.store import Store
-from aotbuild.runtime.manifest import Derived, Dim, Input
+from aotbuild.runtime.dims import Affine, Dim
+from aotbuild.runtime.manifest import Input
 from aotbuild.steps.compile.inductor import compile_library, set_up
 from aotbuild.steps.compile.library_cache import Libraries
 from aotbuild.steps.compile.shared_headers import Shared
 from aotbuild.steps.sizes.hints import hinted, hints_at
 from aotbuild.steps.sizes.ranges import Ranges, compiled_ranges
-from aotbuild.steps.sizes.shapes import dimension_symbols
+from aotbuild.steps.sizes.symbols import dimension_symbols
 from aotbuild.target import usual_targets
 
 ROWS = torch.export.Dim("rows", min=2, max=500)
@@ -64,7 +65,7 @@ def symbolic(graph: torch.fx.GraphModule) -> Iterator[Any]:
 def test_every_size_follows_from_the_hint(tmp_path: Path, rows: int) -> None:
     inputs = [
         Input("a", "float32", ["rows", 3], [0, 1]),
-        Input("b", "float32", [Derived("rows", 2, 1), 3], [0, 1]),
+        Input("b", "float32", [Affine("rows", 2, 1), 3], [0, 1]),
     ]
     tensors = torch.zeros(4, 3), torch.zeros(9, 3)
     path = saved(tmp_path / "x.pt2", Derives(), *tensors, dims=(ROWS, 2 * ROWS + 1))

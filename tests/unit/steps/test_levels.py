@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from aotbuild.steps.tune.levels import left_out
+from aotbuild.steps.artifacts.tuning import left_out
 
 
 def test_what_is_left_out_is_read_from_all_files(tmp_path: Path) -> None:

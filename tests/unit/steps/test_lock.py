@@ -16,9 +16,9 @@ from aotbuild.steps.tune.lock import (
     Levels,
     Lock,
     Measured,
+    add_to_lock,
     as_lock_table,
     collected,
-    keep,
     lock_text,
     read_lock,
     summary,
@@ -98,13 +98,13 @@ def test_what_steps_measured_is_collected(tmp_path: Path) -> None:
 
 
 def test_a_build_writes_the_lock_file_beside_pyproject(tmp_path: Path) -> None:
-    assert "commit it" in keep(tmp_path, LOCK)
+    assert "commit it" in add_to_lock(tmp_path, LOCK)
     assert read_lock(tmp_path) == LOCK
 
 
 def test_in_an_unpacked_sdist_it_is_only_told(tmp_path: Path) -> None:
     (tmp_path / "PKG-INFO").touch()
-    said = keep(tmp_path, LOCK)
+    said = add_to_lock(tmp_path, LOCK)
     assert not (tmp_path / FILE).exists()
     assert "unpacked source distribution" in said
     assert lock_text(LOCK) in said

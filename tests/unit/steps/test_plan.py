@@ -13,7 +13,7 @@ from samples import PYPROJECT, edited, write_project
 
 from aotbuild.config.schema import (
     ConstantInput,
-    Dim,
+    DeclaredDim,
     Method,
     Model,
     TargetSettings,
@@ -22,9 +22,8 @@ from aotbuild.config.schema import (
     Verify,
 )
 from aotbuild.errors import ConfigError
+from aotbuild.steps.artifacts.header_directory import HEADERS, many_compiles
 from aotbuild.steps.artifacts.spec import (
-    PRECOMPILE,
-    SHARED,
     BundleSpec,
     CompileSpec,
     EngineSpec,
@@ -141,9 +140,9 @@ def test_headers_are_shared_where_that_pays(tmp_path: Path, models: int) -> None
     others = [MODEL.replace("models.net", f"models.net{i}") for i in range(1, models)]
     root = write_project(tmp_path / "project", "\n".join([PYPROJECT, *others]))
     planned(root, tmp_path / "build")
-    shared = tmp_path / "build" / SHARED
+    shared = tmp_path / "build" / HEADERS
     assert shared.is_dir() == (models >= 2)
-    assert (shared / f"{PRECOMPILE}-{TARGET}").exists() == (models >= 3)
+    assert (tmp_path / "build" / many_compiles(TARGET)).exists() == (models >= 3)
 
 
 LEVELS = ["x86-64-v2", "x86-64-v3", "x86-64-v4"]
@@ -180,7 +179,7 @@ def test_a_higher_level_is_compared_where_levels_are_chosen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "aotbuild.steps.plan.plan.higher_targets", lambda: [TARGETS["cpu-x86-64-v4"]]
+        "aotbuild.steps.plan.tune.higher_targets", lambda: [TARGETS["cpu-x86-64-v4"]]
     )
     root = write_project(tmp_path / "project")
     commands = planned(root, tmp_path / "build")["commands"]
@@ -202,7 +201,7 @@ def test_levels_of_other_architectures_alone_are_an_error(tmp_path: Path) -> Non
     text = edited('devices = ["cpu"]', 'cpu-levels = ["armv8"]')
     with pytest.raises(ConfigError) as caught:
         planned(write_project(tmp_path / "project", text), tmp_path / "build")
-    assert "none of the CPU levels is of x86_64" in caught.value.what
+    assert "no listed CPU level fits this machine (x86_64)" in caught.value.what
     assert caught.value.where == "pyproject.toml: tool.aotbuild.models.net.cpu-levels"
     assert all(level in caught.value.fix for level in LEVELS)
 
@@ -342,12 +341,12 @@ DECLARATION = Model(
     args=[1, 2.5, "x", [True], {"a_b": {"c-d": 0}}],
     kwargs={"wide_net": True, "a-b": [1]},
     inputs={"image": TensorInput(shape=["batch", 1, 0], dtype="bool")},
-    dims={"batch": Dim(min=0, max=None, example=7), "rows": Dim(max=3)},
+    dims={"batch": DeclaredDim(min=0, max=None, example=7), "rows": DeclaredDim(max=3)},
     verify=Verify(rtol=0.0),
     methods={
         "encode": Method(
             inputs={"pair": [TensorInput(shape=["2*batch+1"]), ConstantInput(none=True)]},
-            dims={"steps": Dim(auto=True), "wide": Dim(min=8, multiple_of=8)},
+            dims={"steps": DeclaredDim(auto=True), "wide": DeclaredDim(min=8, multiple_of=8)},
         ),
         "score": Method(example="demo.data:example", dynamic_shapes="demo.data:shapes"),
     },
@@ -503,7 +502,7 @@ def test_pinned_levels_do_not_depend_on_the_machine(
     (root / "aotbuild.lock.toml").write_text(both)
     found = []
     for has in ([], [higher]):
-        monkeypatch.setattr("aotbuild.steps.plan.plan.higher_targets", lambda has=has: has)
+        monkeypatch.setattr("aotbuild.steps.plan.tune.higher_targets", lambda has=has: has)
         commands = planned(root, build)["commands"]
         found.append([command["output"] for command in commands])
     assert found[0] == found[1]

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from aotbuild.runtime.manifest import Dim, Input
+from aotbuild.runtime.dims import Affine, Dim
+from aotbuild.runtime.manifest import Input
 from aotbuild.steps.sizes.ranges import Ranges, compiled_ranges
-from aotbuild.steps.sizes.shapes import Linear, dimension_symbols, named
+from aotbuild.steps.sizes.symbols import SizeSymbol, dimension_symbols, named
 
 Guard = Callable[[Any, Any], Any]
 
@@ -193,7 +194,7 @@ def test_conditions_are_told_once_and_in_a_fixed_order() -> None:
 def test_symbols_follow_the_names_of_the_declaration() -> None:
     graph = traced(DECLARED, 4, 5)
     symbols, shape_env = dimension_symbols(graph, INPUTS)
-    assert list(symbols.values()) == [Linear("rows"), Linear("cols")]
+    assert list(symbols.values()) == [SizeSymbol(Affine("rows")), SizeSymbol(Affine("cols"))]
     assert shape_env is not None
     rows, cols = symbols
     assert named(2 * rows, symbols) == "2*rows"

@@ -151,9 +151,9 @@ def test_what_does_not_fit_is_told_and_not_used(
 ) -> None:
     spec = compiled(tmp_path, pinned, **changes)
     assert why_unfit(spec, TEXT) == why
-    assert recipe_of(spec, telling=True).name == DEFAULT
+    assert recipe_of(spec, warning=True).name == DEFAULT
     said = " ".join(capsys.readouterr().err.split())
-    assert f"warning: net is not compiled for {spec.target} by the recipe that is pinned" in said
+    assert f"warning: net for {spec.target} ignores its pinned recipe" in said
     assert f"where: aotbuild.lock.toml why: {why} fix: measure again" in said
 
 

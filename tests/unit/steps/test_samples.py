@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from aotbuild.config.schema import DTYPES, Dim
-from aotbuild.runtime import manifest
-from aotbuild.runtime.manifest import Derived, Input
+from aotbuild.config.schema import DTYPES, DeclaredDim
+from aotbuild.runtime.dims import Affine, Dim
+from aotbuild.runtime.manifest import Input
 from aotbuild.steps.artifacts.samples import (
     Leaf,
     Samples,
@@ -20,30 +20,48 @@ from aotbuild.steps.artifacts.samples import (
 )
 
 CPU = torch.device("cpu")
-Range = manifest.Dim
+Range = Dim
 
 DIMS = {
     "none": {},
-    "default": {"a": Dim()},
-    "narrow": {"a": Dim(min=1, max=2)},
-    "from 0": {"a": Dim(min=0, max=2)},
-    "three alike": {name: Dim(min=1, max=64) for name in "abc"},
-    "just room enough": {name: Dim(min=1, max=4) for name in "abc"},
-    "unlimited": {name: Dim(min=1) for name in "abcdef"},
-    "high": {"a": Dim(min=1000, max=1001), "b": Dim(min=1000, max=1001)},
-    "high and unlimited": {"a": Dim(min=1000), "b": Dim(min=1000)},
-    "given": {"a": Dim(min=1, max=64, example=32), "b": Dim(min=1)},
-    "given what another would take": {"a": Dim(min=1, max=64), "b": Dim(min=1, example=4)},
-    "multiples": {"a": Dim(min=8, max=64, multiple_of=8), "b": Dim(min=3, multiple_of=3)},
-    "multiples from 0": {"a": Dim(min=0, max=64, multiple_of=8), "b": Dim(min=0, multiple_of=4)},
-    "few multiples": {name: Dim(min=8, max=24, multiple_of=8) for name in "ab"},
-    "a given multiple": {"a": Dim(min=4, multiple_of=4, example=8), "b": Dim(min=4, multiple_of=4)},
-    "one inside another": {"a": Dim(min=1, max=512), "b": Dim(min=4, max=5), "c": Dim(min=5)},
+    "default": {"a": DeclaredDim()},
+    "narrow": {"a": DeclaredDim(min=1, max=2)},
+    "from 0": {"a": DeclaredDim(min=0, max=2)},
+    "three alike": {name: DeclaredDim(min=1, max=64) for name in "abc"},
+    "just room enough": {name: DeclaredDim(min=1, max=4) for name in "abc"},
+    "unlimited": {name: DeclaredDim(min=1) for name in "abcdef"},
+    "high": {"a": DeclaredDim(min=1000, max=1001), "b": DeclaredDim(min=1000, max=1001)},
+    "high and unlimited": {"a": DeclaredDim(min=1000), "b": DeclaredDim(min=1000)},
+    "given": {"a": DeclaredDim(min=1, max=64, example=32), "b": DeclaredDim(min=1)},
+    "given what another would take": {
+        "a": DeclaredDim(min=1, max=64),
+        "b": DeclaredDim(min=1, example=4),
+    },
+    "multiples": {
+        "a": DeclaredDim(min=8, max=64, multiple_of=8),
+        "b": DeclaredDim(min=3, multiple_of=3),
+    },
+    "multiples from 0": {
+        "a": DeclaredDim(min=0, max=64, multiple_of=8),
+        "b": DeclaredDim(min=0, multiple_of=4),
+    },
+    "few multiples": {name: DeclaredDim(min=8, max=24, multiple_of=8) for name in "ab"},
+    "a given multiple": {
+        "a": DeclaredDim(min=4, multiple_of=4, example=8),
+        "b": DeclaredDim(min=4, multiple_of=4),
+    },
+    "one inside another": {
+        "a": DeclaredDim(min=1, max=512),
+        "b": DeclaredDim(min=4, max=5),
+        "c": DeclaredDim(min=5),
+    },
 }
 
 
 @pytest.mark.parametrize("dims", DIMS.values(), ids=DIMS)
-def test_example_sizes_are_inside_their_ranges_traceable_and_distinct(dims: dict[str, Dim]) -> None:
+def test_example_sizes_are_inside_their_ranges_traceable_and_distinct(
+    dims: dict[str, DeclaredDim],
+) -> None:
     sizes = example_sizes(dims, {})
     assert set(sizes) == set(dims)
     for name, dim in dims.items():
@@ -56,22 +74,29 @@ def test_example_sizes_are_inside_their_ranges_traceable_and_distinct(dims: dict
 
 
 def test_sizes_of_the_projects_data_are_taken_and_avoided() -> None:
-    dims = {"a": Dim(min=1, max=64), "b": Dim(min=1, max=64), "c": Dim(min=1, example=9)}
+    dims = {
+        "a": DeclaredDim(min=1, max=64),
+        "b": DeclaredDim(min=1, max=64),
+        "c": DeclaredDim(min=1, example=9),
+    }
     sizes = example_sizes(dims, {"a": 4, "c": 7})
     assert (sizes["a"], sizes["c"]) == (4, 7)
     assert sizes["b"] not in {4, 7}
 
 
 def test_an_example_size_is_no_end_of_its_range_when_there_is_room() -> None:
-    assert example_sizes({"a": Dim(min=8, max=64)}, {})["a"] not in {8, 64}
+    assert example_sizes({"a": DeclaredDim(min=8, max=64)}, {})["a"] not in {8, 64}
 
 
 def test_sizes_are_equal_only_where_they_have_to_be() -> None:
-    assert example_sizes({"a": Dim(min=1, max=2), "b": Dim(min=1, max=2)}, {}) == {"a": 2, "b": 2}
+    assert example_sizes({"a": DeclaredDim(min=1, max=2), "b": DeclaredDim(min=1, max=2)}, {}) == {
+        "a": 2,
+        "b": 2,
+    }
 
 
 def test_example_sizes_are_the_same_each_time() -> None:
-    dims = {name: Dim(min=1, max=9) for name in "abcdef"}
+    dims = {name: DeclaredDim(min=1, max=9) for name in "abcdef"}
     assert example_sizes(dims, {}) == example_sizes(dict(dims), {})
 
 
@@ -175,7 +200,7 @@ def test_input_bytes_counts_every_element(dtype: str, width: int) -> None:
 
 
 def test_input_bytes_counts_derived_sizes() -> None:
-    spec = Input("x", "float32", [Derived("n", 2, 1), 4], [])
+    spec = Input("x", "float32", [Affine("n", 2, 1), 4], [])
     assert input_bytes([spec], {"n": 3}) == 7 * 4 * 4
 
 
@@ -232,15 +257,15 @@ def test_the_smallest_value_alone_moves_the_range() -> None:
 
 def test_samples_are_read_as_they_were_written(tmp_path: Path) -> None:
     leaves = [Leaf("float32", DATA), Leaf("int64", None, 2.0, 9.0, "integers"), Leaf("bool")]
-    Samples(leaves).write(tmp_path / "samples.pt")
+    Samples(leaves).write(tmp_path)
     shapes = [[3, 3], [50], [4]]
     written = Samples(leaves).drawn(shapes, CPU)
-    read = Samples.read(tmp_path / "samples.pt").drawn(shapes, CPU)
+    read = Samples.read(tmp_path).drawn(shapes, CPU)
     assert all(torch.equal(*pair) for pair in zip(written, read, strict=True))
 
 
 def test_samples_follow_the_sizes_of_their_dimensions() -> None:
-    spec = Input("x", "float32", [Derived("n", 2, 1), "n", 4], [])
+    spec = Input("x", "float32", [Affine("n", 2, 1), "n", 4], [])
     assert Samples([Leaf("float32")]).at([spec], {"n": 3}, CPU)[0].shape == (7, 3, 4)
 
 

@@ -12,23 +12,21 @@ import torch
 from torch.export import Dim as TorchDim
 
 from aotbuild.config import schema
-from aotbuild.runtime.manifest import Derived, Dim, Input, Size
+from aotbuild.runtime.dims import Affine, Dim, Size
+from aotbuild.runtime.manifest import Input
 from aotbuild.steps.artifacts.samples import concrete
 from aotbuild.steps.sizes.ranges import Ranges, compiled_ranges
 from aotbuild.steps.sizes.shapes import (
-    Linear,
     declared_shape,
     dim_names,
-    dimension_symbols,
-    input_values,
     leaf_dims,
     name_dims,
-    named,
     read_dims,
     torch_dims,
 )
+from aotbuild.steps.sizes.symbols import SizeSymbol, dimension_symbols, input_values, named
 
-AUTO = schema.Dim(auto=True)
+AUTO = schema.DeclaredDim(auto=True)
 T = torch.zeros(2, 3)
 
 
@@ -39,32 +37,32 @@ T = torch.zeros(2, 3)
         (0, 0),
         ("batch", "batch"),
         ("1*batch+0", "batch"),
-        ("2*batch", Derived("batch", 2, 0)),
-        ("batch * 2 + 1", Derived("batch", 2, 1)),
-        ("batch-1", Derived("batch", 1, -1)),
+        ("2*batch", Affine("batch", 2, 0)),
+        ("batch * 2 + 1", Affine("batch", 2, 1)),
+        ("batch-1", Affine("batch", 1, -1)),
     ],
 )
 def test_a_declared_size_is_told_in_the_terms_of_the_manifest(size: int | str, found: Size) -> None:
     assert declared_shape([size]) == [found]
 
 
-def told(shape: list[Size], **dims: schema.Dim) -> dict[int, Any]:
+def told(shape: list[Size], **dims: schema.DeclaredDim) -> dict[int, Any]:
     (found,) = torch_dims([shape], dims)
     return found
 
 
 def test_only_dynamic_dimensions_are_told() -> None:
-    assert list(told([3, "batch", 4], batch=schema.Dim())) == [1]
+    assert list(told([3, "batch", 4], batch=schema.DeclaredDim())) == [1]
     assert told([3, 4]) == {}
 
 
 def test_a_dimension_is_told_with_its_range() -> None:
-    dim = told(["batch"], batch=schema.Dim(min=2, max=9))[0]
+    dim = told(["batch"], batch=schema.DeclaredDim(min=2, max=9))[0]
     assert (dim.__name__, dim.min, dim.max) == ("batch", 2, 9)
 
 
 def test_a_dimension_is_one_in_all_shapes() -> None:
-    first, second = torch_dims([["batch"], [3, "batch"]], {"batch": schema.Dim()})
+    first, second = torch_dims([["batch"], [3, "batch"]], {"batch": schema.DeclaredDim()})
     assert first[0] is second[1]
 
 
@@ -75,14 +73,14 @@ def test_a_dimension_that_torch_shall_find_is_told_as_such() -> None:
 @pytest.mark.parametrize(
     ("size", "dim", "fitting"),
     [
-        (Derived("n", 2, 1), schema.Dim(min=1, max=5), [5, 7, 9, 11]),
-        (Derived("n", 1, -1), schema.Dim(min=4, max=6), [3, 4, 5]),
-        ("n", schema.Dim(min=8, max=32, multiple_of=8), [16, 24, 32]),
-        (Derived("n", 3, 0), schema.Dim(min=4, max=8, multiple_of=4), [24]),
+        (Affine("n", 2, 1), schema.DeclaredDim(min=1, max=5), [5, 7, 9, 11]),
+        (Affine("n", 1, -1), schema.DeclaredDim(min=4, max=6), [3, 4, 5]),
+        ("n", schema.DeclaredDim(min=8, max=32, multiple_of=8), [16, 24, 32]),
+        (Affine("n", 3, 0), schema.DeclaredDim(min=4, max=8, multiple_of=4), [24]),
     ],
 )
 def test_torch_takes_exactly_the_declared_sizes(
-    size: Size, dim: schema.Dim, fitting: list[int]
+    size: Size, dim: schema.DeclaredDim, fitting: list[int]
 ) -> None:
     # Those apart in which a symbol is 0 or 1, which every trace supposes away.
     tensors = (torch.zeros(fitting[-1]),)
@@ -145,11 +143,11 @@ def test_dimensions_have_the_names_that_torch_was_told() -> None:
 @pytest.mark.parametrize("step", [1, 2, 8])
 @pytest.mark.parametrize(("factor", "offset"), [(1, 0), (2, 0), (2, 1), (3, -2), (1, 5)])
 def test_a_symbol_is_as_large_as_its_dimension_says(step: int, factor: int, offset: int) -> None:
-    linear = Linear("n", step, factor, offset)
+    linear = SizeSymbol(Affine("n", factor, offset), step)
     (n,) = sympy.symbols("n", integer=True, seq=True)
     for size in range(40):
         expected = (factor * size + offset) // step
-        assert linear.symbol_size(size) == expected
+        assert linear.at(size) == expected
         assert int(linear.solved.subs(n, size)) == expected
 
 
@@ -159,13 +157,13 @@ def test_a_symbol_is_as_large_as_its_dimension_says(step: int, factor: int, offs
 def test_the_range_of_a_symbol_holds_every_symbol_of_the_dimension(
     step: int, factor: int, offset: int, dim: Dim
 ) -> None:
-    linear = Linear("n", step, factor, offset)
+    linear = SizeSymbol(Affine("n", factor, offset), step)
     exact = [
         (factor * n + offset) // step
         for n in range(dim.min, (dim.max or 50) + 1)
         if (factor * n + offset) % step == 0
     ]
-    found = linear.symbol_range(dim)
+    found = linear.range_for(dim)
     assert found.min <= min(exact) < found.min + max(factor, 1)
     assert (found.max is None) == (dim.max is None)
     assert found.max is None or max(exact) <= found.max < max(exact) + max(factor, 1)
@@ -174,17 +172,17 @@ def test_the_range_of_a_symbol_holds_every_symbol_of_the_dimension(
 @pytest.mark.parametrize(
     ("linear", "dim", "symbol", "found"),
     [
-        (Linear("n"), Dim(1, 64), Dim(3, 9), Dim(3, 9)),
-        (Linear("n"), Dim(1, 64), Dim(1, 64), Dim(1, 64)),
-        (Linear("n", 8), Dim(8, 64, 8), Dim(1, 3), Dim(8, 24, 8)),
-        (Linear("n", 8), Dim(8, None, 8), Dim(2, None), Dim(16, None, 8)),
-        (Linear("n", 1, 2, 1), Dim(1, 64), Dim(6, 12), Dim(3, 5)),
-        (Linear("n", 1, 1, -1), Dim(1, None), Dim(4, 7), Dim(5, 8)),
-        (Linear("n", 2, 1, 0), Dim(3, 9), Dim(2, 4), Dim(3, 9)),
+        (SizeSymbol(Affine("n")), Dim(1, 64), Dim(3, 9), Dim(3, 9)),
+        (SizeSymbol(Affine("n")), Dim(1, 64), Dim(1, 64), Dim(1, 64)),
+        (SizeSymbol(Affine("n"), 8), Dim(8, 64, 8), Dim(1, 3), Dim(8, 24, 8)),
+        (SizeSymbol(Affine("n"), 8), Dim(8, None, 8), Dim(2, None), Dim(16, None, 8)),
+        (SizeSymbol(Affine("n", 2, 1)), Dim(1, 64), Dim(6, 12), Dim(3, 5)),
+        (SizeSymbol(Affine("n", 1, -1)), Dim(1, None), Dim(4, 7), Dim(5, 8)),
+        (SizeSymbol(Affine("n"), 2), Dim(3, 9), Dim(2, 4), Dim(3, 9)),
     ],
 )
 def test_a_narrower_symbol_narrows_its_dimension(
-    linear: Linear, dim: Dim, symbol: Dim, found: Dim
+    linear: SizeSymbol, dim: Dim, symbol: Dim, found: Dim
 ) -> None:
     assert linear.narrowed(dim, symbol) == found
 
@@ -231,19 +229,19 @@ def traced(
 def read(
     module: torch.nn.Module,
     shapes: list[list[Size]],
-    dims: dict[str, schema.Dim],
+    dims: dict[str, schema.DeclaredDim],
     **sizes: int,
 ) -> tuple[list[list[Size]], dict[str, Dim]]:
     program = traced(module, sizes, shapes, torch_dims(shapes, dims))
     return read_dims(program, shapes, dims)
 
 
-NARROW = schema.Dim(min=2, max=9)
+NARROW = schema.DeclaredDim(min=2, max=9)
 FREE = [["n"], ["m"]]
 Case = tuple[
     torch.nn.Module,
     list[list[Size]],
-    dict[str, schema.Dim],
+    dict[str, schema.DeclaredDim],
     dict[str, int],
     list[list[Size]],
     dict[str, Dim],
@@ -252,7 +250,7 @@ READ: dict[str, Case] = {
     "declared": (
         Separate(),
         [["n"], ["m"]],
-        {"n": NARROW, "m": schema.Dim(min=8, multiple_of=8)},
+        {"n": NARROW, "m": schema.DeclaredDim(min=8, multiple_of=8)},
         {"n": 4, "m": 16},
         [["n"], ["m"]],
         {"n": Dim(2, 9), "m": Dim(8, None, 8)},
@@ -261,7 +259,7 @@ READ: dict[str, Case] = {
     "auto in a range": (
         Separate(),
         [["n", 3]],
-        {"n": schema.Dim(auto=True, min=3, max=9)},
+        {"n": schema.DeclaredDim(auto=True, min=3, max=9)},
         {"n": 4},
         [["n", 3]],
         {"n": Dim(3, 9)},
@@ -286,7 +284,10 @@ READ: dict[str, Case] = {
     "two that are equal": (
         Equal(),
         [["n"], ["m"]],
-        {"n": schema.Dim(auto=True, max=9), "m": schema.Dim(auto=True, min=3, max=20)},
+        {
+            "n": schema.DeclaredDim(auto=True, max=9),
+            "m": schema.DeclaredDim(auto=True, min=3, max=20),
+        },
         {"n": 4, "m": 4},
         [["n"], ["n"]],
         {"n": Dim(3, 9)},
@@ -310,17 +311,17 @@ READ: dict[str, Case] = {
     "twice the other": (
         Twice(),
         [["n"], ["m"]],
-        {"n": AUTO, "m": schema.Dim(auto=True, max=9)},
+        {"n": AUTO, "m": schema.DeclaredDim(auto=True, max=9)},
         {"n": 4, "m": 8},
-        [["n"], [Derived("n", 2, 0)]],
+        [["n"], [Affine("n", 2, 0)]],
         {"n": Dim(1, 4)},
     ),
     "one less than the other": (
         Shifted(),
         [["n"], ["m"]],
-        {"n": schema.Dim(auto=True, min=3, max=9), "m": AUTO},
+        {"n": schema.DeclaredDim(auto=True, min=3, max=9), "m": AUTO},
         {"n": 5, "m": 4},
-        [[Derived("m", 1, 1)], ["m"]],
+        [[Affine("m", 1, 1)], ["m"]],
         {"m": Dim(2, 8)},
     ),
 }
@@ -361,14 +362,14 @@ NAMED: dict[str, tuple[torch.nn.Module, Any, list[list[int]], Any, Any]] = {
         Separate(),
         [{0: 2 * B}, {0: B}],
         [[8], [4]],
-        [[Derived("batch", 2, 0)], ["batch"]],
+        [[Affine("batch", 2, 0)], ["batch"]],
         {"batch": Dim(1, 64)},
     ),
     "derived alone": (
         Separate(),
         [{0: 2 * B + 1}, None],
         [[9], [4]],
-        [[Derived("batch", 2, 1)], [4]],
+        [[Affine("batch", 2, 1)], [4]],
         {"batch": Dim(1, 64)},
     ),
     "two alike": (
@@ -398,19 +399,22 @@ def inputs_of(*shapes: list[Size]) -> list[Input]:
     return [Input(name, "float32", shape, [0]) for name, shape in zip("abc", shapes, strict=False)]
 
 
-DIMENSIONS: dict[str, tuple[list[list[Size]], schema.Dim]] = {
-    "plain": ([["n"]], schema.Dim(min=2, max=64)),
-    "multiple": ([["n"]], schema.Dim(min=8, multiple_of=8)),
-    "derived": ([[Derived("n", 2, 1)]], schema.Dim(min=2, max=64)),
-    "derived and plain": ([[Derived("n", 2, 1)], ["n"]], schema.Dim(min=2, max=64)),
-    "derived from a multiple": ([[Derived("n", 2, 1)], ["n"]], schema.Dim(min=4, multiple_of=4)),
+DIMENSIONS: dict[str, tuple[list[list[Size]], schema.DeclaredDim]] = {
+    "plain": ([["n"]], schema.DeclaredDim(min=2, max=64)),
+    "multiple": ([["n"]], schema.DeclaredDim(min=8, multiple_of=8)),
+    "derived": ([[Affine("n", 2, 1)]], schema.DeclaredDim(min=2, max=64)),
+    "derived and plain": ([[Affine("n", 2, 1)], ["n"]], schema.DeclaredDim(min=2, max=64)),
+    "derived from a multiple": (
+        [[Affine("n", 2, 1)], ["n"]],
+        schema.DeclaredDim(min=4, multiple_of=4),
+    ),
 }
 
 
 @pytest.mark.parametrize("case", DIMENSIONS.values(), ids=DIMENSIONS)
 @pytest.mark.parametrize("saved", [False, True], ids=["traced", "loaded"])
 def test_sizes_are_told_by_their_dimensions(
-    tmp_path: Path, case: tuple[list[list[Size]], schema.Dim], *, saved: bool
+    tmp_path: Path, case: tuple[list[list[Size]], schema.DeclaredDim], *, saved: bool
 ) -> None:
     shapes, dim = case
     program = traced(Separate(), {"n": 16}, shapes, torch_dims(shapes, {"n": dim}))
@@ -419,7 +423,7 @@ def test_sizes_are_told_by_their_dimensions(
         program = torch.export.load(tmp_path / "program.pt2")
     symbols, shape_env = dimension_symbols(program.graph, inputs_of(*shapes))
     assert shape_env is not None
-    assert {linear.name for linear in symbols.values()} == {"n"}
+    assert {symbol.dim for symbol in symbols.values()} == {"n"}
     for shape, value in zip(shapes, input_values(program.graph, len(shapes)), strict=True):
         text = named(value.shape[0].node.expr, symbols)
         for n in (8, 16, 24):
@@ -440,16 +444,16 @@ Guard = Callable[[Any], Any]
         ("n", Dim(8, 64, 8), lambda size: size >= 16, Dim(8, 64, 8), []),
         ("n", Dim(0, None, 8), lambda size: size <= 160, Dim(0, 160, 8), []),
         ("n", Dim(8, 64, 8), lambda size: size % 8 == 0, Dim(8, 64, 8), []),
-        (Derived("n", 2, 1), Dim(1, 64), lambda size: size < 40, Dim(1, 19), []),
-        (Derived("n", 2, 1), Dim(1, 64), lambda size: size > 10, Dim(5, 64), []),
-        (Derived("n", 1, -1), Dim(1, None), lambda size: size > 10, Dim(12, None), []),
-        (Derived("n", 2, 0), Dim(4, 64, 4), lambda size: size < 100, Dim(4, 48, 4), []),
+        (Affine("n", 2, 1), Dim(1, 64), lambda size: size < 40, Dim(1, 19), []),
+        (Affine("n", 2, 1), Dim(1, 64), lambda size: size > 10, Dim(5, 64), []),
+        (Affine("n", 1, -1), Dim(1, None), lambda size: size > 10, Dim(12, None), []),
+        (Affine("n", 2, 0), Dim(4, 64, 4), lambda size: size < 100, Dim(4, 48, 4), []),
     ],
 )
 def test_a_guard_on_a_size_narrows_the_dimension_behind_it(
     size: Size, dim: Dim, guard: Guard, found: Dim, conditions: list[str]
 ) -> None:
-    declared = schema.Dim(min=dim.min, max=dim.max, multiple_of=dim.multiple_of)
+    declared = schema.DeclaredDim(min=dim.min, max=dim.max, multiple_of=dim.multiple_of)
     shapes = [[size]]
     program = traced(Separate(), {"n": 16}, shapes, torch_dims(shapes, {"n": declared}))
     (value,) = input_values(program.graph, 1)
@@ -461,15 +465,15 @@ def test_a_guard_on_a_size_narrows_the_dimension_behind_it(
 @pytest.mark.parametrize(
     ("size", "dim", "guard"),
     [
-        (Derived("n", 2, 1), Dim(1, 64), lambda size: (size - 1) % 4 == 0),
+        (Affine("n", 2, 1), Dim(1, 64), lambda size: (size - 1) % 4 == 0),
         ("n", Dim(8, 128, 8), lambda size: size % 16 == 0),
-        (Derived("n", 1, 3), Dim(2, 64), lambda size: size == 19),
+        (Affine("n", 1, 3), Dim(2, 64), lambda size: size == 19),
     ],
 )
 def test_a_condition_on_a_size_is_told_in_the_dimension_behind_it(
     size: Size, dim: Dim, guard: Guard
 ) -> None:
-    declared = schema.Dim(min=dim.min, max=dim.max, multiple_of=dim.multiple_of)
+    declared = schema.DeclaredDim(min=dim.min, max=dim.max, multiple_of=dim.multiple_of)
     shapes = [[size]]
     program = traced(Separate(), {"n": 16}, shapes, torch_dims(shapes, {"n": declared}))
     (value,) = input_values(program.graph, 1)

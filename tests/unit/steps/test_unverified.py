@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from aotbuild.errors import VerifyError
-from aotbuild.runtime import engine
+from aotbuild.runtime import engines
 from aotbuild.steps.artifacts.spec import Tools, VerifySpec, spec_text
 from aotbuild.steps.verify.step import run
 
 
 @pytest.fixture(autouse=True)
 def old_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "cpu_features", lambda: {"avx": True, "avx2": True})
+    monkeypatch.setattr(engines, "cpu_features", lambda: {"avx": True, "avx2": True})
 
 
 def spec(directory: Path, *, required: bool) -> Path:

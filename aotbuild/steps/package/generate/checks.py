@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from aotbuild.runtime.manifest import Derived, Dim, Input, Manifest, Size
+from aotbuild.runtime.dims import Affine, Dim, Size
+from aotbuild.runtime.manifest import Input, Manifest
 from aotbuild.steps.package.generate.layout import WIDTH, Brackets, laid_out, statement
 from aotbuild.steps.package.generate.literals import literal
 from aotbuild.steps.package.generate.names import Locals
@@ -135,13 +136,14 @@ def _size_checks(
     """The checks of one size; of a dimension's first one also the range."""
     if isinstance(size, int):
         return [f"{got} == {size}"]
-    name = size.dim if isinstance(size, Derived) else size
+    affine = Affine.of(size)
+    name = affine.dim
     source = known[name]
     checks = []
-    if _solved(got, size) != source:  # the dimension is told by another size
-        checks.append(f"{got} == {_of(size, source)}")
-    elif isinstance(size, Derived) and size.factor > 1:
-        checks.append(f"{_shifted(got, -size.offset)} % {size.factor} == 0")
+    if _solved(got, affine) != source:  # the dimension is read from another size
+        checks.append(f"{got} == {_size_at(affine, source)}")
+    elif affine.factor > 1:
+        checks.append(f"{_shifted(got, -affine.offset)} % {affine.factor} == 0")
     if name not in seen:
         seen.add(name)
         checks.append(_within(source, dims[name]))
@@ -151,7 +153,7 @@ def _size_checks(
 
 
 def _known_sizes(manifest: Manifest, sizes: Sequence[str]) -> dict[str, str]:
-    """For each dimension the expression that tells it: a size that is just it, if there is one.
+    """For each dimension an expression of its size: one that is just it, if there is one.
 
     Args:
         manifest: The model's manifest.
@@ -164,22 +166,19 @@ def _known_sizes(manifest: Manifest, sizes: Sequence[str]) -> dict[str, str]:
             got = expression.format(i)
             if isinstance(size, str):
                 plain.setdefault(size, got)
-            elif isinstance(size, Derived):
+            elif isinstance(size, Affine):
                 derived.setdefault(size.dim, _solved(got, size))
     return {**derived, **plain}
 
 
-def _solved(got: str, size: Derived | str) -> str:
+def _solved(got: str, size: Affine) -> str:
     """The dimension behind a size."""
-    if isinstance(size, str):
-        return got
     shifted = _shifted(got, -size.offset)
     return shifted if size.factor == 1 else f"({shifted} // {size.factor})"
 
 
-def _of(size: Derived | str, dim: str) -> str:
-    if isinstance(size, str):
-        return dim
+def _size_at(size: Affine, dim: str) -> str:
+    """A size of a dimension, whose expression is given."""
     scaled = dim if size.factor == 1 else f"{size.factor} * {dim}"
     return scaled if not size.offset else _shifted(scaled, size.offset)[1:-1]
 

@@ -70,5 +70,11 @@ def laid_out(source: Source, indent: int, before: int = 0, after: int = 0) -> st
 
 
 def statement(head: str, source: Source, indent: int) -> str:
-    """A line that begins with ``head``, such as ``return`` or an assignment's left side."""
+    """A statement, on one line if it fits.
+
+    Args:
+        head: How it begins: ``return ``, or the left side of an assignment.
+        source: What follows.
+        indent: Columns by which it is indented.
+    """
     return f"{' ' * indent}{head}{laid_out(source, indent, before=len(head))}"

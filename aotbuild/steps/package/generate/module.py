@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from aotbuild.config.schema import FORWARD
 from aotbuild.runtime.manifest import Manifest
@@ -40,6 +41,21 @@ _BUILTINS = ("dict", "float", "int", "len", "list", "str", "tuple", "type")
 _RUNTIME = ("CompiledMethods", "CompiledModel", "MISSING", "Refused", "dispatch_modes")
 
 
+@dataclass(frozen=True)
+class _ModuleNames:
+    """The names that a module defines and imports."""
+
+    all: Names
+    shared: Shared
+    path: str
+    checking: str
+    runtime: Mapping[str, str]
+    methods: Mapping[str, str]
+    """The class of each method but ``forward``."""
+    cls: str
+    """The class of the model."""
+
+
 def model_module(manifests: Sequence[Manifest]) -> str:
     """The text of ``_<model>.py``: the class of the model, with checks for its own inputs.
 
@@ -47,8 +63,21 @@ def model_module(manifests: Sequence[Manifest]) -> str:
         manifests: One for each method of the model.
     """
     model, source = manifests[0].model, manifests[0].source
-    keys = {key for manifest in manifests for key in manifest.in_spec["keys"]}
-    names = Names([model, *keys])
+    names = _module_names(manifests)
+    calls = {manifest.method: _call(manifest, names) for manifest in manifests}
+    definitions = [
+        *_method_classes(model, names, calls),
+        _model_class(model, names, calls),
+        _instance(model, names, forward=FORWARD in calls),
+    ]
+    docstring = f"The compiled model ``{model}``, made from ``{source}``."
+    return _module(docstring, names, "\n\n\n".join(definitions))
+
+
+def _module_names(manifests: Sequence[Manifest]) -> _ModuleNames:
+    """Names for all that a module needs; the parameters of its methods keep theirs."""
+    model = manifests[0].model
+    names = Names([model, *{key for manifest in manifests for key in manifest.in_spec["keys"]}])
     dtypes = {spec.dtype for manifest in manifests for spec in manifest.inputs}
     tuples = [pair for manifest in manifests for pair in namedtuples_of(manifest.outputs)]
     shared = Shared(
@@ -60,75 +89,118 @@ def model_module(manifests: Sequence[Manifest]) -> str:
         {name: names.take(name) for name in ("OrderedDict", "namedtuple")},
         {key: names.take(last_part(key[0])) for key in dict.fromkeys(tuples)},
     )
-    path, checking = names.take("Path"), names.take("TYPE_CHECKING")
-    runtime = {name: names.take(name) for name in _RUNTIME}
-    base = runtime["CompiledModel"]
-    classes = {m.method: names.take(class_name(m.name)) for m in manifests if m.method != FORWARD}
-    cls = names.take(class_name(model))
-    bodies: dict[str, list[str]] = {}
-    for manifest in manifests:
-        own = names.inner()
-        own.take(OUT)
-        values = [
-            spec.name if spec.name in keys else own.take(re.sub(r"\W+", "_", spec.name).strip("_"))
-            for spec in manifest.inputs
-        ]
-        shapes = [own.take(f"{value}_shape") for value in values]
-        local = Locals(
-            shared,
-            values,
-            shapes,
-            [own.take(f"{value}_given") for value in values],
-            own.take("fits"),
-            own.take("outputs"),
-            own.take("error"),
-            runtime["dispatch_modes"],
-        )
-        catching = Catching(
-            runtime["MISSING"], runtime["Refused"], own.take("extra"), own.take("unknown")
-        )
-        bodies[manifest.method] = [
-            signature(manifest, shared.torch["Tensor"], catching),
-            docstring(manifest),
-            *_refusing_lines(manifest, catching),
-            *_body(manifest, local),
-        ]
-    definitions = [
-        _class(name, base, f"The type of ``{model}.{method}``.", [bodies[method]])
-        for method, name in classes.items()
-    ]
-    parent = base if FORWARD in bodies else runtime["CompiledMethods"]
-    members = [bodies[FORWARD]] if FORWARD in bodies else []
-    if classes:
-        members.insert(0, _constructor(model, classes, path, forward=FORWARD in bodies))
-    definitions.append(_class(cls, parent, f"The type of ``{model}``.", members))
-    package = f"{path}(__file__).parent"
-    arguments = f'{package}, "{model}"' if FORWARD in bodies else package
-    return _module(
-        f"The compiled model ``{model}``, made from ``{source}``.",
-        shared,
-        path,
-        checking,
-        runtime,
-        "\n\n\n".join([*definitions, f"{model} = {cls}({arguments})"]),
+    return _ModuleNames(
+        all=names,
+        shared=shared,
+        path=names.take("Path"),
+        checking=names.take("TYPE_CHECKING"),
+        runtime={name: names.take(name) for name in _RUNTIME},
+        methods={
+            m.method: names.take(class_name(m.name)) for m in manifests if m.method != FORWARD
+        },
+        cls=names.take(class_name(model)),
     )
 
 
-def _module(
-    docstring: str,
-    shared: Shared,
-    path: str,
-    checking: str,
-    runtime: Mapping[str, str],
-    body: str,
-) -> str:
+def _call(manifest: Manifest, names: _ModuleNames) -> list[str]:
+    """The lines of a ``__call__``."""
+    free = names.all.inner()
+    free.take(OUT)
+    local = _locals(manifest, names, free)
+    catching = Catching(
+        names.runtime["MISSING"], names.runtime["Refused"], free.take("extra"), free.take("unknown")
+    )
+    return [
+        signature(manifest, names.shared.torch["Tensor"], catching),
+        docstring(manifest),
+        *_refusing_lines(manifest, catching),
+        *_body(manifest, local),
+    ]
+
+
+def _locals(manifest: Manifest, names: _ModuleNames, free: Names) -> Locals:
+    """The variables of a ``__call__``: a parameter is its own, a nested input gets one."""
+    keys = manifest.in_spec["keys"]
+    values = [
+        spec.name if spec.name in keys else free.take(re.sub(r"\W+", "_", spec.name).strip("_"))
+        for spec in manifest.inputs
+    ]
+    return Locals(
+        names.shared,
+        values,
+        [free.take(f"{value}_shape") for value in values],
+        [free.take(f"{value}_given") for value in values],
+        free.take("fits"),
+        free.take("outputs"),
+        free.take("error"),
+        names.runtime["dispatch_modes"],
+    )
+
+
+def _method_classes(
+    model: str, names: _ModuleNames, calls: Mapping[str, list[str]]
+) -> Iterator[str]:
+    """The classes of the methods but ``forward``."""
+    base = names.runtime["CompiledModel"]
+    for method, name in names.methods.items():
+        yield _class(name, base, f"The type of ``{model}.{method}``.", [calls[method]])
+
+
+def _model_class(model: str, names: _ModuleNames, calls: Mapping[str, list[str]]) -> str:
+    """The class of the model."""
+    forward = FORWARD in calls
+    base = names.runtime["CompiledModel" if forward else "CompiledMethods"]
+    members = [calls[FORWARD]] if forward else []
+    if names.methods:
+        members.insert(0, _constructor(model, names.methods, names.path, forward=forward))
+    return _class(names.cls, base, f"The type of ``{model}``.", members)
+
+
+def _instance(model: str, names: _ModuleNames, *, forward: bool) -> str:
+    """The line that loads the model."""
+    package = f"{names.path}(__file__).parent"
+    arguments = f'{package}, "{model}"' if forward else package
+    return f"{model} = {names.cls}({arguments})"
+
+
+def _module(docstring: str, names: _ModuleNames, body: str) -> str:
+    """A module's text: its imports, of what the body uses, and the body."""
+    shared = names.shared
     used = set(re.findall(r"\w+", body))
     hidden = [
         aliased(name, alias)
         for name, alias in sorted(shared.builtins.items())
         if name != alias and alias in used
     ]
-    namedtuples = [
+    namedtuples = _namedtuples(shared)
+    imported = [aliased(*pair) for pair in sorted(names.runtime.items()) if pair[1] in used]
+    kinds = used | ({shared.kinds["namedtuple"]} if namedtuples else set())
+    collections = [aliased(name, alias) for name, alias in shared.kinds.items() if alias in kinds]
+    lines = [
+        HEADER,
+        f'"""{docstring}"""',
+        "",
+        *(f"from builtins import {', '.join(group)}" for group in [hidden] if group),
+        *(f"from collections import {', '.join(group)}" for group in [collections] if group),
+        f"from pathlib import {aliased('Path', names.path)}",
+        f"from typing import {aliased('TYPE_CHECKING', names.checking)}",
+        "",
+        f"from ._runtime import {', '.join(imported)}",
+        "",
+        *namedtuples,
+        *([""] if namedtuples else []),
+        f"if {names.checking}:",
+        f"    from torch import {aliased('Tensor', shared.torch['Tensor'])}",
+        "",
+        "",
+        body,
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _namedtuples(shared: Shared) -> list[str]:
+    """The definitions of the namedtuples in results."""
+    return [
         statement(
             f"{alias} = ",
             Brackets(
@@ -140,34 +212,6 @@ def _module(
         )
         for (name, fields), alias in sorted(shared.tuples.items(), key=lambda item: item[1])
     ]
-    imported = [aliased(*pair) for pair in sorted(runtime.items()) if pair[1] in used]
-    kinds = used | ({shared.kinds["namedtuple"]} if namedtuples else set())
-    collections = [aliased(name, alias) for name, alias in shared.kinds.items() if alias in kinds]
-    tensor = shared.torch["Tensor"]
-    annotating = [
-        f"from typing import {aliased('TYPE_CHECKING', checking)}",
-        f"if {checking}:",
-        f"    from torch import {aliased('Tensor', tensor)}",
-        "",
-    ]
-    lines = [
-        HEADER,
-        f'"""{docstring}"""',
-        "",
-        *(f"from builtins import {', '.join(group)}" for group in [hidden] if group),
-        *(f"from collections import {', '.join(group)}" for group in [collections] if group),
-        f"from pathlib import {aliased('Path', path)}",
-        *annotating[:1],
-        "",
-        f"from ._runtime import {', '.join(imported)}",
-        "",
-        *namedtuples,
-        *([""] if namedtuples else []),
-        *annotating[1:],
-        "",
-        body,
-    ]
-    return "\n".join(lines) + "\n"
 
 
 def _class(name: str, base: str, docstring: str, members: Sequence[Sequence[str]]) -> str:

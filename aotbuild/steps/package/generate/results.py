@@ -44,10 +44,10 @@ def returned_inputs(tree: dict[str, Any]) -> set[int]:
 
 def namedtuples_of(tree: dict[str, Any]) -> list[tuple[str, tuple[str, ...]]]:
     """The namedtuple classes of a result, each once."""
-    found = [namedtuple_key(tree)] if tree["type"] == "namedtuple" else []
+    tuples = [namedtuple_key(tree)] if tree["type"] == "namedtuple" else []
     for item in tree.get("items", []):
-        found += namedtuples_of(item)
-    return list(dict.fromkeys(found))
+        tuples += namedtuples_of(item)
+    return list(dict.fromkeys(tuples))
 
 
 def namedtuple_key(tree: dict[str, Any]) -> tuple[str, tuple[str, ...]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aotbuild.runtime.checks import shown
-from aotbuild.runtime.manifest import Dim, Manifest
+from aotbuild.runtime.manifest import Manifest
 from aotbuild.steps.package.generate.layout import WIDTH
 from aotbuild.steps.package.generate.literals import literal
 
@@ -150,42 +150,40 @@ def docstring(manifest: Manifest) -> str:
         f"    {spec.name}: {spec.dtype} tensor of shape {shown(spec.shape)}"
         for spec in manifest.inputs
     ]
-    constants = _constants_told(manifest.in_spec["keys"], manifest.in_spec["items"])
+    constants = _constants(manifest.in_spec["keys"], manifest.in_spec["items"])
     lines += [f"    {label}: always {value}" for label, value in constants]
     if can_write(manifest):
         lines.append(f"    {OUT}: where to write the result to, of the same structure")
     lines += ["", "Returns:"]
-    lines += [f"    {line}" for line in _outputs_told(manifest.outputs)]
+    lines += [f"    {line}" for line in _outputs(manifest.outputs)]
     if manifest.dims:
         lines += ["", "Dimensions:"]
         for name, dim in sorted(manifest.dims.items()):
-            lines.append(f"    {name}: {_range(dim)}")
-    for condition in manifest.conditions:
-        lines.append(f"    and {condition}")
+            lines.append(f"    {name}: {dim}")
+    if manifest.conditions:
+        lines += ["", "Conditions:", *(f"    {condition}" for condition in manifest.conditions)]
     lines += [
         "",
         "Raises:",
         "    TypeError: An argument is missing, unknown, not a tensor or of another dtype.",
-        "    ValueError: An argument has another shape, or is on another device.",
+        "    ValueError: An argument has the wrong shape or device.",
     ]
     text = "\n".join(f"        {line}".rstrip() for line in lines).lstrip()
     text = text.replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
     return f'        """{text}\n        """'
 
 
-def _constants_told(
-    labels: Sequence[str], trees: Sequence[dict[str, Any]]
-) -> Iterator[tuple[str, str]]:
+def _constants(labels: Sequence[str], trees: Sequence[dict[str, Any]]) -> Iterator[tuple[str, str]]:
     """The constants of the arguments, each with the expression that picks it."""
     for label, tree in zip(labels, trees, strict=True):
         if tree["type"] == "constant":
             yield label, literal(tree["value"])
         elif "items" in tree:
             keys = [literal(key) for key in tree.get("keys", range(len(tree["items"])))]
-            yield from _constants_told([f"{label}[{key}]" for key in keys], tree["items"])
+            yield from _constants([f"{label}[{key}]" for key in keys], tree["items"])
 
 
-def _outputs_told(tree: dict[str, Any], label: str = "") -> list[str]:
+def _outputs(tree: dict[str, Any], label: str = "") -> list[str]:
     prefix = f"{label}: " if label else ""
     kind = tree["type"]
     if kind == "tensor":
@@ -198,11 +196,6 @@ def _outputs_told(tree: dict[str, Any], label: str = "") -> list[str]:
     lines = [f"{prefix}{tree.get('class', kind)}"]
     for name, item in zip(names, tree["items"], strict=True):
         plain = str(name).isidentifier() or isinstance(name, int)
-        told = _outputs_told(item, str(name) if plain else literal(name))
-        lines += [f"    {line}" for line in told]
+        nested = _outputs(item, str(name) if plain else literal(name))
+        lines += [f"    {line}" for line in nested]
     return lines
-
-
-def _range(dim: Dim) -> str:
-    told = f"{dim.min} or more" if dim.max is None else f"{dim.min} to {dim.max}"
-    return told if dim.multiple_of == 1 else f"{told}, a multiple of {dim.multiple_of}"

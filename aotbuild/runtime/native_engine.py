@@ -1,8 +1,8 @@
 """The native engine: checks and runs a library on the CPU, without holding the interpreter's lock.
 
-It is an extension module in C that lies beside this file. Where it is not there or cannot be
-loaded, and for the few models that it cannot run, torch's own runner takes its place, with the
-same results and messages.
+It is an extension module in C beside this file, ``_engine``. Where that is missing or cannot be
+loaded, and for the few models that it cannot run, torch's own runner takes its place, with the same
+results and messages.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .arrays import Arrays
-from .engine import ALONE, ENGINES, Call, Engine, Pool, Turns, not_loaded
+from .dims import Affine, Size
+from .engines import ALONE, ENGINES, Call, CallGate, Engine, Pool, not_loaded
 from .errors import ModelLoadError
 from .lazy import torch
 from .machine import engine_module, torch_library, torch_version
-from .manifest import Constant, Derived, Manifest, Size, Variant
+from .manifest import Constant, Manifest, Variant
 
 if TYPE_CHECKING:
     from .weights import WeightsFile
@@ -52,14 +53,16 @@ class NativeEngine(Engine):
             self._runner.grow(pool.runners, pool.threads)
         self._runner.expect(_table(manifest))
         self._arrays = Arrays(manifest, self._runner.run_arrays, checks=True)
-        self._runner.listen(self._others)
-        self.call: Call = self._others  # of conditions, which are Python expressions, C knows not
+        self._runner.set_fallback(self._call_arrays)
+        self.call: Call = (
+            self._call_arrays
+        )  # of conditions, which are Python expressions, C knows not
         if not manifest.conditions:
             self.call, self.direct = self._runner.call, self._runner
         self._attached = False
         if "torch" in sys.modules:
             self._attach()
-        Turns.__init__(self, pool.runners)
+        CallGate.__init__(self, pool.runners)
 
     def _attach(self) -> None:
         """Let the engine take torch's tensors."""
@@ -72,8 +75,8 @@ class NativeEngine(Engine):
             self._runner.find_flags(_negated(), _conjugated())
         self._attached = True
 
-    def _others(self, *values: Any) -> list[Any] | None:
-        """A call with anything but plain tensors of torch, or before torch is known."""
+    def _call_arrays(self, *values: Any) -> list[Any] | None:
+        """A call with anything but plain tensors of torch, or before torch is attached."""
         outputs = self._arrays(*values)
         if outputs is not None or self._attached or self.direct is None:
             return outputs
@@ -87,10 +90,10 @@ class NativeEngine(Engine):
         return results
 
     def expects(self, constants: Mapping[str, Constant]) -> bool:
-        found = {name: (dtype, size) for name, dtype, size in self._runner.constants()}
-        return found.keys() == constants.keys() and all(
+        expected = {name: (dtype, size) for name, dtype, size in self._runner.constants()}
+        return expected.keys() == constants.keys() and all(
             dtype == _CODES[constants[name].dtype] and size >= constants[name].size
-            for name, (dtype, size) in found.items()
+            for name, (dtype, size) in expected.items()
         )
 
     def set_constants(self, constants: dict[str, torch.Tensor]) -> None:
@@ -103,14 +106,14 @@ class NativeEngine(Engine):
 
     def map_constants(self, file: WeightsFile, constants: list[Constant], device: str) -> None:
         del device
-        told = [
+        entries = [
             (
                 *(c.name, _CODES[c.dtype], tuple(c.shape), tuple(c.stride), c.offset, c.size),
                 bytes.fromhex(c.packed),
             )
             for c in constants
         ]
-        self._runner.map_constants(file.bytes, told)
+        self._runner.map_constants(file.bytes, entries)
 
     def one_thread(self) -> None:
         self._runner.set_threads(1)
@@ -130,12 +133,21 @@ def open_engine(
 ) -> Engine:
     """Open a library with the best engine for it, or on the CPU that of ``AOTBUILD_ENGINE``.
 
+    Args:
+        manifest: The model.
+        variant: The variant that the library is of.
+        library: The library.
+        device: Where it runs.
+        pool: How many calls run at once.
+
     Raises:
         ModelLoadError: It cannot be opened, or not with that engine.
     """
     wanted = os.environ.get(VARIABLE)
     if wanted not in {None, "", "native", "torch"}:
-        raise ModelLoadError(f"{VARIABLE}={wanted}: it is native or torch; the default is the best")
+        raise ModelLoadError(
+            f"{VARIABLE}={wanted}: expected native or torch; unset, the best is chosen"
+        )
     if variant.device == "cpu" and wanted != "torch":
         reason = _unable(manifest, variant, library)
         if not reason:
@@ -192,7 +204,7 @@ def _conjugated() -> list[tuple[torch.Tensor, torch.Tensor]]:
 
 
 def direct_class(cls: type[Any]) -> type[Any]:
-    """A class whose usual calls do not go through Python, once ``bind`` has told it how.
+    """A class whose usual calls do not go through Python, once ``bind`` has set its engine.
 
     Args:
         cls: A class of a model; its ``__call__`` gets all other calls.
@@ -203,12 +215,12 @@ def direct_class(cls: type[Any]) -> type[Any]:
     if base is None or issubclass(cls, base):
         return cls
     shown = inspect.signature(cls.__call__)
-    told = shown.replace(parameters=list(shown.parameters.values())[1:])
+    signature = shown.replace(parameters=list(shown.parameters.values())[1:])
     names = {
         "__doc__": cls.__doc__,
         "__module__": cls.__module__,
         "__qualname__": cls.__qualname__,
-        "__signature__": told,
+        "__signature__": signature,
         "_checked": cls.__call__,
     }
     return type(cls.__name__, (base, cls), names)
@@ -276,6 +288,5 @@ def _size(size: Size, dims: list[str]) -> tuple[int, int, int]:
     """Position of the dimension, factor and offset; -1, 1 and the size where it is static."""
     if isinstance(size, int):
         return (-1, 1, size)
-    if isinstance(size, Derived):
-        return (dims.index(size.dim), size.factor, size.offset)
-    return (dims.index(size), 1, 0)
+    affine = Affine.of(size)
+    return (dims.index(affine.dim), affine.factor, affine.offset)

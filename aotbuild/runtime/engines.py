@@ -1,9 +1,9 @@
 """Engines: how a compiled library is loaded and run on each type of device.
 
-All that is specific to AOTInductor's runners is here: load, constants in, run. An engine lives as
-long as the process, because torch's runners leak their handles when they go.
+All that is specific to AOTInductor's runners is here: loading, constants, running. An engine lives
+as long as the process, because torch's runners leak their handles when they are destroyed.
 
-On the CPU, ``native.py`` has another engine, which takes the runner's place where it can.
+On the CPU, ``native_engine.py`` has another engine, which takes the runner's place where it can.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ Run: TypeAlias = "Callable[[list[torch.Tensor]], list[torch.Tensor]]"
 """Runs the model on tensors that are as the compiled code reads them."""
 
 Call: TypeAlias = "Callable[..., list[Any] | None]"
-"""Runs the model on the values of its inputs if they are as the compiled code reads them; answers
-None, and does nothing, if they are not, or if the engine cannot tell. Arrays are all its own."""
+"""Runs the model on the values of its inputs if they are as the compiled code reads them; else
+answers None and does nothing, also where the engine cannot tell. Calls with arrays it handles all
+by itself."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Loaded:
     run: Run
     call: Call | None = None
     direct: Any = None
-    """What a model's class in C can call by itself, see ``native.bind``."""
+    """What a model's class in C can call by itself, see ``native_engine.bind``."""
     target: str = ""
     """What it was compiled for; empty where it was not compiled."""
 
@@ -66,7 +67,12 @@ ALONE = Pool()
 
 
 def pool_of(name: str, runners: int, threads: int | None) -> Pool:
-    """The pool that is asked for.
+    """The pool of ``<model>.pool(runners, threads_per_call)``.
+
+    Args:
+        name: Name of the model, for messages.
+        runners: How many calls run at once, 1 to 64.
+        threads: Threads of each call, 1 to 64; None leaves those of the thread that calls.
 
     Raises:
         ValueError: One of the numbers is out of range.
@@ -77,29 +83,29 @@ def pool_of(name: str, runners: int, threads: int | None) -> Pool:
     return Pool(runners, threads or 0)
 
 
-class Turns:
-    """What runs a model: calls take turns, and while it is held none runs."""
+class CallGate:
+    """What runs a model. It admits as many calls at once as it has runners, and none while held."""
 
     def __init__(self, runners: int = 1) -> None:
         self._runners = runners
-        self._turn = self._new_turn()
+        self._lock = self._new_lock()
         _engines.append(self)
 
     def hold(self) -> None:
-        """Wait for the calls that run, and let others wait: the constants may change."""
+        """Wait for the calls that run, and let others wait, so that the constants can change."""
         for _ in range(self._runners):
-            self._turn.acquire()
+            self._lock.acquire()
 
     def release(self) -> None:
         """Let calls go on."""
         for _ in range(self._runners):
-            self._turn.release()
+            self._lock.release()
 
     def unlock(self) -> None:
         """Forget calls of other threads, which a forked child does not have."""
-        self._turn = self._new_turn()
+        self._lock = self._new_lock()
 
-    def _new_turn(self) -> Any:
+    def _new_lock(self) -> Any:
         # A lock is a tenth of the work of a semaphore.
         return threading.Lock() if self._runners == 1 else threading.Semaphore(self._runners)
 
@@ -111,21 +117,27 @@ class Turns:
         raise NotImplementedError
 
     def map_constants(self, file: WeightsFile, constants: list[Constant], device: str) -> None:
-        """Hand over constants that lie in a weights file."""
+        """Hand over constants that lie in a weights file.
+
+        Args:
+            file: The mapped file.
+            constants: The constants of the library.
+            device: Where the library runs.
+        """
         self.set_constants({c.name: file.on(device, c) for c in constants})
 
-    def _in_turn(self, run: Run) -> Run:
-        def turn(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
-            with self._turn:
+    def _gated(self, run: Run) -> Run:
+        def gated(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+            with self._lock:
                 return run(tensors)
 
-        return turn
+        return gated
 
 
-_engines: list[Turns] = []
+_engines: list[CallGate] = []
 
 
-class Engine(Turns):
+class Engine(CallGate):
     """A loaded library on one device."""
 
     runner = ""
@@ -144,11 +156,16 @@ class Engine(Turns):
             raise not_loaded(library, error) from error
         super().__init__(pool.runners)
         self._constants: dict[str, torch.Tensor] = {}
-        self.run = self._in_turn(self._runner.run)  # type: ignore[assignment, method-assign]
+        self.run = self._gated(self._run)  # type: ignore[assignment, method-assign]
 
     def run(self, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
         """Run the model on tensors that are as the compiled code reads them."""
         raise NotImplementedError
+
+    def _run(self, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+        # An input by another name, such as input.detach(), does not require gradients.
+        outputs: list[torch.Tensor] = self._runner.run(tensors)
+        return [o.detach() if any(o is t for t in tensors) else o for o in outputs]
 
     @staticmethod
     def present() -> bool:
@@ -228,10 +245,10 @@ ENGINES: dict[str, type[Engine]] = {
 
 def cpu_features() -> dict[str, Any]:
     """Features of this CPU, by the names of ``torch.cpu.get_capabilities``."""
-    own = getattr(engine_module(), "cpu_features", None)
-    if own is not None:
-        found: dict[str, Any] = own()
-        return found
+    probe = getattr(engine_module(), "cpu_features", None)
+    if probe is not None:
+        features: dict[str, Any] = probe()
+        return features
     if hasattr(torch.cpu, "get_capabilities"):
         return dict(torch.cpu.get_capabilities())
     # Before torch 2.13 only the level is known. It implies the features of its x86-64 level.
@@ -242,7 +259,7 @@ def cpu_features() -> dict[str, Any]:
 
 
 def one_thread() -> None:
-    """Let all engines use only the thread that calls, see ``Turns.one_thread``."""
+    """Let all engines use only the thread that calls, see ``CallGate.one_thread``."""
     for engine in _engines:
         engine.one_thread()
 

@@ -1,0 +1,195 @@
+"""``[build-system]``: whether a build calls aotbuild at all, and with which torch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from importlib.machinery import PathFinder
+from pathlib import Path
+from typing import Any
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+from aotbuild.config.messages import located
+from aotbuild.errors import RequirementError, warn
+from aotbuild.torch_version import installed_torch
+
+BACKEND = "scikit_build_core.build"
+DEFAULT_BACKEND = "setuptools.build_meta:__legacy__"
+"""What a frontend takes where none is written."""
+
+_PARTS = {"scikit-build-core": "scikit-build-core>=1.1", "aotbuild": "aotbuild", "torch": "torch"}
+"""What the build environment needs, and how it is written."""
+
+
+def check_backend(pyproject: Mapping[str, Any], root: Path) -> None:
+    """Check that the build backend calls aotbuild; a local one may wrap scikit-build-core.
+
+    Args:
+        pyproject: The whole file.
+        root: Directory of the project.
+
+    Raises:
+        RequirementError: It does not.
+    """
+    table = _build_system(pyproject)
+    backend = str(table.get("build-backend", DEFAULT_BACKEND))
+    module = backend.partition(":")[0]
+    if module == BACKEND:
+        return
+    paths = [str(root / path) for path in table.get("backend-path", [])]
+    where = located("build-system.build-backend")
+    lines = f"write these lines:\n{_lines(table)}"
+    text = _source(module, paths)
+    known = module.split(".")[0] in _OTHERS
+    if text is None and not known:
+        warn(
+            f'whether the build backend "{backend}" compiles the models cannot be found out',
+            where=where,
+            why=f"only {BACKEND} calls aotbuild, and this one is not installed here",
+            fix=f"if it does not call {BACKEND}, {lines}",
+        )
+    elif known or not re.search(r"scikit_build_core(\.build\b|\s+import\s.*\bbuild\b)", text or ""):
+        given = "build-backend" in table
+        raise RequirementError(
+            f'the build backend is "{backend}"' if given else "no build backend is given",
+            where=where,
+            why=("" if given else "setuptools is taken then; ")
+            + f"only {BACKEND} calls aotbuild, and the wheel would have no compiled models",
+            fix=lines,
+        )
+
+
+_OTHERS = {
+    "setuptools": "setuptools",
+    "hatchling": "hatchling",
+    "flit_core": "flit-core",
+    "poetry": "poetry-core",
+    "pdm": "pdm-backend",
+    "maturin": "maturin",
+    "flit": "flit",
+    "mesonpy": "meson-python",
+    "uv_build": "uv-build",
+    "sipbuild": "sip",
+    "whey": "whey",
+    "enscons": "enscons",
+    "py_build_cmake": "py-build-cmake",
+}
+"""The top modules of backends that do not call scikit-build-core, and what has them."""
+
+
+def check_requires(pyproject: Mapping[str, Any]) -> None:
+    """Check that an isolated build has what it needs, and one torch and no other.
+
+    Raises:
+        RequirementError: A part is missing, or several minor versions of torch are allowed.
+    """
+    table = _build_system(pyproject)
+    requirements = _requirements(table.get("requires", []))
+    names = {canonicalize_name(requirement.name) for requirement in requirements}
+    missing = [name for name in _PARTS if name not in names]
+    where = located("build-system.requires")
+    if missing:
+        raise RequirementError(
+            f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not listed",
+            where=where,
+            why="the isolated environment that pip builds in would be without "
+            + ("it" if len(missing) == 1 else "them"),
+            fix=f"write: {_requires_line(table)}",
+        )
+    torch = [r for r in requirements if canonicalize_name(r.name) == "torch"]
+    if not any(r.url for r in torch) and not _pinned(r.specifier for r in torch):
+        raise RequirementError(
+            f'"{torch[0]}" does not pin torch',
+            where=where,
+            why="an isolated build takes the newest torch that there is on that day, "
+            "and the wheel runs with that minor version alone",
+            fix=f"write: {_requires_line(table)}",
+        )
+
+
+def _pinned(specifiers: Iterable[SpecifierSet]) -> bool:
+    """Whether only one minor version is allowed."""
+    together = SpecifierSet(",".join(str(specifier) for specifier in specifiers))
+    if any(s.operator == "===" for s in together):
+        return True
+    # Versions with the numbers that are written, and those just beside them, tell it.
+    releases = {Version(s.version.removesuffix(".*")).release for s in together}
+    minors = {(r[0], (*r, 0)[1] + step) for r in releases for step in (-1, 0, 1)}
+    minors |= {(r[0] + step, minor) for r in releases for step in (-1, 1) for minor in (0, 99)}
+    patches = {(*r, 0, 0)[2] + step for r in releases for step in (-1, 0, 1)} | {0, 99}
+    allowed = {
+        minor
+        for minor in minors
+        if min(minor) >= 0
+        for patch in patches
+        if patch >= 0 and together.contains(f"{minor[0]}.{minor[1]}.{patch}", prereleases=True)
+    }
+    local = any("+" in s.version for s in together if s.operator == "==")
+    return bool(releases) and (local or len(allowed) <= 1)
+
+
+def _source(module: str, paths: list[str]) -> str | None:
+    """The text of a module, which is not imported; None where it cannot be found."""
+    spec = None
+    for name in module.split("."):
+        spec = PathFinder.find_spec(name, paths or None)
+        if spec is None:
+            return None
+        paths = list(spec.submodule_search_locations or [])
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        return None
+    return Path(spec.origin).read_text(encoding="utf-8", errors="replace")
+
+
+def _lines(table: Mapping[str, Any]) -> str:
+    """``[build-system]`` without any other backend."""
+    requires = _requires_line(table, {*_OTHERS.values(), "wheel"})
+    return f'[build-system]\n{requires}\nbuild-backend = "{BACKEND}"'
+
+
+def _requires_line(table: Mapping[str, Any], left_out: Collection[str] = ()) -> str:
+    """The requirements with those that are missing, and torch pinned."""
+    built = installed_torch()
+    pin = f"torch=={Version(built.public) if built else '2.13.0'}"
+    requires = []
+    present = set()
+    for text in table.get("requires", []):
+        requirement = next(iter(_requirements([text])), None)
+        if requirement is None:
+            requires.append(text)
+            continue
+        name = canonicalize_name(requirement.name)
+        if name in left_out:
+            continue
+        present.add(name)
+        unpinned = name == "torch" and not requirement.url and not _pinned([requirement.specifier])
+        requires.append(pin if unpinned else text)
+    missing = {name: text for name, text in _PARTS.items() if name not in present}
+    requires += [pin if name == "torch" else text for name, text in missing.items()]
+    return f"requires = [{', '.join(_quoted(text) for text in requires)}]"
+
+
+def _quoted(text: str) -> str:
+    return f"'{text}'" if '"' in text else f'"{text}"'
+
+
+def _requirements(texts: Iterable[str]) -> list[Requirement]:
+    """The requirements that apply here; pip and scikit-build-core report wrong ones."""
+    found = []
+    for text in texts:
+        try:
+            requirement = Requirement(text)
+        except InvalidRequirement:
+            continue
+        if requirement.marker is None or requirement.marker.evaluate():
+            found.append(requirement)
+    return found
+
+
+def _build_system(pyproject: Mapping[str, Any]) -> Mapping[str, Any]:
+    table = pyproject.get("build-system", {})
+    return table if isinstance(table, Mapping) else {}

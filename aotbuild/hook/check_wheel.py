@@ -1,0 +1,153 @@
+"""Checks that the wheel will have the models: what scikit-build-core is told to build and place."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from aotbuild.config.check_package import check_package
+from aotbuild.config.messages import located
+from aotbuild.config.project import Project
+from aotbuild.errors import ConfigError
+from aotbuild.hook.build_settings import NO_PROVIDERS, providers_off
+
+TARGET = "aotbuild_models"
+"""The CMake target that builds the models."""
+
+_SKBUILD = "tool.scikit-build"
+
+
+def check_wheel(project: Project, settings: Any, state: str) -> None:
+    """Check that a build puts the models where they are imported from.
+
+    Args:
+        project: The project.
+        settings: The settings of scikit-build-core.
+        state: The hook that runs; ``wheel`` for what a build would do.
+
+    Raises:
+        ConfigError: The wheel would not have them.
+    """
+    _check_cmake(project, settings)
+    if providers_off() and not has_own_cmake(project, settings):
+        raise providers_error()
+    if state == "sdist":
+        return
+    _check_targets(settings.build.targets)
+    if settings.wheel.platlib is False:
+        raise ConfigError(
+            "the wheel would be tagged as one of pure Python",
+            where=located(f"{_SKBUILD}.wheel.platlib"),
+            why="compiled models are for one platform; pip would install them on any",
+            fix="remove wheel.platlib = false",
+        )
+    if state in {"editable", "metadata_editable"}:
+        _check_editable(settings.editable.mode)
+    check_package(project, settings.wheel.packages)
+    _check_exclude(project, settings.wheel.exclude)
+
+
+def providers_error() -> ConfigError:
+    """The error of a build in which nothing of aotbuild runs."""
+    return ConfigError(
+        "the wheel would have no compiled models",
+        where=f"environment: {NO_PROVIDERS}",
+        why="with it scikit-build-core asks no installed package for settings, and aotbuild is one",
+        fix="unset it, or add a CMakeLists.txt to the project:\n"
+        "cmake_minimum_required(VERSION 3.21...4.0)\n"
+        "project(${SKBUILD_PROJECT_NAME} LANGUAGES NONE)\n"
+        "find_package(AotBuild REQUIRED)\naotbuild_add_models()",
+    )
+
+
+def has_own_cmake(project: Project, settings: Any) -> bool:
+    """Whether the project brings a CMakeLists.txt of its own.
+
+    Args:
+        project: The project.
+        settings: The settings of the build.
+    """
+    directory = str(settings.cmake.source_dir)
+    return directory != "." or (project.root / "CMakeLists.txt").is_file()
+
+
+def _check_cmake(project: Project, settings: Any) -> None:
+    if not settings.wheel.cmake:
+        raise ConfigError(
+            "the project declares models but switches CMake off",
+            where=located(f"{_SKBUILD}.wheel.cmake"),
+            why="the models are compiled by the CMake build",
+            fix="remove cmake = false, -C wheel.cmake=false or SKBUILD_WHEEL_CMAKE",
+        )
+    if not has_own_cmake(project, settings):
+        return
+    lists = project.root / settings.cmake.source_dir / "CMakeLists.txt"
+    text = lists.read_text(errors="replace") if lists.is_file() else ""
+    # What it includes may add the models; cmake/AotBuildAdded.cmake sees whether it does.
+    if not re.search(r"aotbuild_add_model|add_subdirectory|include\s*\(", text, re.IGNORECASE):
+        raise ConfigError(
+            "the project declares models but its CMakeLists.txt does not add them",
+            where=str(lists.relative_to(project.root)),
+            why="the wheel would have no compiled models",
+            fix="add these lines:\nfind_package(AotBuild REQUIRED)\naotbuild_add_models()",
+        )
+
+
+def _check_targets(targets: Sequence[str]) -> None:
+    if targets and not {TARGET, "all"} & set(targets):
+        listed = ", ".join(f'"{target}"' for target in [*targets, TARGET])
+        raise ConfigError(
+            "the models would not be compiled",
+            where=located(f"{_SKBUILD}.build.targets"),
+            why=f"only these targets are built: {', '.join(targets)}",
+            fix=f"write build.targets = [{listed}]",
+        )
+
+
+def _check_editable(mode: str) -> None:
+    if mode == "inplace":
+        raise ConfigError(
+            "compiled models cannot be installed in editable mode in place",
+            where=located(f"{_SKBUILD}.editable.mode"),
+            why="this mode installs nothing, so the generated package would be missing",
+            fix='remove the entry, or write editable.mode = "redirect"',
+        )
+
+
+def _check_exclude(project: Project, patterns: Sequence[str]) -> None:
+    """Find patterns that take files of the models out of the wheel."""
+    if not patterns:
+        return
+    from pathspec import GitIgnoreSpec  # scikit-build-core has it, and matches by it
+
+    files = _package_files(project)
+    spec = GitIgnoreSpec.from_lines(patterns)
+    for file in files:
+        if not spec.match_file(file):
+            continue
+        pattern = next(
+            (p for p in reversed(patterns) if GitIgnoreSpec.from_lines([p]).match_file(file)), ""
+        )
+        directory = project.package.replace(".", "/")
+        listed = ", ".join(f'"{entry}"' for entry in [*patterns, f"!/{directory}/**"])
+        raise ConfigError(
+            f'the pattern "{pattern}" takes files of the models out of the wheel',
+            where=located(f"{_SKBUILD}.wheel.exclude"),
+            why=f"it matches {file}",
+            fix=f"write a narrower pattern, or: wheel.exclude = [{listed}]",
+        )
+
+
+def _package_files(project: Project) -> list[str]:
+    """A file of each kind that the models need, as they are named in the wheel."""
+    directory = Path(*project.package.split("."))
+    names = ["__init__.py", "__init__.pyi", "py.typed", "_runtime/__init__.py"]
+    if project.config.weights_in == "wheel":
+        names.append("weights.safetensors")
+    names += ["_runtime/_engine.abi3.so"]
+    for model, declared in project.models.items():
+        names += [f"_{model}.py", f"{model}/model.json"]
+        names += [f"{model}/{device}-{model}.so" for device in declared.devices or []]
+    return [(directory / name).as_posix() for name in names]

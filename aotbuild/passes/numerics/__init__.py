@@ -1,0 +1,1 @@
+"""Functions and reductions of Inductor that are inexact, made exact."""

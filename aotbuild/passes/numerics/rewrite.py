@@ -1,0 +1,109 @@
+"""Operators that Inductor decomposes into wrong ones are decomposed here.
+
+With torch 2.13, ``softshrink`` of NaN becomes 0, and a division of floats that is rounded down
+becomes the floor of a rounded quotient: ``1.0 // 0.1`` is 9, as in Python, and not 10.
+``test_stock_inductor_is_still_wrong`` notices when one can go.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.fx import GraphModule, Node
+
+from aotbuild.passes.graph.nodes import add, replace, value
+
+aten: Any = torch.ops.aten
+
+_SOFTSHRINK = {aten.softshrink.default}
+_DIVISIONS = {aten.div.Tensor_mode, aten.div.Scalar_mode}
+_FLOOR_DIVISIONS = {aten.floor_divide.default, aten.floor_divide.Scalar}
+_LOW = {torch.bfloat16, torch.float16}
+
+
+def run(module: GraphModule) -> int:
+    """Rewrite a graph, and those of its loops and branches.
+
+    Returns:
+        How many operators were replaced.
+    """
+    count = 0
+    for each in module.modules():
+        if not isinstance(each, GraphModule):
+            continue
+        own = 0
+        for node in list(each.graph.nodes):
+            with each.graph.inserting_before(node):
+                new = _replacement(each, node)
+            if new is not None:
+                replace(node, new)
+                own += 1
+        if own and each is not module:
+            each.recompile()
+        count += own
+    return count
+
+
+def _replacement(module: GraphModule, node: Node) -> Node | None:
+    result = value(node)
+    if node.op != "call_function" or result is None or not result.dtype.is_floating_point:
+        return None
+    args: Any = node.args
+    kwargs: Any = node.kwargs
+    if result.device.type != "cpu":
+        return None
+    if node.target in _SOFTSHRINK:
+        return _softshrink(module, *args, **kwargs)
+    rounded_down = kwargs.get("rounding_mode") == "floor" or args[2:] == ("floor",)
+    if node.target in _FLOOR_DIVISIONS or (node.target in _DIVISIONS and rounded_down):
+        return _floor_division(module, args[0], args[1], result)
+    return None
+
+
+def _softshrink(module: GraphModule, x: Node, lambd: float = 0.5) -> Node:
+    above = add(module, aten.gt.Scalar, x, lambd)
+    below = add(module, aten.lt.Scalar, x, -lambd)
+    less, more = add(module, aten.sub.Scalar, x, lambd), add(module, aten.add.Scalar, x, lambd)
+    nothing = add(module, aten.mul.Scalar, x, 0.0)  # NaN of NaN
+    rest = add(module, aten.where.self, below, more, nothing)
+    return add(module, aten.where.self, above, less, rest)
+
+
+def _floor_division(module: GraphModule, a: Any, b: Any, result: torch.Tensor) -> Node:
+    """As ATen divides on the CPU: by the remainder, which is exact."""
+    dtype = torch.float32 if result.dtype in _LOW else result.dtype
+
+    def of(argument: Any) -> Node:
+        if not isinstance(argument, Node) or value(argument) is None:
+            return add(module, aten.full.default, [], argument, kwargs={"dtype": dtype})
+        same = value(argument).dtype is dtype  # type: ignore[union-attr]
+        return argument if same else add(module, aten.to.dtype, argument, dtype)
+
+    def call(target: Any, *args: Any) -> Node:
+        return add(module, target, *args)
+
+    a, b = of(a), of(b)
+    quotient = call(aten.div.Tensor, a, b)
+    rest = call(aten.fmod.Tensor, a, b)
+    # The vectorised remainder is not one where the quotient overflows.
+    beyond = call(
+        aten.logical_and.default,
+        call(aten.isinf.default, quotient),
+        call(aten.logical_not.default, call(aten.isinf.default, a)),
+    )
+    whole = call(aten.where.self, beyond, a, call(aten.sub.Tensor, a, rest))
+    exact = call(aten.div.Tensor, whole, b)
+    opposite = call(
+        aten.logical_and.default,
+        call(aten.ne.Scalar, rest, 0),
+        call(aten.ne.Tensor, call(aten.lt.Scalar, b, 0), call(aten.lt.Scalar, rest, 0)),
+    )
+    exact = call(aten.where.self, opposite, call(aten.sub.Scalar, exact, 1), exact)
+    down = call(aten.floor.default, exact)
+    too_low = call(aten.gt.Scalar, call(aten.sub.Tensor, exact, down), 0.5)
+    down = call(aten.where.self, too_low, call(aten.add.Scalar, down, 1), down)
+    zero = call(aten.copysign.Tensor, call(aten.zeros_like.default, down), quotient)
+    down = call(aten.where.self, call(aten.eq.Scalar, exact, 0), zero, down)
+    down = call(aten.where.self, call(aten.eq.Scalar, b, 0), quotient, down)
+    return down if dtype is result.dtype else call(aten.to.dtype, down, result.dtype)

@@ -1,0 +1,134 @@
+"""Patches of Inductor while it lowers a graph: what it would take from the build machine, or guess.
+
+Each names what it cures. Symbols are looked up by name when they are needed, so that a torch that
+moved one fails with that name instead of compiling something else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+import torch._inductor.codegen.common
+
+
+@contextlib.contextmanager
+def patched(replaceable: Callable[[torch.Tensor], bool]) -> Iterator[None]:
+    """Apply all patches.
+
+    Args:
+        replaceable: Whether a tensor of the graph may get other values: they stay out of the code.
+    """
+    with _unguarded_conv_backend(), _fixed_caches(), _no_values_in_code(replaceable):
+        yield
+
+
+@contextlib.contextmanager
+def _unguarded_conv_backend() -> Iterator[None]:
+    """Keep the choice of ATen's convolution backend from narrowing the batch dimension.
+
+    The choice asks whether the batch has 16 or more, which becomes a guard: a model declared for
+    1 to 64 and traced with 4 would accept 2 to 15 (torch 2.13). The compiled code does not depend
+    on the answer; the step verify runs both ends. ``test_conv_keeps_its_range`` notices when torch
+    no longer needs this.
+    """
+    original = torch._C._select_conv_backend
+
+    def choose(*args: Any, **kwargs: Any) -> Any:
+        with contextlib.ExitStack() as stack:
+            for value in (*args, *kwargs.values()):
+                for size in getattr(value, "shape", ()):
+                    if isinstance(size, torch.SymInt):
+                        stack.enter_context(size.node.shape_env.suppress_guards())
+                        return original(*args, **kwargs)
+            return original(*args, **kwargs)
+
+    torch._C._select_conv_backend = choose
+    try:
+        yield
+    finally:
+        torch._C._select_conv_backend = original
+
+
+_CACHES = {"l1d_cache_size": 32 << 10, "l2_cache_size": 1 << 20}
+"""Sizes that most CPUs of the levels have at least, in bytes."""
+
+
+@contextlib.contextmanager
+def _fixed_caches() -> Iterator[None]:
+    """Let the templates of ``max_autotune`` divide their work by the same cache sizes everywhere.
+
+    They would take those of the build machine (torch 2.13).
+    """
+    module: Any = torch.cpu
+    original = module.get_capabilities
+    module.get_capabilities = lambda: {**original(), **_CACHES}
+    try:
+        yield
+    finally:
+        module.get_capabilities = original
+
+
+@contextlib.contextmanager
+def _no_values_in_code(replaceable: Callable[[torch.Tensor], bool]) -> Iterator[None]:
+    """Keep the values of parameters out of the code, however few they are.
+
+    Inductor writes tensors of up to 8 elements into it, and computes with those of one element.
+    """
+    from torch._inductor.fx_passes import joint_graph
+    from torch._inductor.graph import GraphLowering, getattr_recursive
+
+    lowering: Any = GraphLowering
+    lower = lowering.get_attr
+    folding: Any = joint_graph.UniformValueConstantFolder
+    deduce = folding._deduce_value
+
+    def get_attr(graph: Any, target: str, args: Any, kwargs: Any) -> Any:
+        value = getattr_recursive(graph.module, target)
+        if isinstance(value, torch.Tensor) and replaceable(value):
+            return graph.add_tensor_constant(value, target)
+        return lower(graph, target, args, kwargs)
+
+    def deduce_value(folder: Any, node: torch.fx.Node) -> Any:
+        if node.op == "get_attr":
+            value = getattr_recursive(folder.module, str(node.target))
+            if isinstance(value, torch.Tensor) and replaceable(value):
+                return folder.unknown_value
+        return deduce(folder, node)
+
+    lowering.get_attr = get_attr
+    folding._deduce_value = deduce_value
+    try:
+        yield
+    finally:
+        lowering.get_attr = lower
+        folding._deduce_value = deduce
+
+
+class _Template:
+    """A template that is read when it is used."""
+
+    def __init__(self, read: Callable[[], Any]) -> None:
+        self._read = functools.cache(read)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._read(), name)
+
+
+def _read_templates_late() -> None:
+    """Spare reading the templates of all kernels when Inductor is imported, which takes a second.
+
+    Those of GPUs are never used for a CPU, and the others only with ``max_autotune``.
+    """
+    environment: Any = torch._inductor.codegen.common.jinja2_env()
+    if environment is not None and not isinstance(environment.from_string, functools.partial):
+        read = environment.from_string
+        environment.from_string = functools.partial(
+            lambda source: _Template(functools.partial(read, source))
+        )
+
+
+_read_templates_late()

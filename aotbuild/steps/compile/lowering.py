@@ -1,0 +1,87 @@
+"""Lowering the program of a step: loaded, rewritten, and handed to Inductor."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Callable
+
+import torch
+
+from aotbuild.errors import CompileError
+from aotbuild.passes.pipeline import Applied, apply, rewrite
+from aotbuild.passes.template.operators import register_lowerings
+from aotbuild.steps.artifacts.call_spec import CallSpec
+from aotbuild.steps.artifacts.spec import CompileSpec
+from aotbuild.steps.compile.attempts import Attempt, Lower
+from aotbuild.steps.compile.inductor import Setup, compile_library
+from aotbuild.steps.compile.program_weights import ProgramWeights
+from aotbuild.steps.export.source import importing
+from aotbuild.steps.sizes.hints import hinted, hints_at
+from aotbuild.steps.sizes.ranges import Ranges, compiled_ranges
+from aotbuild.steps.sizes.symbols import SizeSymbol, dimension_symbols
+from aotbuild.steps.tune.recipes import RECIPES
+from aotbuild.target import TARGETS
+
+
+def lowering(spec: CompileSpec, call: CallSpec, setup: Setup, weights: ProgramWeights) -> Lower:
+    """What lowers the exported program of a step for an example of any size.
+
+    Args:
+        spec: The specification of the step, with its recipe decided.
+        call: How the program is called.
+        setup: What to compile for, and with what.
+        weights: The weights of the program.
+    """
+    symbols: dict[str, SizeSymbol] = {}
+
+    def lower(sizes: dict[str, int], wanted: Callable[[Ranges], bool]) -> Attempt:
+        others = sizes != call.example
+        # What is asked about the sizes of a program stays with it.
+        with (
+            importing(spec.import_paths, spec.package),
+            hinted(hints_at(symbols, sizes)) if others else contextlib.nullcontext(),
+        ):
+            program = weights.program()
+        if program.example_inputs is None:
+            raise CompileError("the exported program has no example inputs")
+        graph = _graph(program)
+        rewrite(graph, RECIPES[spec.recipe].rewrites)
+        by_symbol, _ = dimension_symbols(graph.graph, call.inputs)
+        symbols.update({str(symbol): size for symbol, size in by_symbol.items()})
+
+        def ranges() -> Ranges:
+            return compiled_ranges(graph.graph, call.inputs, call.dims, sizes)
+
+        seen: list[Ranges] = []
+
+        def is_wanted() -> bool:
+            seen.append(ranges())
+            return wanted(seen[0])
+
+        applied = _rewritten(graph, spec)
+        derived = {id(getattr(graph, name)) for name in applied.derived}
+
+        def replaceable(tensor: torch.Tensor) -> bool:
+            return id(tensor) in derived or weights.replaceable(tensor)
+
+        compiled = compile_library(graph, program.example_inputs, setup, is_wanted, replaceable)
+        return Attempt(sizes, ranges() if compiled else seen[0], compiled, applied)
+
+    return lower
+
+
+def _rewritten(graph: torch.fx.GraphModule, spec: CompileSpec) -> Applied:
+    """Apply the passes that are for the target."""
+    if TARGETS[spec.target].device != "cpu":
+        return Applied()
+    register_lowerings()
+    return apply(graph, spec.passes, precision=RECIPES[spec.recipe].precision)
+
+
+def _graph(program: torch.export.ExportedProgram) -> torch.fx.GraphModule:
+    """A fresh module of the program: compiling changes it."""
+    takes = inspect.signature(program.module).parameters
+    module = program.module(**({"check_guards": False} if "check_guards" in takes else {}))
+    assert isinstance(module, torch.fx.GraphModule)  # noqa: S101
+    return module

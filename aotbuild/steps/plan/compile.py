@@ -1,0 +1,58 @@
+"""The step compile in the plan."""
+
+from __future__ import annotations
+
+from aotbuild.config.resolve import calls
+from aotbuild.steps.artifacts.spec import CompileSpec, Pinned
+from aotbuild.steps.plan.export import program_files
+from aotbuild.steps.plan.planned_step import PlannedStep, specification
+from aotbuild.steps.plan.variant import PlannedVariant
+from aotbuild.steps.tune.lock import Lock
+from aotbuild.steps.tune.recipes import RECIPES
+
+
+def compile_step(variant: PlannedVariant, spec: CompileSpec) -> PlannedStep:
+    """The step that compiles a variant."""
+    file, text = specification(f"{variant.directory}/compile", spec)
+    return PlannedStep(
+        "compile",
+        f"Compiling {variant.label}",
+        file,
+        text,
+        variant.compiled,
+        [*program_files(variant.program), *filter(None, [variant.recipe])],
+        target=variant.target.name,
+    )
+
+
+def compile_spec(variant: PlannedVariant, lock: Lock) -> CompileSpec:
+    """The specification of a compile, with what is pinned for it."""
+    model = variant.model
+    dims = calls(model)[variant.method].dims
+    return CompileSpec(
+        **variant.common_fields,
+        options=variant.settings.inductor,
+        swappable=bool(model.swappable),
+        recipe=model.recipe or "",
+        pinned=_pinned(variant, lock),
+        tuned=variant.recipe,
+        strict_dims=bool(model.strict_dims),
+        chosen=[name for name, dim in dims.items() if dim.example is not None],
+    )
+
+
+def _pinned(variant: PlannedVariant, lock: Lock) -> Pinned | None:
+    """What the lock file has for a variant, unless the settings leave it aside."""
+    if variant.model.tune is False:
+        return None
+    choice = lock.choice(variant.name, variant.method, variant.target.name)
+    if choice is None:
+        return None
+    measured = choice.candidates[choice.recipe]
+    lossy = RECIPES[choice.recipe].precision
+    return Pinned(
+        recipe=choice.recipe,
+        program=choice.program,
+        settings=choice.settings,
+        error=(measured.error or 0.0) if lossy else 0.0,
+    )

@@ -1,0 +1,71 @@
+"""Kernels: headers that compile by themselves, and functions as exact as their comments say."""
+
+from __future__ import annotations
+
+import platform
+import re
+import subprocess
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from aotbuild.passes.template.tiled import kernel_text
+
+PASSES = Path(str(files("aotbuild.passes")))
+HEADERS = sorted(str(path.relative_to(PASSES)) for path in PASSES.rglob("*.h"))
+LEVELS = ["x86-64", "x86-64-v3", "x86-64-v4"] if platform.machine() == "x86_64" else ["native"]
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("header", HEADERS)
+def test_a_header_compiles_by_itself(header: str, level: str, tmp_path: Path) -> None:
+    source = tmp_path / "source.cpp"
+    source.write_text(f'#include "{header}"\n')
+    check = ["g++", "-std=c++17", "-fsyntax-only", "-fopenmp", "-Wall", "-Wextra", "-Werror"]
+    subprocess.run([*check, f"-march={level}", f"-I{PASSES}", source], check=True)
+
+
+@pytest.mark.parametrize("header", HEADERS)
+def test_a_template_gets_each_header_once(header: str) -> None:
+    text = kernel_text(header)
+    assert '#include "' not in text
+    guards = re.findall(r"^#define (AOTBUILD_\w+_H)$", text, re.MULTILINE)
+    assert len(guards) == len(set(guards)) >= 1
+
+
+def test_kernels_in_one_file_may_have_headers_in_common(tmp_path: Path) -> None:
+    source = tmp_path / "source.cpp"
+    source.write_text("".join(map(kernel_text, HEADERS)))
+    check = ["g++", "-std=c++17", "-fsyntax-only", "-fopenmp", f"-march={LEVELS[-1]}", str(source)]
+    subprocess.run(check, check=True)
+
+
+ULP = {
+    "exponential": 1.0,
+    "exponential2": 2.5,
+    "hyperbolic_tangent": 2.4,
+    "logistic": 2.1,
+    "sigmoid": 63,
+    "sigmoid_of_small": 5.3,
+    "silu": 63,
+    "silu_of_small": 5.3,
+    "gelu_of_small": 4.1,
+    "gelu_of_positive": 3.3,
+    "gelu_tanh_of_small": 3.2,
+    "gelu_tanh_of_positive": 2.2,
+}
+"""Largest errors in units in the last place; the comments in simd/ name them."""
+ABSOLUTE = {"gelu_of_negative": 1e-7, "gelu_tanh_of_negative": 1e-7}
+
+
+def test_functions_are_as_exact_as_their_comments_say(tmp_path: Path) -> None:
+    source, program = Path(__file__).with_name("kernel_errors.cpp"), tmp_path / "errors"
+    options = ["-std=c++17", "-O2", "-ffp-contract=off", f"-march={LEVELS[0]}", f"-I{PASSES}"]
+    subprocess.run(["g++", *options, source, "-o", program], check=True)
+    result = subprocess.run([program], check=True, capture_output=True, text=True)
+    lines = [line.split() for line in result.stdout.splitlines()]
+    units = {name: float(unit) for name, unit, _ in lines}
+    absolute = {name: float(error) for name, _, error in lines}
+    assert {name: units[name] for name in ULP if units[name] > ULP[name]} == {}
+    assert {name: absolute[name] for name in ABSOLUTE if absolute[name] > ABSOLUTE[name]} == {}

@@ -1,0 +1,101 @@
+"""The repository as a newcomer meets it: pages are true, commands are listed, all tests run."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from samples import run_python
+from source_tree import REPOSITORY, code, page, section, table
+
+PAGES = [
+    *("README.md", "CONTRIBUTING.md", "findings/README.md", "benchmarks/README.md"),
+    *(file.relative_to(REPOSITORY).as_posix() for file in sorted(REPOSITORY.glob("docs/*.md"))),
+]
+
+
+def without_blocks(text: str) -> str:
+    """A page's text without its fenced blocks, in which a ``#`` is no heading."""
+    return re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def anchors(text: str) -> set[str]:
+    """The anchors that a page's headings have on the web."""
+    headings = re.findall(r"^#+ (.+)$", without_blocks(text), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def tracked() -> list[Path]:
+    """The files of the repository, as git knows them."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    try:
+        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("this is no checkout of git")
+    return [path for path in map(Path, done.stdout.splitlines()) if (REPOSITORY / path).exists()]
+
+
+def test_the_table_of_the_readme_has_every_folder() -> None:
+    folders = set()
+    for path in tracked():
+        first, *others = path.parts[:-1] or ("",)
+        if first and not first.startswith("."):
+            folders |= {f"aotbuild/{others[0]}"} if first == "aotbuild" and others else {first}
+    rows = table(section(page("README.md"), "This repository"))
+    assert {code(row[0])[0] for row in rows} == folders - {"aotbuild"}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_links_between_pages_lead_somewhere(name: str) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", without_blocks(page(name))):
+        if re.match(r"\w+://", link):
+            continue
+        path, _, anchor = link.partition("#")
+        file = (REPOSITORY / name).parent / path if path else REPOSITORY / name
+        assert file.exists(), link
+        assert not anchor or anchor in anchors(file.read_text(encoding="utf-8")), link
+
+
+def test_the_paths_that_contributors_are_sent_to_exist() -> None:
+    text = without_blocks(page("CONTRIBUTING.md"))
+    paths = [path for path in code(text) if re.fullmatch(r"[\w.]+/[\w./]+", path)]
+    assert len(paths) > 40
+    assert [path for path in paths if not (REPOSITORY / path).exists()] == []
+
+
+def test_make_lists_all_its_targets() -> None:
+    done = subprocess.run(["make"], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    listed = re.findall(r"^make (\S+) +\S", done.stdout, re.MULTILINE)
+    (phony,) = re.findall(r"^\.PHONY: (.+)$", page("Makefile"), re.MULTILINE)
+    targets = re.findall(r"^([a-z][a-z-]*):(?!=)", page("Makefile"), re.MULTILINE)
+    assert sorted(listed) == sorted(phony.split()) == sorted(targets)
+
+
+# Which files pytest comes to, without importing them: a plugin in place of the one for Python.
+LOOK = """
+import json, pytest
+
+class Files:
+    seen = []
+
+    def pytest_collect_file(self, file_path):
+        self.seen.append(file_path.as_posix())
+
+status = pytest.main(["--collect-only", "-q", "-p", "no:python", "--noconftest"], plugins=[Files()])
+assert status == pytest.ExitCode.NO_TESTS_COLLECTED, status
+print(json.dumps(Files.seen))
+"""
+
+
+def test_pytest_without_arguments_comes_to_every_file_of_tests() -> None:
+    seen = {Path(name) for name in run_python(LOOK, cwd=REPOSITORY)}
+    tests = REPOSITORY / "tests"
+    files = {
+        *(tests / "unit").rglob("test_*.py"),
+        *(tests / "wheels").rglob("test_*.py"),
+    }
+    assert len(files) > 80
+    assert files - seen == set()
+    assert {file for file in tests.rglob("test_*.py") if file not in files} == set()

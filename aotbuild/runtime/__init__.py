@@ -20,7 +20,7 @@ Calling it:
 - ``signature``: the signature that users see, and what it needs to refuse a wrong call
 - ``arguments``: checks and conversion of tensors, and the errors of wrong arguments
 - ``arrays``: calls with arrays of numpy or of other libraries
-- ``checks``, ``dims``: dtypes, shapes and ranges, for tensors and arrays alike
+- ``checks``, ``dims``, ``conditions``: dtypes, shapes and ranges, for tensors and arrays alike
 - ``results``: writing a result to ``out``
 
 Engines, which run a compiled library:

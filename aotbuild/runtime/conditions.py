@@ -65,7 +65,7 @@ _FUNCTIONS = {f"{_PREFIX}{name}": function for name, function in FUNCTIONS.items
 class _Functions(ast.NodeTransformer):
     """Gives functions their own names."""
 
-    def visit_Call(self, node: ast.Call) -> ast.AST:  # noqa: N802  # as ast calls it
+    def visit_Call(self, node: ast.Call) -> ast.AST:  # as ast calls it
         name = node.func.id if isinstance(node.func, ast.Name) else ""
         if name not in FUNCTIONS or node.keywords:
             raise ValueError(f"{ast.unparse(node)!r} is no function of a size")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, Self, TypeVar
 from .arguments import admit, check_device, failure, nest, refuse_arguments
 from .arrays import through_torch
 from .checks import refuse_condition
+from .conditions import holds
 from .engines import ENGINES, Call, Loaded, Pool, Run, pool_of
 from .errors import ModelLoadError
 from .integrity import check_files
@@ -210,6 +211,9 @@ class CompiledModel(Parameters):
 
     def _write(self, result: Any, out: Any) -> Any:
         return write(f"{self._manifest.name}(): out", result, out)
+
+    def _holds(self, condition: str, **sizes: int) -> bool:
+        return holds(condition, sizes)
 
     def _refuse(self, condition: str) -> NoReturn:
         raise refuse_condition(self._manifest, condition)

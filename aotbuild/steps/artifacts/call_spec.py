@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,8 +66,3 @@ def call_table(directory: Path) -> dict[str, Any]:
     """A call spec as the plain table that is written."""
     table: dict[str, Any] = json.loads((directory / CALL).read_text(encoding="utf-8"))
     return table
-
-
-def holds(condition: str, sizes: Mapping[str, int]) -> bool:
-    """Whether a condition of the compiled code holds at these sizes."""
-    return bool(eval(condition, {"math": math, **sizes}))  # noqa: S307  # the build wrote it

@@ -6,10 +6,13 @@ Importing this module does not import torch: the cache looks for a program by it
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import hashlib
 import io
 import json
+import math
+import operator
 import re
 import sys
 import zipfile
@@ -38,7 +41,7 @@ def write_program(program: Program, apart: Collection[str], directory: Path) -> 
     import torch
 
     _forget_directories(program)
-    with _hollow(program, apart):
+    with _functions_of_sizes(), _hollow(program, apart):
         buffer = io.BytesIO()  # in a file, the archive would be named after it
         torch.export.save(program, buffer)
     data = buffer.getvalue()
@@ -53,12 +56,56 @@ def read_program(directory: Path, weights: Mapping[str, torch.Tensor]) -> Progra
     """Read a program, and give it the weights, by their names in it."""
     import torch
 
-    program = torch.export.load(directory / PROGRAM)
+    with _functions_of_sizes():
+        program = torch.export.load(directory / PROGRAM)
     for name, tensor in weights.items():
         table = table_of(program, name)
         parameter = isinstance(table[name], torch.nn.Parameter)
         table[name] = torch.nn.Parameter(tensor, requires_grad=False) if parameter else tensor
     return program
+
+
+@contextlib.contextmanager
+def _functions_of_sizes() -> Iterator[None]:
+    """Let torch save and load the functions of sizes that it traces but does not save.
+
+    torch 2.13 to 2.15 knows ``math.trunc`` there, but not ``math.ceil``, ``math.floor``, ``round``
+    and others: "op <built-in function ceil> is not in _SYM_OPS". ``test_functions_of_sizes``
+    notices when it does.
+    """
+    from torch._export.serde import serialize
+    from torch.utils._sympy import functions
+
+    deserializer: Any = serialize.GraphModuleDeserializer
+    known: set[Any] = serialize._SYM_OPS
+    original, parse = deserializer.deserialize_operator, deserializer._parse_sym_expr
+    added = _size_functions() - known
+    symbolic = {n: f for n, f in vars(functions).items() if n.startswith("OpaqueUnaryFn_")}
+
+    def deserialize_operator(self: Any, target: str) -> Any:
+        name = target.removeprefix("builtins.")
+        return original(self, target) if name == target else getattr(builtins, name)
+
+    def parse_expression(self: Any, *args: Any) -> Any:
+        self.sympy_functions.update(symbolic)
+        return parse(self, *args)
+
+    known |= added
+    deserializer.deserialize_operator = deserialize_operator
+    deserializer._parse_sym_expr = parse_expression
+    try:
+        yield
+    finally:
+        known -= added
+        deserializer.deserialize_operator, deserializer._parse_sym_expr = original, parse
+
+
+def _size_functions() -> set[Any]:
+    """What torch traces of arithmetic on sizes, by name."""
+    import torch
+
+    opaque = {function for name, function in vars(torch).items() if name.startswith("_sym_")}
+    return {math.ceil, math.floor, math.trunc, builtins.round, builtins.abs, operator.abs, *opaque}
 
 
 def program_digest(directory: Path) -> str:

@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 
 from aotbuild.errors import CompileError
 from aotbuild.passes.pipeline import Applied
+from aotbuild.runtime.conditions import holds
 from aotbuild.runtime.dims import Dim
-from aotbuild.steps.artifacts.call_spec import CallSpec, holds
+from aotbuild.steps.artifacts.call_spec import CallSpec
 from aotbuild.steps.artifacts.samples import LARGEST_INPUTS, input_bytes, nearer
 from aotbuild.steps.compile.inductor import Compiled
 from aotbuild.steps.sizes.ranges import Ranges

@@ -22,10 +22,9 @@ from typing import Any
 import sympy
 import torch
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
-from torch.utils._sympy.printers import PythonPrinter
 
 from aotbuild.runtime.dims import Affine, Dim, Size
-from aotbuild.steps.sizes.symbols import as_function
+from aotbuild.steps.sizes.conditions import as_function, condition_text
 
 _TORCH = f"{Path(torch.__file__).parent}{os.sep}"
 _EXPORT = f"{_TORCH}export{os.sep}"
@@ -319,6 +318,6 @@ def _text(expression: sympy.Basic) -> str:
     if isinstance(expression, sympy.Add):
         number, rest = expression.as_coeff_Add()
         if number.is_Integer and number and rest:
-            shown = str(PythonPrinter().doprint(rest))
+            shown = condition_text(rest)
             return f"{shown}{'+' if number > 0 else '-'}{abs(int(number))}"
-    return str(PythonPrinter().doprint(expression))
+    return condition_text(expression)

@@ -191,9 +191,9 @@ def _exported(
     # Loops of recurrent layers that were traced before would be mistaken for those of this method.
     torch._dynamo.reset()
 
-    def exported() -> torch.export.ExportedProgram:
+    def exported(*, strict: bool = False) -> torch.export.ExportedProgram:
         return torch.export.export(
-            flat, (tuple(tensors),), dynamic_shapes=(tuple(specs),), strict=False
+            flat, (tuple(tensors),), dynamic_shapes=(tuple(specs),), strict=strict
         )
 
     def found(recorder: Recorder, *, finished: bool = True) -> list[Finding]:
@@ -215,7 +215,7 @@ def _exported(
 
 
 def _exported_oblivious(
-    exported: Callable[[], torch.export.ExportedProgram],
+    exported: Callable[..., torch.export.ExportedProgram],
     found: Callable[[Recorder], list[Finding]],
     error: Exception,
 ) -> torch.export.ExportedProgram | None:
@@ -224,19 +224,27 @@ def _exported_oblivious(
     A size that the model derives, as the frames of a signal, may be 1 at a small size that is
     declared; torch supposes that it is not, only to decide on layouts. It can be told not to ask,
     at the price of a copy where it then supposes the worse. The step verify runs both ends.
+
+    What fixes a size by ``int()`` of a float that is computed from it does so only where Python
+    itself runs the code: reading its bytecode (``strict``), torch knows the function.
     """
     config: Any = fx_config
-    if "satisfy the generated guard" not in str(error) or not hasattr(
-        config, "backed_size_oblivious"
-    ):
+    if "Constraints violated" not in str(error) or not hasattr(config, "backed_size_oblivious"):
         return None
-    try:
-        with without_dumps(), recording() as recorder, config.patch(backed_size_oblivious=True):
-            program = exported()
-    except Exception:  # noqa: BLE001  # the first error is the one to tell
-        return None
-    # What is still assumed of the sizes is the model's own need, and has to be declared.
-    return None if found(recorder) else program
+    for strict in (False, True):
+        try:
+            with (
+                without_dumps(),
+                recording() as recorder,
+                config.patch(backed_size_oblivious=True),
+            ):
+                program = exported(strict=strict)
+        except Exception:  # noqa: BLE001, S112  # the first error is the one to tell
+            continue
+        # What is still assumed of the sizes is the model's own need, and has to be declared.
+        if not found(recorder):
+            return program
+    return None
 
 
 def _warn_static(

@@ -13,9 +13,10 @@ from torch.utils import _pytree as pytree
 
 from aotbuild.config.parse import listed, located
 from aotbuild.errors import ExportError, warn
+from aotbuild.runtime.conditions import holds
 from aotbuild.runtime.dims import Affine, Size
 from aotbuild.runtime.manifest import Input
-from aotbuild.steps.artifacts.call_spec import CallSpec, holds
+from aotbuild.steps.artifacts.call_spec import CallSpec
 from aotbuild.steps.artifacts.export_weights import MODULE
 from aotbuild.steps.artifacts.reference import Case, Reference, flatten_result
 from aotbuild.steps.artifacts.samples import Leaf, Samples, input_bytes, verification_sizes

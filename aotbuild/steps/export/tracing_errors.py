@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -25,15 +26,23 @@ _GENERAL_ADVICE = (
 
 @contextlib.contextmanager
 def without_dumps() -> Iterator[None]:
-    """Keep torch from printing the half-traced graph before it raises; the error tells the line."""
+    """Keep torch from printing what it raises all the same; the error tells the line.
+
+    That is the half-traced graph, and in its log the error with a traceback for each attempt.
+    """
     if debugging():
         yield
         return
-    with (
-        contextlib.redirect_stdout(io.StringIO()),
-        contextlib.redirect_stderr(io.StringIO()),
-    ):
-        yield
+    disabled = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with (
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
+            yield
+    finally:
+        logging.disable(disabled)
 
 
 def narrower_error(found: Sequence[Finding], path: str) -> ExportError | None:

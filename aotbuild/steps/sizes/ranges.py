@@ -26,7 +26,8 @@ from torch.utils._sympy.value_ranges import ValueRanges, bound_sympy
 
 from aotbuild.runtime.dims import Dim
 from aotbuild.runtime.manifest import Input
-from aotbuild.steps.sizes.symbols import SizeSymbol, as_function, dimension_symbols, named
+from aotbuild.steps.sizes.conditions import as_function
+from aotbuild.steps.sizes.symbols import SizeSymbol, dimension_symbols, named
 
 _SCANNED = 1 << 14
 _FAR = 1 << 40

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import sympy
 import torch
 from torch.utils._sympy.functions import FloorDiv
-from torch.utils._sympy.printers import PythonPrinter
 
 from aotbuild.runtime.dims import Affine, Dim
 from aotbuild.runtime.manifest import Input
+from aotbuild.steps.sizes.conditions import condition_text
 
 
 @dataclass(frozen=True)
@@ -104,24 +103,7 @@ def input_values(graph: torch.fx.Graph, count: int) -> list[Any]:
 def named(expression: sympy.Expr, symbols: Mapping[sympy.Symbol, SizeSymbol]) -> str:
     """A symbolic size in the names of the declaration, such as ``2*batch``."""
     values = {symbol: meaning.solved for symbol, meaning in symbols.items()}
-    return str(PythonPrinter().doprint(sympy.sympify(expression.xreplace(values))))
-
-
-def as_function(expression: sympy.Basic, symbols: Sequence[sympy.Symbol]) -> Callable[..., bool]:
-    """Whether a condition holds, as a function of the values of its symbols.
-
-    Python's own arithmetic is a hundred times faster than sympy's, for thousands of sizes.
-    """
-    code = compile(PythonPrinter().doprint(expression), "<guard>", "eval")
-    names = [str(symbol) for symbol in symbols]
-
-    def holds(*values: int) -> bool:
-        try:
-            return bool(eval(code, {"math": math, **dict(zip(names, values, strict=True))}))  # noqa: S307
-        except ZeroDivisionError:
-            return False
-
-    return holds
+    return condition_text(expression.xreplace(values))
 
 
 def affine_parts(expression: sympy.Expr) -> tuple[sympy.Symbol, int, int] | None:

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import torch
 
+from aotbuild.runtime.conditions import holds
 from aotbuild.runtime.engines import Run
 from aotbuild.runtime.loader import load_variant, unfit
 from aotbuild.runtime.manifest import Manifest, Variant
 from aotbuild.runtime.state import State
 from aotbuild.steps.artifacts.build_record import BuildRecord
-from aotbuild.steps.artifacts.call_spec import CallSpec, holds
+from aotbuild.steps.artifacts.call_spec import CallSpec
 from aotbuild.steps.artifacts.samples import Samples, from_largest
 from aotbuild.steps.artifacts.spec import LevelsSpec, read_spec
 from aotbuild.steps.artifacts.tuning import write_levels

@@ -18,10 +18,11 @@ from aotbuild.config.parse import located
 from aotbuild.config.resolve import call_path, is_library_file, method_label
 from aotbuild.config.schema import FORWARD, Tune, Verify
 from aotbuild.errors import VerifyError, warn
+from aotbuild.runtime.conditions import holds
 from aotbuild.runtime.engines import ENGINES
 from aotbuild.runtime.manifest import Manifest
 from aotbuild.steps.artifacts.build_record import BuildRecord
-from aotbuild.steps.artifacts.call_spec import CallSpec, holds
+from aotbuild.steps.artifacts.call_spec import CallSpec
 from aotbuild.steps.artifacts.export_weights import Stored
 from aotbuild.steps.artifacts.reference import Case, Reference
 from aotbuild.steps.artifacts.samples import Samples, verification_sizes

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from aotbuild.runtime.conditions import calls
 from aotbuild.runtime.dims import Affine, Dim, Size
 from aotbuild.runtime.manifest import Input, Manifest
 from aotbuild.steps.package.generate.layout import WIDTH, Brackets, laid_out, statement
@@ -214,7 +215,13 @@ def condition_lines(manifest: Manifest, local: Locals) -> list[str]:
     sizes = _known_sizes(manifest, [f"{value}.size({{}})" for value in local.values])
     lines: list[str] = []
     for condition in manifest.conditions:
-        code = re.sub(r"[^\W\d]\w*", lambda word: sizes.get(word[0], word[0]), condition)
         refuse = Brackets("self._refuse(", [literal(condition)], ")")
-        lines += [f"            if not ({code}):", statement("", refuse, 16)]
+        if calls(condition):  # of functions, for which the module would need names of its own
+            names = [name for name in sizes if re.search(rf"\b{name}\b(?!\()", condition)]
+            given = [literal(condition), *(f"{name}={sizes[name]}" for name in names)]
+            lines.append(statement("if not ", Brackets("self._holds(", given, "):"), 12))
+        else:
+            code = re.sub(r"[^\W\d]\w*", lambda word: sizes.get(word[0], word[0]), condition)
+            lines.append(f"            if not ({code}):")
+        lines.append(statement("", refuse, 16))
     return lines

@@ -24,6 +24,10 @@ def check_call(call: Call, method: str, path: str, root: Path) -> None:
         method: Its name.
         path: Dotted path of its table.
         root: Directory of the project.
+
+    Raises:
+        ConfigError: Two keys say the same, no inputs are declared, an input does not fit its
+            dimensions or its dtype, or a file does not exist.
     """
     by_function = call.example is not None and not is_example_file(call.example)
     if call.example is not None and not by_function:

@@ -56,7 +56,11 @@ class Project:
 
 
 def read_pyproject(root: Path) -> dict[str, Any]:
-    """The pyproject.toml in ``root``; an empty table when there is none."""
+    """The pyproject.toml in ``root``; an empty table when there is none.
+
+    Raises:
+        ConfigError: It is not valid TOML.
+    """
     try:
         with (root / "pyproject.toml").open("rb") as file:
             return tomllib.load(file)

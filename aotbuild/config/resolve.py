@@ -74,7 +74,13 @@ def resolved(config: Config, profile: str) -> dict[str, Model]:
 
 
 def settings_for(model: Model, device: str, target: str) -> TargetSettings:
-    """The options and the verification of one target of a resolved model."""
+    """The options and the verification of one target of a resolved model.
+
+    Args:
+        model: The model, as :func:`resolved` returns it.
+        device: Device of the target, such as ``cpu``; its table is read before the target's.
+        target: Name of the target, such as ``cpu-avx2``.
+    """
     found = TargetSettings(inductor=model.inductor, verify=model.verify)
     for name in (device, target):
         found = _merged_target(found, model.targets.get(name, TargetSettings()))

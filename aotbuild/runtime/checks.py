@@ -49,8 +49,13 @@ def number_types(spec: Input) -> tuple[type[Any], ...]:
 def check_number(label: str, spec: Input, value: Any) -> None:
     """Make sure that the dtype of an input holds a number.
 
+    Args:
+        label: The input, as messages name it.
+        spec: The input.
+        value: A Python number. Infinity and NaN are held by every float dtype.
+
     Raises:
-        ValueError: It does not.
+        ValueError: It is outside the dtype's range.
     """
     if type(value) is bool or (type(value) is float and not math.isfinite(value)):
         return

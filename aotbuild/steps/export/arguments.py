@@ -107,7 +107,16 @@ def _check_variadic(parameter: inspect.Parameter, value: Any, path: str) -> None
 def bind_example(
     forward: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], path: str
 ) -> list[Argument]:
-    """Bind an example call.
+    """Bind an example call to the parameters of a method.
+
+    Args:
+        forward: The method.
+        args: Positional arguments of the call.
+        kwargs: Keyword arguments of the call.
+        path: Dotted path of the key that names the example.
+
+    Returns:
+        The arguments, in the order of the parameters.
 
     Raises:
         ConfigError: The method cannot be called so.
@@ -221,7 +230,13 @@ def call_program(
     example: tuple[tuple[Any, ...], dict[str, Any]],
     tensors: Sequence[torch.Tensor],
 ) -> Any:
-    """Call the module of an exported program like its example, with other tensors."""
+    """Call the module of an exported program like its example, with other tensors.
+
+    Args:
+        module: The module.
+        example: Positional and keyword arguments of the example call.
+        tensors: The tensors to put in place of the example's, in the order of its leaves.
+    """
     args, kwargs = with_tensors(example, iter(tensors))
     return module(*args, **kwargs)
 

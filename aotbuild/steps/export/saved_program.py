@@ -34,7 +34,13 @@ _SAVED_SIZE = re.compile(r"L\['(\w+)'\]((?:\[[^\]]+\])*)\.size\(\)\[(\d+)\]")
 
 
 def load_program(spec: ExportSpec, project: Path) -> TracedModel:
-    """A program that torch.export.save wrote; its inputs, dimensions and weights are its own."""
+    """A program that torch.export.save wrote; its inputs, dimensions and weights are its own.
+
+    Raises:
+        SourceError: The file cannot be loaded, or holds no example inputs.
+        WeightsError: A weight is infinite or NaN.
+        ExportError: It changes its buffers or inputs, or returns what cannot be rebuilt.
+    """
     source = spec.declaration.source
     where = located(f"tool.aotbuild.models.{spec.name}.source")
     try:

@@ -66,6 +66,11 @@ def build_module(name: str, model: Model, project: Path, device: torch.device) -
 def method_of(module: torch.nn.Module, method: str, path: str) -> Callable[..., Any]:
     """A method of a module.
 
+    Args:
+        module: The module.
+        method: Name of the method, such as ``forward``.
+        path: Dotted path of the method's table.
+
     Raises:
         SourceError: The module has none of this name.
     """
@@ -187,6 +192,11 @@ def error_text(error: BaseException) -> str:
 
 def resolve(source: str, path: str, project: Path) -> Any:
     """What ``"module:attribute"`` names.
+
+    Args:
+        source: The name; the attribute may be dotted, such as ``"digits.network:Net.small"``.
+        path: Dotted path of the key that holds it.
+        project: Directory of the project, whose lines messages show.
 
     Raises:
         SourceError: It cannot be imported, or is not there.

@@ -63,12 +63,12 @@ def _check_package(package: str, root: Path, import_paths: Iterable[Path]) -> No
 
 
 def _check_profile(known: list[str]) -> None:
-    wanted = wanted_profile()
-    if wanted not in known:
+    profile = wanted_profile()
+    if profile not in known:
         raise ConfigError(
-            f'there is no profile "{wanted}"',
+            f'there is no profile "{profile}"',
             where=f"environment: {PROFILE_VARIABLE}",
-            fix=f"{choose_from(wanted, known)}, or add [tool.aotbuild.profiles.{wanted}]",
+            fix=f"{choose_from(profile, known)}, or add [tool.aotbuild.profiles.{profile}]",
         )
 
 
@@ -76,16 +76,16 @@ def _check_model(name: str, model: Model, root: Path) -> None:
     path = call_path(name, FORWARD)
     if model.weights is not None:
         check_file(model.weights, "weights", f"{path}.weights", root)
-    for method, own in ((FORWARD, model), *model.methods.items()):
-        for dim_name, dim in own.dims.items():
+    for method, declaration in ((FORWARD, model), *model.methods.items()):
+        for dim_name, dim in declaration.dims.items():
             check_dim(dim_name, dim, joined(f"{call_path(name, method)}.dims", dim_name))
     called = calls(model)
     for method, call in called.items():
         check_call(call, method, call_path(name, method), root)
     used = set().union(*map(named_dims, called.values()))
     _check_used(model, used, path)
-    for method, own in model.methods.items():
-        _check_used(own, named_dims(own), call_path(name, method))
+    for method, declaration in model.methods.items():
+        _check_used(declaration, named_dims(declaration), call_path(name, method))
 
 
 def _check_used(call: Call, used: set[str], path: str) -> None:
@@ -106,7 +106,7 @@ def _check_used(call: Call, used: set[str], path: str) -> None:
 def _check_program(model: Model, path: str, root: Path) -> None:
     """A saved program brings its inputs, dimensions and weights with it."""
     check_file(model.source, "program", f"{path}.source", root)
-    given = {
+    declared = {
         "args": model.args,
         "kwargs": model.kwargs,
         "weights": model.weights,
@@ -118,7 +118,7 @@ def _check_program(model: Model, path: str, root: Path) -> None:
         "dtype": model.dtype,
         "quantize": model.quantize,
     }
-    for key, value in given.items():
+    for key, value in declared.items():
         if value:
             raise ConfigError(
                 f"{key} cannot be given for a saved program",

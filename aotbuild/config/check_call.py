@@ -164,8 +164,8 @@ def _range_of(dtype: str) -> tuple[int, int | None]:
     """The smallest and the largest whole number of a dtype, None for one that is not whole."""
     if dtype == "bool":
         return 0, 1
-    found = re.fullmatch(r"(u?)int(\d+)", dtype)
-    if found is None:
+    match = re.fullmatch(r"(u?)int(\d+)", dtype)
+    if match is None:
         return 0, None
-    bits = int(found[2])
-    return (0, 2**bits - 1) if found[1] else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    bits = int(match[2])
+    return (0, 2**bits - 1) if match[1] else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)

@@ -45,9 +45,9 @@ class Project:
     @property
     def files(self) -> list[str]:
         """The files that a build reads for the declaration, relative to the project."""
-        found = [name for model in self.models.values() for name in named_files(model)]
-        found += [LOCK_FILE] if (self.root / LOCK_FILE).is_file() else []
-        return list(dict.fromkeys(found))
+        files = [name for model in self.models.values() for name in named_files(model)]
+        files += [LOCK_FILE] if (self.root / LOCK_FILE).is_file() else []
+        return list(dict.fromkeys(files))
 
     @property
     def skbuild(self) -> dict[str, Any]:

@@ -129,9 +129,9 @@ def check_shape(
         problem = f"{label} has shape {shape}, expected {expected}: {name} is {value}"
         if value not in dims[name]:
             raise ValueError(f"{problem}, the compiled model takes {dims[name]}")
-        seen, owner = sizes.setdefault(name, (value, spec.name))
-        if value != seen:
-            raise ValueError(f"{problem}, but {seen} in {owner!r}")
+        first, owner = sizes.setdefault(name, (value, spec.name))
+        if value != first:
+            raise ValueError(f"{problem}, but {first} in {owner!r}")
 
 
 _ARITHMETIC = (

@@ -65,14 +65,14 @@ def _wanted(manifest: Manifest, device: str, level: str | None) -> list[Variant]
     ]
     if not level:
         return variants
-    wanted = [variant for variant in variants if variant.target == f"cpu-{level}"]
-    if not wanted:
+    matches = [variant for variant in variants if variant.target == f"cpu-{level}"]
+    if not matches:
         levels = ", ".join(variant.target.removeprefix("cpu-") for variant in variants)
         raise ModelLoadError(
             f"{LEVEL_VARIABLE}={level}: {manifest.name} was compiled for {levels}; set it to one "
             "of these, or unset it"
         )
-    return wanted
+    return matches
 
 
 def load_variant(

@@ -34,7 +34,7 @@ def load(package: Path, manifest: Manifest, device: str, state: State, pool: Poo
     """
     level = os.environ.get(LEVEL_VARIABLE) if device == "cpu" else None
     reason = None
-    for variant in _wanted(manifest, device, level):
+    for variant in _candidates(manifest, device, level):
         reason = unfit(manifest, variant)
         if reason is None:
             _log("%s runs as compiled for %s", manifest.name, variant.target)
@@ -54,7 +54,7 @@ def _log(message: str, *values: str) -> None:
         logging.getLogger(__name__).debug(message, *values)
 
 
-def _wanted(manifest: Manifest, device: str, level: str | None) -> list[Variant]:
+def _candidates(manifest: Manifest, device: str, level: str | None) -> list[Variant]:
     """The variants for a device, the best first; with a CPU level, the one for that.
 
     Raises:

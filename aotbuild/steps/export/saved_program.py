@@ -17,7 +17,6 @@ from aotbuild.steps.artifacts.samples import Leaf, Samples
 from aotbuild.steps.artifacts.spec import ExportSpec
 from aotbuild.steps.export.arguments import Argument, Parameter, call_program, call_tree, tensors_of
 from aotbuild.steps.export.outputs import output_tree
-from aotbuild.steps.export.source import error_text
 from aotbuild.steps.export.state_dict import check_finite
 from aotbuild.steps.export.traced import (
     Traced,
@@ -28,6 +27,7 @@ from aotbuild.steps.export.traced import (
     refuse_mutation,
     sizes_of,
 )
+from aotbuild.steps.project_code import error_text
 from aotbuild.steps.sizes.shapes import name_dims
 
 _SAVED_SIZE = re.compile(r"L\['(\w+)'\]((?:\[[^\]]+\])*)\.size\(\)\[(\d+)\]")

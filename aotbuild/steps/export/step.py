@@ -28,16 +28,7 @@ from aotbuild.steps.export.example import Example, example_call
 from aotbuild.steps.export.flat_module import Flat
 from aotbuild.steps.export.outputs import output_tree
 from aotbuild.steps.export.saved_program import load_program
-from aotbuild.steps.export.source import (
-    FileTracker,
-    build_module,
-    error_text,
-    importing,
-    load_op_libraries,
-    method_of,
-    resolve,
-    user_line,
-)
+from aotbuild.steps.export.source import build_module, method_of
 from aotbuild.steps.export.traced import (
     Traced,
     TracedModel,
@@ -49,6 +40,14 @@ from aotbuild.steps.export.traced import (
     sizes_of,
 )
 from aotbuild.steps.export.tracing_errors import export_error, narrower_error, without_dumps
+from aotbuild.steps.project_code import (
+    FileTracker,
+    error_text,
+    importing,
+    load_op_libraries,
+    resolve,
+    user_line,
+)
 from aotbuild.steps.sizes.ranges import compiled_ranges
 from aotbuild.steps.sizes.shapes import dim_names, leaf_dims, name_dims, read_dims, torch_dims
 

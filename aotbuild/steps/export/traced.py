@@ -19,7 +19,7 @@ from aotbuild.steps.artifacts.call_spec import CallSpec, holds
 from aotbuild.steps.artifacts.export_weights import MODULE
 from aotbuild.steps.artifacts.reference import Case, Reference, flatten_result
 from aotbuild.steps.artifacts.samples import Leaf, Samples, input_bytes, verification_sizes
-from aotbuild.steps.export.source import error_text, user_line
+from aotbuild.steps.project_code import error_text, user_line
 
 _LARGEST_INPUTS = 1 << 30
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from aotbuild.config.parse import listed, located
 from aotbuild.errors import ExportError, debugging
 from aotbuild.steps.export.diagnosis import Finding
-from aotbuild.steps.export.source import error_text, user_line
+from aotbuild.steps.project_code import error_text, user_line
 
 _MESSAGE_LINES = 12
 _GENERAL_ADVICE = (

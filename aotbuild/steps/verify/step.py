@@ -29,7 +29,9 @@ from aotbuild.steps.artifacts.spec import VerifySpec, read_spec
 from aotbuild.steps.artifacts.verification import UNVERIFIED, write_report
 from aotbuild.steps.export.arguments import call_program, nested_call
 from aotbuild.steps.export.quantize import load_operators
-from aotbuild.steps.export.source import (
+from aotbuild.steps.files import scratch
+from aotbuild.steps.package.write import Part, write_package
+from aotbuild.steps.project_code import (
     FileTracker,
     error_text,
     importing,
@@ -37,8 +39,6 @@ from aotbuild.steps.export.source import (
     resolve,
     user_line,
 )
-from aotbuild.steps.files import scratch
-from aotbuild.steps.package.write import Part, write_package
 from aotbuild.steps.tune.recipes import RECIPES
 from aotbuild.steps.verify.compare import Worst, compare, tolerance
 from aotbuild.steps.verify.selftest import LARGEST, record_call, size_of

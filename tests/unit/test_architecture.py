@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 from collections import defaultdict
@@ -19,7 +18,6 @@ from source_tree import (
     page,
     section,
     table,
-    tree_of,
 )
 
 from aotbuild import target
@@ -82,47 +80,6 @@ def test_the_diagram_has_each_step_with_its_folder() -> None:
     (planned,) = re.findall(r"plan -.->\|.+\| (.+)$", TEXT, re.MULTILINE)
     assert planned.split(" & ") == list(STEPS)
     assert [code(row[0])[0] for row in table(section(TEXT, "The steps"))] == list(STEPS)
-
-
-def classes_that_read(module: str) -> set[str]:
-    """The classes of a module that can be read from a file."""
-    return {
-        node.name
-        for node in tree_of(MODULES[module]).body
-        if isinstance(node, ast.ClassDef)
-        and any(isinstance(each, ast.FunctionDef) and each.name == "read" for each in node.body)
-    }
-
-
-def readers(classes: set[str]) -> set[str]:
-    """The folders with a call of ``read`` of one of these classes."""
-    return {
-        folder(name)
-        for name, file in MODULES.items()
-        for node in ast.walk(tree_of(file))
-        if isinstance(node, ast.Attribute)
-        and node.attr == "read"
-        and isinstance(node.value, ast.Name)
-        and node.value.id in classes
-    }
-
-
-ARTIFACTS = "aotbuild.steps.artifacts"
-ROWS = table(section(TEXT, "Files between steps"))
-
-
-def test_the_files_between_steps_are_all_in_the_table() -> None:
-    modules = {name.removeprefix(f"{ARTIFACTS}.") for name in MODULES if f"{ARTIFACTS}." in name}
-    assert {code(row[1])[0] for row in ROWS} == modules
-
-
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: code(row[1])[0])
-def test_files_between_steps_are_written_and_read_where_the_table_says(row: list[str]) -> None:
-    module = f"{ARTIFACTS}.{code(row[1])[0]}"
-    importers = {folder(name) for name in GRAPH if module in GRAPH[name]}
-    assert set(code(row[2])) <= importers
-    if classes := classes_that_read(module):
-        assert set(code(row[3])) == readers(classes)
 
 
 FLOORS = {

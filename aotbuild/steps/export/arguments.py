@@ -48,12 +48,12 @@ def bind_declared(
     signature = inspect.signature(forward)
     parameters = signature.parameters
     called = _name(forward)
-    for given in declared:
-        if given not in parameters:
+    for name in declared:
+        if name not in parameters:
             raise ConfigError(
-                f'{called}() has no parameter "{given}"',
-                where=located(f"{path}.{given}"),
-                fix=did_you_mean(given, parameters)
+                f'{called}() has no parameter "{name}"',
+                where=located(f"{path}.{name}"),
+                fix=did_you_mean(name, parameters)
                 or f"its parameters are: {listed(parameters) or 'none'}",
             )
     bound = []
@@ -123,7 +123,7 @@ def bind_example(
     """
     signature = inspect.signature(forward)
     try:
-        found = signature.bind(*args, **kwargs).arguments
+        bound = signature.bind(*args, **kwargs).arguments
     except TypeError as error:
         raise ConfigError(
             f"the example does not fit {_name(forward)}{signature}",
@@ -131,7 +131,7 @@ def bind_example(
             why=str(error),
             fix="return (args, kwargs) as the method takes them",
         ) from None
-    return bind_declared(forward, found, path)
+    return bind_declared(forward, bound, path)
 
 
 def as_call(arguments: Sequence[Argument]) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -76,16 +76,16 @@ def _check_model(name: str, model: Model, root: Path) -> None:
     path = call_path(name, FORWARD)
     if model.weights is not None:
         check_file(model.weights, "weights", f"{path}.weights", root)
-    for method, declaration in ((FORWARD, model), *model.methods.items()):
-        for dim_name, dim in declaration.dims.items():
+    for method, own in ((FORWARD, model), *model.methods.items()):
+        for dim_name, dim in own.dims.items():
             check_dim(dim_name, dim, joined(f"{call_path(name, method)}.dims", dim_name))
     called = calls(model)
     for method, call in called.items():
         check_call(call, method, call_path(name, method), root)
     used = set().union(*map(named_dims, called.values()))
     _check_used(model, used, path)
-    for method, declaration in model.methods.items():
-        _check_used(declaration, named_dims(declaration), call_path(name, method))
+    for method, own in model.methods.items():
+        _check_used(own, named_dims(own), call_path(name, method))
 
 
 def _check_used(call: Call, used: set[str], path: str) -> None:

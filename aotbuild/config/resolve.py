@@ -137,11 +137,11 @@ def is_library_file(library: str) -> bool:
 
 def named_files(model: Model) -> list[str]:
     """The files that a model's declaration names, relative to the project."""
-    files = [model.weights] if model.weights else []
-    files += [model.source] if is_program(model.source) else []
+    found = [model.weights] if model.weights else []
+    found += [model.source] if is_program(model.source) else []
     examples = (call.example for call in calls(model).values())
-    files += [name for name in examples if name and is_example_file(name)]
-    return files + [name for name in model.op_libraries or [] if is_library_file(name)]
+    found += [name for name in examples if name and is_example_file(name)]
+    return found + [name for name in model.op_libraries or [] if is_library_file(name)]
 
 
 def flat_options(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

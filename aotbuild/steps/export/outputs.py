@@ -49,7 +49,7 @@ def _output_leaves(
     index = 0
     symbols, _ = dimension_symbols(program.graph, inputs)
     names = {node.name: node.meta.get("val") for node in program.graph.nodes if "val" in node.meta}
-    input_names = [
+    given = [
         spec.arg.name
         for spec in program.graph_signature.input_specs
         if spec.kind is InputKind.USER_INPUT and isinstance(spec.arg, TensorArgument)
@@ -80,8 +80,8 @@ def _output_leaves(
                     for size in value.shape
                 ],
             }
-            if argument.name in input_names:
-                leaf["input"] = input_names.index(argument.name)
+            if argument.name in given:
+                leaf["input"] = given.index(argument.name)
             yield leaf
         else:
             raise ExportError(

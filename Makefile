@@ -8,7 +8,7 @@ PIP    := -m pip --disable-pip-version-check --quiet
 DEMO := build/demo
 VENV := .venv
 
-KERNELS := $(wildcard aotbuild/passes/*/*.h tests/unit/passes/*.cpp)
+KERNELS := $(wildcard aotbuild/passes/*/*.h aotbuild/engine/*.[ch] tests/unit/passes/*.cpp)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint unit sanitize audit generate venv bench bench-docs bench-venv clean

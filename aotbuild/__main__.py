@@ -5,35 +5,54 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 from aotbuild.errors import reported
+
+if TYPE_CHECKING:
+    # argparse has no public name for what add_subparsers() returns.
+    Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; the exit code is 1 when something is wrong."""
     parser = argparse.ArgumentParser(prog="python -m aotbuild", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _declare_check(commands)
+    _declare_tune(commands)
+    _declare_repair(commands)
+    options = parser.parse_args(arguments)
+    with reported():
+        if options.command == "repair":
+            from aotbuild.commands.repair import repair_wheels
+
+            repair_wheels(options.wheels, options.wheel_dir, options.plat)
+            return 0
+        if options.command == "tune":
+            from aotbuild.commands.tune import tune_project
+
+            return tune_project(options.project, options.models, dry=options.dry_run)
+        from aotbuild.commands.check import check_project
+
+        return check_project(options.project, options.models, explain=options.explain)
+
+
+def _declare_check(commands: Commands) -> None:
     check = commands.add_parser(
         "check",
         help="check the declaration and trace each model, without compiling",
         description="Check [tool.aotbuild] of a project, import and trace each of its models, and "
         "show what they take and return. Nothing is compiled; the errors are those of a build.",
     )
-    check.add_argument(
-        "models", nargs="*", metavar="MODEL", help="names of declared models (default: all)"
-    )
-    check.add_argument(
-        "--project",
-        type=Path,
-        default=Path(),
-        metavar="DIR",
-        help="directory of the pyproject.toml (default: the current one)",
-    )
+    _declare_models(check)
     check.add_argument(
         "--explain",
         action="store_true",
         help="also show which models a build would find in the cache, and why not the others",
     )
+
+
+def _declare_tune(commands: Commands) -> None:
     tune = commands.add_parser(
         "tune",
         help="measure by which recipe each model is the fastest, and pin it in aotbuild.lock.toml",
@@ -42,19 +61,27 @@ def main(arguments: list[str] | None = None) -> int:
         "aotbuild.lock.toml beside the pyproject.toml. Builds use what it names. Run it on a "
         "machine that does nothing else.",
     )
+    _declare_models(tune)
     tune.add_argument(
+        "--dry-run", action="store_true", help="print the lock file, and do not write it"
+    )
+
+
+def _declare_models(command: argparse.ArgumentParser) -> None:
+    """Which models of which project a command is for."""
+    command.add_argument(
         "models", nargs="*", metavar="MODEL", help="names of declared models (default: all)"
     )
-    tune.add_argument(
+    command.add_argument(
         "--project",
         type=Path,
         default=Path(),
         metavar="DIR",
         help="directory of the pyproject.toml (default: the current one)",
     )
-    tune.add_argument(
-        "--dry-run", action="store_true", help="print the lock file, and do not write it"
-    )
+
+
+def _declare_repair(commands: Commands) -> None:
     repair = commands.add_parser(
         "repair",
         help="give wheels the platform tag with which they can be published",
@@ -71,20 +98,6 @@ def main(arguments: list[str] | None = None) -> int:
         help="where the repaired wheels go (default: wheelhouse)",
     )
     repair.add_argument("--plat", metavar="TAG", help="platform tag (default: the best possible)")
-    given = parser.parse_args(arguments)
-    with reported():
-        if given.command == "repair":
-            from aotbuild.commands.repair import repair_wheels
-
-            repair_wheels(given.wheels, given.wheel_dir, given.plat)
-            return 0
-        if given.command == "tune":
-            from aotbuild.commands.tune import tune_project
-
-            return tune_project(given.project, given.models, dry=given.dry_run)
-        from aotbuild.commands.check import check_project
-
-        return check_project(given.project, given.models, explain=given.explain)
 
 
 if __name__ == "__main__":

@@ -64,12 +64,12 @@ def _check_package(package: str, root: Path, import_paths: Iterable[Path]) -> No
 
 
 def _check_profile(known: list[str]) -> None:
-    wanted = wanted_profile()
-    if wanted not in known:
+    profile = wanted_profile()
+    if profile not in known:
         raise ConfigError(
-            f'there is no profile "{wanted}"',
+            f'there is no profile "{profile}"',
             where=f"environment: {PROFILE_VARIABLE}",
-            fix=f"{choose_from(wanted, known)}, or add [tool.aotbuild.profiles.{wanted}]",
+            fix=f"{choose_from(profile, known)}, or add [tool.aotbuild.profiles.{profile}]",
         )
 
 
@@ -108,7 +108,7 @@ def _check_used(call: Call, used: set[str], path: str) -> None:
 def _check_program(model: Model, path: str, root: Path) -> None:
     """A saved program brings its inputs, dimensions and weights with it."""
     check_file(model.source, "program", f"{path}.source", root)
-    given = {
+    declared = {
         "args": model.args,
         "kwargs": model.kwargs,
         "weights": model.weights,
@@ -120,7 +120,7 @@ def _check_program(model: Model, path: str, root: Path) -> None:
         "dtype": model.dtype,
         "quantize": model.quantize,
     }
-    for key, value in given.items():
+    for key, value in declared.items():
         if value:
             raise ConfigError(
                 f"{key} cannot be given for a saved program",

@@ -24,6 +24,10 @@ def check_call(call: Call, method: str, path: str, root: Path) -> None:
         method: Its name.
         path: Dotted path of its table.
         root: Directory of the project.
+
+    Raises:
+        ConfigError: Two keys say the same, no inputs are declared, an input does not fit its
+            dimensions or its dtype, or a file does not exist.
     """
     by_function = call.example is not None and not is_example_file(call.example)
     if call.example is not None and not by_function:
@@ -160,8 +164,8 @@ def _range_of(dtype: str) -> tuple[int, int | None]:
     """The smallest and the largest whole number of a dtype, None for one that is not whole."""
     if dtype == "bool":
         return 0, 1
-    found = re.fullmatch(r"(u?)int(\d+)", dtype)
-    if found is None:
+    match = re.fullmatch(r"(u?)int(\d+)", dtype)
+    if match is None:
         return 0, None
-    bits = int(found[2])
-    return (0, 2**bits - 1) if found[1] else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    bits = int(match[2])
+    return (0, 2**bits - 1) if match[1] else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)

@@ -14,6 +14,10 @@ def check_dim(name: str, dim: DeclaredDim, path: str) -> None:
         name: Its name.
         dim: Its declaration.
         path: Dotted path of its table.
+
+    Raises:
+        ConfigError: The range is empty or holds one size, or a multiple or the example lies
+            outside of it.
     """
     if dim.multiple_of > 1:
         _check_multiples(dim, path)

@@ -16,6 +16,9 @@ def check_file(name: str, kind: str, path: str, root: Path) -> None:
         kind: What it holds.
         path: Dotted path of the key that names it.
         root: Directory of the project.
+
+    Raises:
+        ConfigError: It does not exist, or is a directory.
     """
     file = root / name
     if file.is_file():

@@ -29,8 +29,8 @@ def get_schema(tool_name: str = "aotbuild") -> dict[str, Any]:
     """Rules for `[tool.$tool]`: models that are compiled into the wheel."""
     del tool_name
     text = files("aotbuild.config").joinpath(FILE_NAME).read_text(encoding="utf-8")
-    found: dict[str, Any] = json.loads(text)
-    return found
+    schema: dict[str, Any] = json.loads(text)
+    return schema
 
 
 def schema_text() -> str:
@@ -82,10 +82,10 @@ def _default(spec: Key) -> dict[str, Any]:
 def _value(hint: Any) -> dict[str, Any]:
     if mark(hint):
         return _reference(mark(hint))
-    found = _bare(bare(hint))
+    schema = _bare(bare(hint))
     for rule in rules(hint):
-        found.update(_fitting(rule.keywords(), found.get("type")))
-    return found
+        schema.update(_fitting(rule.keywords(), schema.get("type")))
+    return schema
 
 
 def _fitting(keywords: Mapping[str, Any], kind: object) -> dict[str, Any]:

@@ -59,11 +59,11 @@ def keys_of(cls: type) -> Mapping[str, Key]:
 
 def _read_keys(cls: type) -> dict[str, Key]:
     hints = typing.get_type_hints(cls, include_extras=True)
-    found = {}
+    keys = {}
     for spec in dataclasses.fields(cls):
         key = spec.name.replace("_", "-")
-        found[key] = Key(key, spec.name, hints[spec.name], spec)
-    return found
+        keys[key] = Key(key, spec.name, hints[spec.name], spec)
+    return keys
 
 
 def bare(hint: Any) -> Any:
@@ -73,8 +73,8 @@ def bare(hint: Any) -> Any:
 
 def mark(hint: Any) -> str:
     """The name of the kind of value in the annotation, if it has one."""
-    found = (item for item in _metadata(hint) if isinstance(item, str))
-    return next(found, "")
+    names = (item for item in _metadata(hint) if isinstance(item, str))
+    return next(names, "")
 
 
 def rules(hint: Any) -> list[Rule]:
@@ -91,7 +91,7 @@ def docstrings(cls: type) -> dict[str, str]:
 
     Python keeps the docstrings of classes only; these are read from the source.
     """
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for base in reversed(cls.__mro__):
         if dataclasses.is_dataclass(base):
             module = ast.parse(inspect.getsource(sys.modules[base.__module__]))
@@ -100,12 +100,12 @@ def docstrings(cls: type) -> dict[str, str]:
                 for item in module.body
                 if isinstance(item, ast.ClassDef) and item.name == base.__name__
             )
-            found.update(_attribute_docstrings(node))
-    return found
+            texts.update(_attribute_docstrings(node))
+    return texts
 
 
 def _attribute_docstrings(node: ast.ClassDef) -> dict[str, str]:
-    found = {}
+    texts = {}
     for attribute, text in zip(node.body, node.body[1:], strict=False):
         if (
             isinstance(attribute, ast.AnnAssign)
@@ -113,8 +113,8 @@ def _attribute_docstrings(node: ast.ClassDef) -> dict[str, str]:
             and isinstance(text, ast.Expr)
             and isinstance(text.value, ast.Constant)
         ):
-            found[attribute.target.id] = one_line(str(text.value.value))
-    return found
+            texts[attribute.target.id] = one_line(str(text.value.value))
+    return texts
 
 
 def one_line(text: str) -> str:

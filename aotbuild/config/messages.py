@@ -43,10 +43,10 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 def closest(word: str, known: Iterable[str]) -> str:
     """The name that a word is a likely typo of, or another word for; else an empty string."""
     folded = {name.lower(): name for name in known}
-    wanted = word.lower()
-    if _ALSO_CALLED.get(wanted) in folded:
-        return _ALSO_CALLED[wanted]
-    close = difflib.get_close_matches(wanted, list(folded), n=1, cutoff=0.6)
+    lowered = word.lower()
+    if _ALSO_CALLED.get(lowered) in folded:
+        return _ALSO_CALLED[lowered]
+    close = difflib.get_close_matches(lowered, list(folded), n=1, cutoff=0.6)
     return folded[close[0]] if close else ""
 
 

@@ -84,5 +84,5 @@ _TABLES = {Config, Model, Method, TensorInput, Settings, TargetSettings}
 
 def _model_of(path: str) -> str:
     """Dotted path of the model's table around a path, or of any model's."""
-    found = re.match(re.escape(_MODELS) + r'\.(?:"[^"]*"|[^.]+)', path)
-    return found[0] if found else f"{_MODELS}.<name>"
+    match = re.match(re.escape(_MODELS) + r'\.(?:"[^"]*"|[^.]+)', path)
+    return match[0] if match else f"{_MODELS}.<name>"

@@ -47,18 +47,18 @@ def parse_table(cls: type[T], table: object, path: str) -> T:
     """
     if not isinstance(table, Mapping):
         raise _wrong_type(table, "a table", path)
-    known = keys_of(cls)
+    keys = keys_of(cls)
     for key, value in table.items():
-        if key not in known:
-            hint = did_you_mean(key, known)
+        if key not in keys:
+            hint = did_you_mean(key, keys)
             raise ConfigError(
                 f'unknown key "{key}"',
                 where=located(joined(path, key)),
                 fix=likely_place(key, value, cls, path)
-                or f"{hint}\n" * bool(hint) + f"known keys here: {listed(sorted(known))}",
+                or f"{hint}\n" * bool(hint) + f"known keys here: {listed(sorted(keys))}",
             )
     values: dict[str, Any] = {}
-    for key, spec in known.items():
+    for key, spec in keys.items():
         place = joined(path, key)
         if key in table:
             values[spec.name] = _parse_value(spec.hint, table[key], place)
@@ -76,9 +76,9 @@ def parse_table(cls: type[T], table: object, path: str) -> T:
 def _parse_value(hint: Any, value: object, path: str) -> Any:
     if mark(hint):
         return _SPECIAL[mark(hint)](value, path)
-    found = _parse_bare(bare(hint), value, path)
-    _check_rules(hint, found, path)
-    return found
+    parsed = _parse_bare(bare(hint), value, path)
+    _check_rules(hint, parsed, path)
+    return parsed
 
 
 def _parse_bare(hint: Any, value: object, path: str) -> Any:
@@ -119,13 +119,13 @@ def _parse_entries(names: Any, hint: Any, value: object, path: str) -> dict[str,
     """A table whose keys are names that the user chose."""
     if not isinstance(value, dict):
         raise _wrong_type(value, "a table", path)
-    found = {}
+    entries = {}
     for name, item in value.items():
         place = joined(path, name)
         _check_named(names, hint, name, item, path)
         _check_rules(names, name, place)
-        found[name] = _parse_value(hint, item, place)
-    return found
+        entries[name] = _parse_value(hint, item, place)
+    return entries
 
 
 _ENTRIES: dict[str, tuple[type, ...]] = {
@@ -138,8 +138,8 @@ def _check_named(names: Any, hint: Any, key: str, value: object, path: str) -> N
     """Refuse the keys of an entry where the entry itself belongs: its name was forgotten."""
     noun = next((rule.noun for rule in rules(names) if isinstance(rule, Pattern)), "")
     tables: tuple[Any, ...] = _ENTRIES.get(mark(hint), (hint,))
-    known = any(key in keys_of(cls) for cls in tables if _is_table(cls))
-    if noun and known and not _may_be_entry(value):
+    is_key = any(key in keys_of(cls) for cls in tables if _is_table(cls))
+    if noun and is_key and not _may_be_entry(value):
         raise ConfigError(
             f"the name of the {noun} is missing",
             where=located(joined(path, key)),

@@ -43,9 +43,9 @@ class Project:
     @property
     def files(self) -> list[str]:
         """The files that a build reads for the declaration, relative to the project."""
-        found = [name for model in self.models.values() for name in named_files(model)]
-        found += [LOCK_FILE] if (self.root / LOCK_FILE).is_file() else []
-        return list(dict.fromkeys(found))
+        files = [name for model in self.models.values() for name in named_files(model)]
+        files += [LOCK_FILE] if (self.root / LOCK_FILE).is_file() else []
+        return list(dict.fromkeys(files))
 
     @property
     def skbuild(self) -> dict[str, Any]:
@@ -54,7 +54,11 @@ class Project:
 
 
 def read_pyproject(root: Path) -> dict[str, Any]:
-    """The pyproject.toml in ``root``; an empty table when there is none."""
+    """The pyproject.toml in ``root``; an empty table when there is none.
+
+    Raises:
+        ConfigError: It is not valid TOML.
+    """
     try:
         with (root / "pyproject.toml").open("rb") as file:
             return tomllib.load(file)

@@ -240,11 +240,11 @@ def _section(section: Section) -> str:
     parts = [f"## {section.heading}\n", _sentence(section.cls)]
     if section.note:
         parts.append(section.note + "\n")
-    own = [key for key in keys_of(section.cls).values() if _is_own(key, section.cls)]
-    if own:
+    keys = [key for key in keys_of(section.cls).values() if _is_own(key, section.cls)]
+    if keys:
         parts += ["| key | type | default | meaning |", "|---|---|---|---|"]
         docs = docstrings(section.cls)
-        parts += [_row(key, docs[key.name]) for key in own]
+        parts += [_row(key, docs[key.name]) for key in keys]
         parts.append("")
     parts.append(f"```toml\n{section.example}```\n")
     return "\n".join(parts)

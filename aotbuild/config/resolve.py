@@ -68,37 +68,43 @@ def resolved(config: Config, profile: str) -> dict[str, Model]:
     defaults = Settings(**_over(built_in_defaults, config))
     models = {}
     for name, model in config.models.items():
-        own = Settings(**_over(defaults, model))
-        found = dataclasses.replace(model, **_over(own, chosen))
+        settings = Settings(**_over(defaults, model))
+        merged = dataclasses.replace(model, **_over(settings, chosen))
         if is_program(model.source):
-            found = dataclasses.replace(found, dtype=None, quantize=None)
-        if found.recipe:
-            found = dataclasses.replace(found, tune=False)
-        models[name] = found
+            merged = dataclasses.replace(merged, dtype=None, quantize=None)
+        if merged.recipe:
+            merged = dataclasses.replace(merged, tune=False)
+        models[name] = merged
     return models
 
 
 def settings_for(model: Model, device: str, target: str) -> TargetSettings:
-    """The options and the verification of one target of a resolved model."""
-    found = TargetSettings(inductor=model.inductor, verify=model.verify)
+    """The options and the verification of one target of a resolved model.
+
+    Args:
+        model: The model, as :func:`resolved` returns it.
+        device: Device of the target, such as ``cpu``; its table is read before the target's.
+        target: Name of the target, such as ``cpu-avx2``.
+    """
+    settings = TargetSettings(inductor=model.inductor, verify=model.verify)
     for name in (device, target):
-        found = _merged_target(found, model.targets.get(name, TargetSettings()))
+        settings = _merged_target(settings, model.targets.get(name, TargetSettings()))
     if model.swappable:
-        return dataclasses.replace(found, inductor={**found.inductor, "freezing": False})
-    return found
+        return dataclasses.replace(settings, inductor={**settings.inductor, "freezing": False})
+    return settings
 
 
 def calls(model: Model) -> dict[str, Call]:
     """The methods of a model by their names, ``forward`` among them unless others replace it."""
-    found: dict[str, Call] = {}
+    methods: dict[str, Call] = {}
     if not model.methods or model.inputs or model.example or model.dynamic_shapes:
         fields = {f.name: getattr(model, f.name) for f in dataclasses.fields(Call)}
         if model.methods:  # the other dimensions of the model are theirs
             fields["dims"] = visible_dims(model, Call(inputs=model.inputs))
-        found[FORWARD] = Call(**fields)
+        methods[FORWARD] = Call(**fields)
     for name, method in model.methods.items():
-        found[name] = dataclasses.replace(method, dims=visible_dims(model, method))
-    return found
+        methods[name] = dataclasses.replace(method, dims=visible_dims(model, method))
+    return methods
 
 
 def visible_dims(model: Model, method: Call) -> dict[str, Any]:
@@ -151,13 +157,13 @@ def named_files(model: Model) -> list[str]:
 
 def flat_options(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Options with dotted names: ``{ cpp = { threads = 1 } }`` is ``cpp.threads``."""
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for name, value in options.items():
         if isinstance(value, Mapping):
-            found.update(flat_options(value, f"{prefix}{name}."))
+            flat.update(flat_options(value, f"{prefix}{name}."))
         else:
-            found[f"{prefix}{name}"] = value
-    return found
+            flat[f"{prefix}{name}"] = value
+    return flat
 
 
 def _over(lower: Settings, upper: Settings) -> dict[str, Any]:

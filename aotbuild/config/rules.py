@@ -208,6 +208,6 @@ def _as_reference(text: str) -> str:
     """What a path, a dotted name or a call was meant to be."""
     if "/" in text and ".py:" not in text:
         return ""  # a file of another kind
-    meant = text.removesuffix("()").replace(".py:", ":").replace("/", ".")
-    module, _, attribute = meant.rpartition(".")
-    return meant if ":" in meant else f"{module}:{attribute}"
+    reference = text.removesuffix("()").replace(".py:", ":").replace("/", ".")
+    module, _, attribute = reference.rpartition(".")
+    return reference if ":" in reference else f"{module}:{attribute}"

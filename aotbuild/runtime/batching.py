@@ -60,10 +60,10 @@ class Batched(Generic[P, R]):
         limit = min(max_batch, most)
         queue = _Queue(name, _Runner(model, plan), limit, max_wait_ms / 1e3, max_queue)
         self._name, self._queue, self._joining = name, queue, plan
-        self._given = given = threading.local()
+        self._local = local = threading.local()
         self._call: Callable[P, R] = _behind(model, queue.run)
         self._check: Callable[P, R] = _behind(model, _admitted)
-        self._result: Callable[P, R] = _behind(model, lambda _: given.outputs)
+        self._result: Callable[P, R] = _behind(model, lambda _: local.outputs)
         # Where this is forgotten, nobody waits in its queue.
         weakref.finalize(self, queue.close, wait=False).atexit = False
 
@@ -110,11 +110,11 @@ class Batched(Generic[P, R]):
                 raise request.error
             finally:
                 del request
-        self._given.outputs = request.outputs
+        self._local.outputs = request.outputs
         try:
             return self._result(*args, **kwargs)
         finally:
-            del self._given.outputs
+            del self._local.outputs
 
     def close(self) -> None:
         """Run the requests that wait, and refuse further ones. It may be called again."""
@@ -467,8 +467,8 @@ class _Queue:
 def _work(queue: _Queue, runner: _Runner) -> None:
     """Run batches until the queue is closed."""
     prepared = False
-    while (taken := queue.take()) is not None:
-        batch, requests = taken
+    while (work := queue.take()) is not None:
+        batch, requests = work
         if not prepared and "torch" in sys.modules:
             torch.set_grad_enabled(False)  # inputs that require gradients are joined, too
             torch.get_num_threads()  # OpenMP has the number for each thread; this sets it
@@ -476,7 +476,7 @@ def _work(queue: _Queue, runner: _Runner) -> None:
         runner.run(requests)
         batch.hand_out(requests)
         _tell_loops(requests)
-        del taken, requests
+        del work, requests
         if batch.threads > 1 and not queue.full:
             _stay_awake(batch)
         del batch

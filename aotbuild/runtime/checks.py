@@ -48,8 +48,13 @@ def number_types(spec: Input) -> tuple[type[Any], ...]:
 def check_number(label: str, spec: Input, value: Any) -> None:
     """Make sure that the dtype of an input holds a number.
 
+    Args:
+        label: The input, as messages name it.
+        spec: The input.
+        value: A Python number. Infinity and NaN are held by every float dtype.
+
     Raises:
-        ValueError: It does not.
+        ValueError: It is outside the dtype's range.
     """
     if type(value) is bool or (type(value) is float and not math.isfinite(value)):
         return
@@ -123,9 +128,9 @@ def check_shape(
         problem = f"{label} has shape {shape}, expected {expected}: {name} is {value}"
         if value not in dims[name]:
             raise ValueError(f"{problem}, the compiled model takes {dims[name]}")
-        seen, owner = sizes.setdefault(name, (value, spec.name))
-        if value != seen:
-            raise ValueError(f"{problem}, but {seen} in {owner!r}")
+        first, owner = sizes.setdefault(name, (value, spec.name))
+        if value != first:
+            raise ValueError(f"{problem}, but {first} in {owner!r}")
 
 
 def check_conditions(manifest: Manifest, sizes: dict[str, int]) -> None:

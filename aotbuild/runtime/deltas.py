@@ -36,9 +36,9 @@ def differences(
             if other not in state:
                 wrong.append(f"{name}: there is no {other} beside it")
             continue
-        known = name if name in parameters else name.removeprefix("base_model.model.")
-        if known in parameters:
-            yield known, value
+        key = name if name in parameters else name.removeprefix("base_model.model.")
+        if key in parameters:
+            yield key, value
         else:
             wrong.append(f"{name}: is unknown to the model")
 

@@ -37,8 +37,8 @@ class Derivations:
 
     def add(self, constant: Constant, recipe: Derivation) -> bool:
         """Add a constant; False if another one of its name is computed otherwise."""
-        _, known = self._known.setdefault(constant.fqn, (constant, recipe))
-        return known == recipe
+        _, registered = self._known.setdefault(constant.fqn, (constant, recipe))
+        return registered == recipe
 
     @property
     def keys(self) -> set[str]:

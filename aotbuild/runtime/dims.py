@@ -64,8 +64,8 @@ class Affine:
 
     def solve(self, size: int) -> int | None:
         """The dimension that gives this size, or None when none does."""
-        found, rest = divmod(size - self.offset, self.factor)
-        return None if rest else found
+        solution, rest = divmod(size - self.offset, self.factor)
+        return None if rest else solution
 
     def __str__(self) -> str:
         factor = "" if self.factor == 1 else f"{self.factor}*"

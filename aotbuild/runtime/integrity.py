@@ -41,16 +41,16 @@ def check_file(package: Path, expected: File) -> None:
         ModelLoadError: It is missing, or differs.
     """
     path = package / expected.file
-    wanted = os.environ.get(VARIABLE) or "quick"
-    if wanted not in {"quick", "full"}:
-        raise ModelLoadError(f"{VARIABLE}={wanted}: expected quick (the default) or full")
+    mode = os.environ.get(VARIABLE) or "quick"
+    if mode not in {"quick", "full"}:
+        raise ModelLoadError(f"{VARIABLE}={mode}: expected quick (the default) or full")
     try:
         size = path.stat().st_size
         if size != expected.size:
             raise _damaged(path, f"has {size} bytes instead of {expected.size}")
         if _quick(path) != expected.quick:
             raise _damaged(path, "is not the file that was built")
-        if wanted == "full" and _full(path) != expected.sha256:
+        if mode == "full" and _full(path) != expected.sha256:
             raise _damaged(path, "is not the file that was built")
     except FileNotFoundError:
         raise _damaged(path, "is missing") from None

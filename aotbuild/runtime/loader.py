@@ -34,7 +34,7 @@ def load(package: Path, manifest: Manifest, device: str, state: State, pool: Poo
     """
     level = os.environ.get(LEVEL_VARIABLE) if device == "cpu" else None
     reason = None
-    for variant in _wanted(manifest, device, level):
+    for variant in _candidates(manifest, device, level):
         reason = unfit(manifest, variant)
         if reason is None:
             _log("%s runs as compiled for %s", manifest.name, variant.target)
@@ -54,7 +54,7 @@ def _log(message: str, *values: str) -> None:
         logging.getLogger(__name__).debug(message, *values)
 
 
-def _wanted(manifest: Manifest, device: str, level: str | None) -> list[Variant]:
+def _candidates(manifest: Manifest, device: str, level: str | None) -> list[Variant]:
     """The variants for a device, the best first; with a CPU level, the one for that.
 
     Raises:
@@ -65,14 +65,14 @@ def _wanted(manifest: Manifest, device: str, level: str | None) -> list[Variant]
     ]
     if not level:
         return variants
-    wanted = [variant for variant in variants if variant.target == f"cpu-{level}"]
-    if not wanted:
+    matches = [variant for variant in variants if variant.target == f"cpu-{level}"]
+    if not matches:
         levels = ", ".join(variant.target.removeprefix("cpu-") for variant in variants)
         raise ModelLoadError(
             f"{LEVEL_VARIABLE}={level}: {manifest.name} was compiled for {levels}; set it to one "
             "of these, or unset it"
         )
-    return wanted
+    return matches
 
 
 def load_variant(

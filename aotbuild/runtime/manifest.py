@@ -214,14 +214,14 @@ class Manifest:
         """
         try:
             table = json.loads(path.read_text(encoding="utf-8"))
-            found = table["format"]
+            version = table["format"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ModelLoadError(
                 f"{path}: the manifest cannot be read ({error}); install the package again"
             ) from error
-        if found != FORMAT:
+        if version != FORMAT:
             raise ModelLoadError(
-                f"{path}: manifest format {found!r}, this runtime reads {FORMAT}; "
+                f"{path}: manifest format {version!r}, this runtime reads {FORMAT}; "
                 "install the package again"
             )
         if table.pop(_DIGEST, None) != _digest(table):

@@ -226,18 +226,18 @@ class CompiledModel(Parameters):
 
     def _default_device(self) -> str:
         built = [variant.device for variant in self._manifest.variants]
-        wanted = os.environ.get(_DEVICE_VARIABLE)
-        if wanted:
+        device = os.environ.get(_DEVICE_VARIABLE)
+        if device:
             try:
-                kind = "cpu" if wanted == "cpu" else torch.device(wanted).type
+                kind = "cpu" if device == "cpu" else torch.device(device).type
             except RuntimeError:
                 kind = ""
             if kind not in built:
                 raise ModelLoadError(
-                    f"{_DEVICE_VARIABLE}={wanted}: {self._manifest.name} was compiled for "
+                    f"{_DEVICE_VARIABLE}={device}: {self._manifest.name} was compiled for "
                     f"{', '.join(built)}; set it to one of these, or unset it"
                 )
-            return _indexed(wanted)
+            return _indexed(device)
         for kind, engine in ENGINES.items():
             if kind in built and engine.present():
                 return _indexed(kind)

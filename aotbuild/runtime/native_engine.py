@@ -143,17 +143,17 @@ def open_engine(
     Raises:
         ModelLoadError: It cannot be opened, or not with that engine.
     """
-    wanted = os.environ.get(VARIABLE)
-    if wanted not in {None, "", "native", "torch"}:
+    choice = os.environ.get(VARIABLE)
+    if choice not in {None, "", "native", "torch"}:
         raise ModelLoadError(
-            f"{VARIABLE}={wanted}: expected native or torch; unset, the best is chosen"
+            f"{VARIABLE}={choice}: expected native or torch; unset, the best is chosen"
         )
-    if variant.device == "cpu" and wanted != "torch":
+    if variant.device == "cpu" and choice != "torch":
         reason = _unable(manifest, variant, library)
         if not reason:
             return NativeEngine(library, manifest, pool)
-        if wanted:
-            raise ModelLoadError(f"{VARIABLE}={wanted}: {manifest.name} cannot use it: {reason}")
+        if choice:
+            raise ModelLoadError(f"{VARIABLE}={choice}: {manifest.name} cannot use it: {reason}")
     return ENGINES[variant.device](library, device, pool)
 
 
@@ -170,8 +170,8 @@ def _unable(manifest: Manifest, variant: Variant, library: Path) -> str:
     if engine_module() is None:
         return "this Python has none"
     # Whether an older torch does is only found out by importing it.
-    known = "torch" not in sys.modules and not torch_version().startswith(("2.11.", "2.12."))
-    if not known and not hasattr(torch.Tensor, "__dlpack_c_exchange_api__"):
+    supported = "torch" not in sys.modules and not torch_version().startswith(("2.11.", "2.12."))
+    if not supported and not hasattr(torch.Tensor, "__dlpack_c_exchange_api__"):
         return f"torch {torch.__version__} does not exchange tensors in C"
     return ""
 
@@ -182,8 +182,8 @@ def _dtypes(outputs: Any) -> set[str]:
         return {dtype for item in outputs for dtype in _dtypes(item)}
     if not isinstance(outputs, dict):
         return set()
-    own = {outputs["dtype"]} if outputs.get("type") == "tensor" else set()
-    return own | {dtype for item in outputs.values() for dtype in _dtypes(item)}
+    dtypes = {outputs["dtype"]} if outputs.get("type") == "tensor" else set()
+    return dtypes | {dtype for item in outputs.values() for dtype in _dtypes(item)}
 
 
 def _samples() -> list[tuple[torch.Tensor, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .lazy import torch
-from .state import Given, IncompatibleKeys, State
+from .state import IncompatibleKeys, State, StateDictOrPath
 
 
 class Parameters:
@@ -21,7 +21,7 @@ class Parameters:
         """
         return self._state.read()
 
-    def load_state_dict(self, state_dict: Given, strict: bool = True) -> IncompatibleKeys:  # noqa: FBT001, FBT002
+    def load_state_dict(self, state_dict: StateDictOrPath, strict: bool = True) -> IncompatibleKeys:  # noqa: FBT001, FBT002
         """Replace parameters and buffers, for all threads, methods and devices at once.
 
         Calls that run end with the old values; those after it use the new ones.
@@ -40,7 +40,7 @@ class Parameters:
         """
         return self._state.load(state_dict, strict=strict)
 
-    def merge(self, delta: Given, scale: float = 1.0) -> None:
+    def merge(self, delta: StateDictOrPath, scale: float = 1.0) -> None:
         """Add ``scale`` times a difference to parameters, such as a low-rank adapter.
 
         Args:

@@ -29,7 +29,7 @@ PREFETCH_VARIABLE = "AOTBUILD_PREFETCH"
 _SHOWN = 8
 _ASYNCHRONOUS = {"cuda", "xpu", "mps"}
 
-Given: TypeAlias = "Mapping[str, Any] | str | os.PathLike[str]"
+StateDictOrPath: TypeAlias = "Mapping[str, Any] | str | os.PathLike[str]"
 """A state dict, or the file of one."""
 
 
@@ -128,23 +128,23 @@ class State:
                 if parameter.key in state:
                     state[name] = state[parameter.key]
                 elif parameter.key in needed:
-                    own = self._replaced(parameter.key)
+                    replaced = self._replaced(parameter.key)
                     constant = self._constants.get(parameter.key)
-                    if own is not None:
-                        state[name] = own.clone().cpu()
+                    if replaced is not None:
+                        state[name] = replaced.clone().cpu()
                     elif constant is not None:
                         state[name] = mapped.tensor(constant)
                     else:
                         state[name] = self._recovered(parameter.key)
         return state
 
-    def load(self, given: Given, *, strict: bool) -> IncompatibleKeys:
+    def load(self, source: StateDictOrPath, *, strict: bool) -> IncompatibleKeys:
         """Replace tensors by those of a state dict.
 
         Raises:
             StateDictError: It does not fit; nothing is replaced then.
         """
-        state, source = _opened(given)
+        state, label = _opened(source)
         values: dict[str, torch.Tensor] = {}
         wrong: list[str] = []
         unexpected = [name for name in state if name not in self._parameters]
@@ -179,17 +179,17 @@ class State:
             report += [_listed("missing", missing)] if missing else []
             report += [_listed("unexpected", unexpected)] if unexpected else []
         if report:
-            raise StateDictError(f"{source} does not fit {self._model}:\n" + "\n".join(report))
+            raise StateDictError(f"{label} does not fit {self._model}:\n" + "\n".join(report))
         self._replace(values)
         return IncompatibleKeys(missing, unexpected)
 
-    def merge(self, given: Given, scale: float) -> None:
+    def merge(self, source: StateDictOrPath, scale: float) -> None:
         """Add differences to tensors.
 
         Raises:
             StateDictError: They do not fit; nothing is changed then.
         """
-        state, source = _opened(given)
+        state, label = _opened(source)
         with self._lock:
             values: dict[str, torch.Tensor] = {}
             wrong: list[str] = []
@@ -216,7 +216,7 @@ class State:
                     values[parameter.key] = (base.cpu().to(change.dtype) + change).to(before.dtype)
             if wrong:
                 raise StateDictError(
-                    f"{source} cannot be merged into {self._model}:\n" + _listed("wrong", wrong)
+                    f"{label} cannot be merged into {self._model}:\n" + _listed("wrong", wrong)
                 )
             self._replace(values)
 
@@ -273,7 +273,7 @@ class State:
 
     def _replaced(self, key: str) -> torch.Tensor | None:
         """What a tensor was replaced by, on any device."""
-        return next((tensor for (own, *_), tensor in self._own.items() if own == key), None)
+        return next((tensor for (other, *_), tensor in self._own.items() if other == key), None)
 
     def _refuse_folded(self, keys: Iterable[str]) -> None:
         folded = [key for key in keys if key in self._folded]
@@ -314,7 +314,7 @@ class State:
                         new[constant.name] = created[place]
                 if new:
                     handed.append((served.engine, new))
-            kept = [
+            in_place = [
                 (self._own[place], values[place[0]]) for place in self._own if place[0] in values
             ]
             with contextlib.ExitStack() as stack:
@@ -324,7 +324,7 @@ class State:
                 self._own |= created
                 for engine, new in handed:
                     engine.set_constants(new)
-                for tensor, value in kept:
+                for tensor, value in in_place:
                     _write(tensor, value)
                 if any(_kind(served.device) in _ASYNCHRONOUS for served in self._served):
                     torch.accelerator.synchronize()  # the next call may be on another stream
@@ -351,13 +351,13 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def _opened(given: Given) -> tuple[Mapping[str, Any], str]:
+def _opened(source: StateDictOrPath) -> tuple[Mapping[str, Any], str]:
     """A state dict, and how messages name it."""
-    if isinstance(given, Mapping):
-        return given, "the given dict"
-    if isinstance(given, str | os.PathLike):
-        return read_checkpoint(given), os.fspath(given)
-    raise TypeError(f"expected a state dict or the path of a file, got {type(given).__name__}")
+    if isinstance(source, Mapping):
+        return source, "the given dict"
+    if isinstance(source, str | os.PathLike):
+        return read_checkpoint(source), os.fspath(source)
+    raise TypeError(f"expected a state dict or the path of a file, got {type(source).__name__}")
 
 
 def _unfit(parameter: Parameter, value: Any) -> str:

@@ -138,12 +138,12 @@ def _named(weights: File) -> Path:
     Raises:
         ModelLoadError: None is the one that was built.
     """
-    given = os.environ.get(WEIGHTS_VARIABLE)
+    names = os.environ.get(WEIGHTS_VARIABLE)
     fix = f"set {WEIGHTS_VARIABLE} to the path of {weights.file}, which the build wrote"
-    if not given:
+    if not names:
         raise ModelLoadError(f"the weights are not in the package: {fix}")
     reasons = []
-    for name in given.split(os.pathsep):
+    for name in names.split(os.pathsep):
         path = Path(name)
         file = path / weights.file if path.is_dir() else path
         try:
@@ -152,4 +152,4 @@ def _named(weights: File) -> Path:
             reasons.append(str(error).partition(";")[0])
         else:
             return file
-    raise ModelLoadError(f"{WEIGHTS_VARIABLE}={given}: {'; '.join(reasons)}: {fix}")
+    raise ModelLoadError(f"{WEIGHTS_VARIABLE}={names}: {'; '.join(reasons)}: {fix}")

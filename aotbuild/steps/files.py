@@ -58,6 +58,9 @@ def plain_directory(preferred: Path) -> Path:
     """``preferred``, or where a blank or a quote is in its path, a place for temporary files.
 
     Inductor splits its compile commands as a shell does, but quotes few of the paths in them.
+
+    Raises:
+        DiskError: Every place for temporary files has such a path, or cannot be written to.
     """
     candidates = [preferred, Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp")]  # noqa: S108
     for directory in candidates:

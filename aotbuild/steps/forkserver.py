@@ -114,15 +114,15 @@ def _start() -> None:
 
 
 def serve(listening: socket.socket, run: Callable[[str, str], None]) -> None:
-    """Fork for each step that is last_request for, until the build is over.
+    """Fork for each step that is requested, until the build is over.
 
     Args:
         listening: The socket.
         run: Runs a step; it gets its name and its specification.
     """
-    own = _surroundings()
+    surroundings = _surroundings()
     os.chdir("/")  # never keep the build directory busy
-    running: dict[int, socket.socket | None] = {}  # None where whoever last_request is gone
+    running: dict[int, socket.socket | None] = {}  # None where its client is gone
     last_request = time.monotonic()
     patience = _IDLE
     while running or time.monotonic() - last_request < patience:
@@ -148,7 +148,7 @@ def serve(listening: socket.socket, run: Callable[[str, str], None]) -> None:
         last_request = time.monotonic()
         connection, _ = listening.accept()
         request, streams = _request(connection)
-        if request is None or any(request[key] != own[key] for key in own):
+        if request is None or any(request[key] != value for key, value in surroundings.items()):
             connection.close()
         else:
             step = functools.partial(_run_step, request, connection, streams, watched, run)
@@ -160,7 +160,7 @@ def serve(listening: socket.socket, run: Callable[[str, str], None]) -> None:
 
 
 def _request(connection: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
-    """What is asked for, and the standard streams of who asks."""
+    """The request, and the standard streams of the client."""
     connection.settimeout(10)
     streams: list[int] = []
     try:

@@ -137,68 +137,82 @@ class _PackedConvolution(Tiled):
 
     def body(self, kernel: CppTemplateKernel, inputs: Sequence[Any], tile: Tile) -> str:
         x, packed = inputs[:2]
-        moves, spatial = self._moves, len(self._moves.stride)
+        spatial = len(self._moves.stride)
         depthwise = len(packed.get_size()) == spatial + 1
         taps = [int(n) for n in packed.get_size()[(0 if depthwise else 1) :][:spatial]]
         if self._winograd:
             taps = [3, 3]
         ic, oc = int(x.get_size()[1]), int(self.layout.size[1])
-
-        def number(value: Any) -> str:
-            index: Any = cpp_utils.cexpr_index
-            return str(index(kernel.rename_indexing(value)))
-
-        def pair(values: Sequence[Any], default: Any) -> list[Any]:
-            return [default, *values] if spatial == 1 else list(values)
-
-        batch, pixels = x.get_size()[0], self.layout.size[0]
-        sizes, strides = pair(x.get_size()[2:], 1), x.get_stride()
-        shape = [
-            *(batch, ic, *sizes, oc, *pair(self._image, 1), *pair(taps, 1)),
-            *(*pair(moves.stride, 1), *pair(moves.dilation, 1), *pair(moves.before, 0)),
-            *(strides[0], strides[1], *pair(strides[2:], 0)),
-        ]
-        rest = [*inputs[2:]]
-        bias = f"&{kernel.index(rest.pop(0), [0])}" if self._bias else "nullptr"
-        summand = f"&{kernel.index(rest[0], [0] * (spatial + 2))}" if self._summand else "nullptr"
-        low, high = map(float_literal, self._bounds)
-        work = number(pixels * (oc * math.prod(taps) * (1 if depthwise else ic)))
-        space = "aotbuild::convolution::"
-        own = self._activation in _OF_CONVOLUTION
-        activation = f"{space if own else 'aotbuild::'}{self._activation}"
+        pixels = self.layout.size[0]
+        work = _number(kernel, pixels * (oc * math.prod(taps) * (1 if depthwise else ic)))
         begin = f"&{kernel.index(x, [0] * (spatial + 2))}"
         weights = f"&{kernel.index(packed, [0] * len(packed.get_size()))}"
         if depthwise:
-            width, move = taps[-1], moves.stride[-1]
-            if moves.dilation[-1] != 1 or (width, move) not in _UNROLLED:
-                width = move = 0
-            known = self._inner_columns(x, taps[-1])
-            call = (
-                f"convolve_depthwise<{activation}, {width}, {move}, {known}>"
-                f"(shape, {begin}, {weights}, finish, sink, threads);"
-            )
+            call = self._depthwise_call(x, taps, begin, weights)
         elif self._winograd:
-            call = (
-                f"convolve_winograd<{activation}>"
-                f"(shape, {begin}, {weights}, finish, sink, threads);"
-            )
+            call = f"convolve_winograd<{self._activation_name}>(shape, {begin}, {weights}"
         elif self._is_pointwise(x, taps):
-            call = (
-                f"convolve_pointwise<{activation}, {_constant(pixels)}>({number(pixels)}, {ic}, "
-                f"{oc}, {begin}, {number(strides[-1])}, {weights}, finish, sink, threads);"
-            )
+            call = self._pointwise_call(kernel, x, begin, weights)
         else:
-            call = (
-                f"convolve<{activation}, {_constant(self._image[-1])}>"
-                f"(shape, {begin}, {weights}, finish, sink, threads);"
-            )
+            row = _constant(self._image[-1])
+            call = f"convolve<{self._activation_name}, {row}>(shape, {begin}, {weights}"
         columns = _DEEP_COLUMNS if depthwise else _COLUMNS
         return f"""\
-    const {space}Shape shape{{{", ".join(map(number, shape))}}};
-    const {space}Finish finish{{{bias}, {summand}, {low}, {high}}};
+    const {_SPACE}Shape shape{{{", ".join(self._shape(kernel, x, taps))}}};
+    const {_SPACE}Finish finish{{{", ".join(self._finish(kernel, inputs[2:]))}}};
     const int64_t threads = {work} >= aotbuild::kParallelWork ? omp_get_max_threads() : 1;
     {self._sink(tile, columns)}
-    {space}{call}"""
+    {_SPACE}{call}, finish, sink, threads);"""
+
+    @property
+    def _activation_name(self) -> str:
+        """The activation as C++ names it."""
+        space = _SPACE if self._activation in _OF_CONVOLUTION else "aotbuild::"
+        return f"{space}{self._activation}"
+
+    def _shape(self, kernel: CppTemplateKernel, x: Any, taps: Sequence[int]) -> list[str]:
+        """The members of ``Shape``: sizes, movements and strides, a line being an image of one."""
+        moves = self._moves
+
+        def pair(values: Sequence[Any], default: Any) -> list[Any]:
+            return [default, *values] if len(moves.stride) == 1 else list(values)
+
+        batch, channels, *image = x.get_size()
+        strides = x.get_stride()
+        members = [
+            *(batch, int(channels), *pair(image, 1)),
+            *(int(self.layout.size[1]), *pair(self._image, 1)),
+            *(*pair(taps, 1), *pair(moves.stride, 1), *pair(moves.dilation, 1)),
+            *(*pair(moves.before, 0), strides[0], strides[1], *pair(strides[2:], 0)),
+        ]
+        return [_number(kernel, member) for member in members]
+
+    def _finish(self, kernel: CppTemplateKernel, inputs: Sequence[Any]) -> list[str]:
+        """The members of ``Finish``: the bias, the summand, and the bounds of the result."""
+        rest = [*inputs]
+        bias = f"&{kernel.index(rest.pop(0), [0])}" if self._bias else "nullptr"
+        place = [0] * (len(self._moves.stride) + 2)
+        summand = f"&{kernel.index(rest[0], place)}" if self._summand else "nullptr"
+        return [bias, summand, *map(float_literal, self._bounds)]
+
+    def _depthwise_call(self, x: Any, taps: Sequence[int], begin: str, weights: str) -> str:
+        width, move = taps[-1], self._moves.stride[-1]
+        if self._moves.dilation[-1] != 1 or (width, move) not in _UNROLLED:
+            width = move = 0
+        inner = self._inner_columns(x, taps[-1])
+        return (
+            f"convolve_depthwise<{self._activation_name}, {width}, {move}, {inner}>"
+            f"(shape, {begin}, {weights}"
+        )
+
+    def _pointwise_call(self, kernel: CppTemplateKernel, x: Any, begin: str, weights: str) -> str:
+        pixels = self.layout.size[0]
+        ic, oc = int(x.get_size()[1]), int(self.layout.size[1])
+        return (
+            f"convolve_pointwise<{self._activation_name}, {_constant(pixels)}>"
+            f"({_number(kernel, pixels)}, {ic}, {oc}, {begin}, "
+            f"{_number(kernel, x.get_stride()[-1])}, {weights}"
+        )
 
     def _sink(self, tile: Tile, columns: int) -> str:
         """Where tiles go: into the result, or through what Inductor fused behind them."""
@@ -236,11 +250,18 @@ auto sink = [&](int64_t m_start, int64_t m_end, int64_t n_start, int64_t n_end, 
         return end - begin
 
 
+_SPACE = "aotbuild::convolution::"
 _OF_CONVOLUTION = {"none", "hardsigmoid", "hardswish"}
 """Activations that ``convolution.h`` has."""
 
 
+def _number(kernel: CppTemplateKernel, value: Any) -> str:
+    """A size or a stride, as an expression of the code."""
+    index: Any = cpp_utils.cexpr_index
+    return str(index(kernel.rename_indexing(value)))
+
+
 def _constant(size: Any) -> int:
     """A size that is known; 0 for any other."""
-    known = V.graph.sizevars.shape_env.replace(size) if hasattr(size, "free_symbols") else size
-    return int(known) if getattr(known, "is_number", True) else 0
+    value = V.graph.sizevars.shape_env.replace(size) if hasattr(size, "free_symbols") else size
+    return int(value) if getattr(value, "is_number", True) else 0

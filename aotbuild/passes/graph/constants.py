@@ -21,7 +21,13 @@ def constant(module: GraphModule, node: Any) -> torch.Tensor | None:
 
 
 def is_vector(module: GraphModule, node: Any, size: int) -> bool:
-    """Whether a node is a constant float32 vector of a size."""
+    """Whether a node is a constant float32 vector of a size.
+
+    Args:
+        module: The module that holds the constants.
+        node: A node of its graph, or any other argument of an operator.
+        size: Number of elements, such as the channels of a convolution.
+    """
     tensor = constant(module, node)
     return tensor is not None and is_float(tensor) and list(tensor.shape) == [size]
 

@@ -96,6 +96,11 @@ def constant_matrix(module: GraphModule, node: Any, dims: int = 2) -> torch.Tens
 
     Weights that are kept in fewer bits, as quantised ones, are none: computed once they would take
     the place that was saved.
+
+    Args:
+        module: The module that holds the constants.
+        node: A node of its graph, or any other argument of an operator.
+        dims: Number of dimensions that the constant must have.
     """
     if not is_constant(module, node):
         return None
@@ -173,7 +178,17 @@ def fake_mode(module: GraphModule) -> FakeTensorMode:
 def add(
     module: GraphModule, target: Any, *args: Any, kwargs: Mapping[str, Any] | None = None
 ) -> Node:
-    """Add a call where the graph's insertion point is, with the shape of what it gives."""
+    """Add a call where the graph's insertion point is, with the shape of what it gives.
+
+    Args:
+        module: The module of the graph.
+        target: The operator to call.
+        *args: Its positional arguments: nodes of the graph, or plain values.
+        kwargs: Its keyword arguments.
+
+    Returns:
+        The new node. Its ``meta["val"]`` is a fake tensor of the result's shape and dtype.
+    """
     node = module.graph.call_function(target, args, dict(kwargs or {}))
     mode = fake_mode(module)
 

@@ -124,7 +124,16 @@ class Tiled(CppTemplate):
         flag_template_buffer_has_other_users: bool,  # noqa: FBT001
         epilogue_nodes: Sequence[Any] | None,
     ) -> str:
-        """The code of the function."""
+        """The C++ code of the function.
+
+        Args:
+            kernel: Inductor's kernel; it declares the function and names the buffers.
+            template_buffer_node: The buffer that the function computes.
+            flag_template_buffer_has_other_users: Whether others than the epilogue read that buffer:
+                only then is it stored.
+            epilogue_nodes: The element-wise operations that Inductor fused to the function, applied
+                to each tile; None without any.
+        """
         inputs = template_buffer_node.inputs
         tile = Tile(
             kernel,
@@ -199,9 +208,12 @@ class Tile:
         return not self._nodes
 
     def define(self, name: str, rows: int | str, columns: int | str) -> str:
-        """The declaration of the local buffer, of so many rows and columns at most.
+        """The declaration of the local buffer, which holds one tile.
 
-        They are numbers, or names of constants of the code.
+        Args:
+            name: Name of the buffer in the code.
+            rows: The most rows of a tile: a number, or the name of a constant of the code.
+            columns: The most columns of a tile, likewise.
         """
         self._name = name
         return str(self._kernel.define_stack_allocated_buffer(name, [rows, columns]))

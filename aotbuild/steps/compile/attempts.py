@@ -37,7 +37,7 @@ class Attempt:
     ranges: Ranges
     """What its code accepts."""
     compiled: Compiled | None
-    """None where nothing but the ranges was wanted."""
+    """None where only the ranges were of interest."""
     applied: Applied = field(default_factory=Applied)
     """What passes had done to it."""
 
@@ -60,19 +60,21 @@ def best_attempt(call: CallSpec, lower: Lower, fixed: Collection[str], *, strict
             compiled then.
     """
 
-    def wanted(ranges: Ranges) -> bool:
+    def accepts_all(ranges: Ranges) -> bool:
         return not is_narrower(ranges, call)
 
     def others(ranges: Ranges) -> list[dict[str, int]]:
         return other_sizes(call, ranges, fixed) if is_narrower(ranges, call) else []
 
-    first = lower(call.example, lambda ranges: wanted(ranges) or not (strict or others(ranges)))
+    first = lower(
+        call.example, lambda ranges: accepts_all(ranges) or not (strict or others(ranges))
+    )
     if first.compiled:
         return first
     attempts = [first]
     for sizes in others(first.ranges):
         with contextlib.suppress(CompileError):  # the first attempt went well
-            attempts.append(lower(sizes, wanted))
+            attempts.append(lower(sizes, accepts_all))
             if attempts[-1].compiled:
                 return attempts[-1]
     best = max(attempts, key=lambda attempt: accepted(attempt.ranges))
@@ -123,34 +125,34 @@ def other_sizes(call: CallSpec, ranges: Ranges, fixed: Collection[str]) -> list[
     for place in range(2):
         sizes = dict(call.example)
         for name in changed:
-            wanted = _cut_off(call.dims[name], ranges.dims[name], call.example[name])[place]
-            sizes[name] = _free(wanted, call.dims[name], [sizes[n] for n in sizes if n != name])
+            size = _cut_off(call.dims[name], ranges.dims[name], call.example[name])[place]
+            sizes[name] = _free(size, call.dims[name], [sizes[n] for n in sizes if n != name])
         sizes = _affordable(sizes, call)
         if sizes not in tried and all(holds(condition, sizes) for condition in call.conditions):
             tried.append(sizes)
     return tried[1:]
 
 
-def _cut_off(declared: Dim, found: Dim, example: int) -> tuple[int, int]:
+def _cut_off(declared: Dim, compiled: Dim, example: int) -> tuple[int, int]:
     """The middle and the far end of the larger part of a range that was cut off."""
-    known = max(example, found.max or 0)
-    last = _UNLIMITED * known if declared.max is None else declared.max
-    end = last if found.max is None else found.max
-    if found.min - declared.min > last - end:
-        return (declared.min + found.min) // 2, declared.min
+    largest = max(example, compiled.max or 0)
+    last = _UNLIMITED * largest if declared.max is None else declared.max
+    end = last if compiled.max is None else compiled.max
+    if compiled.min - declared.min > last - end:
+        return (declared.min + compiled.min) // 2, declared.min
     return (end + last + 1) // 2 if end < last else (declared.min + last) // 2, last
 
 
-def _free(wanted: int, dim: Dim, others: Sequence[int]) -> int:
-    """A size near ``wanted`` that an example can have, and no other dimension has.
+def _free(size: int, dim: Dim, others: Sequence[int]) -> int:
+    """A size near ``size`` that an example can have, and no other dimension has.
 
     Of two dimensions of the same size, torch supposes that they always are.
     """
     step = dim.multiple_of
     least = -(-max(dim.min, 2 * step) // step) * step
-    size = max(wanted // step * step, least)
-    below = range(size, least - 1, -step)
-    return next((other for other in below if other not in others), size)
+    nearest = max(size // step * step, least)
+    below = range(nearest, least - 1, -step)
+    return next((other for other in below if other not in others), nearest)
 
 
 def _affordable(sizes: dict[str, int], call: CallSpec) -> dict[str, int]:

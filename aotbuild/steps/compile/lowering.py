@@ -16,7 +16,7 @@ from aotbuild.steps.artifacts.spec import CompileSpec
 from aotbuild.steps.compile.attempts import Attempt, Lower
 from aotbuild.steps.compile.inductor import Setup, compile_library
 from aotbuild.steps.compile.program_weights import ProgramWeights
-from aotbuild.steps.export.source import importing
+from aotbuild.steps.project_code import importing
 from aotbuild.steps.sizes.hints import hinted, hints_at
 from aotbuild.steps.sizes.ranges import Ranges, compiled_ranges
 from aotbuild.steps.sizes.symbols import SizeSymbol, dimension_symbols

@@ -31,8 +31,8 @@ from aotbuild.steps.compile.shared_headers import shared_headers
 from aotbuild.steps.compile.symbols import torch_symbols
 from aotbuild.steps.compile.variant_cache import CacheSlot, dependencies
 from aotbuild.steps.export.quantize import load_operators
-from aotbuild.steps.export.source import importing, load_op_libraries
 from aotbuild.steps.files import plain_directory, replacing, scratch, write_depfile
+from aotbuild.steps.project_code import importing, load_op_libraries
 from aotbuild.steps.sizes.narrowing import narrowed, too_narrow
 from aotbuild.steps.tune.pins import decided
 from aotbuild.target import TARGETS, Target

@@ -48,12 +48,12 @@ def bind_declared(
     signature = inspect.signature(forward)
     parameters = signature.parameters
     called = _name(forward)
-    for given in declared:
-        if given not in parameters:
+    for name in declared:
+        if name not in parameters:
             raise ConfigError(
-                f'{called}() has no parameter "{given}"',
-                where=located(f"{path}.{given}"),
-                fix=did_you_mean(given, parameters)
+                f'{called}() has no parameter "{name}"',
+                where=located(f"{path}.{name}"),
+                fix=did_you_mean(name, parameters)
                 or f"its parameters are: {listed(parameters) or 'none'}",
             )
     bound = []
@@ -107,14 +107,23 @@ def _check_variadic(parameter: inspect.Parameter, value: Any, path: str) -> None
 def bind_example(
     forward: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], path: str
 ) -> list[Argument]:
-    """Bind an example call.
+    """Bind an example call to the parameters of a method.
+
+    Args:
+        forward: The method.
+        args: Positional arguments of the call.
+        kwargs: Keyword arguments of the call.
+        path: Dotted path of the key that names the example.
+
+    Returns:
+        The arguments, in the order of the parameters.
 
     Raises:
         ConfigError: The method cannot be called so.
     """
     signature = inspect.signature(forward)
     try:
-        found = signature.bind(*args, **kwargs).arguments
+        bound = signature.bind(*args, **kwargs).arguments
     except TypeError as error:
         raise ConfigError(
             f"the example does not fit {_name(forward)}{signature}",
@@ -122,7 +131,7 @@ def bind_example(
             why=str(error),
             fix="return (args, kwargs) as the method takes them",
         ) from None
-    return bind_declared(forward, found, path)
+    return bind_declared(forward, bound, path)
 
 
 def as_call(arguments: Sequence[Argument]) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -221,7 +230,13 @@ def call_program(
     example: tuple[tuple[Any, ...], dict[str, Any]],
     tensors: Sequence[torch.Tensor],
 ) -> Any:
-    """Call the module of an exported program like its example, with other tensors."""
+    """Call the module of an exported program like its example, with other tensors.
+
+    Args:
+        module: The module.
+        example: Positional and keyword arguments of the example call.
+        tensors: The tensors to put in place of the example's, in the order of its leaves.
+    """
     args, kwargs = with_tensors(example, iter(tensors))
     return module(*args, **kwargs)
 

@@ -27,8 +27,10 @@ class Flat(torch.nn.Module):
 
     def forward(self, tensors: Sequence[torch.Tensor]) -> Any:
         """The method's result for these tensors, in the order of the call spec."""
-        given = iter(tensors)
-        bound = [Argument(a.name, a.kind, with_tensors(a.value, given)) for a in self._arguments]
+        remaining = iter(tensors)
+        bound = [
+            Argument(a.name, a.kind, with_tensors(a.value, remaining)) for a in self._arguments
+        ]
         args, kwargs = as_call(bound)
         module = self.get_submodule(MODULE)
         # A module is called as such, so that its hooks run.

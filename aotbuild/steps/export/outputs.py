@@ -27,6 +27,15 @@ def output_tree(
 ) -> dict[str, Any]:
     """How the outputs of a program nest.
 
+    Args:
+        program: The program.
+        inputs: Its inputs, whose dimensions name the sizes of the outputs.
+        where: Place of the declaration, for messages.
+
+    Returns:
+        A tree, as the call spec holds it: tables of tuples, lists and dicts, with the shape and
+        dtype of each tensor at the leaves.
+
     Raises:
         ExportError: An output is of a type that cannot be rebuilt.
     """

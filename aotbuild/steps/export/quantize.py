@@ -77,8 +77,8 @@ def _in_four_bits(module: torch.nn.Module, quantization: Any) -> torch.nn.Module
         quantization.quantize_(layer, config)
         if not name:
             return _FourBitLinear(layer)
-        parent, _, own = name.rpartition(".")
-        setattr(module.get_submodule(parent), own, _FourBitLinear(layer))
+        parent, _, child = name.rpartition(".")
+        setattr(module.get_submodule(parent), child, _FourBitLinear(layer))
     return module
 
 

@@ -17,7 +17,6 @@ from aotbuild.steps.artifacts.samples import Leaf, Samples
 from aotbuild.steps.artifacts.spec import ExportSpec
 from aotbuild.steps.export.arguments import Argument, Parameter, call_program, call_tree, tensors_of
 from aotbuild.steps.export.outputs import output_tree
-from aotbuild.steps.export.source import error_text
 from aotbuild.steps.export.state_dict import check_finite
 from aotbuild.steps.export.traced import (
     Traced,
@@ -28,21 +27,58 @@ from aotbuild.steps.export.traced import (
     refuse_mutation,
     sizes_of,
 )
+from aotbuild.steps.project_code import error_text
 from aotbuild.steps.sizes.shapes import name_dims
 
 _SAVED_SIZE = re.compile(r"L\['(\w+)'\]((?:\[[^\]]+\])*)\.size\(\)\[(\d+)\]")
 
 
 def load_program(spec: ExportSpec, project: Path) -> TracedModel:
-    """A program that torch.export.save wrote; its inputs, dimensions and weights are its own."""
+    """A program that torch.export.save wrote; its inputs, dimensions and weights are its own.
+
+    Raises:
+        SourceError: The file cannot be loaded, or holds no example inputs.
+        WeightsError: A weight is infinite or NaN.
+        ExportError: It changes its buffers or inputs, or returns what cannot be rebuilt.
+    """
+    path = f"tool.aotbuild.models.{spec.name}"
+    where = located(path)
+    program = _read(spec, project)
+    arguments = _arguments(program)
+    in_spec, labels = call_tree(arguments, located(f"{path}.source"))
+    tensors = [tensor for argument in arguments for tensor in tensors_of(argument.value)]
+    shapes, dims = name_dims(program, labels, [{}] * len(labels))
+    samples = Samples([Leaf.of(tensor) for tensor in tensors])
+    inputs = inputs_of(labels, samples.leaves, shapes, tensors)
+    refuse_mutation(program, where, labels)
+    module = program.module()
+    call = CallSpec(
+        inputs=inputs,
+        in_spec=in_spec,
+        outputs=output_tree(program, inputs, where),
+        dims=dims,
+        conditions=_saved_conditions(program, labels, shapes),
+        example=sizes_of(shapes, tensors),
+        op_libraries=spec.declaration.op_libraries or [],
+    )
+    example = program.example_inputs
+    eager = [lambda tensors: call_program(module, example, tensors)]
+    reference = reference_outputs(call, samples, eager, path, project, torch.device(spec.device))
+    keep_computed_outputs(program, where)
+    method = Traced(FORWARD, program, call, samples, reference)
+    return TracedModel([method], dict(program.state_dict))
+
+
+def _read(spec: ExportSpec, project: Path) -> torch.export.ExportedProgram:
+    """The saved program, with example inputs and finite weights."""
     source = spec.declaration.source
-    where = located(f"tool.aotbuild.models.{spec.name}.source")
+    path = f"tool.aotbuild.models.{spec.name}.source"
     try:
         program = torch.export.load(project / source)
     except Exception as error:
         raise SourceError(
             f'"{source}" cannot be loaded as an exported program',
-            where=where,
+            where=located(path),
             why=error_text(error).splitlines()[0],
             fix="write it with torch.export.save(torch.export.export(...), ...) and this torch, "
             f"{torch.__version__}; classes in its inputs and outputs must be registered",
@@ -50,13 +86,18 @@ def load_program(spec: ExportSpec, project: Path) -> TracedModel:
     if program.example_inputs is None:
         raise SourceError(
             f'"{source}" holds no example inputs',
-            where=where,
+            where=located(path),
             why="they are needed to compile the program and to verify it",
             fix="save it again; torch.export.save keeps them unless they are removed",
         )
     if spec.declaration.check_finite is not False:
-        path = f"tool.aotbuild.models.{spec.name}.source"
         check_finite(program.named_parameters(), program.named_buffers(), source, path)
+    return program
+
+
+def _arguments(program: torch.export.ExportedProgram) -> list[Argument]:
+    """The example call; a positional argument without a name is ``input0``, ``input1``, ..."""
+    assert program.example_inputs is not None  # noqa: S101  # _read() has seen to it
     args, kwargs = program.example_inputs
     signature = program.module_call_graph[0].signature
     names = list(getattr(signature, "forward_arg_names", None) or [])
@@ -64,30 +105,7 @@ def load_program(spec: ExportSpec, project: Path) -> TracedModel:
     names = [*names[: len(args)], *kwargs]
     values = dict(zip(names, [*args, *kwargs.values()], strict=True))
     kinds = dict.fromkeys(names[: len(args)], Parameter.POSITIONAL_OR_KEYWORD)
-    arguments = [Argument(n, kinds.get(n, Parameter.KEYWORD_ONLY), v) for n, v in values.items()]
-    in_spec, labels = call_tree(arguments, where)
-    tensors = [tensor for argument in arguments for tensor in tensors_of(argument.value)]
-    shapes, dims = name_dims(program, labels, [{}] * len(labels))
-    leaves = [Leaf.of(tensor) for tensor in tensors]
-    inputs = inputs_of(labels, leaves, shapes, tensors)
-    path = f"tool.aotbuild.models.{spec.name}"
-    refuse_mutation(program, located(path), labels)
-    module = program.module()
-    call = CallSpec(
-        inputs=inputs,
-        in_spec=in_spec,
-        outputs=output_tree(program, inputs, located(path)),
-        dims=dims,
-        conditions=_saved_conditions(program, labels, shapes),
-        example=sizes_of(shapes, tensors),
-        op_libraries=spec.declaration.op_libraries or [],
-    )
-    samples = Samples(leaves)
-    eager = [lambda tensors: call_program(module, (args, kwargs), tensors)]
-    reference = reference_outputs(call, samples, eager, path, project, torch.device(spec.device))
-    keep_computed_outputs(program, located(path))
-    method = Traced(FORWARD, program, call, samples, reference)
-    return TracedModel([method], dict(program.state_dict))
+    return [Argument(n, kinds.get(n, Parameter.KEYWORD_ONLY), v) for n, v in values.items()]
 
 
 def _saved_conditions(

@@ -50,6 +50,11 @@ def load_weights(
 def read_state_dict(file: Path, shown: str, where: str) -> dict[str, torch.Tensor]:
     """Read a state dict without running code from it.
 
+    Args:
+        file: The file: safetensors, or what torch.save wrote.
+        shown: Its path, as messages show it.
+        where: Place of the key that names it, for messages.
+
     Raises:
         WeightsError: The file is missing, damaged, or of another format.
     """
@@ -107,6 +112,14 @@ def read_state_dict(file: Path, shown: str, where: str) -> dict[str, torch.Tenso
 
 def read_tensors(file: Path, shown: str, path: str) -> dict[str, torch.Tensor]:
     """Read example data: a ``.safetensors`` or ``.npz`` file of arrays.
+
+    Args:
+        file: The file.
+        shown: Its path, as messages show it.
+        path: Dotted path of the table whose ``example`` names it.
+
+    Returns:
+        The arrays by name, in their dtypes.
 
     Raises:
         WeightsError: The file cannot be read.

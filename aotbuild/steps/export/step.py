@@ -28,16 +28,7 @@ from aotbuild.steps.export.example import Example, example_call
 from aotbuild.steps.export.flat_module import Flat
 from aotbuild.steps.export.outputs import output_tree
 from aotbuild.steps.export.saved_program import load_program
-from aotbuild.steps.export.source import (
-    FileTracker,
-    build_module,
-    error_text,
-    importing,
-    load_op_libraries,
-    method_of,
-    resolve,
-    user_line,
-)
+from aotbuild.steps.export.source import build_module, method_of
 from aotbuild.steps.export.traced import (
     Traced,
     TracedModel,
@@ -49,6 +40,14 @@ from aotbuild.steps.export.traced import (
     sizes_of,
 )
 from aotbuild.steps.export.tracing_errors import export_error, narrower_error, without_dumps
+from aotbuild.steps.project_code import (
+    FileTracker,
+    error_text,
+    importing,
+    load_op_libraries,
+    resolve,
+    user_line,
+)
 from aotbuild.steps.sizes.ranges import compiled_ranges
 from aotbuild.steps.sizes.shapes import dim_names, leaf_dims, name_dims, read_dims, torch_dims
 
@@ -155,19 +154,19 @@ def _trace(
 def _dynamic_dims(
     call: Call, example: Example, path: str, project: Path, module: torch.nn.Module
 ) -> list[Any]:
-    """The dynamic dimensions of each tensor, as torch.export wants them told."""
+    """The dynamic dimensions of each tensor, as torch.export takes them."""
     if call.dynamic_shapes is None:
         return torch_dims(example.shapes, call.dims)
     where = located(f"{path}.dynamic-shapes")
-    found = resolve(call.dynamic_shapes, f"{path}.dynamic-shapes", project)
+    dynamic_shapes: Any = resolve(call.dynamic_shapes, f"{path}.dynamic-shapes", project)
     args, kwargs = as_call(example.arguments)
     try:
-        if callable(found) and not isinstance(found, type):
-            found = found()
-        if hasattr(found, "dynamic_shapes"):  # torch.export.ShapesCollection
-            found = found.dynamic_shapes(module, args, kwargs)
+        if callable(dynamic_shapes) and not isinstance(dynamic_shapes, type):
+            dynamic_shapes = dynamic_shapes()
+        if hasattr(dynamic_shapes, "dynamic_shapes"):  # torch.export.ShapesCollection
+            dynamic_shapes = dynamic_shapes.dynamic_shapes(module, args, kwargs)
         values = {argument.name: argument.value for argument in example.arguments}
-        return leaf_dims(found, values)
+        return leaf_dims(dynamic_shapes, values)
     except Exception as error:
         line = user_line(error, project)
         raise ExportError(
@@ -248,14 +247,14 @@ def _exported_oblivious(
 
 
 def _warn_static(
-    declared: Sequence[Sequence[Size]], found: Sequence[Sequence[Size]], path: str
+    declared: Sequence[Sequence[Size]], traced: Sequence[Sequence[Size]], path: str
 ) -> None:
     """Tell which of the dimensions that torch.export should find are none of their own."""
     became = {
-        want: size
-        for wanted, shape in zip(declared, found, strict=True)
-        for want, size in zip(wanted, shape, strict=True)
-        if isinstance(want, str) and want != size
+        name: size
+        for names, shape in zip(declared, traced, strict=True)
+        for name, size in zip(names, shape, strict=True)
+        if isinstance(name, str) and name != size
     }
     for name, size in became.items():
         static = isinstance(size, int)
@@ -281,7 +280,7 @@ def _smallest_sizes(
     device: torch.device,
 ) -> dict[str, Dim]:
     """Let a range that torch.export found begin with 1 only if the model works with that size."""
-    found = dict(dims)
+    narrowed = dict(dims)
     for name, dim in dims.items():
         declared = call.dims.get(name, DeclaredDim(auto=True))
         if not declared.auto or dim.min > 1:
@@ -289,5 +288,5 @@ def _smallest_sizes(
         try:
             flat(example.samples.at(inputs, {**sizes, name: dim.min}, device))
         except Exception:  # noqa: BLE001  # whatever it raises, it does not work
-            found[name] = Dim(2, dim.max, dim.multiple_of)
-    return found
+            narrowed[name] = Dim(2, dim.max, dim.multiple_of)
+    return narrowed

@@ -20,7 +20,7 @@ from aotbuild.steps.artifacts.call_spec import CallSpec
 from aotbuild.steps.artifacts.export_weights import MODULE
 from aotbuild.steps.artifacts.reference import Case, Reference, flatten_result
 from aotbuild.steps.artifacts.samples import Leaf, Samples, input_bytes, verification_sizes
-from aotbuild.steps.export.source import error_text, user_line
+from aotbuild.steps.project_code import error_text, user_line
 
 _LARGEST_INPUTS = 1 << 30
 
@@ -58,7 +58,14 @@ def inputs_of(
     shapes: Sequence[list[Size]],
     tensors: Sequence[torch.Tensor],
 ) -> list[Input]:
-    """The inputs of a call spec, in the layouts of the tensors that the program was traced with."""
+    """The inputs of a call spec, in the layouts of the tensors that the program was traced with.
+
+    Args:
+        labels: Labels of the inputs, such as ``pair[0]``.
+        leaves: How their data is drawn, with their dtypes.
+        shapes: Their shapes, with the names of dynamic dimensions.
+        tensors: The example's tensors.
+    """
     return [
         Input(label, leaf.dtype, shape, stride_order(tensor))
         for label, leaf, shape, tensor in zip(labels, leaves, shapes, tensors, strict=True)
@@ -97,6 +104,11 @@ def refuse_mutation(
     program: torch.export.ExportedProgram, where: str, labels: Sequence[str]
 ) -> None:
     """Make sure that a program changes neither its buffers nor its inputs.
+
+    Args:
+        program: The program.
+        where: Place of the model's declaration, for messages.
+        labels: Labels of the inputs, in the order of the program's tensors.
 
     Raises:
         ExportError: It does.
@@ -151,6 +163,9 @@ def reference_outputs(
         path: Dotted path of the declaration of the call.
         project: Directory of the project.
         device: Where the model is.
+
+    Raises:
+        ExportError: The eager model fails at a size of the declared ranges.
     """
     cases = []
     for label, sizes in verification_sizes(call.dims, call.example).items():
@@ -187,6 +202,9 @@ def keep_computed_outputs(program: torch.export.ExportedProgram, where: str) -> 
 
     The call spec knows how to nest it, and the constants among the outputs. A string cannot be
     saved in a program, a class would be needed to load one, and neither can be compiled.
+
+    Raises:
+        ExportError: The program returns no tensor.
     """
     output = program.graph.output_node()
     specs = program.graph_signature.output_specs

@@ -11,7 +11,7 @@ from pathlib import Path
 from aotbuild.config.parse import listed, located
 from aotbuild.errors import ExportError, debugging
 from aotbuild.steps.export.diagnosis import Finding
-from aotbuild.steps.export.source import error_text, user_line
+from aotbuild.steps.project_code import error_text, user_line
 
 _MESSAGE_LINES = 12
 _GENERAL_ADVICE = (
@@ -61,7 +61,16 @@ def narrower_error(found: Sequence[Finding], path: str) -> ExportError | None:
 
 
 def export_error(error: Exception, where: str, project: Path) -> ExportError:
-    """The error for what torch.export raised."""
+    """The error for what torch.export raised.
+
+    Args:
+        error: The exception of torch.export.
+        where: Place of the model's declaration.
+        project: Directory of the project; the message shows the line of it that failed.
+
+    Returns:
+        An error with the first lines of torch's message and a fix for its kind of failure.
+    """
     lines = [
         line
         for line in error_text(error).splitlines()

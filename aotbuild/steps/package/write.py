@@ -196,56 +196,64 @@ def _manifest(
     torch_policy: str,
 ) -> Manifest:
     call = CallSpec.read(part.exported)
+    compiled = [records[path] for path, _ in part.variants]
     dims = dict(call.dims)
-    conditions: set[str] = set()
-    variants = []
-    for path, verified in part.variants:
-        record = records[path]
-        conditions.update(record.conditions)
+    for record in compiled:
         for name, dim in record.dims.items():  # what is promised holds for every variant
             dims[name] = dims[name].intersection(dim)
-        library = f"{part.directory}/{record.target}.so"
-        shutil.copyfile(path / LIBRARY, directory / library)
-        if record.proxy_nodes:  # the runner looks for it under the library's name
-            shutil.copyfile(path / PROXY_NODES, (directory / library).with_suffix(".json"))
-        target = TARGETS[record.target]
-        variants.append(
-            Variant(
-                target=target.name,
-                device=target.device,
-                library=identify(directory / library, library),
-                platform=this_platform(),
-                requires=list(target.requires),
-                symbols=record.symbols,
-                onednn=record.onednn,
-                constants=[
-                    constants[path, name]
-                    for name in (*record.shared, *(own.name for own in record.constants))
-                ],
-                folded=record.folded,
-                derived=record.derived,
-                compiled=record.compiled,
-                verified={k: v for k, v in (verified or {}).items() if k != "selftest"},
-            )
-        )
-    built = Version(records[part.variants[0][0]].compiled["torch"])
     return Manifest(
         model=part.model,
         method=part.method,
         source=part.source,
-        torch=runtime_range(built, torch_policy),
+        torch=runtime_range(Version(compiled[0].compiled["torch"]), torch_policy),
         inputs=call.inputs,
         in_spec=call.in_spec,
         outputs=call.outputs,
         dims=dims,
         declared=call.dims,
-        conditions=sorted(conditions),
-        variants=variants,
+        conditions=sorted({condition for record in compiled for condition in record.conditions}),
+        variants=[
+            _variant(directory, part, path, records[path], constants, verified or {})
+            for path, verified in part.variants
+        ],
         weights=weights,
         kept=[constants[part.exported, key] for key in _kept(part, records)],
         runners=part.runners,
         selftest=_selftest(directory, part),
         op_libraries=[_packaged(library, directory, project) for library in call.op_libraries],
+    )
+
+
+def _variant(
+    directory: Path,
+    part: Part,
+    path: Path,
+    record: BuildRecord,
+    constants: Mapping[tuple[Path, str], Constant],
+    verified: Mapping[str, Any],
+) -> Variant:
+    """Copy a library from ``path`` into the package, and describe it."""
+    library = f"{part.directory}/{record.target}.so"
+    shutil.copyfile(path / LIBRARY, directory / library)
+    if record.proxy_nodes:  # the runner looks for it under the library's name
+        shutil.copyfile(path / PROXY_NODES, (directory / library).with_suffix(".json"))
+    target = TARGETS[record.target]
+    return Variant(
+        target=target.name,
+        device=target.device,
+        library=identify(directory / library, library),
+        platform=this_platform(),
+        requires=list(target.requires),
+        symbols=record.symbols,
+        onednn=record.onednn,
+        constants=[
+            constants[path, name]
+            for name in (*record.shared, *(constant.name for constant in record.constants))
+        ],
+        folded=record.folded,
+        derived=record.derived,
+        compiled=record.compiled,
+        verified={key: value for key, value in verified.items() if key != "selftest"},
     )
 
 

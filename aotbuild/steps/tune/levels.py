@@ -18,9 +18,9 @@ from aotbuild.steps.artifacts.call_spec import CallSpec
 from aotbuild.steps.artifacts.samples import Samples, from_largest
 from aotbuild.steps.artifacts.spec import LevelsSpec, read_spec
 from aotbuild.steps.artifacts.tuning import write_levels
-from aotbuild.steps.export.source import importing
 from aotbuild.steps.files import scratch
 from aotbuild.steps.package.write import Part, write_package
+from aotbuild.steps.project_code import importing
 from aotbuild.steps.tune.lock import Levels, Lock, as_lock_table, cpu_name
 from aotbuild.steps.tune.statistics import ratio
 from aotbuild.steps.tune.timing import alone, rounds, seconds

@@ -20,7 +20,7 @@ from aotbuild.config.schema import FORWARD, Tune, Verify
 from aotbuild.errors import VerifyError, warn
 from aotbuild.runtime.conditions import holds
 from aotbuild.runtime.engines import ENGINES
-from aotbuild.runtime.manifest import Manifest
+from aotbuild.runtime.manifest import Manifest, SelfTest
 from aotbuild.steps.artifacts.build_record import BuildRecord
 from aotbuild.steps.artifacts.call_spec import CallSpec
 from aotbuild.steps.artifacts.export_weights import Stored
@@ -30,7 +30,9 @@ from aotbuild.steps.artifacts.spec import VerifySpec, read_spec
 from aotbuild.steps.artifacts.verification import UNVERIFIED, write_report
 from aotbuild.steps.export.arguments import call_program, nested_call
 from aotbuild.steps.export.quantize import load_operators
-from aotbuild.steps.export.source import (
+from aotbuild.steps.files import scratch
+from aotbuild.steps.package.write import Part, write_package
+from aotbuild.steps.project_code import (
     FileTracker,
     error_text,
     importing,
@@ -38,8 +40,6 @@ from aotbuild.steps.export.source import (
     resolve,
     user_line,
 )
-from aotbuild.steps.files import scratch
-from aotbuild.steps.package.write import Part, write_package
 from aotbuild.steps.tune.recipes import RECIPES
 from aotbuild.steps.verify.compare import Worst, compare, tolerance
 from aotbuild.steps.verify.selftest import LARGEST, record_call, size_of
@@ -57,26 +57,19 @@ _PACKAGE = "aotbuild_verified"
 def run(spec_file: Path) -> None:
     """Run the step; the specification is a ``VerifySpec``."""
     spec = read_spec(VerifySpec, spec_file)
-    output = Path(spec.output)
-    where = located(call_path(spec.model, spec.method))
-    project = Path(spec.project)
-    exported, compiled = Path(spec.exported), Path(spec.compiled)
+    output, project = Path(spec.output), Path(spec.project)
     target = TARGETS[spec.target]
     missing = ENGINES[target.device].missing(list(target.requires))
     if missing:
         _leave_unverified(spec, output, f"this machine's CPU lacks {', '.join(missing)}")
         return
+    where = located(call_path(spec.model, spec.method))
+    exported, compiled = Path(spec.exported), Path(spec.compiled)
     call = CallSpec.read(exported)
     record = BuildRecord.read(compiled)
-    device = torch.device(target.device)
     tracker = FileTracker(project)
     with importing(spec.import_paths, spec.package), torch.no_grad():
-        # The package loads its own copies of the shared libraries: registering the operators of
-        # one twice ends the process.
-        modules = [library for library in call.op_libraries if not is_library_file(library)]
-        load_op_libraries(modules, project)
-        if spec.quantize:
-            load_operators()
+        _load_operators(spec, call, project)
         samples = Samples.read(exported)
         allowed = spec.allowed if RECIPES[record.compiled["recipe"]].precision else None
         comparison = _Comparison(spec, allowed, _accuracy_checks(spec, allowed, project), where)
@@ -85,30 +78,78 @@ def run(spec_file: Path) -> None:
             package = directory / _PACKAGE
             (manifest,) = write_package(package, [part], project, Path(spec.engine))
             model = _load(directory, spec, where)
-            cases = _cases(spec, call, record, samples, device)
-            smallest, recorded = LARGEST + 1, None
-            for case in cases:
-                tensors = samples.at(call.inputs, case.sizes, device)
-                args, kwargs = nested_call(call.in_spec, tensors)
-                result = _called(model, args, kwargs, case, where)
-                comparison.add(case, result)
-                size = size_of([*tensors, *case.leaves])
-                if all(tensor.numel() for tensor in tensors) and size < smallest:
-                    smallest, recorded = size, (tensors, case.leaves)
+            cases = _cases(spec, call, record, samples, torch.device(target.device))
+            smallest = _compare_all(model, call, samples, cases, comparison)
             if manifest.fallback is not None:
                 _verify_fallback(model, package, manifest, samples, cases, spec, where)
     report = _report(cases, comparison)
-    if recorded is not None:
-        tensors, leaves = recorded
-
-        def near(expected: torch.Tensor) -> tuple[float, float]:
-            rtol, atol = tolerance(expected, _accepted(spec, allowed))
-            # Where a check of the project decided, the difference may have been any.
-            return rtol, max(atol, 4 * comparison.worst.error)
-
-        selftest = record_call(output, tensors, call.outputs, leaves, near)
+    if smallest is not None:
+        selftest = _record_selftest(output, call, smallest, comparison)
         report["selftest"] = dataclasses.asdict(selftest)
     write_report(output, report, tracker.files())
+
+
+def _load_operators(spec: VerifySpec, call: CallSpec, project: Path) -> None:
+    """Load the operators of modules and of quantisation.
+
+    The package loads its own copies of the shared libraries: registering the operators of one
+    twice ends the process.
+    """
+    modules = [library for library in call.op_libraries if not is_library_file(library)]
+    load_op_libraries(modules, project)
+    if spec.quantize:
+        load_operators()
+
+
+@dataclass(frozen=True)
+class _RecordedCall:
+    """The tensors that a call takes, and the leaves of the eager result."""
+
+    tensors: Sequence[torch.Tensor]
+    leaves: Sequence[Any]
+
+    @property
+    def size(self) -> int:
+        """Bytes of both."""
+        return size_of([*self.tensors, *self.leaves])
+
+
+def _compare_all(
+    model: Callable[..., Any],
+    call: CallSpec,
+    samples: Samples,
+    cases: Sequence[Case],
+    comparison: _Comparison,
+) -> _RecordedCall | None:
+    """Compare all cases; the smallest one without empty inputs, if it can be shipped.
+
+    Raises:
+        VerifyError: The compiled model fails, or its result differs.
+    """
+    device = torch.device(TARGETS[comparison.spec.target].device)
+    smallest = None
+    for case in cases:
+        tensors = samples.at(call.inputs, case.sizes, device)
+        args, kwargs = nested_call(call.in_spec, tensors)
+        comparison.add(case, _called(model, args, kwargs, case, comparison.where))
+        recorded = _RecordedCall(tensors, case.leaves)
+        limit = LARGEST + 1 if smallest is None else smallest.size
+        if all(tensor.numel() for tensor in tensors) and recorded.size < limit:
+            smallest = recorded
+    return smallest
+
+
+def _record_selftest(
+    output: Path, call: CallSpec, recorded: _RecordedCall, comparison: _Comparison
+) -> SelfTest:
+    """Write the call that tests the package where it is installed."""
+
+    def near(expected: torch.Tensor) -> tuple[float, float]:
+        rtol, atol = tolerance(expected, _accepted(comparison.spec, comparison.allowed))
+        # Where a check of the project decided, the difference may have been any.
+        return rtol, max(atol, 4 * comparison.worst.error)
+
+    return record_call(output, recorded.tensors, call.outputs, recorded.leaves, near)
 
 
 def _called(
@@ -247,12 +288,12 @@ Check = Callable[[Case, Any], None]
 def _accuracy_checks(spec: VerifySpec, allowed: Tune | None, project: Path) -> list[Check]:
     """The project's own functions that accept or refuse a result."""
     path = f"tool.aotbuild.models.{spec.model}"
-    found = []
+    checks = []
     if isinstance(spec.verify, str):
-        found.append(_accuracy_check(spec.verify, f"{path}.verify", project))
+        checks.append(_accuracy_check(spec.verify, f"{path}.verify", project))
     if allowed is not None and allowed.check:
-        found.append(_accuracy_check(allowed.check, f"{path}.tune.check", project))
-    return found
+        checks.append(_accuracy_check(allowed.check, f"{path}.tune.check", project))
+    return checks
 
 
 def _accuracy_check(name: str, path: str, project: Path) -> Check:
@@ -262,9 +303,9 @@ def _accuracy_check(name: str, path: str, project: Path) -> Check:
     def check(case: Case, result: Any) -> None:
         reference = _like(result, case.leaves if case.original is None else case.original)
         try:
-            said = function(reference, result)
+            verdict = function(reference, result)
         except AssertionError as error:
-            said = str(error) or f"AssertionError at {user_line(error, project)}"
+            verdict = str(error) or f"AssertionError at {user_line(error, project)}"
         except Exception as error:
             line = user_line(error, project)
             raise VerifyError(
@@ -274,12 +315,12 @@ def _accuracy_check(name: str, path: str, project: Path) -> Check:
                 fix="it is called with the eager and the compiled result, and returns None or True "
                 "to accept them",
             ) from error
-        if said is None or said is True or (not isinstance(said, str) and bool(said)):
+        if verdict is None or verdict is True or (not isinstance(verdict, str) and bool(verdict)):
             return
         raise VerifyError(
             f'"{name}" refuses the compiled model at {case.label}',
             where=located(path),
-            why=said if isinstance(said, str) and said else "it returned False",
+            why=verdict if isinstance(verdict, str) and verdict else "it returned False",
             fix="the model or the check has to change; the wheel is not built",
         )
 
@@ -289,8 +330,8 @@ def _accuracy_check(name: str, path: str, project: Path) -> Check:
 def _like(result: Any, leaves: Sequence[Any]) -> Any:
     """The leaves of an eager result, nested like a compiled one."""
     flat, spec = pytree.tree_flatten(result)
-    given = iter(leaves)
-    return pytree.tree_unflatten([None if leaf is None else next(given) for leaf in flat], spec)
+    values = iter(leaves)
+    return pytree.tree_unflatten([None if leaf is None else next(values) for leaf in flat], spec)
 
 
 def _cases(
@@ -301,8 +342,8 @@ def _cases(
     device: torch.device,
 ) -> list[Case]:
     """The reference cases inside the compiled ranges, and the ends of the narrowed ones."""
-    known = Reference.read(Path(spec.exported)).cases
-    cases = [case for case in known if _inside(record, case.sizes)]
+    exported = Reference.read(Path(spec.exported)).cases
+    cases = [case for case in exported if _inside(record, case.sizes)]
     if record.dims != call.dims or record.example != call.example:
         # The eager module is not here; the exported program, run by eager torch, stands for it.
         stored = Stored.read(Path(spec.exported).parent)
@@ -314,7 +355,7 @@ def _cases(
             if sizes not in done and _inside(record, sizes):
                 tensors = samples.at(call.inputs, sizes, device)
                 leaves = list(call_program(module, program.example_inputs, tensors))
-                cases.append(Case(label, sizes, leaves, known[0].paths))
+                cases.append(Case(label, sizes, leaves, exported[0].paths))
     return cases
 
 
@@ -339,5 +380,5 @@ def _load(directory: Path, spec: VerifySpec, where: str) -> Callable[..., Any]:
     finally:
         sys.dont_write_bytecode = bytecode
         sys.path.remove(str(directory))
-    found: Callable[..., Any] = model if spec.method == FORWARD else getattr(model, spec.method)
-    return found
+    method: Callable[..., Any] = model if spec.method == FORWARD else getattr(model, spec.method)
+    return method

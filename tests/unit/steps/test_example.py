@@ -15,7 +15,7 @@ from aotbuild.errors import AotBuildError, ConfigError, ExportError, SourceError
 from aotbuild.runtime.dims import Affine
 from aotbuild.steps.export.arguments import as_call
 from aotbuild.steps.export.example import Example, example_call
-from aotbuild.steps.export.source import importing
+from aotbuild.steps.project_code import importing
 
 CPU = torch.device("cpu")
 PATH = "tool.aotbuild.models.net"

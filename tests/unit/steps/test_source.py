@@ -14,7 +14,8 @@ from samples import run_python
 
 from aotbuild.config.schema import Model
 from aotbuild.errors import SourceError, WeightsError
-from aotbuild.steps.export.source import build_module, importing
+from aotbuild.steps.export.source import build_module
+from aotbuild.steps.project_code import importing
 
 CPU = torch.device("cpu")
 NETWORK = """\
@@ -316,7 +317,7 @@ TRACKED = """
 import json, sys
 from pathlib import Path
 project = Path(sys.argv[1])
-from aotbuild.steps.export.source import FileTracker, importing
+from aotbuild.steps.project_code import FileTracker, importing
 tracker = FileTracker(project)
 with importing([str(project / "src")], "demo.models"):
     import demo.network

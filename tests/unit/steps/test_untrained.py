@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 
 from aotbuild.config.resolve import named_files, weights_file
 from aotbuild.config.schema import Model
-from aotbuild.steps.export.source import build_module, importing
+from aotbuild.steps.export.source import build_module
+from aotbuild.steps.project_code import importing
 
 NETS = """\
 import torch

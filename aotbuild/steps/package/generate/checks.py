@@ -84,7 +84,13 @@ def _nesting(value: str, tree: dict[str, Any], local: Locals) -> list[str]:
 
 
 def assigned(values: Sequence[str], call: str, indent: int) -> str:
-    """``a, b = self._method(a, b)``."""
+    """The statement ``a, b = self._method(a, b)``.
+
+    Args:
+        values: Names of the variables, both passed and assigned.
+        call: The call up to its opening bracket, such as ``self._method(``.
+        indent: Columns before the statement.
+    """
     targets = Brackets("(", values, ")")
     shown = str(targets) if len(values) == 1 else ", ".join(values)
     if indent + len(f"{shown} = {call}") > WIDTH:

@@ -32,8 +32,9 @@ def holds(condition: str, sizes: Mapping[str, int]) -> bool:
     Raises:
         ValueError: It is anything else than a condition.
     """
+    code = compiled(condition)
     try:
-        return bool(eval(compiled(condition), {"__builtins__": {}, **_FUNCTIONS}, dict(sizes)))  # noqa: S307  # arithmetic
+        return bool(eval(code, {"__builtins__": {}, **_FUNCTIONS}, dict(sizes)))  # noqa: S307  # arithmetic
     except (ArithmeticError, ValueError):  # such as a division by a size that is 0
         return False
 

@@ -410,6 +410,24 @@ def test_a_condition_of_the_compiled_code_is_told(load_package: LoadPackage) -> 
     assert loaded.received == []
 
 
+def test_a_condition_may_round_and_a_dimension_be_called_as_a_function(
+    load_package: LoadPackage,
+) -> None:
+    inputs = [Input("a", "float32", ["round"], [0]), Input("b", "float32", ["cols"], [0])]
+    dims = {"round": Dim(1, 64), "cols": Dim(1, None)}
+    conditions = ["round(0.25*round) == 2", "floor(0.5*float(cols)) < round"]
+    loaded = load_package(
+        sample_manifest(inputs=inputs, dims=dims, declared=dims, conditions=conditions)
+    )
+    loaded.net(torch.zeros(8), torch.zeros(15))
+    loaded.net(torch.zeros(9, requires_grad=True), torch.zeros(34)[::2])
+    assert len(loaded.received) == 2
+    for rows, cols, condition in ((4, 5, conditions[0]), (8, 16, conditions[1])):
+        with pytest.raises(ValueError, match="which needs ") as caught:
+            loaded.net(torch.zeros(rows), torch.zeros(cols))
+        assert condition in str(caught.value)
+
+
 ORDERS = [[0, 1, 2, 3], [0, 2, 3, 1], [3, 2, 1, 0], [1, 0, 3, 2], [2, 0, 3, 1]]
 
 

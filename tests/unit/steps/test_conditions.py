@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 import sympy
-from torch.utils._sympy import functions as of_torch
+from torch.utils._sympy import functions
 
 from aotbuild.runtime.conditions import calls, compiled, holds
 from aotbuild.steps.sizes.conditions import as_function, condition_text
+
+of_torch: Any = functions
 
 N, M = (sympy.Symbol(name, integer=True, positive=True) for name in "nm")
 FLOAT = of_torch.ToFloat(N)

@@ -1,0 +1,1 @@
+"""Modules that compute sizes by floating-point arithmetic."""

@@ -11,7 +11,7 @@ VENV := .venv
 KERNELS := $(wildcard aotbuild/passes/*/*.h aotbuild/engine/*.[ch] tests/unit/passes/*.cpp)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit sanitize audit generate venv bench bench-docs bench-venv clean
+.PHONY: help demo test lint unit sanitize audit fuzz generate venv bench bench-docs bench-venv clean
 
 ## help: show these lines
 help:
@@ -41,6 +41,10 @@ test: venv
 ## sanitize: call the native engine under AddressSanitizer and UBSan
 sanitize: venv
 	$(VENV)/bin/python tests/wheels/sanitize.py -n 2
+
+## fuzz: build COUNT random modules and compare each with eager torch, COUNT=1000
+fuzz: venv
+	PYTHONPATH=tests/wheels $(VENV)/bin/python -W ignore tests/wheels/random_modules.py $(or $(COUNT),100)
 
 ## audit: errors of all operators by type and CPU level (docs/numerics.md), AUDIT="--dtypes float32"
 audit: venv

@@ -12,6 +12,8 @@
   (``constant_masks``), and attention as products and a softmax, for a recipe (``expand``).
 - ``recurrent``: LSTM, GRU and RNN (``rewrite``; ``recurrent.h``), and the way they are traced for
   any number of steps (``dynamic_steps``).
+- ``numerics``: functions that Inductor's vectors compute wrongly: formulas for generated code
+  (``overrides``; ``elementary.h``), and rewrites of the graph (``rewrite``).
 - ``graph``: what passes ask about a graph: nodes, constants, aliases, known values; and constants
   that are computed from others (``derived``).
 - ``template``: how an operator of ours becomes a C++ function within Inductor.
@@ -20,5 +22,5 @@
 In a family, ``rewrite`` puts in an operator that ``operator`` defines, and ``lowering``, found by
 its name beside it, tells Inductor how to compile it: it writes a call of a function of the family's
 header. To add a kernel for a new operator, add a folder with these four files, and its pass to
-``pipeline.PASSES``; ``attention`` is the smallest example.
+``pipeline.PASSES``; read ``linear`` first.
 """

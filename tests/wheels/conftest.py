@@ -16,6 +16,7 @@ import pytest
 from filelock import FileLock
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from random_modules import write_random_modules
 from wheels import (
     REPOSITORY,
     Installed,
@@ -43,6 +44,7 @@ PREPARE: dict[str, Callable[[Path], None]] = {
     "srcdir": write_speech_weights,
     "architectures": write_lstm_weights,
     "operators": compile_clip,
+    "random_modules": write_random_modules,
 }
 """What makes files of a sample package that are not in git."""
 

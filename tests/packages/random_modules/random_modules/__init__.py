@@ -1,0 +1,1 @@
+"""Modules that are described by data; see modules.py."""

@@ -1,7 +1,7 @@
 """Descriptions of random modules, for the package ``random_modules``.
 
-``make fuzz COUNT=1000`` builds so many, by groups. It reports each that is not as eager torch has it
-(the step verify compares them), and each that is refused with a message that is none of ours.
+``make fuzz COUNT=1000`` builds so many, by groups. It reports each that is not as eager torch has
+it (the step verify compares them), and each that is refused with a message that is none of ours.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ file                        module                  written by          read by
 ==========================  ======================  ==================  ===========================
 
 Where verify, tune, levels and bundle read the same, they do it through ``steps/package``; tune reads
-``compiled.json`` of its own candidates, and compile reads it again after a hit in the cache. The cache
-holds ``library.so``, ``library.json``, ``weights.safetensors`` and ``compiled.json`` of a variant,
-and ``_engine.abi3.so``. ``weights_file`` is the format of every ``weights.safetensors``.
+``compiled.json`` of its own candidates, and compile reads it again after a hit in the cache. The
+cache holds ``library.so``, ``library.json``, ``weights.safetensors`` and ``compiled.json`` of a
+variant, and ``_engine.abi3.so``. ``weights_file`` is the format of every ``weights.safetensors``.
 """

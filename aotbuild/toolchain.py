@@ -75,7 +75,8 @@ def _checked(command: list[str]) -> list[str]:
                 fix="install g++ (Debian: apt-get install g++; Fedora: dnf install gcc-c++), "
                 "or set CXX to another compiler",
             )
-    if sys.platform != "darwin" and is_clang(tuple(without_launcher(command))):
+    found = _found(command)
+    if sys.platform != "darwin" and is_clang(tuple(_found(without_launcher(found)))):
         version = next(iter(compiler_version(command).splitlines()), "Clang")
         raise ToolchainError(
             f'"{shlex.join(command)}" is Clang, which cannot compile models here',
@@ -84,7 +85,13 @@ def _checked(command: list[str]) -> list[str]:
             "process that had both would start two sets of threads",
             fix="set CXX=g++, or unset it where g++ is the default",
         )
-    return [shutil.which(command[0]) or command[0], *command[1:]]
+    return found
+
+
+def _found(command: Sequence[str]) -> list[str]:
+    """A command with the path of its program."""
+    program = next(iter(command), "c++")
+    return [shutil.which(program) or program, *command[1:]]
 
 
 def find_disassembler() -> str | None:

@@ -59,10 +59,10 @@ def torch_symbols(library: Path, where: str) -> list[str]:
     ]
     if foreign:
         raise CompileError(
-            "the library needs a symbol of C++'s own library that only torch has, if any",
+            "the library needs a symbol of C++'s own library that only torch has",
             where=where,
             why=", ".join(foreign[:3]),
-            fix="compile with a g++ that fits this torch (CXX): one whose libstdc++.so.6 has it",
+            fix="set CXX to a newer g++, whose libstdc++.so.6 has it",
         )
     torch = _open(torch_library())
     return [name for name in names if name not in others or hasattr(torch, name)]

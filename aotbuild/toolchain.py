@@ -52,8 +52,9 @@ def check_cxx() -> None:
     Raises:
         ToolchainError: It cannot compile for torch.
     """
-    if shutil.which(_compiler(_declared())) is not None:
-        find_cxx()
+    command = _declared()
+    if shutil.which(_compiler(command)) is not None:
+        _refuse_clang(command)
 
 
 def _declared() -> list[str]:
@@ -75,8 +76,12 @@ def _checked(command: list[str]) -> list[str]:
                 fix="install g++ (Debian: apt-get install g++; Fedora: dnf install gcc-c++), "
                 "or set CXX to another compiler",
             )
-    found = _found(command)
-    if sys.platform != "darwin" and is_clang(tuple(_found(without_launcher(found)))):
+    _refuse_clang(command)
+    return _found(command)
+
+
+def _refuse_clang(command: list[str]) -> None:
+    if sys.platform != "darwin" and is_clang(tuple(_found(without_launcher(command)))):
         version = next(iter(compiler_version(command).splitlines()), "Clang")
         raise ToolchainError(
             f'"{shlex.join(command)}" is Clang, which cannot compile models here',
@@ -85,7 +90,6 @@ def _checked(command: list[str]) -> list[str]:
             "process that had both would start two sets of threads",
             fix="set CXX=g++, or unset it where g++ is the default",
         )
-    return found
 
 
 def _found(command: Sequence[str]) -> list[str]:

@@ -90,9 +90,11 @@ def test_a_check_needs_no_compiler_and_refuses_a_wrong_one(
 ) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
     check_cxx()
-    monkeypatch.setenv("CXX", str(clang))
-    with pytest.raises(ToolchainError, match="is Clang"):
-        check_cxx()
+    monkeypatch.setenv("CMAKE_CXX_COMPILER_LAUNCHER", "no-such-launcher")
+    for command in (str(clang), f"ccache {clang}"):
+        monkeypatch.setenv("CXX", command)
+        with pytest.raises(ToolchainError, match="is Clang"):
+            check_cxx()
 
 
 @pytest.mark.parametrize("text", ["#!/bin/sh\nexit 1\n", "#!/bin/sh\n", "#!/no/such/program\n"])

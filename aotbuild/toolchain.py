@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shlex
 import shutil
@@ -30,11 +31,9 @@ def find_cxx() -> list[str]:
     A launcher such as ccache stands before it where the user has set one, there or for CMake.
 
     Raises:
-        ToolchainError: It is not there.
+        ToolchainError: It is not there, or cannot compile for torch.
     """
-    command = shlex.split(os.environ.get("CXX", "")) or [
-        "clang++" if sys.platform == "darwin" else "g++"
-    ]
+    command = _declared()
     launcher = [word for word in os.environ.get(_LAUNCHER, "").split(";") if word]
     if launcher and without_launcher(command) == command:
         if shutil.which(launcher[0]) is None:
@@ -45,6 +44,24 @@ def find_cxx() -> list[str]:
             )
         return [shutil.which(launcher[0]) or launcher[0], *launcher[1:], *_checked(command)]
     return _checked(command)
+
+
+def check_cxx() -> None:
+    """Check the C++ compiler if there is one: a build would refuse the same.
+
+    Raises:
+        ToolchainError: It cannot compile for torch.
+    """
+    command = _declared()
+    if shutil.which(_compiler(command)) is not None:
+        _refuse_clang(command)
+
+
+def _declared() -> list[str]:
+    """The command of the compiler, as the environment names it."""
+    return shlex.split(os.environ.get("CXX", "")) or [
+        "clang++" if sys.platform == "darwin" else "g++"
+    ]
 
 
 def _checked(command: list[str]) -> list[str]:
@@ -59,7 +76,26 @@ def _checked(command: list[str]) -> list[str]:
                 fix="install g++ (Debian: apt-get install g++; Fedora: dnf install gcc-c++), "
                 "or set CXX to another compiler",
             )
-    return [shutil.which(command[0]) or command[0], *command[1:]]
+    _refuse_clang(command)
+    return _found(command)
+
+
+def _refuse_clang(command: list[str]) -> None:
+    if sys.platform != "darwin" and is_clang(tuple(_found(without_launcher(command)))):
+        version = next(iter(compiler_version(command).splitlines()), "Clang")
+        raise ToolchainError(
+            f'"{shlex.join(command)}" is Clang, which cannot compile models here',
+            where=f"environment: {'CXX' if os.environ.get('CXX') else 'PATH'}",
+            why=f"code that {version} compiles runs on OpenMP's libomp, and torch on libgomp: a "
+            "process that had both would start two sets of threads",
+            fix="set CXX=g++, or unset it where g++ is the default",
+        )
+
+
+def _found(command: Sequence[str]) -> list[str]:
+    """A command with the path of its program."""
+    program = next(iter(command), "c++")
+    return [shutil.which(program) or program, *command[1:]]
 
 
 def find_disassembler() -> str | None:
@@ -85,6 +121,26 @@ def compiler_version(command: Sequence[str]) -> str:
     """What a compiler prints for ``--version``."""
     question = [*without_launcher(command), "--version"]
     return subprocess.run(question, capture_output=True, text=True, check=False).stdout
+
+
+@functools.cache
+def is_clang(command: tuple[str, ...]) -> bool:
+    """Whether a compiler is Clang or is made of it, whatever its name: it tells by a macro.
+
+    Args:
+        command: Its command, without a launcher.
+    """
+    try:
+        done = subprocess.run(
+            [*command, "-E", "-P", "-x", "c++", "-"],
+            input="__clang__\n",
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except OSError:
+        return False
+    return done.returncode == 0 and done.stdout.split()[-1:] == ["1"]
 
 
 def _compiler(command: Sequence[str]) -> str:

@@ -22,6 +22,7 @@ from aotbuild.hook.requirement import (
 from aotbuild.steps.plan.export import export_spec
 from aotbuild.steps.plan.options import check_options
 from aotbuild.steps.plan.plan import declared_models
+from aotbuild.toolchain import check_cxx
 
 if TYPE_CHECKING:
     from aotbuild.runtime.dims import Dim, Size
@@ -59,6 +60,7 @@ def check_project(directory: Path, names: Sequence[str], *, explain: bool = Fals
     check_torch_requirement(project.pyproject, project.config.torch)
     check_weights_requirement(project.pyproject, project.config)
     check_build_torch(project.pyproject)
+    check_cxx()
     chosen = declared_models(project, names, where=located("tool.aotbuild.models"))
     check_options(project, chosen)
     quieten()

@@ -53,6 +53,13 @@ def test_the_options_of_a_model_go_over_those_of_all(built: Installed) -> None:
     assert "max_autotune" not in frozen
 
 
+def test_aliases_stand_for_the_options_that_they_name(built: Installed) -> None:
+    frozen = options_of(built, "frozen")
+    assert frozen["use_static_cuda_launcher"] is False
+    assert "use_static_triton_launcher" not in frozen
+    assert frozen["force_disable_caches"] is True  # of another module
+
+
 def test_the_options_of_a_target_go_over_those_of_its_device(built: Installed) -> None:
     special = options_of(built, "special")
     assert special["max_fusion_size"] == 8

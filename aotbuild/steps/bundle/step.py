@@ -11,6 +11,7 @@ from aotbuild.steps.artifacts.spec import BundleSpec, MethodParts, read_spec
 from aotbuild.steps.artifacts.stamps import write_bundled
 from aotbuild.steps.artifacts.tuning import left_out
 from aotbuild.steps.artifacts.verification import UNVERIFIED, read_report
+from aotbuild.steps.bundle.opening import check_opening
 from aotbuild.steps.files import replacing_directory
 from aotbuild.steps.package.companion_wheel import move_weights
 from aotbuild.steps.package.size import report_size, shown
@@ -26,6 +27,7 @@ def run(spec_file: Path) -> None:
         manifests = write_package(
             directory, parts, Path(spec.project), Path(spec.engine), spec.torch, spec.apart
         )
+        check_opening(directory, manifests)
         if spec.apart:
             move_weights(directory, spec.apart)
     summary = _summary(spec, manifests)

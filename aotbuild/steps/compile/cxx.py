@@ -75,6 +75,19 @@ _DIGESTS = "digests.json"
 _IDLE = ".idle"
 """After the name of the script: the file whose presence lets it only make empty files."""
 
+_WITHOUT_LIBTORCH = """\
+  for word do
+    shift
+    [ "$word" = -ltorch ] || set -- "$@" "$word"
+  done"""
+"""In the script, where a library is linked: leaves libtorch out.
+
+Inductor (torch 2.13 to 2.15) links it beside libtorch_cpu, which has all that a library needs. The
+libtorch of CUDA builds also defines symbols of C++'s own library, such as a constructor of
+``std::stringstream``: a library bound to these needs libtorch, which is not found before torch is
+imported. ``test_libtorch_is_not_linked`` builds such a library without the script.
+"""
+
 _MODEL = "#include <torch/csrc/inductor/aoti_runtime/model.h>\n"
 """What the rest of that code needs of it."""
 
@@ -172,6 +185,7 @@ fi
 march={target.march}
 case " $* " in
 *" -shared "*)
+{_WITHOUT_LIBTORCH}
   set -- "$@" {shlex.join(NO_FAST_MATH)}
   [ -e {compiler.common} ] && set -- "$@" {compiler.common} ;;
 {around}) march={lowest(target).march} ;;

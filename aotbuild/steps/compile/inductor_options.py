@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,8 @@ def all_options(
     usual = _ON_CPU if target.device == "cpu" else {}
     if extra.get("freezing"):
         usual = {**usual, **_PLAIN_WEIGHTS}
-    return _present({**own, **usual, **extra})
+    given = {_canonical(name): value for name, value in extra.items()}
+    return {**_present({**own, **usual}), **given}
 
 
 def recorded_options(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -80,6 +82,23 @@ def _own_options(output: Path, compiler: Path) -> dict[str, Any]:
     }
 
 
+_CONFIG = f"{inductor_config.__name__}."
+
+
+def _canonical(name: str) -> str:
+    """The name of an option that another one is an alias of; of others their own."""
+    alias = getattr(_entries().get(name), "alias", None) or ""
+    target = alias.removeprefix(_CONFIG)
+    return target if target in _entries() else name  # there are aliases of other modules, too
+
+
+def _entries() -> Mapping[str, Any]:
+    """All options of this torch with what is known of them; aliases and deprecated ones, too."""
+    config: Any = inductor_config
+    entries: Mapping[str, Any] = config._config
+    return entries
+
+
 def _present(options: dict[str, Any]) -> dict[str, Any]:
     """The options that this torch has; older ones lack a few that only save time or bytes."""
     present = inductor_config.get_config_copy()
@@ -112,25 +131,24 @@ def check_options(options: Mapping[str, Any], path: str) -> None:
     Raises:
         ConfigError: An option does not exist, is aotbuild's own, or has a value of another type.
     """
-    present = inductor_config.get_config_copy()
     for name, value in options.items():
         where = located(f"{path}.{name}")
-        if name not in present:
+        if name not in _entries():
             raise ConfigError(
                 f'Inductor has no option "{name}"',
                 where=where,
                 why=f"the options of torch {torch.__version__} are meant",
-                fix=did_you_mean(name, present)
+                fix=did_you_mean(name, _entries())
                 or "see torch/_inductor/config.py for the options and their meaning",
             )
-        if name in _OWN_OPTIONS:
+        if _canonical(name) in _OWN_OPTIONS:
             raise ConfigError(
                 f'the option "{name}" is set by aotbuild',
                 where=where,
                 why="it decides what the library is made for and where its parts are",
                 fix="remove it",
             )
-        default = present[name]
+        default = _default(name)
         if default is None or isinstance(value, list):
             continue
         number = isinstance(default, float) and type(value) is int
@@ -140,3 +158,15 @@ def check_options(options: Mapping[str, Any], path: str) -> None:
                 where=where,
                 fix=f"write a value such as {json.dumps(default, default=str)}, its default",
             )
+
+
+def _default(name: str) -> Any:
+    """The value of an option that is not set; None where it is not known."""
+    present = inductor_config.get_config_copy()
+    if _canonical(name) in present:
+        return present[_canonical(name)]
+    with warnings.catch_warnings(action="ignore"):  # a deprecated one is told when it is used
+        try:
+            return getattr(inductor_config, name)  # an alias of another module's
+        except AttributeError:  # which this torch does not have
+            return None

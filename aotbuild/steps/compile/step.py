@@ -28,7 +28,7 @@ from aotbuild.steps.compile.library_cache import Libraries
 from aotbuild.steps.compile.lowering import lowering
 from aotbuild.steps.compile.program_weights import ProgramWeights
 from aotbuild.steps.compile.shared_headers import shared_headers
-from aotbuild.steps.compile.symbols import torch_symbols
+from aotbuild.steps.compile.symbols import check_needed, torch_symbols
 from aotbuild.steps.compile.variant_cache import CacheSlot, dependencies
 from aotbuild.steps.export.quantize import load_operators
 from aotbuild.steps.files import plain_directory, replacing, scratch, write_depfile
@@ -142,13 +142,16 @@ def _write_library(
         The build record, which is not written yet.
 
     Raises:
-        CompileError: The library has instructions or constants that it should not have.
+        CompileError: The library has instructions or constants that it should not have, or needs
+            other libraries than torch's.
     """
     output, weights, counts = job.output, job.weights, best.applied.counts
     derived = derivations(best.applied, weights)
     shared, own = record_constants(compiled, weights, derived, output, job.where)
     guarded = [instruction for name in counts for instruction in PASSES[name].guarded]
     check_instructions(compiled.library, job.target, job.where, guarded)
+    check_needed(compiled.library, job.where)
+    symbols = torch_symbols(compiled.library, job.where)
     _copy_library(compiled, output)
     derived = {c.fqn: derived[c.fqn] for c in own if c.fqn in derived}
     return BuildRecord(
@@ -159,7 +162,7 @@ def _write_library(
         shared=shared,
         constants=own,
         folded=sorted(weights.parameters - set(shared.values())) if len(derived) < len(own) else [],
-        symbols=torch_symbols(output / LIBRARY),
+        symbols=symbols,
         onednn=onednn_version() if any(constant.packed for constant in own) else "",
         proxy_nodes=compiled.proxy_nodes is not None,
         derived=derived,

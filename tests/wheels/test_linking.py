@@ -1,0 +1,191 @@
+"""What compiled libraries need of torch, and that they open where torch is not imported.
+
+The libraries are compiled here; what is wrong with them comes of torch's builds and of compilers
+that are not those of the tests.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from elftools.elf.elffile import ELFFile
+
+from aotbuild.errors import CompileError
+from aotbuild.runtime.machine import missing_symbols
+from aotbuild.runtime.manifest import File, Manifest, Variant
+from aotbuild.steps.bundle.opening import check_opening
+from aotbuild.steps.compile.cxx import write_compiler
+from aotbuild.steps.compile.symbols import check_needed, torch_symbols
+from aotbuild.target import TARGETS
+
+WHERE = "pyproject.toml: tool.aotbuild.models.net"
+TARGET = "cpu-x86-64-v3"
+NOT_OPENED = "net/cpu-x86-64-v3.so cannot be opened where torch is not imported"
+
+Link = Callable[..., Path]
+
+
+@pytest.fixture
+def link(tmp_path: Path) -> Link:
+    """A shared library of C++ code, by g++."""
+
+    def link(name: str, code: str, *options: str) -> Path:
+        library = tmp_path / name
+        library.parent.mkdir(exist_ok=True)
+        source = library.with_suffix(".cpp")
+        source.write_text(code)
+        command = ["g++", "-shared", "-fPIC", str(source), *options, f"-L{tmp_path}"]
+        subprocess.run([*command, "-o", str(library)], check=True)
+        return library
+
+    return link
+
+
+def needed(library: Path) -> list[str]:
+    with library.open("rb") as file:
+        section: Any = ELFFile(file).get_section_by_name(".dynamic")
+        return [tag.needed for tag in section.iter_tags("DT_NEEDED")]
+
+
+THROWING = """
+namespace std { void __throw_bad_array_new_length(); }
+extern "C" void call() { std::__throw_bad_array_new_length(); }
+"""
+
+
+def test_libtorch_is_not_linked(link: Link, tmp_path: Path) -> None:
+    # A libtorch as that of CUDA builds, with a symbol of C++'s own library.
+    link("libtorch.so", "namespace std { void __throw_bad_array_new_length() {} }")
+    link("libtorch_cpu.so", 'extern "C" void aoti_torch_any() {}')
+    options = ["-ltorch", "-ltorch_cpu"]
+    usual = link("usual.so", THROWING, *options)
+    assert "libtorch.so" in needed(usual)
+    compiler = write_compiler(["g++"], TARGETS[TARGET], tmp_path)
+    named = tmp_path / "with a blank.so"
+    command = [str(compiler.script), "usual.cpp", "-shared", "-fPIC", f"-L{tmp_path}", *options]
+    subprocess.run([*command, "-o", str(named)], check=True, cwd=tmp_path)
+    assert not [name for name in needed(named) if "torch.so" in name]
+    assert "libstdc++.so.6" in needed(named)
+    assert torch_symbols(named, WHERE) == []  # with the version that libstdc++ has for it
+
+
+NEEDING = """
+extern "C" {
+void aoti_torch_any();
+void torch_delete_list(void*);
+void of_a_library_of_operators();
+__attribute__((weak)) void torch_delete_string(void*);
+void* malloc(unsigned long);
+void call() {
+  aoti_torch_any();
+  torch_delete_list(malloc(1));
+  of_a_library_of_operators();
+  if (&torch_delete_string) torch_delete_string(0);
+}
+}
+"""
+
+
+def test_all_that_torch_provides_is_recorded(link: Link) -> None:
+    symbols = torch_symbols(link("net.so", NEEDING), WHERE)
+    assert symbols == ["aoti_torch_any", "torch_delete_list"]
+    assert missing_symbols(symbols) == ["aoti_torch_any"]
+
+
+@pytest.mark.parametrize(
+    ("declaration", "symbol"),
+    [
+        ("namespace std { void only_torch_has(); }", "std::only_torch_has()"),
+        (
+            "namespace std { struct only { void a() const &&; }; }",
+            "((std::only&&)*(std::only*)0).a()",
+        ),
+        ("namespace __gnu_cxx { int only_torch_has(); }", "__gnu_cxx::only_torch_has()"),
+    ],
+)
+def test_a_symbol_of_the_standard_library_that_only_torch_has_is_refused(
+    link: Link, declaration: str, symbol: str
+) -> None:
+    library = link("net.so", f'{declaration}\nextern "C" void call() {{ {symbol}; }}')
+    with pytest.raises(CompileError) as caught:
+        torch_symbols(library, WHERE)
+    error = caught.value
+    assert error.what == "the library needs a symbol of C++'s own library that only torch has"
+    assert error.where == WHERE
+    assert "only" in error.why
+    assert error.fix == "set CXX to a newer g++, whose libstdc++.so.6 has it"
+
+
+def test_another_openmp_is_refused(link: Link) -> None:
+    for name in ("libomp.so.5", "libiomp5.so", "libgomp-of-torch.so.1"):
+        link(name, "int omp() { return 1; }", f"-Wl,-soname,{name}")
+    for name in ("libomp.so.5", "libiomp5.so"):
+        library = link("net.so", "int net;", "-Wl,--no-as-needed", f"-l:{name}")
+        with pytest.raises(CompileError) as caught:
+            check_needed(library, WHERE)
+        error = caught.value
+        assert error.what == f"the library needs {name}, a second OpenMP library"
+        assert error.where == WHERE
+        assert error.why.startswith("torch has libgomp")
+        assert error.fix.startswith("set CXX to g++, without options that link another OpenMP")
+    check_needed(link("net.so", "int net;", "-Wl,--no-as-needed", "-l:libgomp-of-torch.so.1"), "")
+
+
+@pytest.mark.parametrize("text", [b"", b"\xcf\xfa\xed\xfe of macOS"])
+def test_of_other_formats_nothing_is_known(tmp_path: Path, text: bytes) -> None:
+    library = tmp_path / "net.so"
+    library.write_bytes(text)
+    assert torch_symbols(library, WHERE) == []
+    check_needed(library, WHERE)
+
+
+def manifest(op_libraries: Sequence[str] = (), **options: Any) -> Manifest:
+    """That of a package whose library is ``net/cpu-x86-64-v3.so``."""
+    file = File(f"net/{TARGET}.so", 0, "", "")
+    usual: dict[str, Any] = {"device": "cpu", "platform": "", "requires": [], "symbols": []}
+    variant = Variant(target=TARGET, library=file, onednn="", constants=[], **(usual | options))
+    fields: dict[str, Any] = {name: [] for name in ("inputs", "conditions")}
+    fields |= {name: {} for name in ("in_spec", "outputs", "dims", "declared")}
+    fields |= {"model": "net", "method": "forward", "source": "", "torch": ""}
+    fields["op_libraries"] = list(op_libraries)
+    return Manifest(variants=[variant], weights=file, **fields)
+
+
+def test_a_library_is_opened_without_torch_being_imported(link: Link, tmp_path: Path) -> None:
+    link(f"net/{TARGET}.so", 'extern "C" int aoti_torch_device_type_cpu();\nint net;')
+    check_opening(tmp_path, [manifest()])
+
+
+def test_a_library_that_needs_another_one_is_refused(link: Link, tmp_path: Path) -> None:
+    link("libtorch.so", "int torch;")
+    library = link(f"net/{TARGET}.so", "int net;", "-Wl,--no-as-needed", "-ltorch")
+    with pytest.raises(CompileError) as caught:
+        check_opening(tmp_path, [manifest()])
+    assert caught.value.block() == (
+        f"aotbuild: error: {NOT_OPENED}\n"
+        f"  where: {WHERE}\n"
+        "  why:   libtorch.so: cannot open shared object file: No such file or directory\n"
+        "  fix:   remove options that link other libraries (such as -l in CXX), or report it to "
+        "the aotbuild project"
+    )
+    # These are opened with torch there, or on another machine.
+    check_opening(tmp_path, [manifest(op_libraries=["operators"])])
+    for options in ({"device": "cuda"}, {"requires": ["a feature"]}):
+        check_opening(tmp_path, [manifest(**options)])
+    library.with_suffix(".json").touch()
+    check_opening(tmp_path, [manifest()])
+
+
+def test_a_function_that_nothing_has_is_found_before_it_is_called(
+    link: Link, tmp_path: Path
+) -> None:
+    code = 'extern "C" void aoti_torch_nowhere();\nvoid net() { aoti_torch_nowhere(); }'
+    link(f"net/{TARGET}.so", code)
+    with pytest.raises(CompileError) as caught:
+        check_opening(tmp_path, [manifest()])
+    assert caught.value.what == NOT_OPENED
+    assert "undefined symbol: aoti_torch_nowhere" in caught.value.why

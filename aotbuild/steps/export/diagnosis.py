@@ -7,6 +7,7 @@ the guards leave of the declared range is then found by trying its sizes.
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import linecache
 import os
@@ -25,7 +26,7 @@ from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.utils._sympy.printers import PythonPrinter
 
 from aotbuild.runtime.dims import Affine, Dim, Size
-from aotbuild.steps.sizes.symbols import as_function
+from aotbuild.steps.sizes.symbols import SizeSymbol, as_function
 
 _TORCH = f"{Path(torch.__file__).parent}{os.sep}"
 _EXPORT = f"{_TORCH}export{os.sep}"
@@ -37,7 +38,7 @@ _SOURCE = re.compile(r"L\['tensors'\]\[(\d+)\]\.size\(\)\[(\d+)\]")
 
 @dataclass(frozen=True)
 class Finding:
-    """A dimension that the model does not leave as it was declared."""
+    """A dimension, or several of them, that the model does not leave as they were declared."""
 
     dim: str
     found: str
@@ -77,6 +78,49 @@ def recording() -> Iterator[Recorder]:
         yield recorder
     finally:
         setattr(ShapeEnv, "_log_guard", original)  # noqa: B010
+
+
+def fixed_products(
+    recorder: Recorder, symbols: Mapping[sympy.Symbol, SizeSymbol], project: Path
+) -> list[Finding]:
+    """The products and sums of several sizes that a trace fixed, which torch.export accepts.
+
+    Args:
+        recorder: Of the trace.
+        symbols: What torch's symbols stand for.
+        project: Directory of the project, whose lines are the ones to tell.
+    """
+    findings: dict[str, Finding] = {}
+    for guard, frames in recorder.guards:
+        fixed = _fixed(sympy.sympify(recorder.shape_env.replace(guard)))
+        if fixed is None or not fixed[0].free_symbols <= set(symbols):
+            continue
+        value, number = fixed
+        names = sorted({symbols[symbol].dim for symbol in value.free_symbols})
+        if len(names) < 2:  # of one dimension torch.export itself tells
+            continue
+        text = _text(value.xreplace({symbol: symbols[symbol].solved for symbol in symbols}))
+        finding = Finding(
+            ", ".join(names),
+            f"it works where {text} is {number} only, as in the example",
+            _line(frames, project),
+            _independent(frames, project) or "make the model independent of the sizes",
+        )
+        findings.setdefault(text, finding)
+    return list(findings.values())
+
+
+def _fixed(guard: sympy.Basic) -> tuple[sympy.Expr, int] | None:
+    """The expression that a guard says to be a number, and that number."""
+    if not isinstance(guard, sympy.Eq):
+        return None
+    number, rest = sympy.expand(guard.lhs - guard.rhs).as_coeff_Add()
+    if not number.is_Integer or not number or not rest.is_polynomial():
+        return None
+    if number > 0:
+        number, rest = -number, -rest
+    divisor, _ = rest.primitive()
+    return (rest / divisor, int(-number / divisor)) if (number / divisor).is_Integer else None
 
 
 def _frames(frame: FrameType | None) -> list[tuple[str, int, str]]:
@@ -167,6 +211,7 @@ class _Findings:
         self._declared = {name: _sizes(dim) for name, dim in dims.items()}
         self._allowed = dict(self._declared)
         self._lines: dict[str, list[str]] = {name: [] for name in dims}
+        self._advice: dict[str, str] = {}
         self._texts: dict[str, list[str]] = {name: [] for name in dims}
         self._equal: dict[sympy.Symbol, sympy.Expr] = {}
         self._relations: list[Finding] = []
@@ -182,9 +227,12 @@ class _Findings:
             if fitting and fitting != self._allowed[name]:
                 self._allowed[name] = fitting
                 self._texts[name].append(_text(assumption))
-                line = self._line(frames)
+                line = _line(frames, self._project)
                 if line and line not in self._lines[name]:
                     self._lines[name].append(line)
+                advice = _independent(frames, self._project)
+                if advice and len(fitting) == 1:
+                    self._advice.setdefault(name, advice)
         elif isinstance(assumption, sympy.Eq) and len(free) > 1:
             solved = _solved(assumption, free, list(self._dims))
             if solved is not None:
@@ -195,7 +243,7 @@ class _Findings:
                     Finding(
                         name,
                         f"{name} is always {text}",
-                        self._line(frames),
+                        _line(frames, self._project),
                         f'write "{text}" in place of "{name}" ({self._shown_places(name)})'
                         if len(value.free_symbols) == 1
                         else f"declare ranges in which {name} is {text}, or let the model compute "
@@ -217,7 +265,12 @@ class _Findings:
         found = f"the model needs {_text(assumption)}"
         if found not in [finding.found for finding in self._relations]:
             self._relations.append(
-                Finding(names, found, self._line(frames), "declare ranges in which that holds")
+                Finding(
+                    names,
+                    found,
+                    _line(frames, self._project),
+                    "declare ranges in which that holds",
+                )
             )
 
     def _substituted(self, assumption: sympy.Basic) -> sympy.Basic:
@@ -242,7 +295,7 @@ class _Findings:
             place = f'write {sizes[0]} in place of "{name}" ({self._shown_places(name)})'
             return (
                 f"it works for {name} = {sizes[0]} only",
-                f"{place}, or make the model independent of the size",
+                f"{self._advice.get(name, 'make the model independent of the size')}, or {place}",
             )
         steps = {high - low for low, high in pairwise(sizes)}
         step = min(steps)
@@ -264,14 +317,57 @@ class _Findings:
     def _shown_places(self, name: str) -> str:
         return "; ".join(self._places.get(name, []))
 
-    def _line(self, frames: list[tuple[str, int, str]]) -> str:
-        root = f"{self._project.resolve()}{os.sep}"
-        own = [f for f in frames if f[0].startswith(root) and "-packages" not in f[0]]
-        if not (own or frames):
-            return ""
-        file, number, function = (own or frames)[0]
-        shown = os.path.relpath(file, root) if own else os.path.basename(file)  # noqa: PTH119
-        return f"{shown}:{number} in {function}: {linecache.getline(file, number).strip()}"
+
+def _line(frames: Sequence[tuple[str, int, str]], project: Path) -> str:
+    """The line of the project that led to a guard, or the innermost one outside torch."""
+    frame = _own_frame(frames, project)
+    if frame is None:
+        return ""
+    (file, number, function), own = frame
+    shown = os.path.relpath(file, project.resolve()) if own else os.path.basename(file)  # noqa: PTH119
+    return f"{shown}:{number} in {function}: {linecache.getline(file, number).strip()}"
+
+
+def _own_frame(
+    frames: Sequence[tuple[str, int, str]], project: Path
+) -> tuple[tuple[str, int, str], bool] | None:
+    """The innermost frame of the project, else of all, and whether it is the project's."""
+    root = f"{project.resolve()}{os.sep}"
+    own = [f for f in frames if f[0].startswith(root) and "-packages" not in f[0]]
+    return ((own or frames)[0], bool(own)) if frames else None
+
+
+def _independent(frames: Sequence[tuple[str, int, str]], project: Path) -> str:
+    """What to write in place of what makes a plain number of a size, if the line shows that."""
+    frame = _own_frame(frames, project)
+    if frame is None:
+        return ""
+    (file, number, _), _ = frame
+    for call in _calls(file, number):
+        name, argument = ast.unparse(call.func), ast.unparse(call.args[0])
+        if name == "len":
+            return f"len() makes a plain number of a size: write {argument}.shape[0]"
+        if name == "int":
+            return f"int() makes a plain number of a size: write {argument}"
+        if name == "range":
+            return "range() needs a plain number: compute with whole tensors instead of a loop"
+    return ""
+
+
+def _calls(file: str, number: int) -> list[ast.Call]:
+    """The calls in a line of code, of a function by its name with an argument."""
+    try:
+        tree = ast.parse("".join(linecache.getlines(file)))
+    except SyntaxError:
+        return []
+    return [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.args
+        and node.lineno <= number <= (node.end_lineno or node.lineno)
+    ]
 
 
 def _sizes(dim: Dim) -> list[int]:

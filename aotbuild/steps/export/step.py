@@ -23,7 +23,13 @@ from aotbuild.steps.artifacts.facts import facts_of
 from aotbuild.steps.artifacts.spec import ExportSpec, read_spec
 from aotbuild.steps.artifacts.stamps import write_exported
 from aotbuild.steps.export.arguments import as_call
-from aotbuild.steps.export.diagnosis import Finding, Recorder, findings, recording
+from aotbuild.steps.export.diagnosis import (
+    Finding,
+    Recorder,
+    findings,
+    fixed_products,
+    recording,
+)
 from aotbuild.steps.export.example import Example, example_call
 from aotbuild.steps.export.flat_module import Flat
 from aotbuild.steps.export.outputs import output_tree
@@ -48,9 +54,16 @@ from aotbuild.steps.export.traced import (
     refuse_mutation,
     sizes_of,
 )
-from aotbuild.steps.export.tracing_errors import export_error, narrower_error, without_dumps
+from aotbuild.steps.export.tracing_errors import (
+    export_error,
+    fixed_error,
+    narrower_error,
+    without_dumps,
+)
+from aotbuild.steps.sizes.proofs import proving
 from aotbuild.steps.sizes.ranges import compiled_ranges
 from aotbuild.steps.sizes.shapes import dim_names, leaf_dims, name_dims, read_dims, torch_dims
+from aotbuild.steps.sizes.symbols import dimension_symbols
 
 
 def run(spec_file: Path) -> None:
@@ -125,7 +138,7 @@ def _trace(
     given = [dense(tensor) for tensor in example.tensors]
     specs = _dynamic_dims(call, example, path, project, module)
     flat = Flat(module, name, example.arguments)
-    program = _exported(flat, given, specs, path, example, call.dims, project)
+    program, recorder = _exported(flat, given, specs, path, example, call.dims, project)
     if call.dynamic_shapes:
         shapes, dims = name_dims(program, example.labels, dim_names(specs))
         sizes = sizes_of(shapes, example.tensors)
@@ -135,6 +148,7 @@ def _trace(
         _warn_static(example.shapes, shapes, path)
     inputs = inputs_of(example.labels, example.samples.leaves, shapes, given)
     dims = _smallest_sizes(call, dims, sizes, inputs, example, flat, device)
+    _check_products(program, recorder, inputs, spec, path, project)
     spec_of_call = CallSpec(
         inputs=inputs,
         in_spec=example.in_spec,
@@ -187,7 +201,7 @@ def _exported(
     example: Example,
     dims: Mapping[str, DeclaredDim],
     project: Path,
-) -> torch.export.ExportedProgram:
+) -> tuple[torch.export.ExportedProgram, Recorder]:
     # Loops of recurrent layers that were traced before would be mistaken for those of this method.
     torch._dynamo.reset()
 
@@ -201,17 +215,41 @@ def _exported(
 
     recorder = Recorder()
     try:
-        with without_dumps(), recording() as recorder:
+        with without_dumps(), proving(), recording() as recorder:
             program = exported()
     except Exception as error:
-        oblivious = _exported_oblivious(exported, found, error)
+        with proving():
+            oblivious = _exported_oblivious(exported, found, error)
         if oblivious is None:
             finished = "Constraints violated" in str(error)
             narrower = narrower_error(found(recorder, finished=finished), path)
             raise narrower or export_error(error, located(path), project) from error
         program = oblivious
     refuse_mutation(program, located(path), example.labels)
-    return program
+    return program, recorder
+
+
+def _check_products(
+    program: torch.export.ExportedProgram,
+    recorder: Recorder,
+    inputs: Sequence[Input],
+    spec: ExportSpec,
+    path: str,
+    project: Path,
+) -> None:
+    """Make sure that no product of sizes has to be what it is in the example.
+
+    Raises:
+        ExportError: One has to be, and the project does not accept it.
+    """
+    symbols, _ = dimension_symbols(program.graph, inputs)
+    found = fixed_products(recorder, symbols, project) if symbols else []
+    if not found:
+        return
+    error = fixed_error(found, path)
+    if spec.declaration.strict_dims is not False:
+        raise error
+    warn(error.what, where=error.where, why=error.why, fix=error.fix)
 
 
 def _exported_oblivious(

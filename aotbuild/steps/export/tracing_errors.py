@@ -51,6 +51,14 @@ def narrower_error(found: Sequence[Finding], path: str) -> ExportError | None:
     )
 
 
+def fixed_error(found: Sequence[Finding], path: str) -> ExportError:
+    """The error for products of sizes that the model fixes, which torch.export lets it do."""
+    error = narrower_error(found, path)
+    assert error is not None  # noqa: S101
+    error.fix += "\nor accept that every other size is refused at run time: strict-dims = false"
+    return error
+
+
 def export_error(error: Exception, where: str, project: Path) -> ExportError:
     """The error for what torch.export raised."""
     lines = [

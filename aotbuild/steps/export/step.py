@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from aotbuild.runtime.dims import Dim, Size
 from aotbuild.runtime.manifest import Input
 from aotbuild.steps.artifacts.call_spec import CallSpec
 from aotbuild.steps.artifacts.eager_program import remove_eager, write_eager
-from aotbuild.steps.artifacts.export_weights import Stored, store
+from aotbuild.steps.artifacts.export_weights import Stored, store, write_hollow_programs
 from aotbuild.steps.artifacts.facts import facts_of
 from aotbuild.steps.artifacts.spec import ExportSpec, read_spec
 from aotbuild.steps.artifacts.stamps import write_exported
@@ -72,7 +74,8 @@ def run(spec_file: Path) -> None:
     project, output = Path(spec.project), Path(spec.output)
     tracker = FileTracker(project)
     model = trace(spec)
-    stored = write_programs(model, output)
+    with _located(spec):
+        stored = write_programs(model, output)
     for method in model.methods:
         name, program = method.name, method.program
         remove_eager(output / name)
@@ -88,8 +91,44 @@ def write_programs(model: TracedModel, output: Path) -> Stored:
     for method in model.methods:
         method.write(output / method.name)
         facts_of(method.program).write(output / method.name)
-    programs = {method.name: method.program for method in model.methods}
-    return store(programs, model.state, output)
+    return store(_programs(model), model.state, output)
+
+
+def check_writing(model: TracedModel, spec: ExportSpec) -> None:
+    """Write what the step writes, but for the weights, and forget it.
+
+    Raises:
+        AotBuildError: Something cannot be written.
+    """
+    with tempfile.TemporaryDirectory() as name, _located(spec):
+        output = Path(name)
+        for method in model.methods:
+            method.write(output / method.name)
+            facts_of(method.program).write(output / method.name)
+        names = write_hollow_programs(_programs(model), model.state, output)
+        if spec.declaration.fallback:
+            for method in model.methods:
+                write_eager(
+                    method.program,
+                    names[method.name],
+                    output / method.name,
+                    spec.declaration.source,
+                )
+
+
+@contextlib.contextmanager
+def _located(spec: ExportSpec) -> Iterator[None]:
+    """Say of which model a program cannot be written, and its line by its place in the project."""
+    try:
+        yield
+    except ExportError as error:
+        line = error.where.removeprefix(f"{Path(spec.project).resolve()}/")
+        error.where = f"{located(f'tool.aotbuild.models.{spec.name}')}\n{line}".rstrip()
+        raise
+
+
+def _programs(model: TracedModel) -> dict[str, torch.export.ExportedProgram]:
+    return {method.name: method.program for method in model.methods}
 
 
 def trace(spec: ExportSpec) -> TracedModel:

@@ -45,6 +45,8 @@ class Finding:
     line: str
     """The line of the model, such as ``src/net.py:7 in forward: return x.reshape(4, 4)``."""
     fix: str
+    part: Dim | None = None
+    """The range that ``fix`` proposes, if it is one."""
 
 
 @dataclass
@@ -285,17 +287,18 @@ class _Findings:
         related = {finding.dim for finding in self._relations}
         for name, sizes in self._allowed.items():
             if sizes != self._declared[name] and name not in related:
-                text, fix = self._explained(name, sizes)
-                found.append(Finding(name, text, "\n".join(self._lines[name]), fix))
+                text, fix, part = self._explained(name, sizes)
+                found.append(Finding(name, text, "\n".join(self._lines[name]), fix, part))
         return [*found, *self._relations]
 
-    def _explained(self, name: str, sizes: list[int]) -> tuple[str, str]:
+    def _explained(self, name: str, sizes: list[int]) -> tuple[str, str, Dim | None]:
         dim, declared = self._dims[name], self._declared[name]
         if len(sizes) == 1:
             place = f'write {sizes[0]} in place of "{name}" ({self._shown_places(name)})'
             return (
                 f"it works for {name} = {sizes[0]} only",
                 f"{self._advice.get(name, 'make the model independent of the size')}, or {place}",
+                None,
             )
         steps = {high - low for low, high in pairwise(sizes)}
         step = min(steps)
@@ -303,6 +306,7 @@ class _Findings:
             return (
                 f"it works where {' and '.join(self._texts[name])}",
                 "declare a part of the range for which that holds",
+                None,
             )
         # The last size that was tried stands for the declared end.
         high = dim.max if sizes[-1] + step > declared[-1] else sizes[-1]
@@ -312,7 +316,8 @@ class _Findings:
         part = Dim(low, None if high is None else high - high % step, step)
         limit = "" if part.max is None else f", max = {part.max}"
         multiple = "" if step == 1 else f", multiple-of = {step}"
-        return f"it works if {name} is {part}", f"{name} = {{ min = {low}{limit}{multiple} }}"
+        fix = f"{name} = {{ min = {low}{limit}{multiple} }}"
+        return f"it works if {name} is {part}", fix, part
 
     def _shown_places(self, name: str) -> str:
         return "; ".join(self._places.get(name, []))

@@ -22,6 +22,7 @@ from aotbuild.steps.artifacts.call_spec import CallSpec
 from aotbuild.steps.artifacts.eager_program import remove_eager, write_eager
 from aotbuild.steps.artifacts.export_weights import Stored, store, write_hollow_programs
 from aotbuild.steps.artifacts.facts import facts_of
+from aotbuild.steps.artifacts.samples import concrete, example_sizes
 from aotbuild.steps.artifacts.spec import ExportSpec, read_spec
 from aotbuild.steps.artifacts.stamps import write_exported
 from aotbuild.steps.export.arguments import as_call
@@ -35,6 +36,7 @@ from aotbuild.steps.export.diagnosis import (
 from aotbuild.steps.export.example import Example, example_call
 from aotbuild.steps.export.flat_module import Flat
 from aotbuild.steps.export.outputs import output_tree
+from aotbuild.steps.export.proposals import tried
 from aotbuild.steps.export.saved_program import load_program
 from aotbuild.steps.export.source import (
     FileTracker,
@@ -60,6 +62,7 @@ from aotbuild.steps.export.tracing_errors import (
     export_error,
     fixed_error,
     narrower_error,
+    short_range_error,
     without_dumps,
 )
 from aotbuild.steps.sizes.proofs import proving
@@ -261,11 +264,48 @@ def _exported(
             oblivious = _exported_oblivious(exported, found, error)
         if oblivious is None:
             finished = "Constraints violated" in str(error)
-            narrower = narrower_error(found(recorder, finished=finished), path)
-            raise narrower or export_error(error, located(path), project) from error
+            reasons = tried(
+                found(recorder, finished=finished),
+                dims,
+                lambda others: _found_of(flat, example, others, project, tensors[0].device),
+            )
+            narrower = narrower_error(reasons, path)
+            short = short_range_error(dims, path) if finished else None
+            raise narrower or short or export_error(error, located(path), project) from error
         program = oblivious
     refuse_mutation(program, located(path), example.labels)
     return program, recorder
+
+
+def _found_of(
+    flat: Flat,
+    example: Example,
+    dims: Mapping[str, DeclaredDim],
+    project: Path,
+    device: torch.device,
+) -> list[Finding] | None:
+    """What a trace with other ranges finds; None where it fails for another reason."""
+    sizes = example_sizes(dims, {})
+    drawn = example.samples.drawn([concrete(shape, sizes) for shape in example.shapes], device)
+    specs = torch_dims(example.shapes, dims)
+
+    def exported() -> torch.export.ExportedProgram:
+        tensors = tuple(dense(tensor) for tensor in drawn)
+        return torch.export.export(flat, (tensors,), dynamic_shapes=(tuple(specs),), strict=False)
+
+    def found(recorder: Recorder) -> list[Finding]:
+        return findings(recorder, example.labels, example.shapes, dims, project)
+
+    recorder = Recorder()
+    try:
+        with without_dumps(), proving(), recording() as recorder:
+            exported()
+    except Exception as error:  # noqa: BLE001  # whatever it is, these ranges do not work
+        with proving():
+            if _exported_oblivious(exported, found, error) is not None:
+                return []
+        return found(recorder) or None
+    return []
 
 
 def _check_products(

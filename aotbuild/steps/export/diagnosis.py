@@ -156,8 +156,8 @@ def findings(
         shapes: The declared shape of each tensor.
         dims: The declared dimensions.
         project: Directory of the project, whose lines are the ones to tell.
-        finished: Whether the trace came to its end. If not, and the last guard is that two sizes
-            differ, that is what it failed for: the model needs them to be equal.
+        finished: Whether the trace came to its end. If not, the answer that is the last guard is
+            taken to be what it failed for: that two sizes differ, or that one is too small.
     """
     if recorder.shape_env is None:
         return []
@@ -168,9 +168,9 @@ def findings(
     usable = [
         (e, frames) for e, frames in assumptions if e.free_symbols and e.free_symbols <= known
     ]
-    if not finished and usable and isinstance(usable[-1][0], sympy.Ne):
-        differ, frames = usable[-1]
-        usable[-1] = sympy.Eq(*differ.args), frames
+    if not finished and usable and isinstance(usable[-1][0], sympy.core.relational.Relational):
+        failed, frames = usable[-1]
+        usable[-1] = sympy.Not(failed), frames
     for assumption, frames in usable:
         state.narrow(assumption, frames)
     for assumption, frames in usable:
@@ -389,12 +389,15 @@ def _solved(
     """A symbol as a polynomial of the others, the simplest one, if the equation gives it."""
     best: tuple[tuple[int, int, int], sympy.Symbol, sympy.Expr] | None = None
     difference = sympy.expand(equation.lhs - equation.rhs)
-    if not difference.is_polynomial(*free):
+    if not difference.is_polynomial(*free) or difference.atoms(sympy.Function):
         return None
     for symbol in free:
         if sympy.degree(difference, symbol) != 1:
             continue
-        value = sympy.expand(sympy.solve(difference, symbol)[0])
+        solutions = sympy.solve(difference, symbol)
+        if not solutions:  # as where what the other sizes are rules every one out
+            continue
+        value = sympy.expand(solutions[0])
         others = sorted(value.free_symbols, key=str)
         if not value.is_polynomial(*others):
             continue

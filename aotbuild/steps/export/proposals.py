@@ -18,7 +18,7 @@ Trace = Callable[[dict[str, DeclaredDim]], "list[Finding] | None"]
 
 def tried(
     found: Sequence[Finding], dims: Mapping[str, DeclaredDim], trace: Trace
-) -> Sequence[Finding]:
+) -> Sequence[Finding] | None:
     """What was found, with ranges that the model has been traced with.
 
     Args:
@@ -27,29 +27,38 @@ def tried(
         trace: Traces the model with other ranges.
 
     Returns:
-        The same where it proposes no range; else the last ranges of each dimension, which work, or
-        findings without a range.
+        The last range that is found of each dimension: they work, unless something else is found
+        that is no range. None where the model fails with them for another reason.
     """
     latest = {finding.dim: finding for finding in found}
     ranges = dict(dims)
     for _ in range(_ROUNDS):
         if any(finding.part is None for finding in latest.values()):
-            return found
+            break
         for name, finding in latest.items():
             ranges[name] = _declared(ranges[name], finding.part)
         more = trace(ranges)
-        if more is not None and not more:
-            return list(latest.values())
         if more is None:
+            return None
+        if not more:
             break
         for finding in more:
             earlier = latest.get(finding.dim)
             lines = [*(earlier.line.splitlines() if earlier else []), *finding.line.splitlines()]
             line = "\n".join(dict.fromkeys(line for line in lines if line))
             latest[finding.dim] = dataclasses.replace(finding, line=line)
+    else:
+        return None
+    return list(latest.values())
+
+
+def without_proposals(found: Sequence[Finding]) -> list[Finding]:
+    """What was found, where no range works."""
     return [
-        dataclasses.replace(finding, part=None, fix="make the model independent of the size")
-        for finding in latest.values()
+        finding
+        if finding.part is None
+        else dataclasses.replace(finding, part=None, fix="make the model independent of the size")
+        for finding in found
     ]
 
 

@@ -36,7 +36,7 @@ from aotbuild.steps.export.diagnosis import (
 from aotbuild.steps.export.example import Example, example_call
 from aotbuild.steps.export.flat_module import Flat
 from aotbuild.steps.export.outputs import output_tree
-from aotbuild.steps.export.proposals import tried
+from aotbuild.steps.export.proposals import tried, without_proposals
 from aotbuild.steps.export.saved_program import load_program
 from aotbuild.steps.export.source import (
     FileTracker,
@@ -264,12 +264,15 @@ def _exported(
             oblivious = _exported_oblivious(exported, found, error)
         if oblivious is None:
             finished = "Constraints violated" in str(error)
-            reasons = tried(
-                found(recorder, finished=finished),
+            reasons = found(recorder, finished=finished)
+            working = tried(
+                reasons,
                 dims,
                 lambda others: _found_of(flat, example, others, project, tensors[0].device),
             )
-            narrower = narrower_error(reasons, path)
+            # A trace that ended early failed for another reason than the range that was tried.
+            known = without_proposals(reasons) if finished else []
+            narrower = narrower_error(known if working is None else working, path)
             short = short_range_error(dims, path) if finished else None
             raise narrower or short or export_error(error, located(path), project) from error
         program = oblivious

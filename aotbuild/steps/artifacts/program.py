@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import inspect
 import io
 import json
 import re
@@ -66,6 +67,16 @@ def read_program(directory: Path, weights: Mapping[str, torch.Tensor]) -> Progra
         parameter = isinstance(table[name], torch.nn.Parameter)
         table[name] = torch.nn.Parameter(tensor, requires_grad=False) if parameter else tensor
     return program
+
+
+def module_of(program: Program) -> torch.fx.GraphModule:
+    """A fresh module of a program, which checks no sizes of its own: compiling changes it."""
+    import torch
+
+    takes = inspect.signature(program.module).parameters
+    module = program.module(**({"check_guards": False} if "check_guards" in takes else {}))
+    assert isinstance(module, torch.fx.GraphModule)  # noqa: S101
+    return module
 
 
 def program_digest(directory: Path) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 from collections.abc import Callable
 
 import torch
@@ -12,6 +11,7 @@ from aotbuild.errors import CompileError
 from aotbuild.passes.pipeline import Applied, apply, rewrite
 from aotbuild.passes.template.operators import register_lowerings
 from aotbuild.steps.artifacts.call_spec import CallSpec
+from aotbuild.steps.artifacts.program import module_of
 from aotbuild.steps.artifacts.spec import CompileSpec
 from aotbuild.steps.compile.attempts import Attempt, Lower
 from aotbuild.steps.compile.inductor import Setup, compile_library
@@ -45,7 +45,7 @@ def lowering(spec: CompileSpec, call: CallSpec, setup: Setup, weights: ProgramWe
             program = weights.program()
         if program.example_inputs is None:
             raise CompileError("the exported program has no example inputs")
-        graph = _graph(program)
+        graph = module_of(program)
         rewrite(graph, RECIPES[spec.recipe].rewrites)
         by_symbol, _ = dimension_symbols(graph.graph, call.inputs)
         symbols.update({str(symbol): size for symbol, size in by_symbol.items()})
@@ -77,11 +77,3 @@ def _rewritten(graph: torch.fx.GraphModule, spec: CompileSpec) -> Applied:
         return Applied()
     register_lowerings()
     return apply(graph, spec.passes, precision=RECIPES[spec.recipe].precision)
-
-
-def _graph(program: torch.export.ExportedProgram) -> torch.fx.GraphModule:
-    """A fresh module of the program: compiling changes it."""
-    takes = inspect.signature(program.module).parameters
-    module = program.module(**({"check_guards": False} if "check_guards" in takes else {}))
-    assert isinstance(module, torch.fx.GraphModule)  # noqa: S101
-    return module

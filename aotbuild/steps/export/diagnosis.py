@@ -147,6 +147,7 @@ def findings(
     project: Path,
     *,
     finished: bool = True,
+    least: int = 2,
 ) -> list[Finding]:
     """What the guards of a trace leave of the declared dimensions.
 
@@ -158,11 +159,13 @@ def findings(
         project: Directory of the project, whose lines are the ones to tell.
         finished: Whether the trace came to its end. If not, the answer that is the last guard is
             taken to be what it failed for: that two sizes differ, or that one is too small.
+        least: The smallest size that the trace did not rule out: it mostly supposes neither 0
+            nor 1.
     """
     if recorder.shape_env is None:
         return []
     names, places = _declared_names(recorder.shape_env, labels, shapes)
-    state = _Findings(dims, places, project)
+    state = _Findings(dims, places, project, least)
     assumptions = [(guard.xreplace(names), frames) for guard, frames in recorder.guards]
     known = {symbol for value in names.values() for symbol in value.free_symbols}
     usable = [
@@ -205,12 +208,12 @@ class _Findings:
     """Gathers what is found, first about each dimension alone, then about several."""
 
     def __init__(
-        self, dims: Mapping[str, Dim], places: Mapping[str, list[str]], project: Path
+        self, dims: Mapping[str, Dim], places: Mapping[str, list[str]], project: Path, least: int
     ) -> None:
         self._dims = dims
         self._places = places
         self._project = project
-        self._declared = {name: _sizes(dim) for name, dim in dims.items()}
+        self._declared = {name: _sizes(dim, least) for name, dim in dims.items()}
         self._allowed = dict(self._declared)
         self._lines: dict[str, list[str]] = {name: [] for name in dims}
         self._advice: dict[str, str] = {}
@@ -375,10 +378,10 @@ def _calls(file: str, number: int) -> list[ast.Call]:
     ]
 
 
-def _sizes(dim: Dim) -> list[int]:
-    """The sizes of a range that are tried. Tracing supposes that no size is 0 or 1."""
+def _sizes(dim: Dim, least: int) -> list[int]:
+    """The sizes of a range that are tried, from ``least`` on."""
     step = dim.multiple_of
-    first = dim.multiple_from(max(dim.min, 2))
+    first = dim.multiple_from(max(dim.min, least))
     last = first + _SCANNED * step if dim.max is None else dim.max
     return list(range(first, last + 1, step))[:_SCANNED]
 

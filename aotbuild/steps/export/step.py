@@ -38,6 +38,11 @@ from aotbuild.steps.export.flat_module import Flat
 from aotbuild.steps.export.outputs import output_tree
 from aotbuild.steps.export.proposals import tried, without_proposals
 from aotbuild.steps.export.saved_program import load_program
+from aotbuild.steps.export.small_sizes import (
+    Difference,
+    first_difference,
+    small_size_error,
+)
 from aotbuild.steps.export.source import (
     FileTracker,
     build_module,
@@ -173,14 +178,54 @@ def _trace(
     project: Path,
 ) -> Traced:
     path = call_path(spec.name, name)
-    where = located(path)
     device = torch.device(spec.device)
     method = method_of(module, name, path)
     example = example_call(method, call, path, project, spec.declaration.dtype, device)
     given = [dense(tensor) for tensor in example.tensors]
     specs = _dynamic_dims(call, example, path, project, module)
     flat = Flat(module, name, example.arguments)
-    program, recorder = _exported(flat, given, specs, path, example, call.dims, project)
+    eager: list[Callable[[Sequence[torch.Tensor]], Any]] = [flat]
+    if original is not None:
+        eager.append(Flat(original, name, example.arguments))
+
+    def traced(*, oblivious: bool) -> Traced:
+        program, recorder = _exported(
+            flat, given, specs, path, example, call.dims, project, oblivious=oblivious
+        )
+        return _described(program, recorder, call, spec, name, example, specs, eager, project)
+
+    first = traced(oblivious=False)
+    wrong = _small_difference(first, device)
+    if wrong is None:
+        return first
+    with contextlib.suppress(ExportError):  # the first trace is the one to tell about
+        second = traced(oblivious=True)
+        if _small_difference(second, device) is None:
+            return second
+    asked = _asked(flat, given, specs, example, call.dims, project)
+    raise small_size_error(wrong, first.call.dims, asked, path)
+
+
+def _small_difference(traced: Traced, device: torch.device) -> Difference | None:
+    return first_difference(traced.program, traced.call, traced.samples, traced.reference, device)
+
+
+def _described(
+    program: torch.export.ExportedProgram,
+    recorder: Recorder,
+    call: Call,
+    spec: ExportSpec,
+    name: str,
+    example: Example,
+    specs: list[Any],
+    eager: list[Callable[[Sequence[torch.Tensor]], Any]],
+    project: Path,
+) -> Traced:
+    """A traced method with all that other steps need of it."""
+    path = call_path(spec.name, name)
+    where = located(path)
+    device = torch.device(spec.device)
+    given = [dense(tensor) for tensor in example.tensors]
     if call.dynamic_shapes:
         shapes, dims = name_dims(program, example.labels, dim_names(specs))
         sizes = sizes_of(shapes, example.tensors)
@@ -189,7 +234,7 @@ def _trace(
         sizes = {dim: example.sizes[dim] for dim in dims}
         _warn_static(example.shapes, shapes, path)
     inputs = inputs_of(example.labels, example.samples.leaves, shapes, given)
-    dims = _smallest_sizes(call, dims, sizes, inputs, example, flat, device)
+    dims = _smallest_sizes(call, dims, sizes, inputs, example, eager[0], device)
     _check_products(program, recorder, inputs, spec, path, project)
     spec_of_call = CallSpec(
         inputs=inputs,
@@ -201,9 +246,6 @@ def _trace(
         op_libraries=spec.declaration.op_libraries or [],
     )
     keep_computed_outputs(program, where)
-    eager: list[Callable[[Sequence[torch.Tensor]], Any]] = [flat]
-    if original is not None:
-        eager.append(Flat(original, name, example.arguments))
     reference = reference_outputs(spec_of_call, example.samples, eager, path, project, device)
     return Traced(name, program, spec_of_call, example.samples, reference)
 
@@ -243,7 +285,10 @@ def _exported(
     example: Example,
     dims: Mapping[str, DeclaredDim],
     project: Path,
+    *,
+    oblivious: bool,
 ) -> tuple[torch.export.ExportedProgram, Recorder]:
+    """The traced program; ``oblivious`` as ``_exported_oblivious`` traces it."""
     # Loops of recurrent layers that were traced before would be mistaken for those of this method.
     torch._dynamo.reset()
 
@@ -257,12 +302,12 @@ def _exported(
 
     recorder = Recorder()
     try:
-        with without_dumps(), proving(), recording() as recorder:
+        with without_dumps(), proving(), recording() as recorder, _supposing(oblivious=oblivious):
             program = exported()
     except Exception as error:
         with proving():
-            oblivious = _exported_oblivious(exported, found, error)
-        if oblivious is None:
+            other = _exported_oblivious(exported, found, error)
+        if other is None:
             finished = "Constraints violated" in str(error)
             reasons = found(recorder, finished=finished)
             working = tried(
@@ -275,9 +320,39 @@ def _exported(
             narrower = narrower_error(known if working is None else working, path)
             short = short_range_error(dims, path) if finished else None
             raise narrower or short or export_error(error, located(path), project) from error
-        program = oblivious
+        program = other
     refuse_mutation(program, located(path), example.labels)
     return program, recorder
+
+
+@contextlib.contextmanager
+def _supposing(*, oblivious: bool) -> Iterator[None]:
+    """Let torch suppose, as it does, that sizes are neither 0 nor 1, or suppose nothing."""
+    config: Any = fx_config
+    if oblivious and hasattr(config, "backed_size_oblivious"):
+        with config.patch(backed_size_oblivious=True):
+            yield
+    else:
+        yield
+
+
+def _asked(
+    flat: Flat,
+    tensors: list[torch.Tensor],
+    specs: list[Any],
+    example: Example,
+    dims: Mapping[str, DeclaredDim],
+    project: Path,
+) -> list[Finding]:
+    """What the model asks about sizes when torch supposes nothing of them."""
+    with (
+        contextlib.suppress(Exception),  # what was asked before counts too
+        without_dumps(),
+        recording() as recorder,
+        _supposing(oblivious=True),
+    ):
+        torch.export.export(flat, (tuple(tensors),), dynamic_shapes=(tuple(specs),), strict=False)
+    return findings(recorder, example.labels, example.shapes, dims, project, least=0)
 
 
 def _found_of(
@@ -296,8 +371,8 @@ def _found_of(
         tensors = tuple(dense(tensor) for tensor in drawn)
         return torch.export.export(flat, (tensors,), dynamic_shapes=(tuple(specs),), strict=False)
 
-    def found(recorder: Recorder) -> list[Finding]:
-        return findings(recorder, example.labels, example.shapes, dims, project)
+    def found(recorder: Recorder, *, finished: bool = True) -> list[Finding]:
+        return findings(recorder, example.labels, example.shapes, dims, project, finished=finished)
 
     recorder = Recorder()
     try:
@@ -307,7 +382,8 @@ def _found_of(
         with proving():
             if _exported_oblivious(exported, found, error) is not None:
                 return []
-        return found(recorder) or None
+        finished = "Constraints violated" in str(error)
+        return found(recorder, finished=finished) or None
     return []
 
 
@@ -389,7 +465,7 @@ def _smallest_sizes(
     sizes: Mapping[str, int],
     inputs: Sequence[Input],
     example: Example,
-    flat: Flat,
+    flat: Callable[[Sequence[torch.Tensor]], Any],
     device: torch.device,
 ) -> dict[str, Dim]:
     """Let a range that torch.export found begin with 1 only if the model works with that size."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 
+import sympy
 import torch
 
 from aotbuild.errors import CompileError
@@ -19,6 +20,7 @@ from aotbuild.steps.compile.program_weights import ProgramWeights
 from aotbuild.steps.export.source import importing
 from aotbuild.steps.sizes.hints import hinted, hints_at
 from aotbuild.steps.sizes.ranges import Ranges, compiled_ranges
+from aotbuild.steps.sizes.suppositions import fails_at, supposing
 from aotbuild.steps.sizes.symbols import SizeSymbol, dimension_symbols
 from aotbuild.steps.tune.recipes import RECIPES
 from aotbuild.target import TARGETS
@@ -50,6 +52,9 @@ def lowering(spec: CompileSpec, call: CallSpec, setup: Setup, weights: ProgramWe
         by_symbol, _ = dimension_symbols(graph.graph, call.inputs)
         symbols.update({str(symbol): size for symbol, size in by_symbol.items()})
 
+        def verified(differ: sympy.Ne) -> bool:
+            return any(fails_at(differ, by_symbol, case) for case in call.exceptions)
+
         def ranges() -> Ranges:
             return compiled_ranges(graph.graph, call.inputs, call.dims, sizes)
 
@@ -59,13 +64,16 @@ def lowering(spec: CompileSpec, call: CallSpec, setup: Setup, weights: ProgramWe
             seen.append(ranges())
             return wanted(seen[0])
 
-        applied = _rewritten(graph, spec)
+        with supposing(verified):
+            applied = _rewritten(graph, spec)
         derived = {id(getattr(graph, name)) for name in applied.derived}
 
         def replaceable(tensor: torch.Tensor) -> bool:
             return id(tensor) in derived or weights.replaceable(tensor)
 
-        compiled = compile_library(graph, program.example_inputs, setup, is_wanted, replaceable)
+        example = program.example_inputs
+        with supposing(verified):
+            compiled = compile_library(graph, example, setup, is_wanted, replaceable)
         return Attempt(sizes, ranges() if compiled else seen[0], compiled, applied)
 
     return lower

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import sympy
 import torch
 from torch.fx.experimental import _config as fx_config
 
@@ -40,7 +41,7 @@ from aotbuild.steps.export.proposals import tried, without_proposals
 from aotbuild.steps.export.saved_program import load_program
 from aotbuild.steps.export.small_sizes import (
     Difference,
-    first_difference,
+    differences,
     small_size_error,
 )
 from aotbuild.steps.export.source import (
@@ -73,6 +74,7 @@ from aotbuild.steps.export.tracing_errors import (
 from aotbuild.steps.sizes.proofs import proving
 from aotbuild.steps.sizes.ranges import compiled_ranges
 from aotbuild.steps.sizes.shapes import dim_names, leaf_dims, name_dims, read_dims, torch_dims
+from aotbuild.steps.sizes.suppositions import exceptions, supposing
 from aotbuild.steps.sizes.symbols import dimension_symbols
 
 
@@ -189,30 +191,33 @@ def _trace(
         eager.append(Flat(original, name, example.arguments))
 
     def traced(*, oblivious: bool) -> Traced:
-        program, recorder = _exported(
+        program, recorder, supposed = _exported(
             flat, given, specs, path, example, call.dims, project, oblivious=oblivious
         )
-        return _described(program, recorder, call, spec, name, example, specs, eager, project)
+        return _described(
+            program, recorder, supposed, call, spec, name, example, specs, eager, project
+        )
 
     first = traced(oblivious=False)
-    wrong = _small_difference(first, device)
-    if wrong is None:
+    wrong = _small_differences(first, device)
+    if not wrong:
         return first
     with contextlib.suppress(ExportError):  # the first trace is the one to tell about
         second = traced(oblivious=True)
-        if _small_difference(second, device) is None:
+        if not _small_differences(second, device):
             return second
     asked = _asked(flat, given, specs, example, call.dims, project)
     raise small_size_error(wrong, first.call.dims, asked, path)
 
 
-def _small_difference(traced: Traced, device: torch.device) -> Difference | None:
-    return first_difference(traced.program, traced.call, traced.samples, traced.reference, device)
+def _small_differences(traced: Traced, device: torch.device) -> list[Difference]:
+    return differences(traced.program, traced.call, traced.samples, traced.reference, device)
 
 
 def _described(
     program: torch.export.ExportedProgram,
     recorder: Recorder,
+    supposed: Sequence[sympy.Ne],
     call: Call,
     spec: ExportSpec,
     name: str,
@@ -236,6 +241,7 @@ def _described(
     inputs = inputs_of(example.labels, example.samples.leaves, shapes, given)
     dims = _smallest_sizes(call, dims, sizes, inputs, example, eager[0], device)
     _check_products(program, recorder, inputs, spec, path, project)
+    symbols, _ = dimension_symbols(program.graph, inputs)
     spec_of_call = CallSpec(
         inputs=inputs,
         in_spec=example.in_spec,
@@ -244,6 +250,7 @@ def _described(
         conditions=compiled_ranges(program.graph, inputs, dims, sizes).conditions,
         example=sizes,
         op_libraries=spec.declaration.op_libraries or [],
+        exceptions=exceptions(supposed, symbols, dims, sizes),
     )
     keep_computed_outputs(program, where)
     reference = reference_outputs(spec_of_call, example.samples, eager, path, project, device)
@@ -287,7 +294,7 @@ def _exported(
     project: Path,
     *,
     oblivious: bool,
-) -> tuple[torch.export.ExportedProgram, Recorder]:
+) -> tuple[torch.export.ExportedProgram, Recorder, Sequence[sympy.Ne]]:
     """The traced program; ``oblivious`` as ``_exported_oblivious`` traces it."""
     # Loops of recurrent layers that were traced before would be mistaken for those of this method.
     torch._dynamo.reset()
@@ -301,12 +308,13 @@ def _exported(
         return findings(recorder, example.labels, example.shapes, dims, project, finished=finished)
 
     recorder = Recorder()
+    supposed: Sequence[sympy.Ne] = []
     try:
         with without_dumps(), proving(), recording() as recorder, _supposing(oblivious=oblivious):
             program = exported()
     except Exception as error:
         with proving():
-            other = _exported_oblivious(exported, found, error)
+            other, supposed = _exported_otherwise(exported, found, error)
         if other is None:
             finished = "Constraints violated" in str(error)
             reasons = found(recorder, finished=finished)
@@ -322,7 +330,7 @@ def _exported(
             raise narrower or short or export_error(error, located(path), project) from error
         program = other
     refuse_mutation(program, located(path), example.labels)
-    return program, recorder
+    return program, recorder, supposed
 
 
 @contextlib.contextmanager
@@ -380,7 +388,7 @@ def _found_of(
             exported()
     except Exception as error:  # noqa: BLE001  # whatever it is, these ranges do not work
         with proving():
-            if _exported_oblivious(exported, found, error) is not None:
+            if _exported_otherwise(exported, found, error)[0] is not None:
                 return []
         finished = "Constraints violated" in str(error)
         return found(recorder, finished=finished) or None
@@ -410,10 +418,33 @@ def _check_products(
     warn(error.what, where=error.where, why=error.why, fix=error.fix)
 
 
-def _exported_oblivious(
+def _exported_otherwise(
     exported: Callable[[], torch.export.ExportedProgram],
     found: Callable[[Recorder], list[Finding]],
     error: Exception,
+) -> tuple[torch.export.ExportedProgram | None, Sequence[sympy.Ne]]:
+    """Trace again where a size that the model derives may be 1, supposing that it is not.
+
+    Returns:
+        The program, or None, and what it supposes.
+    """
+    if "satisfy the generated guard" not in str(error):
+        return None, []
+    with (
+        contextlib.suppress(Exception),  # the first error is the one to tell
+        without_dumps(),
+        recording() as recorder,
+        supposing(lambda _: True) as supposed,
+    ):
+        program = exported()
+        if not found(recorder):
+            return program, supposed
+    return _exported_oblivious(exported, found), []
+
+
+def _exported_oblivious(
+    exported: Callable[[], torch.export.ExportedProgram],
+    found: Callable[[Recorder], list[Finding]],
 ) -> torch.export.ExportedProgram | None:
     """Trace again without asking whether sizes are 1; None when that does not help either.
 
@@ -422,9 +453,7 @@ def _exported_oblivious(
     at the price of a copy where it then supposes the worse. The step verify runs both ends.
     """
     config: Any = fx_config
-    if "satisfy the generated guard" not in str(error) or not hasattr(
-        config, "backed_size_oblivious"
-    ):
+    if not hasattr(config, "backed_size_oblivious"):
         return None
     try:
         with without_dumps(), recording() as recorder, config.patch(backed_size_oblivious=True):

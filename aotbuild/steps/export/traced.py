@@ -152,7 +152,7 @@ def reference_outputs(
         device: Where the model is.
     """
     cases = []
-    for label, sizes in verification_sizes(call.dims, call.example).items():
+    for label, sizes in verification_sizes(call.dims, call.example, call.exceptions).items():
         if not all(holds(condition, sizes) for condition in call.conditions):
             continue
         if input_bytes(call.inputs, sizes) > _LARGEST_INPUTS:

@@ -112,6 +112,7 @@ def _by_bounds(condition: sympy.Basic, sizes: Sizes) -> bool | None:
         forms.append(condition.func(difference, 0))
         with contextlib.suppress(sympy.PolynomialError):
             forms.append(condition.func(sympy.factor(difference), 0))
+            forms.append(condition.func(*map(sympy.factor, condition.args)))
     for form in map(sympy.sympify, forms):
         if form in {sympy.true, sympy.false}:
             return bool(form)

@@ -58,10 +58,7 @@ def read_program(directory: Path, weights: Mapping[str, torch.Tensor]) -> Progra
     """Read a program, and give it the weights, by their names in it."""
     import torch
 
-    from aotbuild.steps.sizes.hints import solved_hints
-
-    with solved_hints():
-        program = torch.export.load(directory / PROGRAM)
+    program = torch.export.load(directory / PROGRAM)
     for name, tensor in weights.items():
         table = table_of(program, name)
         parameter = isinstance(table[name], torch.nn.Parameter)

@@ -293,7 +293,7 @@ def _exported(
     dims: Mapping[str, DeclaredDim],
     project: Path,
     *,
-    oblivious: bool,
+    oblivious: bool = False,
 ) -> tuple[torch.export.ExportedProgram, Recorder, Sequence[sympy.Ne]]:
     """The traced program; ``oblivious`` as ``_exported_oblivious`` traces it."""
     # Loops of recurrent layers that were traced before would be mistaken for those of this method.

@@ -34,6 +34,8 @@ _ASKING = (
     str(Path(__file__).with_name("proofs.py")),
 )
 """What stands between a question and whoever asks it."""
+_NOT_LAYOUTS = (f"{_TORCH}/nn/", f"{_TORCH}/export/", f"{_TORCH}/_export/")
+"""Layers, whose branches are a model's, and what tells in the end which guards a trace has."""
 _SCANNED = 1 << 14
 """How many sizes of a range are tried."""
 
@@ -160,4 +162,4 @@ def _asked_by_torch(frame: FrameType | None) -> bool:
     if frame is None:
         return False
     name = frame.f_code.co_filename
-    return name.startswith(_TORCH) and not name.startswith(f"{_TORCH}/nn/")
+    return name.startswith(_TORCH) and not name.startswith(_NOT_LAYOUTS)

@@ -64,7 +64,10 @@ def check_project(directory: Path, names: Sequence[str], *, explain: bool = Fals
     chosen = declared_models(project, names, where=located("tool.aotbuild.models"))
     check_options(project, chosen)
     quieten()
-    from aotbuild.steps.export.step import trace  # imports torch, which takes a second
+    from aotbuild.steps.export.step import (  # imports torch, which takes a second
+        check_writing,
+        trace,
+    )
 
     rows: list[Row] = []
     lines: list[str] = []
@@ -73,7 +76,9 @@ def check_project(directory: Path, names: Sequence[str], *, explain: bool = Fals
     for name in chosen:
         devices = project.models[name].devices or []
         try:
-            traced = trace(export_spec(project, name, devices[0], output=""))
+            spec = export_spec(project, name, devices[0], output="")
+            traced = trace(spec)
+            check_writing(traced, spec)
         except Exception as error:
             if debugging():
                 raise

@@ -43,8 +43,8 @@ file                        module                  written by          read by
 ``bundled.json``            ``stamps``              bundle              Ninja
 ==========================  ======================  ==================  ===========================
 
-Where verify, tune, levels and bundle read the same, they do it through ``steps/package``; tune reads
-``compiled.json`` of its own candidates, and compile reads it again after a hit in the cache. The
-cache holds ``library.so``, ``library.json``, ``weights.safetensors`` and ``compiled.json`` of a
+Where verify, tune, levels and bundle read the same, they do it through ``steps/package``. Tune
+reads ``compiled.json`` of its own candidates, and compile reads it again after a hit in the cache.
+The cache holds ``library.so``, ``library.json``, ``weights.safetensors`` and ``compiled.json`` of a
 variant, and ``_engine.abi3.so``. ``weights_file`` is the format of every ``weights.safetensors``.
 """

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,9 @@ class CallSpec:
     """The size of each dimension that the program was traced with."""
     op_libraries: list[str]
     """Libraries of operators that it calls: modules, or files of the project."""
+    exceptions: list[dict[str, int]] = field(default_factory=list)
+    """Sizes of the dimensions at which something that torch supposed of sizes does not hold. They
+    are verified, and so the compiler may suppose it too."""
 
     def write(self, directory: Path) -> None:
         """Write as JSON."""
@@ -59,6 +62,7 @@ class CallSpec:
             conditions=table["conditions"],
             example=table["example"],
             op_libraries=table["op_libraries"],
+            exceptions=table["exceptions"],
         )
 
 

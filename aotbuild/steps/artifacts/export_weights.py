@@ -73,18 +73,7 @@ def store(
         state: The state dict of the module that they were traced from.
         directory: Where they go; each method has a directory in it.
     """
-    tensors: dict[str, torch.Tensor] = {}
-    keys: dict[Any, str] = {}
-    for name, tensor in state.items():  # one that has several names goes by the first
-        if is_plain(tensor):
-            keys.setdefault(_identity(tensor), name)
-    names: dict[str, dict[str, str]] = {}
-    for method, program in programs.items():
-        own = names[method] = {}
-        for name, tensor in _stored_apart(program, set(keys)).items():
-            key = keys.setdefault(_identity(tensor), f"{method}:{own_name(name)}")
-            tensors[key] = tensor.detach()
-            own[name] = key
+    tensors, keys, names = _separated(programs, state)
     # What is equal by chance is stored twice here: compiled as one, it could not become different.
     written = write_weights(directory / WEIGHTS, tensors, by_content=False)
     parameters = [
@@ -102,6 +91,45 @@ def store(
     for method, program in programs.items():
         write_program(program, names[method], directory / method)
     return stored
+
+
+def write_hollow_programs(
+    programs: Mapping[str, Program], state: Mapping[str, torch.Tensor], directory: Path
+) -> dict[str, dict[str, str]]:
+    """Write each program as ``store`` does, and no weights.
+
+    Args:
+        programs: By the names of the methods.
+        state: The state dict of the module that they were traced from.
+        directory: Where they go; each method has a directory in it.
+
+    Returns:
+        For each method the names that its weights would be stored by, by their names in it.
+    """
+    _, _, names = _separated(programs, state)
+    for method, program in programs.items():
+        (directory / method).mkdir(parents=True, exist_ok=True)
+        write_program(program, names[method], directory / method)
+    return names
+
+
+def _separated(
+    programs: Mapping[str, Program], state: Mapping[str, torch.Tensor]
+) -> tuple[dict[str, torch.Tensor], dict[Any, str], dict[str, dict[str, str]]]:
+    """The tensors to store by their own names, these names by identity, and by method."""
+    tensors: dict[str, torch.Tensor] = {}
+    keys: dict[Any, str] = {}
+    for name, tensor in state.items():  # one that has several names goes by the first
+        if is_plain(tensor):
+            keys.setdefault(_identity(tensor), name)
+    names: dict[str, dict[str, str]] = {}
+    for method, program in programs.items():
+        own = names[method] = {}
+        for name, tensor in _stored_apart(program, set(keys)).items():
+            key = keys.setdefault(_identity(tensor), f"{method}:{own_name(name)}")
+            tensors[key] = tensor.detach()
+            own[name] = key
+    return tensors, keys, names
 
 
 def own_name(name: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import builtins
 import contextlib
 import hashlib
+import inspect
 import io
 import json
 import math
@@ -20,6 +21,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from aotbuild.errors import ExportError
 from aotbuild.steps.files import replacing
 
 if TYPE_CHECKING:
@@ -43,7 +45,10 @@ def write_program(program: Program, apart: Collection[str], directory: Path) -> 
     _forget_directories(program)
     with _functions_of_sizes(), _hollow(program, apart):
         buffer = io.BytesIO()  # in a file, the archive would be named after it
-        torch.export.save(program, buffer)
+        try:
+            torch.export.save(program, buffer)
+        except Exception as error:
+            raise _unsaved(program, error) from error
     data = buffer.getvalue()
     path = directory / PROGRAM
     if path.exists() and path.read_bytes() == data:
@@ -108,6 +113,16 @@ def _size_functions() -> set[Any]:
     return {math.ceil, math.floor, math.trunc, builtins.round, builtins.abs, operator.abs, *opaque}
 
 
+def module_of(program: Program) -> torch.fx.GraphModule:
+    """A fresh module of a program, which checks no sizes of its own: compiling changes it."""
+    import torch
+
+    takes = inspect.signature(program.module).parameters
+    module = program.module(**({"check_guards": False} if "check_guards" in takes else {}))
+    assert isinstance(module, torch.fx.GraphModule)  # noqa: S101
+    return module
+
+
 def program_digest(directory: Path) -> str:
     """The digest of a program without the lines of code that it was traced from.
 
@@ -145,6 +160,22 @@ def is_plain(tensor: Any) -> bool:
     import torch
 
     return type(tensor) in {torch.Tensor, torch.nn.Parameter} and tensor.layout is torch.strided
+
+
+def _unsaved(program: Program, error: Exception) -> ExportError:
+    """The error for a program that torch cannot save, with the line of the node that it names."""
+    reasons = [line for line in str(error).splitlines() if line.strip()]
+    match = re.match(r"Failed serializing node (\w+)", str(error))
+    nodes = [node for node in program.graph.nodes if match and node.name == match[1]]
+    lines = nodes[0].meta.get("stack_trace", "").strip().splitlines() if nodes else []
+    place = re.match(r'\s*File "(.*)", line (\d+), in (\w+)', lines[-2]) if lines[1:] else None
+    return ExportError(
+        "torch.export cannot save the traced program",
+        where=f"{place[1]}:{place[2]} in {place[3]}: {lines[-1].strip()}" if place else "",
+        why=reasons[-1] if reasons else type(error).__name__,
+        fix="compute it with torch's own operators, or, if it follows from constants alone, "
+        "once in __init__",
+    )
 
 
 def _forget_directories(program: Program) -> None:

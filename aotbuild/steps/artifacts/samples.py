@@ -55,7 +55,9 @@ def example_sizes(
 
 
 def verification_sizes(
-    ranges: Mapping[str, Dim], example: Mapping[str, int]
+    ranges: Mapping[str, Dim],
+    example: Mapping[str, int],
+    exceptions: Sequence[Mapping[str, int]] = (),
 ) -> dict[str, dict[str, int]]:
     """The cases to verify: the example, all dimensions at their smallest, each at either end.
 
@@ -64,6 +66,7 @@ def verification_sizes(
     Args:
         ranges: Smallest and largest size of each dimension.
         example: Size of each dimension in the example.
+        exceptions: Further sizes, at which something is special.
 
     Returns:
         Sizes by a name of the case, such as ``batch = 256``.
@@ -75,6 +78,9 @@ def verification_sizes(
         largest = dim.max if dim.max is not None else _UNLIMITED * example[name] + dim.multiple_of
         for size in dict.fromkeys([dim.min, dim.multiple_from(max(dim.min, 1)), largest]):
             cases[_named({name: size})] = {**example, name: size}
+    for sizes in exceptions:
+        changed = {name: size for name, size in sizes.items() if size != example[name]}
+        cases[_named(changed)] = dict(sizes)
     distinct: dict[str, dict[str, int]] = {}
     for label, sizes in cases.items():
         if sizes not in distinct.values():

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 from collections.abc import Callable
 
+import sympy
 import torch
 
 from aotbuild.errors import CompileError
 from aotbuild.passes.pipeline import Applied, apply, rewrite
 from aotbuild.passes.template.operators import register_lowerings
 from aotbuild.steps.artifacts.call_spec import CallSpec
+from aotbuild.steps.artifacts.program import module_of
 from aotbuild.steps.artifacts.spec import CompileSpec
 from aotbuild.steps.compile.attempts import Attempt, Lower
 from aotbuild.steps.compile.inductor import Setup, compile_library
@@ -19,6 +20,7 @@ from aotbuild.steps.compile.program_weights import ProgramWeights
 from aotbuild.steps.project_code import importing
 from aotbuild.steps.sizes.hints import hinted, hints_at
 from aotbuild.steps.sizes.ranges import Ranges, compiled_ranges
+from aotbuild.steps.sizes.suppositions import fails_at, supposing
 from aotbuild.steps.sizes.symbols import SizeSymbol, dimension_symbols
 from aotbuild.steps.tune.recipes import RECIPES
 from aotbuild.target import TARGETS
@@ -45,10 +47,13 @@ def lowering(spec: CompileSpec, call: CallSpec, setup: Setup, weights: ProgramWe
             program = weights.program()
         if program.example_inputs is None:
             raise CompileError("the exported program has no example inputs")
-        graph = _graph(program)
+        graph = module_of(program)
         rewrite(graph, RECIPES[spec.recipe].rewrites)
         by_symbol, _ = dimension_symbols(graph.graph, call.inputs)
         symbols.update({str(symbol): size for symbol, size in by_symbol.items()})
+
+        def verified(differ: sympy.Ne) -> bool:
+            return any(fails_at(differ, by_symbol, case) for case in call.exceptions)
 
         def ranges() -> Ranges:
             return compiled_ranges(graph.graph, call.inputs, call.dims, sizes)
@@ -59,13 +64,16 @@ def lowering(spec: CompileSpec, call: CallSpec, setup: Setup, weights: ProgramWe
             seen.append(ranges())
             return wanted(seen[0])
 
-        applied = _rewritten(graph, spec)
+        with supposing(verified):
+            applied = _rewritten(graph, spec)
         derived = {id(getattr(graph, name)) for name in applied.derived}
 
         def replaceable(tensor: torch.Tensor) -> bool:
             return id(tensor) in derived or weights.replaceable(tensor)
 
-        compiled = compile_library(graph, program.example_inputs, setup, is_wanted, replaceable)
+        example = program.example_inputs
+        with supposing(verified):
+            compiled = compile_library(graph, example, setup, is_wanted, replaceable)
         return Attempt(sizes, ranges() if compiled else seen[0], compiled, applied)
 
     return lower
@@ -77,11 +85,3 @@ def _rewritten(graph: torch.fx.GraphModule, spec: CompileSpec) -> Applied:
         return Applied()
     register_lowerings()
     return apply(graph, spec.passes, precision=RECIPES[spec.recipe].precision)
-
-
-def _graph(program: torch.export.ExportedProgram) -> torch.fx.GraphModule:
-    """A fresh module of the program: compiling changes it."""
-    takes = inspect.signature(program.module).parameters
-    module = program.module(**({"check_guards": False} if "check_guards" in takes else {}))
-    assert isinstance(module, torch.fx.GraphModule)  # noqa: S101
-    return module

@@ -8,6 +8,7 @@ import torch
 
 from aotbuild.runtime.derived import renamed, uses
 from aotbuild.steps.artifacts.export_weights import Stored
+from aotbuild.steps.sizes.hints import solved_hints
 
 
 class ProgramWeights:
@@ -34,7 +35,8 @@ class ProgramWeights:
 
     def program(self) -> torch.export.ExportedProgram:
         """The program, loaded anew: compiling changes it."""
-        program = self._stored.load_program(self._method, self._tensors, self._device)
+        with solved_hints():
+            program = self._stored.load_program(self._method, self._tensors, self._device)
         constants = program.constants.values()
         self._written = [c for c in constants if isinstance(c, torch.Tensor) and c.dim() == 1]
         return program

@@ -34,6 +34,7 @@ from aotbuild.steps.export.quantize import load_operators
 from aotbuild.steps.files import plain_directory, replacing, scratch, write_depfile
 from aotbuild.steps.project_code import importing, load_op_libraries
 from aotbuild.steps.sizes.narrowing import narrowed, too_narrow
+from aotbuild.steps.sizes.proofs import proving
 from aotbuild.steps.tune.pins import decided
 from aotbuild.target import TARGETS, Target
 from aotbuild.toolchain import find_cxx
@@ -107,9 +108,10 @@ def _lowered_best(job: _Job, slot: CacheSlot, directory: Path) -> Attempt:
     libraries = Libraries(slot.store, job.output / "kept", directory)
     shared = shared_headers(slot.store, job.target)
     try:
-        with set_up(
-            job.target, find_cxx(), directory, job.spec.options, shared, libraries
-        ) as setup:
+        with (
+            proving(),
+            set_up(job.target, find_cxx(), directory, job.spec.options, shared, libraries) as setup,
+        ):
             return best_attempt(
                 job.call,
                 lowering(job.spec, job.call, setup, job.weights),

@@ -7,6 +7,7 @@ the guards leave of the declared range is then found by trying its sizes.
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import linecache
 import os
@@ -25,6 +26,7 @@ from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from aotbuild.runtime.dims import Affine, Dim, Size
 from aotbuild.steps.sizes.conditions import as_function, condition_text
+from aotbuild.steps.sizes.symbols import SizeSymbol
 
 _TORCH = f"{Path(torch.__file__).parent}{os.sep}"
 _EXPORT = f"{_TORCH}export{os.sep}"
@@ -36,13 +38,15 @@ _SOURCE = re.compile(r"L\['tensors'\]\[(\d+)\]\.size\(\)\[(\d+)\]")
 
 @dataclass(frozen=True)
 class Finding:
-    """A dimension that the model does not leave as it was declared."""
+    """A dimension, or several of them, that the model does not leave as they were declared."""
 
     dim: str
     found: str
     line: str
     """The line of the model, such as ``src/net.py:7 in forward: return x.reshape(4, 4)``."""
     fix: str
+    part: Dim | None = None
+    """The range that ``fix`` proposes, if it is one."""
 
 
 @dataclass
@@ -78,6 +82,49 @@ def recording() -> Iterator[Recorder]:
         setattr(ShapeEnv, "_log_guard", original)  # noqa: B010
 
 
+def fixed_products(
+    recorder: Recorder, symbols: Mapping[sympy.Symbol, SizeSymbol], project: Path
+) -> list[Finding]:
+    """The products and sums of several sizes that a trace fixed, which torch.export accepts.
+
+    Args:
+        recorder: Of the trace.
+        symbols: What torch's symbols stand for.
+        project: Directory of the project, whose lines are the ones to tell.
+    """
+    findings: dict[str, Finding] = {}
+    for guard, frames in recorder.guards:
+        fixed = _fixed(sympy.sympify(recorder.shape_env.replace(guard)))
+        if fixed is None or not fixed[0].free_symbols <= set(symbols):
+            continue
+        value, number = fixed
+        names = sorted({symbols[symbol].dim for symbol in value.free_symbols})
+        if len(names) < 2:  # of one dimension torch.export itself tells
+            continue
+        text = _text(value.xreplace({symbol: symbols[symbol].solved for symbol in symbols}))
+        finding = Finding(
+            ", ".join(names),
+            f"it works where {text} is {number} only, as in the example",
+            _line(frames, project),
+            _independent(frames, project) or "make the model independent of the sizes",
+        )
+        findings.setdefault(text, finding)
+    return list(findings.values())
+
+
+def _fixed(guard: sympy.Basic) -> tuple[sympy.Expr, int] | None:
+    """The expression that a guard says to be a number, and that number."""
+    if not isinstance(guard, sympy.Eq):
+        return None
+    number, rest = sympy.expand(guard.lhs - guard.rhs).as_coeff_Add()
+    if not number.is_Integer or not number or not rest.is_polynomial():
+        return None
+    if number > 0:
+        number, rest = -number, -rest
+    divisor, _ = rest.primitive()
+    return (rest / divisor, int(-number / divisor)) if (number / divisor).is_Integer else None
+
+
 def _frames(frame: FrameType | None) -> list[tuple[str, int, str]]:
     """The frames outside torch up to the call of torch.export, the innermost first."""
     frames: list[tuple[str, int, str]] = []
@@ -100,6 +147,7 @@ def findings(
     project: Path,
     *,
     finished: bool = True,
+    least: int = 2,
 ) -> list[Finding]:
     """What the guards of a trace leave of the declared dimensions.
 
@@ -109,21 +157,23 @@ def findings(
         shapes: The declared shape of each tensor.
         dims: The declared dimensions.
         project: Directory of the project, whose lines are the ones to tell.
-        finished: Whether the trace came to its end. If not, and the last guard is that two sizes
-            differ, that is what it failed for: the model needs them to be equal.
+        finished: Whether the trace came to its end. If not, the answer that is the last guard is
+            taken to be what it failed for: that two sizes differ, or that one is too small.
+        least: The smallest size that the trace did not rule out: it mostly supposes neither 0
+            nor 1.
     """
     if recorder.shape_env is None:
         return []
     names, places = _declared_names(recorder.shape_env, labels, shapes)
-    state = _Findings(dims, places, project)
+    state = _Findings(dims, places, project, least)
     assumptions = [(guard.xreplace(names), frames) for guard, frames in recorder.guards]
     known = {symbol for value in names.values() for symbol in value.free_symbols}
     usable = [
         (e, frames) for e, frames in assumptions if e.free_symbols and e.free_symbols <= known
     ]
-    if not finished and usable and isinstance(usable[-1][0], sympy.Ne):
-        differ, frames = usable[-1]
-        usable[-1] = sympy.Eq(*differ.args), frames
+    if not finished and usable and isinstance(usable[-1][0], sympy.core.relational.Relational):
+        failed, frames = usable[-1]
+        usable[-1] = sympy.Not(failed), frames
     for assumption, frames in usable:
         state.narrow(assumption, frames)
     for assumption, frames in usable:
@@ -158,14 +208,15 @@ class _Findings:
     """Gathers what is found, first about each dimension alone, then about several."""
 
     def __init__(
-        self, dims: Mapping[str, Dim], places: Mapping[str, list[str]], project: Path
+        self, dims: Mapping[str, Dim], places: Mapping[str, list[str]], project: Path, least: int
     ) -> None:
         self._dims = dims
         self._places = places
         self._project = project
-        self._declared = {name: _sizes(dim) for name, dim in dims.items()}
+        self._declared = {name: _sizes(dim, least) for name, dim in dims.items()}
         self._allowed = dict(self._declared)
         self._lines: dict[str, list[str]] = {name: [] for name in dims}
+        self._advice: dict[str, str] = {}
         self._texts: dict[str, list[str]] = {name: [] for name in dims}
         self._equal: dict[sympy.Symbol, sympy.Expr] = {}
         self._relations: list[Finding] = []
@@ -181,9 +232,12 @@ class _Findings:
             if fitting and fitting != self._allowed[name]:
                 self._allowed[name] = fitting
                 self._texts[name].append(_text(assumption))
-                line = self._line(frames)
+                line = _line(frames, self._project)
                 if line and line not in self._lines[name]:
                     self._lines[name].append(line)
+                advice = _independent(frames, self._project)
+                if advice and len(fitting) == 1:
+                    self._advice.setdefault(name, advice)
         elif isinstance(assumption, sympy.Eq) and len(free) > 1:
             solved = _solved(assumption, free, list(self._dims))
             if solved is not None:
@@ -194,7 +248,7 @@ class _Findings:
                     Finding(
                         name,
                         f"{name} is always {text}",
-                        self._line(frames),
+                        _line(frames, self._project),
                         f'write "{text}" in place of "{name}" ({self._shown_places(name)})'
                         if len(value.free_symbols) == 1
                         else f"declare ranges in which {name} is {text}, or let the model compute "
@@ -216,7 +270,12 @@ class _Findings:
         found = f"the model needs {_text(assumption)}"
         if found not in [finding.found for finding in self._relations]:
             self._relations.append(
-                Finding(names, found, self._line(frames), "declare ranges in which that holds")
+                Finding(
+                    names,
+                    found,
+                    _line(frames, self._project),
+                    "declare ranges in which that holds",
+                )
             )
 
     def _substituted(self, assumption: sympy.Basic) -> sympy.Basic:
@@ -231,17 +290,18 @@ class _Findings:
         related = {finding.dim for finding in self._relations}
         for name, sizes in self._allowed.items():
             if sizes != self._declared[name] and name not in related:
-                text, fix = self._explained(name, sizes)
-                found.append(Finding(name, text, "\n".join(self._lines[name]), fix))
+                text, fix, part = self._explained(name, sizes)
+                found.append(Finding(name, text, "\n".join(self._lines[name]), fix, part))
         return [*found, *self._relations]
 
-    def _explained(self, name: str, sizes: list[int]) -> tuple[str, str]:
+    def _explained(self, name: str, sizes: list[int]) -> tuple[str, str, Dim | None]:
         dim, declared = self._dims[name], self._declared[name]
         if len(sizes) == 1:
             place = f'write {sizes[0]} in place of "{name}" ({self._shown_places(name)})'
             return (
                 f"it works for {name} = {sizes[0]} only",
-                f"{place}, or make the model independent of the size",
+                f"{self._advice.get(name, 'make the model independent of the size')}, or {place}",
+                None,
             )
         steps = {high - low for low, high in pairwise(sizes)}
         step = min(steps)
@@ -249,6 +309,7 @@ class _Findings:
             return (
                 f"it works where {' and '.join(self._texts[name])}",
                 "declare a part of the range for which that holds",
+                None,
             )
         # The last size that was tried stands for the declared end.
         high = dim.max if sizes[-1] + step > declared[-1] else sizes[-1]
@@ -258,25 +319,69 @@ class _Findings:
         part = Dim(low, None if high is None else high - high % step, step)
         limit = "" if part.max is None else f", max = {part.max}"
         multiple = "" if step == 1 else f", multiple-of = {step}"
-        return f"it works if {name} is {part}", f"{name} = {{ min = {low}{limit}{multiple} }}"
+        fix = f"{name} = {{ min = {low}{limit}{multiple} }}"
+        return f"it works if {name} is {part}", fix, part
 
     def _shown_places(self, name: str) -> str:
         return "; ".join(self._places.get(name, []))
 
-    def _line(self, frames: list[tuple[str, int, str]]) -> str:
-        root = f"{self._project.resolve()}{os.sep}"
-        own = [f for f in frames if f[0].startswith(root) and "-packages" not in f[0]]
-        if not (own or frames):
-            return ""
-        file, number, function = (own or frames)[0]
-        shown = os.path.relpath(file, root) if own else os.path.basename(file)  # noqa: PTH119
-        return f"{shown}:{number} in {function}: {linecache.getline(file, number).strip()}"
+
+def _line(frames: Sequence[tuple[str, int, str]], project: Path) -> str:
+    """The line of the project that led to a guard, or the innermost one outside torch."""
+    frame = _own_frame(frames, project)
+    if frame is None:
+        return ""
+    (file, number, function), own = frame
+    shown = os.path.relpath(file, project.resolve()) if own else os.path.basename(file)  # noqa: PTH119
+    return f"{shown}:{number} in {function}: {linecache.getline(file, number).strip()}"
 
 
-def _sizes(dim: Dim) -> list[int]:
-    """The sizes of a range that are tried. Tracing supposes that no size is 0 or 1."""
+def _own_frame(
+    frames: Sequence[tuple[str, int, str]], project: Path
+) -> tuple[tuple[str, int, str], bool] | None:
+    """The innermost frame of the project, else of all, and whether it is the project's."""
+    root = f"{project.resolve()}{os.sep}"
+    own = [f for f in frames if f[0].startswith(root) and "-packages" not in f[0]]
+    return ((own or frames)[0], bool(own)) if frames else None
+
+
+def _independent(frames: Sequence[tuple[str, int, str]], project: Path) -> str:
+    """What to write in place of what makes a plain number of a size, if the line shows that."""
+    frame = _own_frame(frames, project)
+    if frame is None:
+        return ""
+    (file, number, _), _ = frame
+    for call in _calls(file, number):
+        name, argument = ast.unparse(call.func), ast.unparse(call.args[0])
+        if name == "len":
+            return f"len() makes a plain number of a size: write {argument}.shape[0]"
+        if name == "int":
+            return f"int() makes a plain number of a size: write {argument}"
+        if name == "range":
+            return "range() needs a plain number: compute with whole tensors instead of a loop"
+    return ""
+
+
+def _calls(file: str, number: int) -> list[ast.Call]:
+    """The calls in a line of code, of a function by its name with an argument."""
+    try:
+        tree = ast.parse("".join(linecache.getlines(file)))
+    except SyntaxError:
+        return []
+    return [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.args
+        and node.lineno <= number <= (node.end_lineno or node.lineno)
+    ]
+
+
+def _sizes(dim: Dim, least: int) -> list[int]:
+    """The sizes of a range that are tried, from ``least`` on."""
     step = dim.multiple_of
-    first = dim.multiple_from(max(dim.min, 2))
+    first = dim.multiple_from(max(dim.min, least))
     last = first + _SCANNED * step if dim.max is None else dim.max
     return list(range(first, last + 1, step))[:_SCANNED]
 
@@ -287,12 +392,15 @@ def _solved(
     """A symbol as a polynomial of the others, the simplest one, if the equation gives it."""
     best: tuple[tuple[int, int, int], sympy.Symbol, sympy.Expr] | None = None
     difference = sympy.expand(equation.lhs - equation.rhs)
-    if not difference.is_polynomial(*free):
+    if not difference.is_polynomial(*free) or difference.atoms(sympy.Function):
         return None
     for symbol in free:
         if sympy.degree(difference, symbol) != 1:
             continue
-        value = sympy.expand(sympy.solve(difference, symbol)[0])
+        solutions = sympy.solve(difference, symbol)
+        if not solutions:  # as where what the other sizes are rules every one out
+            continue
+        value = sympy.expand(solutions[0])
         others = sorted(value.free_symbols, key=str)
         if not value.is_polynomial(*others):
             continue

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import sympy
 import torch
 from torch.fx.experimental import _config as fx_config
 
@@ -18,16 +21,29 @@ from aotbuild.runtime.dims import Dim, Size
 from aotbuild.runtime.manifest import Input
 from aotbuild.steps.artifacts.call_spec import CallSpec
 from aotbuild.steps.artifacts.eager_program import remove_eager, write_eager
-from aotbuild.steps.artifacts.export_weights import Stored, store
+from aotbuild.steps.artifacts.export_weights import Stored, store, write_hollow_programs
 from aotbuild.steps.artifacts.facts import facts_of
+from aotbuild.steps.artifacts.samples import concrete, example_sizes
 from aotbuild.steps.artifacts.spec import ExportSpec, read_spec
 from aotbuild.steps.artifacts.stamps import write_exported
 from aotbuild.steps.export.arguments import as_call
-from aotbuild.steps.export.diagnosis import Finding, Recorder, findings, recording
+from aotbuild.steps.export.diagnosis import (
+    Finding,
+    Recorder,
+    findings,
+    fixed_products,
+    recording,
+)
 from aotbuild.steps.export.example import Example, example_call
 from aotbuild.steps.export.flat_module import Flat
 from aotbuild.steps.export.outputs import output_tree
+from aotbuild.steps.export.proposals import tried, without_proposals
 from aotbuild.steps.export.saved_program import load_program
+from aotbuild.steps.export.small_sizes import (
+    Difference,
+    differences,
+    small_size_error,
+)
 from aotbuild.steps.export.source import build_module, method_of
 from aotbuild.steps.export.traced import (
     Traced,
@@ -39,7 +55,13 @@ from aotbuild.steps.export.traced import (
     refuse_mutation,
     sizes_of,
 )
-from aotbuild.steps.export.tracing_errors import export_error, narrower_error, without_dumps
+from aotbuild.steps.export.tracing_errors import (
+    export_error,
+    fixed_error,
+    narrower_error,
+    short_range_error,
+    without_dumps,
+)
 from aotbuild.steps.project_code import (
     FileTracker,
     error_text,
@@ -48,8 +70,11 @@ from aotbuild.steps.project_code import (
     resolve,
     user_line,
 )
+from aotbuild.steps.sizes.proofs import proving
 from aotbuild.steps.sizes.ranges import compiled_ranges
 from aotbuild.steps.sizes.shapes import dim_names, leaf_dims, name_dims, read_dims, torch_dims
+from aotbuild.steps.sizes.suppositions import exceptions, supposing
+from aotbuild.steps.sizes.symbols import dimension_symbols
 
 
 def run(spec_file: Path) -> None:
@@ -58,7 +83,8 @@ def run(spec_file: Path) -> None:
     project, output = Path(spec.project), Path(spec.output)
     tracker = FileTracker(project)
     model = trace(spec)
-    stored = write_programs(model, output)
+    with _located(spec):
+        stored = write_programs(model, output)
     for method in model.methods:
         name, program = method.name, method.program
         remove_eager(output / name)
@@ -74,8 +100,44 @@ def write_programs(model: TracedModel, output: Path) -> Stored:
     for method in model.methods:
         method.write(output / method.name)
         facts_of(method.program).write(output / method.name)
-    programs = {method.name: method.program for method in model.methods}
-    return store(programs, model.state, output)
+    return store(_programs(model), model.state, output)
+
+
+def check_writing(model: TracedModel, spec: ExportSpec) -> None:
+    """Write what the step writes, but for the weights, and forget it.
+
+    Raises:
+        AotBuildError: Something cannot be written.
+    """
+    with tempfile.TemporaryDirectory() as name, _located(spec):
+        output = Path(name)
+        for method in model.methods:
+            method.write(output / method.name)
+            facts_of(method.program).write(output / method.name)
+        names = write_hollow_programs(_programs(model), model.state, output)
+        if spec.declaration.fallback:
+            for method in model.methods:
+                write_eager(
+                    method.program,
+                    names[method.name],
+                    output / method.name,
+                    spec.declaration.source,
+                )
+
+
+@contextlib.contextmanager
+def _located(spec: ExportSpec) -> Iterator[None]:
+    """Say of which model a program cannot be written, and its line by its place in the project."""
+    try:
+        yield
+    except ExportError as error:
+        line = error.where.removeprefix(f"{Path(spec.project).resolve()}/")
+        error.where = f"{located(f'tool.aotbuild.models.{spec.name}')}\n{line}".rstrip()
+        raise
+
+
+def _programs(model: TracedModel) -> dict[str, torch.export.ExportedProgram]:
+    return {method.name: method.program for method in model.methods}
 
 
 def trace(spec: ExportSpec) -> TracedModel:
@@ -117,14 +179,57 @@ def _trace(
     project: Path,
 ) -> Traced:
     path = call_path(spec.name, name)
-    where = located(path)
     device = torch.device(spec.device)
     method = method_of(module, name, path)
     example = example_call(method, call, path, project, spec.declaration.dtype, device)
     given = [dense(tensor) for tensor in example.tensors]
     specs = _dynamic_dims(call, example, path, project, module)
     flat = Flat(module, name, example.arguments)
-    program = _exported(flat, given, specs, path, example, call.dims, project)
+    eager: list[Callable[[Sequence[torch.Tensor]], Any]] = [flat]
+    if original is not None:
+        eager.append(Flat(original, name, example.arguments))
+
+    def traced(*, oblivious: bool) -> Traced:
+        program, recorder, supposed = _exported(
+            flat, given, specs, path, example, call.dims, project, oblivious=oblivious
+        )
+        return _described(
+            program, recorder, supposed, call, spec, name, example, specs, eager, project
+        )
+
+    first = traced(oblivious=False)
+    wrong = _small_differences(first, device)
+    if not wrong:
+        return first
+    with contextlib.suppress(ExportError):  # the first trace is the one to tell about
+        second = traced(oblivious=True)
+        if not _small_differences(second, device):
+            return second
+    asked = _asked(flat, given, specs, example, call.dims, project)
+    raise small_size_error(wrong, first.call.dims, asked, path)
+
+
+def _small_differences(traced: Traced, device: torch.device) -> list[Difference]:
+    return differences(traced.program, traced.call, traced.samples, traced.reference, device)
+
+
+def _described(
+    program: torch.export.ExportedProgram,
+    recorder: Recorder,
+    supposed: Sequence[sympy.Ne],
+    call: Call,
+    spec: ExportSpec,
+    name: str,
+    example: Example,
+    specs: list[Any],
+    eager: list[Callable[[Sequence[torch.Tensor]], Any]],
+    project: Path,
+) -> Traced:
+    """A traced method with all that other steps need of it."""
+    path = call_path(spec.name, name)
+    where = located(path)
+    device = torch.device(spec.device)
+    given = [dense(tensor) for tensor in example.tensors]
     if call.dynamic_shapes:
         shapes, dims = name_dims(program, example.labels, dim_names(specs))
         sizes = sizes_of(shapes, example.tensors)
@@ -133,7 +238,9 @@ def _trace(
         sizes = {dim: example.sizes[dim] for dim in dims}
         _warn_static(example.shapes, shapes, path)
     inputs = inputs_of(example.labels, example.samples.leaves, shapes, given)
-    dims = _smallest_sizes(call, dims, sizes, inputs, example, flat, device)
+    dims = _smallest_sizes(call, dims, sizes, inputs, example, eager[0], device)
+    _check_products(program, recorder, inputs, spec, path, project)
+    symbols, _ = dimension_symbols(program.graph, inputs)
     spec_of_call = CallSpec(
         inputs=inputs,
         in_spec=example.in_spec,
@@ -142,11 +249,9 @@ def _trace(
         conditions=compiled_ranges(program.graph, inputs, dims, sizes).conditions,
         example=sizes,
         op_libraries=spec.declaration.op_libraries or [],
+        exceptions=exceptions(supposed, symbols, dims, sizes),
     )
     keep_computed_outputs(program, where)
-    eager: list[Callable[[Sequence[torch.Tensor]], Any]] = [flat]
-    if original is not None:
-        eager.append(Flat(original, name, example.arguments))
     reference = reference_outputs(spec_of_call, example.samples, eager, path, project, device)
     return Traced(name, program, spec_of_call, example.samples, reference)
 
@@ -186,7 +291,10 @@ def _exported(
     example: Example,
     dims: Mapping[str, DeclaredDim],
     project: Path,
-) -> torch.export.ExportedProgram:
+    *,
+    oblivious: bool = False,
+) -> tuple[torch.export.ExportedProgram, Recorder, Sequence[sympy.Ne]]:
+    """The traced program; ``oblivious`` as ``_exported_oblivious`` traces it."""
     # Loops of recurrent layers that were traced before would be mistaken for those of this method.
     torch._dynamo.reset()
 
@@ -199,24 +307,143 @@ def _exported(
         return findings(recorder, example.labels, example.shapes, dims, project, finished=finished)
 
     recorder = Recorder()
+    supposed: Sequence[sympy.Ne] = []
     try:
-        with without_dumps(), recording() as recorder:
+        with without_dumps(), proving(), recording() as recorder, _supposing(oblivious=oblivious):
             program = exported()
     except Exception as error:
-        oblivious = _exported_oblivious(exported, found, error)
-        if oblivious is None:
+        with proving():
+            other, supposed = _exported_otherwise(exported, found, error)
+        if other is None:
             finished = "Constraints violated" in str(error)
-            narrower = narrower_error(found(recorder, finished=finished), path)
-            raise narrower or export_error(error, located(path), project) from error
-        program = oblivious
+            reasons = found(recorder, finished=finished)
+            working = tried(
+                reasons,
+                dims,
+                lambda others: _found_of(flat, example, others, project, tensors[0].device),
+            )
+            # A trace that ended early failed for another reason than the range that was tried.
+            known = without_proposals(reasons) if finished else []
+            narrower = narrower_error(known if working is None else working, path)
+            short = short_range_error(dims, path) if finished else None
+            raise narrower or short or export_error(error, located(path), project) from error
+        program = other
     refuse_mutation(program, located(path), example.labels)
-    return program
+    return program, recorder, supposed
+
+
+@contextlib.contextmanager
+def _supposing(*, oblivious: bool) -> Iterator[None]:
+    """Let torch suppose, as it does, that sizes are neither 0 nor 1, or suppose nothing."""
+    config: Any = fx_config
+    if oblivious and hasattr(config, "backed_size_oblivious"):
+        with config.patch(backed_size_oblivious=True):
+            yield
+    else:
+        yield
+
+
+def _asked(
+    flat: Flat,
+    tensors: list[torch.Tensor],
+    specs: list[Any],
+    example: Example,
+    dims: Mapping[str, DeclaredDim],
+    project: Path,
+) -> list[Finding]:
+    """What the model asks about sizes when torch supposes nothing of them."""
+    with (
+        contextlib.suppress(Exception),  # what was asked before counts too
+        without_dumps(),
+        recording() as recorder,
+        _supposing(oblivious=True),
+    ):
+        torch.export.export(flat, (tuple(tensors),), dynamic_shapes=(tuple(specs),), strict=False)
+    return findings(recorder, example.labels, example.shapes, dims, project, least=0)
+
+
+def _found_of(
+    flat: Flat,
+    example: Example,
+    dims: Mapping[str, DeclaredDim],
+    project: Path,
+    device: torch.device,
+) -> list[Finding] | None:
+    """What a trace with other ranges finds; None where it fails for another reason."""
+    sizes = example_sizes(dims, {})
+    drawn = example.samples.drawn([concrete(shape, sizes) for shape in example.shapes], device)
+    specs = torch_dims(example.shapes, dims)
+
+    def exported() -> torch.export.ExportedProgram:
+        tensors = tuple(dense(tensor) for tensor in drawn)
+        return torch.export.export(flat, (tensors,), dynamic_shapes=(tuple(specs),), strict=False)
+
+    def found(recorder: Recorder, *, finished: bool = True) -> list[Finding]:
+        return findings(recorder, example.labels, example.shapes, dims, project, finished=finished)
+
+    recorder = Recorder()
+    try:
+        with without_dumps(), proving(), recording() as recorder:
+            exported()
+    except Exception as error:  # noqa: BLE001  # whatever it is, these ranges do not work
+        with proving():
+            if _exported_otherwise(exported, found, error)[0] is not None:
+                return []
+        finished = "Constraints violated" in str(error)
+        return found(recorder, finished=finished) or None
+    return []
+
+
+def _check_products(
+    program: torch.export.ExportedProgram,
+    recorder: Recorder,
+    inputs: Sequence[Input],
+    spec: ExportSpec,
+    path: str,
+    project: Path,
+) -> None:
+    """Make sure that no product of sizes has to be what it is in the example.
+
+    Raises:
+        ExportError: One has to be, and the project does not accept it.
+    """
+    symbols, _ = dimension_symbols(program.graph, inputs)
+    found = fixed_products(recorder, symbols, project) if symbols else []
+    if not found:
+        return
+    error = fixed_error(found, path)
+    if spec.declaration.strict_dims is not False:
+        raise error
+    warn(error.what, where=error.where, why=error.why, fix=error.fix)
+
+
+def _exported_otherwise(
+    exported: Callable[[], torch.export.ExportedProgram],
+    found: Callable[[Recorder], list[Finding]],
+    error: Exception,
+) -> tuple[torch.export.ExportedProgram | None, Sequence[sympy.Ne]]:
+    """Trace again where a size that the model derives may be 1, supposing that it is not.
+
+    Returns:
+        The program, or None, and what it supposes.
+    """
+    if "satisfy the generated guard" not in str(error):
+        return None, []
+    with (
+        contextlib.suppress(Exception),  # the first error is the one to tell
+        without_dumps(),
+        recording() as recorder,
+        supposing(lambda _: True) as supposed,
+    ):
+        program = exported()
+        if not found(recorder):
+            return program, supposed
+    return _exported_oblivious(exported, found), []
 
 
 def _exported_oblivious(
     exported: Callable[..., torch.export.ExportedProgram],
     found: Callable[[Recorder], list[Finding]],
-    error: Exception,
 ) -> torch.export.ExportedProgram | None:
     """Trace again without asking whether sizes are 1; None when that does not help either.
 
@@ -228,7 +455,7 @@ def _exported_oblivious(
     itself runs the code: reading its bytecode (``strict``), torch knows the function.
     """
     config: Any = fx_config
-    if "Constraints violated" not in str(error) or not hasattr(config, "backed_size_oblivious"):
+    if not hasattr(config, "backed_size_oblivious"):
         return None
     for strict in (False, True):
         try:
@@ -276,7 +503,7 @@ def _smallest_sizes(
     sizes: Mapping[str, int],
     inputs: Sequence[Input],
     example: Example,
-    flat: Flat,
+    flat: Callable[[Sequence[torch.Tensor]], Any],
     device: torch.device,
 ) -> dict[str, Dim]:
     """Let a range that torch.export found begin with 1 only if the model works with that size."""

@@ -168,7 +168,7 @@ def reference_outputs(
         ExportError: The eager model fails at a size of the declared ranges.
     """
     cases = []
-    for label, sizes in verification_sizes(call.dims, call.example).items():
+    for label, sizes in verification_sizes(call.dims, call.example, call.exceptions).items():
         if not all(holds(condition, sizes) for condition in call.conditions):
             continue
         if input_bytes(call.inputs, sizes) > _LARGEST_INPUTS:

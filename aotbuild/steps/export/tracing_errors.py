@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from aotbuild.config.parse import listed, located
+from aotbuild.config.schema import DeclaredDim
 from aotbuild.errors import ExportError, debugging
 from aotbuild.steps.export.diagnosis import Finding
 from aotbuild.steps.project_code import error_text, user_line
+from aotbuild.steps.sizes.shapes import is_short
 
 _MESSAGE_LINES = 12
 _GENERAL_ADVICE = (
@@ -57,6 +59,34 @@ def narrower_error(found: Sequence[Finding], path: str) -> ExportError | None:
         where="\n".join([*places, *lines]),
         why="\n".join(finding.found for finding in found),
         fix="\n".join(dict.fromkeys(finding.fix for finding in found)),
+    )
+
+
+def fixed_error(found: Sequence[Finding], path: str) -> ExportError:
+    """The error for products of sizes that the model fixes, which torch.export lets it do."""
+    error = narrower_error(found, path)
+    assert error is not None  # noqa: S101
+    error.fix += "\nor accept that every other size is refused at run time: strict-dims = false"
+    return error
+
+
+def short_range_error(dims: Mapping[str, DeclaredDim], path: str) -> ExportError | None:
+    """The error where ranges are too short to trace alone, and torch finds the model fixes a size.
+
+    Args:
+        dims: The declared dimensions.
+        path: Dotted path of the declaration of the call.
+    """
+    short = [name for name, dim in dims.items() if not dim.auto and is_short(dim)]
+    if not short:
+        return None
+    return ExportError(
+        f"the model cannot be traced for the declared sizes of {listed(short)}",
+        where="\n".join(located(f"{path}.dims.{name}") for name in short),
+        why="torch.export supposes neither 0 nor 1, and traces two other sizes at least; a range "
+        "that has fewer is traced beyond its end, where this model fails",
+        fix="let the model work for the next size too, or declare a model for each size: write the "
+        "number in place of the name",
     )
 
 

@@ -56,7 +56,8 @@ def export_spec(project: Project, name: str, device: str, output: str) -> Export
         targets={},
         tune=None,
         recipe=None,
-        strict_dims=None,
+        # A size that tracing fixes is an error unless the project accepts it.
+        strict_dims=False if project.models[name].strict_dims is False else None,
         cpu_levels=None,
         require_verified=None,
         swappable=None,

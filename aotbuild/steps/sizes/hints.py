@@ -14,7 +14,11 @@ from typing import Any
 import sympy
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
-from aotbuild.steps.sizes.symbols import SizeSymbol
+from aotbuild.steps.sizes.symbols import SizeSymbol, affine_parts
+
+_BACKED = hasattr(ShapeEnv, "add_backed_var_to_val")  # what they are called since torch 2.13
+_ADDING = "add_backed_var_to_val" if _BACKED else "add_var_to_val"
+_VALUES = "backed_var_to_val" if _BACKED else "var_to_val"
 
 
 def hints_at(symbols: Mapping[str, SizeSymbol], sizes: Mapping[str, int]) -> dict[str, int]:
@@ -31,9 +35,7 @@ def hinted(hints: Mapping[str, int]) -> Iterator[None]:
     the CPU nothing looks at.
     """
     env: Any = ShapeEnv
-    # What torch called it before 2.13.
-    adding = "add_backed_var_to_val" if hasattr(env, "add_backed_var_to_val") else "add_var_to_val"
-    create, add = env.create_symintnode, getattr(env, adding)
+    create, add = env.create_symintnode, getattr(env, _ADDING)
 
     def at(expression: Any, saved: Any) -> Any:
         symbols = sympy.sympify(expression).free_symbols
@@ -45,9 +47,36 @@ def hinted(hints: Mapping[str, int]) -> Iterator[None]:
         return create(self, symbol, hint=at(symbol, hint), **kwargs)
 
     env.create_symintnode = create_symintnode
-    setattr(env, adding, lambda self, symbol, value: add(self, symbol, at(symbol, value)))
+    setattr(env, _ADDING, lambda self, symbol, value: add(self, symbol, at(symbol, value)))
     try:
         yield
     finally:
         env.create_symintnode = create
-        setattr(env, adding, add)
+        setattr(env, _ADDING, add)
+
+
+@contextlib.contextmanager
+def solved_hints() -> Iterator[None]:
+    """Let a program that is loaded have a hint for each symbol of its inputs.
+
+    torch 2.13 to 2.15: of an input whose size is ``2*rows``, a saved program keeps the hint of that
+    product, and none of ``rows``, without which Inductor fails ("unexpected None!").
+    ``test_hints.py`` notices when torch keeps both.
+    """
+    env: Any = ShapeEnv
+    add = getattr(env, _ADDING)
+
+    def add_solved(self: Any, expression: Any, value: Any) -> None:
+        add(self, expression, value)
+        affine = None if expression.is_Symbol else affine_parts(expression)
+        if affine is None:
+            return
+        symbol, step, start = affine
+        if symbol not in getattr(self, _VALUES) and (value - start) % step == 0:
+            add(self, symbol, (value - start) // step)
+
+    setattr(env, _ADDING, add_solved)
+    try:
+        yield
+    finally:
+        setattr(env, _ADDING, add)

@@ -12,27 +12,23 @@ range, and the step verify runs each of them.
 
 from __future__ import annotations
 
-import contextlib
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
 from typing import Any
 
 import sympy
 import torch
 from torch.utils._sympy.numbers import int_oo
-from torch.utils._sympy.value_ranges import ValueRanges, bound_sympy
+from torch.utils._sympy.value_ranges import ValueRanges
 
 from aotbuild.runtime.dims import Dim
 from aotbuild.runtime.manifest import Input
 from aotbuild.steps.sizes.conditions import as_function
+from aotbuild.steps.sizes.proofs import decided
 from aotbuild.steps.sizes.symbols import SizeSymbol, dimension_symbols, named
 
 _SCANNED = 1 << 14
 _FAR = 1 << 40
-_COMBINATIONS = 1 << 16
-"""How many combinations of sizes are tried where bounds alone prove nothing."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +65,7 @@ def compiled_ranges(
             symbol: symbols[symbol].range_for(dims[symbols[symbol].dim]) for symbol in free
         }
         traced = {symbol: _as_range(dim) for symbol, dim in of_symbol.items()}
-        if _always(assumption, traced):
+        if decided(assumption, traced):
             continue
         if len(free) == 1:
             meaning = symbols[free[0]]
@@ -107,30 +103,6 @@ def _always_equal(assumption: sympy.Basic, symbols: Mapping[sympy.Symbol, SizeSy
         return False
     exact = {symbol: meaning.exact for symbol, meaning in symbols.items()}
     return bool(sympy.expand((assumption.lhs - assumption.rhs).xreplace(exact)) == 0)
-
-
-def _always(assumption: sympy.Basic, sizes: dict[Any, ValueRanges[Any]]) -> bool:
-    """Whether an assumption holds for all sizes that tracing supposes."""
-    forms = [assumption]
-    if isinstance(assumption, sympy.core.relational.Relational):
-        # Bounds of the two sides overlap in ``4*new < 4*new*batch``; the sign of a product of
-        # factors, ``4*new*(1 - batch) < 0``, is plain.
-        with contextlib.suppress(sympy.PolynomialError):
-            forms.append(assumption.func(sympy.factor(assumption.lhs - assumption.rhs), 0))
-    if any(bound_sympy(form, sizes) == ValueRanges.wrap(sympy.true) for form in forms):
-        return True
-    return _holds_everywhere(assumption, sizes)
-
-
-def _holds_everywhere(assumption: sympy.Basic, sizes: dict[Any, ValueRanges[Any]]) -> bool:
-    """Whether an assumption holds for each combination of sizes; False when they are too many."""
-    if any(values.upper == int_oo for values in sizes.values()):
-        return False
-    each = [range(int(values.lower), int(values.upper) + 1) for values in sizes.values()]
-    if math.prod(map(len, each)) > _COMBINATIONS:
-        return False
-    accepts = as_function(assumption, list(sizes))
-    return all(accepts(*combination) for combination in product(*each))
 
 
 def _as_range(dim: Dim) -> ValueRanges[Any]:

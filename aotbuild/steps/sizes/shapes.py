@@ -53,11 +53,24 @@ def _torch_dim(name: str, dim: DeclaredDim) -> Any:
     if dim.auto:
         return TorchDim.AUTO
     step = dim.multiple_of
-    if step == 1:
-        return TorchDim(name, min=dim.min, max=dim.max)
     # The multiples of a number are what torch derives from a dimension that is in no shape.
-    end = None if dim.max is None else dim.max // step
-    return step * TorchDim(f"_{name}", min=dim.min // step, max=end)
+    first, end = dim.min // step, None if dim.max is None else dim.max // step
+    if end is not None and is_short(dim):
+        end = max(first, 2) + 1
+    return (
+        TorchDim(name, min=first, max=end)
+        if step == 1
+        else step * TorchDim(f"_{name}", min=first, max=end)
+    )
+
+
+def is_short(dim: DeclaredDim) -> bool:
+    """Whether a range has fewer than two sizes that torch traces, which are neither 0 nor 1.
+
+    torch takes a dimension of which one size is left as fixed: it is traced one size further.
+    """
+    step = dim.multiple_of
+    return dim.max is not None and dim.max // step < max(dim.min // step, 2) + 1
 
 
 def leaf_dims(spec: Any, value: Any) -> list[Any]:

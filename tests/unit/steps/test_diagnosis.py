@@ -143,6 +143,9 @@ def test_a_derived_size_of_one_needs_no_other_range(tmp_path: Path) -> None:
     example = example_call(module.forward, call, "tool.x", tmp_path, None, cpu)
     flat = Flat(module, "forward", example.arguments)
     specs = torch_dims(example.shapes, call.dims)
-    program = _exported(flat, example.tensors, specs, "tool.x", example, call.dims, tmp_path)
+    program, recorder, _ = _exported(
+        flat, example.tensors, specs, "tool.x", example, call.dims, tmp_path
+    )
+    assert recorder.shape_env is not None
     low = min(int(found.lower) for found in program.range_constraints.values())
     assert low == 25

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from aotbuild.errors import debugging, warn
 from aotbuild.passes.attention import constant_masks, expand
 from aotbuild.passes.attention import rewrite as attention
 from aotbuild.passes.convolution import fold_batch_norm, fold_padding, winograd
@@ -95,15 +96,35 @@ def apply(
     for name, each in PASSES.items():
         wanted = (names is None or name in names) and each.precision in {"", precision}
         if wanted and (derive or not each.derives):
-            with torch.no_grad():
-                count = each.run(graph)
-            if count:
-                counts[name] = count
+            counts[name] = _run(name, each, graph)
+    counts = {name: count for name, count in counts.items() if count}
     derived = evaluate(graph)
     if counts or mended:
         graph.graph.lint()
         graph.recompile()
     return Applied(counts, derived)
+
+
+def _run(name: str, each: Pass, graph: torch.fx.GraphModule) -> int:
+    """Apply a pass; one that fails steps aside.
+
+    What it has rewritten until then stays: each rewrite puts one whole computation in the place of
+    another.
+    """
+    try:
+        with torch.no_grad():
+            return each.run(graph)
+    except Exception as error:
+        if debugging():
+            raise
+        warn(
+            f"the pass {name} stepped aside",
+            why=f"{type(error).__name__}: {str(error).partition(chr(10))[0]}",
+            fix="the model is right without it, and may be slower; set AOTBUILD_DEBUG=1 for the "
+            "traceback, and report it to the aotbuild project",
+        )
+        graph.graph.eliminate_dead_code()
+        return 0
 
 
 def rewrite(graph: torch.fx.GraphModule, names: Sequence[str]) -> None:

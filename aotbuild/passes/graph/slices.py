@@ -14,6 +14,7 @@ import torch
 from torch.fx import GraphModule, Node
 
 from aotbuild.passes.graph.nodes import add, is_constant, replace, value
+from aotbuild.passes.graph.sizes import is_static
 
 aten: Any = torch.ops.aten
 
@@ -39,6 +40,8 @@ def _slice(module: GraphModule, split: Node) -> None:
     items = {user: user.args[1] for user in split.users if user.target is operator.getitem}
     parts = split.meta.get("val")
     if len(items) < len(split.users) or parts is None or value(source) is None:
+        return
+    if not all(map(is_static, parts)):
         return
     ends = list(accumulate(int(each.shape[dim]) for each in parts))
     for item, place in items.items():

@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 
-from aotbuild.errors import debugging, warn
 from aotbuild.passes.attention import constant_masks, expand
 from aotbuild.passes.attention import rewrite as attention
 from aotbuild.passes.convolution import fold_batch_norm, fold_padding, winograd
@@ -70,6 +69,8 @@ class Applied:
     derived: dict[str, Any] = field(default_factory=dict)
     """How each constant that they computed follows from the others, by its name in the module: see
     ``aotbuild.passes.graph.derived``."""
+    failed: dict[str, Exception] = field(default_factory=dict)
+    """What passes raised that then stepped aside, by their names."""
 
 
 def apply(
@@ -92,39 +93,27 @@ def apply(
         others. The graph computes the same as before, up to rounding.
     """
     counts: dict[str, int] = {}
+    failed: dict[str, Exception] = {}
     mended = exact.run(graph)
     for name, each in PASSES.items():
         wanted = (names is None or name in names) and each.precision in {"", precision}
         if wanted and (derive or not each.derives):
-            counts[name] = _run(name, each, graph)
-    counts = {name: count for name, count in counts.items() if count}
+            try:
+                with torch.no_grad():
+                    count = each.run(graph)
+            except Exception as error:  # noqa: BLE001  # a pass may be left out, a model may not
+                # What it has rewritten until then stays: each rewrite puts one whole computation
+                # in the place of another.
+                failed[name] = error
+                graph.graph.eliminate_dead_code()
+                continue
+            if count:
+                counts[name] = count
     derived = evaluate(graph)
-    if counts or mended:
+    if counts or mended or failed:
         graph.graph.lint()
         graph.recompile()
-    return Applied(counts, derived)
-
-
-def _run(name: str, each: Pass, graph: torch.fx.GraphModule) -> int:
-    """Apply a pass; one that fails steps aside.
-
-    What it has rewritten until then stays: each rewrite puts one whole computation in the place of
-    another.
-    """
-    try:
-        with torch.no_grad():
-            return each.run(graph)
-    except Exception as error:
-        if debugging():
-            raise
-        warn(
-            f"the pass {name} stepped aside",
-            why=f"{type(error).__name__}: {str(error).partition(chr(10))[0]}",
-            fix="the model is right without it, and may be slower; set AOTBUILD_DEBUG=1 for the "
-            "traceback, and report it to the aotbuild project",
-        )
-        graph.graph.eliminate_dead_code()
-        return 0
+    return Applied(counts, derived, failed)
 
 
 def rewrite(graph: torch.fx.GraphModule, names: Sequence[str]) -> None:

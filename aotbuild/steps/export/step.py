@@ -26,6 +26,7 @@ from aotbuild.steps.export.arguments import as_call
 from aotbuild.steps.export.diagnosis import Finding, Recorder, findings, recording
 from aotbuild.steps.export.example import Example, example_call
 from aotbuild.steps.export.flat_module import Flat
+from aotbuild.steps.export.mutation import refuse_mutation, refuse_state
 from aotbuild.steps.export.outputs import output_tree
 from aotbuild.steps.export.saved_program import load_program
 from aotbuild.steps.export.source import (
@@ -45,7 +46,6 @@ from aotbuild.steps.export.traced import (
     inputs_of,
     keep_computed_outputs,
     reference_outputs,
-    refuse_mutation,
     sizes_of,
 )
 from aotbuild.steps.export.tracing_errors import export_error, narrower_error, without_dumps
@@ -148,6 +148,11 @@ def _trace(
     eager: list[Callable[[Sequence[torch.Tensor]], Any]] = [flat]
     if original is not None:
         eager.append(Flat(original, name, example.arguments))
+    refuse_state(
+        lambda: flat([tensor.clone() for tensor in given]),
+        dict([*flat.named_parameters(), *flat.named_buffers()]),
+        where,
+    )
     reference = reference_outputs(spec_of_call, example.samples, eager, path, project, device)
     return Traced(name, program, spec_of_call, example.samples, reference)
 

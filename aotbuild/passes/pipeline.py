@@ -19,6 +19,7 @@ from aotbuild.passes.attention import rewrite as attention
 from aotbuild.passes.convolution import fold_batch_norm, fold_padding, winograd
 from aotbuild.passes.convolution import rewrite as convolution
 from aotbuild.passes.graph.derived import evaluate
+from aotbuild.passes.graph.slices import write_bounds
 from aotbuild.passes.linear import bfloat16_onednn
 from aotbuild.passes.linear import bfloat16_rewrite as bfloat16
 from aotbuild.passes.linear import rewrite as linear
@@ -94,7 +95,7 @@ def apply(
     """
     counts: dict[str, int] = {}
     failed: dict[str, Exception] = {}
-    mended = exact.run(graph)
+    mended = write_bounds(graph) + exact.run(graph)
     for name, each in PASSES.items():
         wanted = (names is None or name in names) and each.precision in {"", precision}
         if wanted and (derive or not each.derives):

@@ -12,7 +12,7 @@ from torch.fx.experimental import _config as fx_config
 from aotbuild.config.parse import located
 from aotbuild.config.resolve import call_path, calls, is_program, named_files
 from aotbuild.config.schema import Call, DeclaredDim
-from aotbuild.errors import ExportError, warn
+from aotbuild.errors import AotBuildError, ExportError, warn
 from aotbuild.passes.recurrent.dynamic_steps import dynamic_steps
 from aotbuild.runtime.dims import Dim, Size
 from aotbuild.runtime.manifest import Input
@@ -208,21 +208,26 @@ def _exported(
     try:
         with without_dumps(), recording() as recorder:
             program = exported()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         oblivious = _exported_oblivious(exported, found, error)
         if oblivious is None:
             finished = "Constraints violated" in str(error)
             narrower = narrower_error(found(recorder, finished=finished), path)
             raise narrower or export_error(error, located(path), project) from error
         program = oblivious
-    refuse_mutation(program, located(path), example.labels)
+    try:
+        refuse_mutation(program, located(path), example.labels)
+    except AotBuildError:
+        raise
+    except Exception as error:  # torch takes the program apart for it, and may fail
+        raise export_error(error, located(path), project) from error
     return program
 
 
 def _exported_oblivious(
     exported: Callable[[], torch.export.ExportedProgram],
     found: Callable[[Recorder], list[Finding]],
-    error: Exception,
+    error: BaseException,
 ) -> torch.export.ExportedProgram | None:
     """Trace again without asking whether sizes are 1; None when that does not help either.
 
@@ -238,7 +243,7 @@ def _exported_oblivious(
     try:
         with without_dumps(), recording() as recorder, config.patch(backed_size_oblivious=True):
             program = exported()
-    except Exception:  # noqa: BLE001  # the first error is the one to tell
+    except (Exception, SystemExit):  # noqa: BLE001  # the first error is the one to tell
         return None
     # What is still assumed of the sizes is the model's own need, and has to be declared.
     return None if found(recorder) else program

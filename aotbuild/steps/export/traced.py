@@ -127,7 +127,7 @@ def reference_outputs(
             tensors = samples.at(call.inputs, sizes, device)
             try:
                 results.append(flatten_result(method(tensors)))
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 line = user_line(error, project)
                 raise ExportError(
                     f"the eager model fails at {label}",

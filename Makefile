@@ -11,7 +11,7 @@ VENV := .venv
 KERNELS := $(wildcard aotbuild/passes/*/*.h aotbuild/engine/*.[ch] tests/unit/passes/*.cpp)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit sanitize audit fuzz generate venv bench bench-docs bench-venv clean
+.PHONY: help demo test lint unit sanitize audit fuzz export-db generate venv bench bench-docs bench-venv clean
 
 ## help: show these lines
 help:
@@ -50,6 +50,10 @@ fuzz: venv
 audit: venv
 	PYTHONPATH=tests/wheels $(VENV)/bin/python tests/audit/audit.py $(AUDIT)
 
+## export-db: every supported example of torch's export database, compiled and compared
+export-db: venv
+	PYTHONPATH=tests/wheels $(VENV)/bin/python tests/export_db/run.py
+
 ## unit: the unit tests, against the installed wheel (make venv first)
 unit:
 	$(VENV)/bin/pytest tests/unit -n 2
@@ -75,7 +79,7 @@ lint:
 	$(VENV)/bin/clang-format --dry-run --Werror $(KERNELS)
 	$(VENV)/bin/mypy
 	$(VENV)/bin/mypy tests/unit
-	$(VENV)/bin/mypy tests/wheels tests/audit
+	$(VENV)/bin/mypy tests/wheels tests/audit tests/export_db
 
 ## generate: write the JSON schema and docs/reference.md anew, of the source tree
 generate:

@@ -19,6 +19,7 @@ from aotbuild.passes.attention import rewrite as attention
 from aotbuild.passes.convolution import fold_batch_norm, fold_padding, winograd
 from aotbuild.passes.convolution import rewrite as convolution
 from aotbuild.passes.graph.derived import evaluate
+from aotbuild.passes.graph.slices import write_bounds
 from aotbuild.passes.linear import bfloat16_onednn
 from aotbuild.passes.linear import bfloat16_rewrite as bfloat16
 from aotbuild.passes.linear import rewrite as linear
@@ -69,6 +70,8 @@ class Applied:
     derived: dict[str, Any] = field(default_factory=dict)
     """How each constant that they computed follows from the others, by its name in the module: see
     ``aotbuild.passes.graph.derived``."""
+    failed: dict[str, Exception] = field(default_factory=dict)
+    """What passes raised that then stepped aside, by their names."""
 
 
 def apply(
@@ -91,19 +94,27 @@ def apply(
         others. The graph computes the same as before, up to rounding.
     """
     counts: dict[str, int] = {}
-    mended = exact.run(graph)
+    failed: dict[str, Exception] = {}
+    mended = write_bounds(graph) + exact.run(graph)
     for name, each in PASSES.items():
         wanted = (names is None or name in names) and each.precision in {"", precision}
         if wanted and (derive or not each.derives):
-            with torch.no_grad():
-                count = each.run(graph)
+            try:
+                with torch.no_grad():
+                    count = each.run(graph)
+            except Exception as error:  # noqa: BLE001  # a pass may be left out, a model may not
+                # What it has rewritten until then stays: each rewrite puts one whole computation
+                # in the place of another.
+                failed[name] = error
+                graph.graph.eliminate_dead_code()
+                continue
             if count:
                 counts[name] = count
     derived = evaluate(graph)
-    if counts or mended:
+    if counts or mended or failed:
         graph.graph.lint()
         graph.recompile()
-    return Applied(counts, derived)
+    return Applied(counts, derived, failed)
 
 
 def rewrite(graph: torch.fx.GraphModule, names: Sequence[str]) -> None:

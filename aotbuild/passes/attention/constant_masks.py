@@ -15,11 +15,11 @@ from typing import Any
 
 import torch
 from torch.fx import GraphModule, Node
-from torch.fx.experimental.symbolic_shapes import statically_known_true
 
 from aotbuild.passes.graph.aliases import Aliases
 from aotbuild.passes.graph.assertions import drop_proved
 from aotbuild.passes.graph.nodes import add, replace, value
+from aotbuild.passes.graph.sizes import are_same, is_same
 from aotbuild.passes.graph.values import Values
 
 aten: Any = torch.ops.aten
@@ -70,7 +70,7 @@ def _broadcasts(mask: torch.Tensor, node: Node) -> bool:
         return False
     scores = [*q.shape[:-1], k.shape[-2]]
     sizes = zip(reversed(mask.shape), reversed(scores), strict=False)
-    return all(_is(size == 1) or _is(size == whole) for size, whole in sizes)
+    return all(is_same(size, 1) or is_same(size, whole) for size, whole in sizes)
 
 
 def _is_apart(node: Node, operand: Node, aliases: Aliases) -> bool:
@@ -109,11 +109,11 @@ def _put(module: GraphModule, node: Node, operand: Node) -> bool:
     missing = result.dim() - mine.dim()
     own = [1] * missing + list(mine.shape)
     with module.graph.inserting_before(node):
-        if missing == 0 and all(map(_is, map(_equal, own, result.shape))):
+        if are_same(mine.shape, result.shape):
             new = operand
         else:
             sizes = [
-                -1 if i >= missing and _is(own[i] == result.shape[i]) else _size(module, i, node)
+                -1 if i >= missing and is_same(own[i], result.shape[i]) else _size(module, i, node)
                 for i in range(result.dim())
             ]
             if any(size is None for size in sizes):
@@ -137,7 +137,7 @@ def _size(module: GraphModule, dim: int, node: Node) -> Any:
     for each in [*inputs, *node.all_input_nodes]:
         tensor: Any = value(each)
         for own, its in enumerate(tensor.shape if tensor is not None else ()):
-            if not isinstance(its, int) and _is(its == size):
+            if not isinstance(its, int) and is_same(its, size):
                 return add(module, aten.sym_size.int, each, own)
     return None
 
@@ -149,11 +149,3 @@ def _tensor(argument: Any) -> Node | None:
 def _is_bool(argument: Any) -> bool:
     tensor = value(argument)
     return tensor is not None and tensor.dtype is torch.bool
-
-
-def _equal(one: Any, other: Any) -> Any:
-    return one == other
-
-
-def _is(condition: Any) -> bool:
-    return bool(statically_known_true(condition))

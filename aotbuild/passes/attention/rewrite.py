@@ -22,12 +22,12 @@ from typing import Any
 
 import torch
 from torch.fx import GraphModule, Node
-from torch.fx.experimental.symbolic_shapes import statically_known_true
 
 from aotbuild.passes.attention.operator import OP
 from aotbuild.passes.graph.aliases import Aliases
 from aotbuild.passes.graph.assertions import asserts_type, drop_proved, is_idle_dropout
 from aotbuild.passes.graph.nodes import add, is_float, replace, value
+from aotbuild.passes.graph.sizes import are_same, is_same
 from aotbuild.passes.graph.values import Uniform, Values
 
 aten: Any = torch.ops.aten
@@ -243,7 +243,7 @@ def _fits(attention: _Attention) -> bool:
             return False
     else:
         together.append((q[1], k[1]))
-    if not all(map(_equal, *zip(*together, strict=True))):
+    if not all(is_same(one, other) for one, other in together):
         return False
     return attention.mask is None or _mask_fits(attention.mask, [*q[:3], k[2]], len(result))
 
@@ -258,18 +258,15 @@ def _mask_fits(node: Node, scores: list[Any], dims: int) -> bool:
     if mask.dim() > dims:
         return False
     own = _with_heads(list(mask.shape), dims)
-    return all(each == 1 or _equal(each, whole) for each, whole in zip(own, scores, strict=True))
+    return all(
+        is_same(each, 1) or is_same(each, whole) for each, whole in zip(own, scores, strict=True)
+    )
 
 
 def _with_heads(shape: list[Any], dims: int) -> list[Any]:
     """The shape of a mask with four dimensions."""
     shape = [1] * (dims - len(shape)) + shape
     return [shape[0], 1, *shape[1:]] if dims == 3 else shape
-
-
-def _equal(one: Any, other: Any) -> bool:
-    """Whether two sizes are the same, whatever the dynamic ones are."""
-    return bool(statically_known_true(one == other))
 
 
 def _shared_keys(attention: _Attention) -> _Attention:
@@ -299,12 +296,10 @@ def _repeated(node: Node) -> tuple[Node, int] | None:
         return None
     source, times = five.args[0], whole[2]
     unrepeated = [*whole[:2], *whole[3:]]
-    if not isinstance(times, int) or len(_shape(source)) != 4:
-        return None
-    if not all(map(_equal, unrepeated, _shape(source))):
+    if not isinstance(times, int) or not are_same(unrepeated, _shape(source)):
         return None
     merged = [whole[0], whole[1] * times, *whole[3:]]
-    return (source, times) if all(map(_equal, merged, shape)) else None
+    return (source, times) if are_same(merged, shape) else None
 
 
 def _is_written(attention: _Attention, aliases: Aliases) -> bool:

@@ -28,6 +28,7 @@ from aotbuild.passes.convolution.operator import OP, PANEL
 from aotbuild.passes.graph.constants import constant, is_vector, no_writes_between
 from aotbuild.passes.graph.derived import derive, is_marked
 from aotbuild.passes.graph.nodes import add, constant_matrix, is_float, replace, value
+from aotbuild.passes.graph.sizes import are_same
 
 aten: Any = torch.ops.aten
 
@@ -177,7 +178,7 @@ def _added(convolution: _Convolution, user: Node) -> _Convolution | None:
     own, others, result = value(convolution.node), value(other), value(user)
     if own is None or others is None or result is None or other is convolution.node:
         return None
-    if not is_float(others) or list(own.shape) != list(others.shape):
+    if not is_float(others) or not are_same(own.shape, others.shape):
         return None
     if not (_alike(own, result) and others.dim() == own.dim()):
         return None

@@ -9,6 +9,8 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.fx import GraphModule, Node
 
+from aotbuild.passes.graph.sizes import is_static
+
 
 def attribute(module: GraphModule, node: Any) -> torch.Tensor | None:
     """The tensor that a node stands for if it is a constant of the module: nothing writes to it."""
@@ -107,6 +109,8 @@ def constant_matrix(module: GraphModule, node: Any, dims: int = 2) -> torch.Tens
     leaves = [attribute(module, each) for each in sources(node)]
     tensor = leaves[0] if node.op == "get_attr" else value(node)
     if tensor is None or tensor.dim() != dims or not all(map(is_float, [tensor, *leaves])):
+        return None
+    if not is_static(tensor):  # as w[: n.item()], of a constant n
         return None
     return tensor
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 from torch.fx import GraphModule, Node
-from torch.fx.experimental.symbolic_shapes import statically_known_true
 
 from aotbuild.passes.graph.aliases import Aliases
 from aotbuild.passes.graph.nodes import attribute, value
+from aotbuild.passes.graph.sizes import holds as known_true
 
 aten: Any = torch.ops.aten
 
@@ -275,8 +275,8 @@ def _compared(name: str, one: Known | None, other: Known | None) -> bool | None:
     if mine is None or its is None:
         return None
     (low, high), (low2, high2) = mine, its
-    below, not_above = _true(high < low2), _true(high <= low2)
-    above, not_below = _true(low > high2), _true(low >= high2)
+    below, not_above = known_true(high < low2), known_true(high <= low2)
+    above, not_below = known_true(low > high2), known_true(low >= high2)
     answers = {
         "lt": (below, not_below),
         "le": (not_above, above),
@@ -287,10 +287,6 @@ def _compared(name: str, one: Known | None, other: Known | None) -> bool | None:
     }
     yes, no = answers[name]
     return True if yes else False if no else None
-
-
-def _true(condition: Any) -> bool:
-    return bool(statically_known_true(condition))
 
 
 def _shifted(node: Node, one: Known | None, other: Known | None) -> Known | None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import sympy
 import torch
 
-from aotbuild.errors import CompileError
+from aotbuild.errors import CompileError, debugging, warn
 from aotbuild.passes.pipeline import Applied, apply, rewrite
 from aotbuild.passes.template.operators import register_lowerings
 from aotbuild.steps.artifacts.call_spec import CallSpec
@@ -17,7 +17,7 @@ from aotbuild.steps.artifacts.spec import CompileSpec
 from aotbuild.steps.compile.attempts import Attempt, Lower
 from aotbuild.steps.compile.inductor import Setup, compile_library
 from aotbuild.steps.compile.program_weights import ProgramWeights
-from aotbuild.steps.project_code import importing
+from aotbuild.steps.project_code import error_text, importing
 from aotbuild.steps.sizes.hints import hinted, hints_at
 from aotbuild.steps.sizes.ranges import Ranges, compiled_ranges
 from aotbuild.steps.sizes.suppositions import fails_at, supposing
@@ -36,6 +36,7 @@ def lowering(spec: CompileSpec, call: CallSpec, setup: Setup, weights: ProgramWe
         weights: The weights of the program.
     """
     symbols: dict[str, SizeSymbol] = {}
+    warned: set[str] = set()
 
     def lower(sizes: dict[str, int], wanted: Callable[[Ranges], bool]) -> Attempt:
         others = sizes != call.example
@@ -66,6 +67,9 @@ def lowering(spec: CompileSpec, call: CallSpec, setup: Setup, weights: ProgramWe
 
         with supposing(verified):
             applied = _rewritten(graph, spec)
+        for name in applied.failed.keys() - warned:
+            warned.add(name)
+            warn_failed(name, applied.failed[name], spec.model)
         derived = {id(getattr(graph, name)) for name in applied.derived}
 
         def replaceable(tensor: torch.Tensor) -> bool:
@@ -85,3 +89,15 @@ def _rewritten(graph: torch.fx.GraphModule, spec: CompileSpec) -> Applied:
         return Applied()
     register_lowerings()
     return apply(graph, spec.passes, precision=RECIPES[spec.recipe].precision)
+
+
+def warn_failed(name: str, error: Exception, model: str) -> None:
+    """Warn of a pass that raised, and was left out."""
+    if debugging():
+        raise error
+    warn(
+        f"{model} is compiled without the pass {name}, which failed",
+        why=error_text(error).partition("\n")[0],
+        fix="the model is right without it, and may be slower; set AOTBUILD_DEBUG=1 for the "
+        "traceback, and report it to the aotbuild project",
+    )

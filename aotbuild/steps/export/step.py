@@ -15,7 +15,7 @@ from torch.fx.experimental import _config as fx_config
 from aotbuild.config.parse import located
 from aotbuild.config.resolve import call_path, calls, is_program, named_files
 from aotbuild.config.schema import Call, DeclaredDim
-from aotbuild.errors import ExportError, warn
+from aotbuild.errors import AotBuildError, ExportError, warn
 from aotbuild.passes.recurrent.dynamic_steps import dynamic_steps
 from aotbuild.runtime.dims import Dim, Size
 from aotbuild.runtime.manifest import Input
@@ -36,6 +36,7 @@ from aotbuild.steps.export.diagnosis import (
 )
 from aotbuild.steps.export.example import Example, example_call
 from aotbuild.steps.export.flat_module import Flat
+from aotbuild.steps.export.mutation import refuse_mutation, refuse_state
 from aotbuild.steps.export.outputs import output_tree
 from aotbuild.steps.export.proposals import tried, without_proposals
 from aotbuild.steps.export.saved_program import load_program
@@ -52,7 +53,6 @@ from aotbuild.steps.export.traced import (
     inputs_of,
     keep_computed_outputs,
     reference_outputs,
-    refuse_mutation,
     sizes_of,
 )
 from aotbuild.steps.export.tracing_errors import (
@@ -252,6 +252,12 @@ def _described(
         exceptions=exceptions(supposed, symbols, dims, sizes),
     )
     keep_computed_outputs(program, where)
+    flat: Any = eager[0]
+    refuse_state(
+        lambda: flat([tensor.clone() for tensor in given]),
+        dict([*flat.named_parameters(), *flat.named_buffers()]),
+        where,
+    )
     reference = reference_outputs(spec_of_call, example.samples, eager, path, project, device)
     return Traced(name, program, spec_of_call, example.samples, reference)
 
@@ -311,7 +317,7 @@ def _exported(
     try:
         with without_dumps(), proving(), recording() as recorder, _supposing(oblivious=oblivious):
             program = exported()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         with proving():
             other, supposed = _exported_otherwise(exported, found, error)
         if other is None:
@@ -328,7 +334,12 @@ def _exported(
             short = short_range_error(dims, path) if finished else None
             raise narrower or short or export_error(error, located(path), project) from error
         program = other
-    refuse_mutation(program, located(path), example.labels)
+    try:
+        refuse_mutation(program, located(path), example.labels)
+    except AotBuildError:
+        raise
+    except Exception as error:  # torch takes the program apart for it, and may fail
+        raise export_error(error, located(path), project) from error
     return program, recorder, supposed
 
 
@@ -420,7 +431,7 @@ def _check_products(
 def _exported_otherwise(
     exported: Callable[[], torch.export.ExportedProgram],
     found: Callable[[Recorder], list[Finding]],
-    error: Exception,
+    error: BaseException,
 ) -> tuple[torch.export.ExportedProgram | None, Sequence[sympy.Ne]]:
     """Trace again where a size that the model derives may be 1, supposing that it is not.
 
@@ -430,7 +441,7 @@ def _exported_otherwise(
     if "satisfy the generated guard" not in str(error):
         return None, []
     with (
-        contextlib.suppress(Exception),  # the first error is the one to tell
+        contextlib.suppress(Exception, SystemExit),  # the first error is the one to tell
         without_dumps(),
         recording() as recorder,
         supposing(lambda _: True) as supposed,
@@ -465,7 +476,7 @@ def _exported_oblivious(
                 config.patch(backed_size_oblivious=True),
             ):
                 program = exported(strict=strict)
-        except Exception:  # noqa: BLE001, S112  # the first error is the one to tell
+        except (Exception, SystemExit):  # noqa: BLE001, S112  # the first error is the one to tell
             continue
         # What is still assumed of the sizes is the model's own need, and has to be declared.
         if not found(recorder):

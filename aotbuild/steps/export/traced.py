@@ -8,16 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.export.graph_signature import ConstantArgument, InputKind, TensorArgument
+from torch.export.graph_signature import ConstantArgument
 from torch.utils import _pytree as pytree
 
-from aotbuild.config.parse import listed, located
+from aotbuild.config.parse import located
 from aotbuild.errors import ExportError, warn
 from aotbuild.runtime.conditions import holds
 from aotbuild.runtime.dims import Affine, Size
 from aotbuild.runtime.manifest import Input
 from aotbuild.steps.artifacts.call_spec import CallSpec
-from aotbuild.steps.artifacts.export_weights import MODULE
 from aotbuild.steps.artifacts.reference import Case, Reference, flatten_result
 from aotbuild.steps.artifacts.samples import Leaf, Samples, input_bytes, verification_sizes
 from aotbuild.steps.project_code import error_text, user_line
@@ -100,51 +99,6 @@ def sizes_of(shapes: Sequence[Sequence[Size]], tensors: Sequence[torch.Tensor]) 
     return sizes
 
 
-def refuse_mutation(
-    program: torch.export.ExportedProgram, where: str, labels: Sequence[str]
-) -> None:
-    """Make sure that a program changes neither its buffers nor its inputs.
-
-    Args:
-        program: The program.
-        where: Place of the model's declaration, for messages.
-        labels: Labels of the inputs, in the order of the program's tensors.
-
-    Raises:
-        ExportError: It does.
-    """
-    # The exported graph keeps in-place operators; only without them does its signature tell
-    # what they changed.
-    signature = program.run_decompositions({}).graph_signature
-    buffers = sorted(
-        name.removeprefix(f"{MODULE}.") for name in signature.buffers_to_mutate.values()
-    )
-    if buffers:
-        raise ExportError(
-            f"forward() changes {'the buffer' if len(buffers) == 1 else 'buffers'} "
-            f"{listed(buffers)}",
-            where=where,
-            why="a compiled model is shared by all its callers and keeps no state between calls",
-            fix="pass the state as an input and return the new one, or switch the update off "
-            "in eval mode",
-        )
-    # The names of the program's inputs are not those of the parameters; their places are.
-    mutated = set(signature.user_inputs_to_mutate.values())
-    tensors = [
-        spec.arg.name
-        for spec in signature.input_specs
-        if spec.kind is InputKind.USER_INPUT and isinstance(spec.arg, TensorArgument)
-    ]
-    changed = [label for label, name in zip(labels, tensors, strict=True) if name in mutated]
-    if changed:
-        raise ExportError(
-            f"forward() changes its {'input' if len(changed) == 1 else 'inputs'} {listed(changed)}",
-            where=where,
-            why="a compiled model may work on a copy of an input, where the change is lost",
-            fix=f"work on {changed[0]}.clone() and return the result",
-        )
-
-
 def reference_outputs(
     call: CallSpec,
     samples: Samples,
@@ -184,7 +138,7 @@ def reference_outputs(
             tensors = samples.at(call.inputs, sizes, device)
             try:
                 results.append(flatten_result(method(tensors)))
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 line = user_line(error, project)
                 raise ExportError(
                     f"the eager model fails at {label}",

@@ -90,7 +90,7 @@ def short_range_error(dims: Mapping[str, DeclaredDim], path: str) -> ExportError
     )
 
 
-def export_error(error: Exception, where: str, project: Path) -> ExportError:
+def export_error(error: BaseException, where: str, project: Path) -> ExportError:
     """The error for what torch.export raised.
 
     Args:
@@ -118,6 +118,14 @@ def export_error(error: Exception, where: str, project: Path) -> ExportError:
         fix = (
             "the model branches on the value of a tensor: use torch.where or torch.cond, "
             "or move the branch out of forward()"
+        )
+    elif isinstance(error, RecursionError):
+        fix = "return less deeply nested lists and dicts, and call no function without an end"
+    elif isinstance(error, SystemExit):
+        fix = "raise an error in place of ending the process"
+    elif "fake tensor in the exported program" in text:
+        fix = (
+            "keep no tensor of a call for the next one: pass it as an input and return the new one"
         )
     elif "not a known type" in text or "unsupported type" in text.lower():
         fix = (

@@ -1,0 +1,178 @@
+"""Models that keep something from one call for the next, which a compiled one cannot."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensor
+from torch.export.graph_signature import InputKind, OutputKind, TensorArgument
+from torch.fx import Node
+from torch.utils import _pytree as pytree
+
+from aotbuild.config.parse import listed
+from aotbuild.errors import ExportError
+from aotbuild.steps.artifacts.export_weights import MODULE
+
+_SHARED = "a compiled model is shared by all its callers and keeps no state between calls"
+_STATE_FIX = (
+    "pass the state as an input and return the new one, or switch the update off in eval mode"
+)
+
+
+def refuse_mutation(
+    program: torch.export.ExportedProgram, where: str, labels: Sequence[str]
+) -> None:
+    """Make sure that a program changes neither its parameters, buffers, constants nor inputs.
+
+    Raises:
+        ExportError: It does.
+    """
+    # The exported graph keeps in-place operators; only without them does its signature tell
+    # what they changed.
+    try:
+        signature = program.run_decompositions({}).graph_signature
+    except RuntimeError as error:
+        # torch 2.13 raises for tensors that are no buffers; test_mutation.py notices another text.
+        match = re.search(r"Constant (\S+) is mutated", str(error))
+        if match is None:
+            raise
+        raise _constant_error(program, match[1], where) from error
+    for kind, one, several in (
+        (OutputKind.BUFFER_MUTATION, "the buffer", "buffers"),
+        (OutputKind.PARAMETER_MUTATION, "the parameter", "parameters"),
+    ):
+        changed = sorted(
+            str(spec.target).removeprefix(f"{MODULE}.")
+            for spec in signature.output_specs
+            if spec.kind is kind
+        )
+        if changed:
+            raise ExportError(
+                f"forward() changes {one if len(changed) == 1 else several} {listed(changed)}",
+                where=where,
+                why=_SHARED,
+                fix=_STATE_FIX,
+            )
+    # The names of the program's inputs are not those of the parameters; their places are.
+    mutated = set(signature.user_inputs_to_mutate.values())
+    tensors = [
+        spec.arg.name
+        for spec in signature.input_specs
+        if spec.kind is InputKind.USER_INPUT and isinstance(spec.arg, TensorArgument)
+    ]
+    changed = [label for label, name in zip(labels, tensors, strict=True) if name in mutated]
+    if changed:
+        raise ExportError(
+            f"forward() changes its {'input' if len(changed) == 1 else 'inputs'} {listed(changed)}",
+            where=where,
+            why="a compiled model may work on a copy of an input, where the change is lost",
+            fix=f"work on {changed[0]}.clone() and return the result",
+        )
+
+
+def _constant_error(program: torch.export.ExportedProgram, target: str, where: str) -> ExportError:
+    """The error for a tensor that is changed, and is neither a parameter nor a buffer."""
+    name = target.removeprefix(f"{MODULE}.")
+    what = "a tensor outside the module" if "lifted_tensor" in name else f"the tensor {name}"
+    arguments = {
+        spec.arg.name for spec in program.graph_signature.input_specs if spec.target == target
+    }
+    line = ""
+    for node in program.graph.nodes:
+        if node.op == "placeholder" and node.name in arguments:
+            line = next(filter(None, map(_line, node.users)), "")
+    return ExportError(
+        f"forward() changes {what}, which is no buffer",
+        where=where + (f"\n{line}" if line else ""),
+        why=_SHARED,
+        fix=_STATE_FIX,
+    )
+
+
+def _line(node: Node) -> str:
+    """The line of the model that a node comes from, such as ``net.py:7 in forward: x += 1``."""
+    trace = str(node.meta.get("stack_trace") or "")
+    frames = re.findall(r'File "[^"]*?([^"/]+)", line (\d+), in (\S+)\n\s*(.*)', trace)
+    if not frames:
+        return ""
+    file, number, function, text = frames[-1]
+    return f"{file}:{number} in {function}: {text}"
+
+
+def refuse_state(call: Callable[[], Any], tensors: Mapping[str, torch.Tensor], where: str) -> None:
+    """Make sure that two calls with the same arguments give the same, and change no weights.
+
+    A model that counts its calls, or keeps what it has computed, is traced as its first call.
+    Random numbers are drawn by torch with the same seed.
+
+    Args:
+        call: Calls the eager model, in the same way each time.
+        tensors: Its parameters, buffers and other tensors, by their names.
+        where: The place of the declaration.
+
+    Raises:
+        ExportError: They do not.
+    """
+    before = {name: tensor._version for name, tensor in tensors.items()}
+    results = []
+    for _ in range(2):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            try:
+                leaves = pytree.tree_leaves(call())
+            except (Exception, SystemExit):  # noqa: BLE001  # told with its sizes where the reference is made
+                return
+        # A copy: the next call may write to the same memory.
+        results.append(
+            [
+                leaf.clone() if isinstance(leaf, torch.Tensor) and not _is_fake(leaf) else leaf
+                for leaf in leaves
+            ]
+        )
+    changed = sorted(name for name, tensor in tensors.items() if tensor._version != before[name])
+    if changed:
+        raise ExportError(
+            f"forward() changes {listed([name.removeprefix(f'{MODULE}.') for name in changed])}",
+            where=where,
+            why=_SHARED,
+            fix=_STATE_FIX,
+        )
+    first, second = results
+    if len(first) != len(second) or not all(map(_alike, first, second)):
+        raise ExportError(
+            "forward() gives something else when it is called again with the same arguments",
+            where=where,
+            why=f"{_SHARED}: it would repeat one of the calls for ever",
+            fix="pass what a call keeps as an input and return the new value; draw random numbers "
+            "with torch, not with random or numpy",
+        )
+
+
+def _is_fake(leaf: Any) -> bool:
+    """Whether a tensor is one of torch.export, which a model kept while it was traced."""
+    return isinstance(leaf, FakeTensor)
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Whether two leaves of results are the same, up to the order of sums."""
+    if _is_fake(one) or _is_fake(other):
+        return False
+    if not isinstance(one, torch.Tensor) or not isinstance(other, torch.Tensor):
+        with contextlib.suppress(Exception):
+            return type(one) is type(other) and bool(one == other or one != one)  # noqa: PLR0124
+        return True
+    if one.shape != other.shape or one.dtype is not other.dtype:
+        return False
+    if one.device.type == "meta":
+        return True
+    if not one.is_floating_point() or one.layout is not torch.strided or one.numel() == 0:
+        with contextlib.suppress(RuntimeError, NotImplementedError):
+            return torch.equal(one, other)
+        return True
+    first, second = one.double(), other.double()
+    scale = float(first.nan_to_num(posinf=0, neginf=0).abs().max())
+    return torch.allclose(first, second, rtol=1e-3, atol=1e-3 * scale, equal_nan=True)

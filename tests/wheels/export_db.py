@@ -1,0 +1,100 @@
+"""Torch's own export database as a project: each supported example is a model of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch._export.db.case import SupportLevel
+from torch._export.db.examples import all_examples
+
+NAME = "exportdb"
+
+_PYPROJECT = """\
+[build-system]
+requires = ["scikit-build-core>=1.1", "aotbuild", "torch==2.13.0"]
+build-backend = "scikit_build_core.build"
+
+[project]
+name = "exportdb"
+version = "0.1.0"
+requires-python = ">=3.11"
+dynamic = ["dependencies"]
+
+[[tool.dynamic-metadata]]
+provider = "aotbuild"
+
+[tool.aotbuild]
+cpu-levels = ["x86-64-v3"]
+"""
+_MODEL = """
+[tool.aotbuild.models.{name}]
+source = "exportdb.examples:make_{name}"
+weights = "random"
+example = "exportdb.examples:call_{name}"
+"""
+_EXAMPLES = '''\
+"""The examples as factories of modules, calls and dynamic shapes."""
+
+import functools
+
+from torch._export.db.examples import all_examples
+
+
+def call(case):
+    return case.example_args, case.example_kwargs
+
+
+for name, case in all_examples().items():
+    globals()[f"make_{name}"] = functools.partial(lambda model: model, case.model)
+    globals()[f"call_{name}"] = functools.partial(call, case)
+    globals()[f"shapes_{name}"] = case.dynamic_shapes
+'''
+
+COMPARE = """
+import json, torch, warnings
+import torch.utils._pytree as pytree
+from torch._export.db.examples import all_examples
+warnings.simplefilter("ignore")
+import exportdb.models
+
+differing = {}
+for name in NAMES:
+    case, model = all_examples()[name], getattr(exportdb.models, name)
+    calls = [case.example_args] + ([case.extra_inputs] if case.extra_inputs else [])
+    for args in calls:
+        with torch.no_grad():
+            expected = case.model(*args, **case.example_kwargs)
+        try:
+            got = model(*args, **case.example_kwargs)
+            (mine, tree), (its, other) = map(pytree.tree_flatten, (got, expected))
+            assert tree == other, (tree, other)
+            for one, two in zip(mine, its):
+                assert type(one) is type(two), (one, two)
+                torch.testing.assert_close(one, two)
+        except Exception as error:
+            differing[name] = f"{type(error).__name__}: {error}"
+print(json.dumps(differing))
+"""
+"""Code that compares models with the examples, for the ``NAMES`` before it."""
+
+
+def supported() -> list[str]:
+    """The names of the examples that torch.export supports."""
+    cases = all_examples().items()
+    return [name for name, case in cases if case.support_level is SupportLevel.SUPPORTED]
+
+
+def write_project(directory: Path, names: Sequence[str]) -> None:
+    """Write a project whose models are these examples."""
+    package = directory / "exportdb"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "examples.py").write_text(_EXAMPLES)
+    models = []
+    for name in names:
+        model = _MODEL.format(name=name)
+        if all_examples()[name].dynamic_shapes:
+            model += f'dynamic-shapes = "exportdb.examples:shapes_{name}"\n'
+        models.append(model)
+    (directory / "pyproject.toml").write_text(_PYPROJECT + "".join(models))

@@ -137,6 +137,8 @@ class Leaf:
     min: float | None = None
     max: float | None = None
     values: str | None = None
+    """As declared, or one of ``tiny``, ``large``, ``special`` and ``extremes``, by which a program
+    is verified with more than its example."""
 
     @classmethod
     def of(cls, data: torch.Tensor) -> Leaf:
@@ -173,6 +175,10 @@ class Samples:
             device: Where the tensors are to be.
         """
         return self.drawn([concrete(spec.shape, sizes) for spec in inputs], device)
+
+    def with_leaves(self, leaves: Mapping[int, Leaf]) -> Samples:
+        """The same with other leaves at some places."""
+        return Samples([leaves.get(i, leaf) for i, leaf in enumerate(self.leaves)])
 
     def drawn(self, shapes: Sequence[Sequence[int]], device: torch.device) -> list[torch.Tensor]:
         """A tensor of each of these shapes."""
@@ -212,6 +218,8 @@ def input_bytes(inputs: Sequence[Input], sizes: Mapping[str, int]) -> int:
 def _drawn(
     leaf: Leaf, shape: Sequence[int], dtype: torch.dtype, generator: torch.Generator
 ) -> torch.Tensor:
+    if leaf.values in _WIDE:
+        return _WIDE[leaf.values](leaf, shape, dtype, generator)
     low = 0.0 if leaf.min is None else leaf.min
     high = low + 1 if leaf.max is None else leaf.max
     real = dtype.is_floating_point or dtype.is_complex
@@ -223,9 +231,62 @@ def _drawn(
         drawn = torch.rand(shape, dtype=exact, generator=generator) * (high - low) + low
     else:
         drawn = torch.randn(shape, dtype=exact, generator=generator)
-        if bounded:
-            drawn = drawn.clamp(leaf.min, leaf.max)
+        drawn = _clamped(drawn, leaf)
     return drawn.to(dtype)
+
+
+def _clamped(drawn: torch.Tensor, leaf: Leaf) -> torch.Tensor:
+    bounded = leaf.min is not None or leaf.max is not None
+    return drawn.clamp(leaf.min, leaf.max) if bounded else drawn
+
+
+def _tiny(
+    leaf: Leaf, shape: Sequence[int], dtype: torch.dtype, generator: torch.Generator
+) -> torch.Tensor:
+    """Around 1e-7, of either sign."""
+    return _clamped(torch.randn(shape, dtype=dtype, generator=generator) * 1e-7, leaf)
+
+
+def _large(
+    leaf: Leaf, shape: Sequence[int], dtype: torch.dtype, generator: torch.Generator
+) -> torch.Tensor:
+    """Around 1e4, of either sign: sums of their squares are still finite."""
+    return _clamped(torch.randn(shape, dtype=dtype, generator=generator) * 1e4, leaf)
+
+
+def _special(
+    leaf: Leaf, shape: Sequence[int], dtype: torch.dtype, generator: torch.Generator
+) -> torch.Tensor:
+    """Of every magnitude that the dtype has, with signed zeros, infinities and NaN."""
+    del leaf  # it has no bounds
+    info = torch.finfo(dtype)
+    named = [0.0, -0.0, info.max, -info.max, info.tiny, -info.tiny / 8, math.inf, -math.inf]
+    table = torch.tensor([*named, math.nan], dtype=dtype)
+    exponents = torch.rand(shape, dtype=dtype, generator=generator) * 2 - 1
+    signs = torch.randint(0, 2, shape, generator=generator).to(dtype) * 2 - 1
+    drawn = signs * 10 ** (exponents * (math.log10(info.max) - 1))
+    choice = torch.randint(0, 3 * len(table), shape, generator=generator)
+    named_here = table[choice.clamp(max=len(table) - 1)]
+    return torch.where(choice < len(table), named_here, drawn)
+
+
+def _extremes(
+    leaf: Leaf, shape: Sequence[int], dtype: torch.dtype, generator: torch.Generator
+) -> torch.Tensor:
+    """All over a range, and both of its ends."""
+    low, high = leaf.min, leaf.max
+    assert low is not None  # noqa: S101
+    assert high is not None  # noqa: S101
+    if dtype.is_floating_point:
+        drawn = torch.rand(shape, dtype=dtype, generator=generator) * (high - low) + low
+    else:
+        drawn = torch.randint(int(low), int(high) + 1, shape, generator=generator).to(dtype)
+    ends = torch.tensor([low, high], dtype=dtype)
+    choice = torch.randint(0, 8, shape, generator=generator)
+    return torch.where(choice < len(ends), ends[choice.clamp(max=1)], drawn)
+
+
+_WIDE = {"tiny": _tiny, "large": _large, "special": _special, "extremes": _extremes}
 
 
 def _fitted(data: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:

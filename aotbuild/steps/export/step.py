@@ -148,7 +148,10 @@ def _trace(
     eager: list[Callable[[Sequence[torch.Tensor]], Any]] = [flat]
     if original is not None:
         eager.append(Flat(original, name, example.arguments))
-    reference = reference_outputs(spec_of_call, example.samples, eager, path, project, device)
+    reference = reference_outputs(
+        *(spec_of_call, example.samples, eager, path, project, device),
+        program=program if original is None else None,
+    )
     return Traced(name, program, spec_of_call, example.samples, reference)
 
 

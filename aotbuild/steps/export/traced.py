@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from aotbuild.steps.artifacts.export_weights import MODULE
 from aotbuild.steps.artifacts.reference import Case, Reference, flatten_result
 from aotbuild.steps.artifacts.samples import Leaf, Samples, input_bytes, verification_sizes
 from aotbuild.steps.export.source import error_text, user_line
+from aotbuild.steps.export.wide_cases import wide_cases
 
 _LARGEST_INPUTS = 1 << 30
 
@@ -139,6 +141,7 @@ def reference_outputs(
     path: str,
     project: Path,
     device: torch.device,
+    program: torch.export.ExportedProgram | None = None,
 ) -> Reference:
     """What the eager model returns at the sizes to verify.
 
@@ -150,8 +153,11 @@ def reference_outputs(
         path: Dotted path of the declaration of the call.
         project: Directory of the project.
         device: Where the model is.
+        program: The traced program, to call the model with other values than those of the example
+            too.
     """
     cases = []
+    seconds = 0.0
     for label, sizes in verification_sizes(call.dims, call.example).items():
         if not all(holds(condition, sizes) for condition in call.conditions):
             continue
@@ -164,6 +170,7 @@ def reference_outputs(
             )
             continue
         results = []
+        start = time.perf_counter()
         for method in eager:
             tensors = samples.at(call.inputs, sizes, device)
             try:
@@ -176,8 +183,12 @@ def reference_outputs(
                     why=error_text(error),
                     fix="declare a range that the model works with",
                 ) from error
+        if sizes == call.example:
+            seconds = time.perf_counter() - start
         original = results[1][0] if len(results) > 1 else None
         cases.append(Case(label, dict(sizes), *results[0], original))
+    if program is not None and cases:
+        cases += wide_cases(program, call, samples, eager[0], device, seconds)
     return Reference(cases)
 
 

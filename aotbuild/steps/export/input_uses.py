@@ -42,7 +42,9 @@ def input_uses(program: torch.export.ExportedProgram) -> list[Uses]:
         elif node.op == "call_function":
             flow.follow(node)
     return [
-        Uses(i in flow.fixed, i in flow.converted, i not in flow.combined)
+        Uses(fixed=True)
+        if i in flow.fixed
+        else Uses(converted=i in flow.converted, local=i not in flow.combined)
         for i in range(len(names))
     ]
 
@@ -66,32 +68,29 @@ class _Flow:
     def follow(self, node: torch.fx.Node) -> None:
         """Note what an operator does with the values that it is given."""
         name = operator_name(node.target)
-        inputs: set[int] = set()
-        for argument in node.all_input_nodes:
-            inputs |= self._of(argument)
-        if not inputs or name in _SHAPES:
-            return
         schema = getattr(node.target, "_schema", None)
-        if name in _UNSAFE or (schema is None and name not in _LOCAL) or _is_custom(node.target):
-            self.fixed |= inputs
-        for argument in _index_arguments(node, name):
-            self.fixed |= self._of(argument)
-        if name in _DIVISIONS and _is_integer(node):
-            self.fixed |= inputs
-        before = [n for n in node.all_input_nodes if self._of(n)]
-        if any({_kind(each), _kind(node)} == {"int", "float"} for each in before):
-            self.converted |= inputs
         aliased = schema is not None and any(r.alias_info is not None for r in schema.returns)
+        before = [] if name in _SHAPES else node.all_input_nodes
+        inputs = {i for each in before for i in self._of(each)}
+        if aliased and before and before[0] in self.groups:
+            group = self.groups[before[0]]  # it is a view, or was changed in place
+            group.inputs |= inputs
+        else:
+            group = _Group(inputs)
+        self.groups[node] = group
+        if not inputs:
+            return
+        unknown = schema is None and name not in _LOCAL
+        if unknown or name in _UNSAFE or _is_custom(node.target) or _divides(node, name):
+            self.fixed |= inputs
+        indices = list(_index_arguments(node, name))
+        for each in before:
+            if each in indices:
+                self.fixed |= self._of(each)
+            elif {_kind(each), _kind(node)} == {"int", "float"}:
+                self.converted |= self._of(each)
         if not (aliased or name in _LOCAL or _is_pointwise(node.target)):
             self.combined |= inputs
-        first = node.all_input_nodes[0]
-        if aliased and first in self.groups:
-            self.groups[first].inputs |= inputs  # it is a view, or was changed in place
-            self.groups[node] = self.groups[first]
-        else:
-            self.groups[node] = _Group(inputs)
-            if aliased:
-                self.groups[first] = self.groups[node]
 
     def _of(self, node: torch.fx.Node) -> set[int]:
         return self.groups[node].inputs if node in self.groups else set()
@@ -124,9 +123,10 @@ def _kind(node: torch.fx.Node) -> str:
     return "float" if real else "bool" if value.dtype is torch.bool else "int"
 
 
-def _is_integer(node: torch.fx.Node) -> bool:
+def _divides(node: torch.fx.Node, name: str) -> bool:
     """Whether an operator divides or shifts by integers that are not written in the program."""
-    return _kind(node) == "int" and len(node.all_input_nodes) > 1
+    given = len(node.args) > 1 and isinstance(node.args[1], torch.fx.Node)
+    return name in _DIVISIONS and given and _kind(node) == "int"
 
 
 def _index_arguments(node: torch.fx.Node, name: str) -> Iterator[torch.fx.Node]:
@@ -139,9 +139,12 @@ def _index_arguments(node: torch.fx.Node, name: str) -> Iterator[torch.fx.Node]:
 
 _SHAPES = {
     f"aten.{name}"
-    for name in ("sym_size", "sym_stride", "sym_numel", "zeros_like", "ones_like", "empty_like")
+    for name in (
+        *("sym_size", "sym_stride", "sym_numel", "zeros_like", "ones_like", "empty_like"),
+        *("_assert_tensor_metadata", "new_zeros", "new_ones", "new_empty"),
+    )
 }
-"""Their results do not depend on the values."""
+"""Their results, if any, do not depend on the values."""
 
 _INDICES: dict[str, tuple[int, ...]] = {
     **dict.fromkeys(
@@ -183,6 +186,7 @@ _LOCAL = {
     *(
         f"aten.{name}"
         for name in (
+            *("floor_divide", "remainder", "fmod", "div", "_shape_as_tensor", "copy"),
             *("to", "_to_copy", "clone", "contiguous", "cat", "stack", "where", "flip", "roll"),
             *("max", "min", "amax", "amin", "aminmax", "argmax", "argmin", "any", "all", "maximum"),
             *(

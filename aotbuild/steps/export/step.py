@@ -48,6 +48,7 @@ from aotbuild.steps.export.traced import (
     refuse_mutation,
     sizes_of,
 )
+from aotbuild.steps.export.traced_lines import recording_lines
 from aotbuild.steps.export.tracing_errors import export_error, narrower_error, without_dumps
 from aotbuild.steps.sizes.ranges import compiled_ranges
 from aotbuild.steps.sizes.shapes import dim_names, leaf_dims, name_dims, read_dims, torch_dims
@@ -195,9 +196,10 @@ def _exported(
     torch._dynamo.reset()
 
     def exported() -> torch.export.ExportedProgram:
-        return torch.export.export(
-            flat, (tuple(tensors),), dynamic_shapes=(tuple(specs),), strict=False
-        )
+        with recording_lines():
+            return torch.export.export(
+                flat, (tuple(tensors),), dynamic_shapes=(tuple(specs),), strict=False
+            )
 
     def found(recorder: Recorder, *, finished: bool = True) -> list[Finding]:
         return findings(recorder, example.labels, example.shapes, dims, project, finished=finished)

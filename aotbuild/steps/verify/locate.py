@@ -72,7 +72,7 @@ def first_difference(
         wrong, _ = exceeding(got, want, doubt, Verify(), elementwise=True)
         if wrong.any():
             name = operator_name(node.target)
-            line = _line(str(node.meta.get("stack_trace") or ""), project)
+            line = traced_line(str(node.meta.get("stack_trace") or ""), project)
             return name + (f" at {line}" if line else "")
     return ""
 
@@ -126,14 +126,17 @@ def _largest_change(expected: torch.Tensor, others: Sequence[torch.Tensor]) -> t
     return doubt
 
 
-def _line(trace: str, project: Path) -> str:
-    """The innermost line of a stack, that of the project preferred."""
+def traced_line(trace: str, project: Path) -> str:
+    """The innermost line of a stack, of the project where one is.
+
+    Args:
+        trace: As torch.export notes it; files are named by their place among the modules.
+        project: Directory of the project.
+    """
     found = re.findall(r'File "(.*?)", line (\d+), in (.*)\n\s*(.*)', trace)
-    roots = [str(project.resolve()), "src"]
-    lines = []
-    for file, number, function, code in found:
-        path = file
-        for root in roots:
-            path = path.removeprefix(f"{root}{os.sep}")
-        lines.append(f"{path}:{number} in {function}: {code.strip()}")
-    return lines[-1] if lines else ""
+    roots = [project.resolve(), project.resolve() / "src", project.resolve() / "python"]
+    own = [frame for frame in found if any((root / frame[0]).is_file() for root in roots)]
+    for file, number, function, code in (own or found)[-1:]:
+        name = file.removeprefix(f"{roots[0]}{os.sep}")
+        return f"{name}:{number} in {function}: {code.strip()}"
+    return ""

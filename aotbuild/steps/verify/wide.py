@@ -191,11 +191,11 @@ def _doubt(expected: Any, others: Sequence[Any]) -> torch.Tensor | None:
     return torch.where(doubt > 0, torch.inf, 0.0) if exact else doubt
 
 
-class Noise(TorchDispatchMode):
+class Noise(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch gives it no types
     """Changes the last digits of whatever operators compute from floating-point numbers."""
 
     def __init__(self, seed: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._generator = torch.Generator().manual_seed(seed)
 
     def __torch_dispatch__(

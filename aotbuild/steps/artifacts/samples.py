@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 
 from aotbuild.config import schema
+from aotbuild.config.sizes import bound_at
 from aotbuild.runtime.dims import Affine, Dim, Size
 from aotbuild.runtime.manifest import Input
 from aotbuild.steps.files import replacing
@@ -134,19 +135,42 @@ class Leaf:
     dtype: str
     data: torch.Tensor | None = None
     """Data that the project gave; without it, samples are drawn."""
-    min: float | None = None
-    max: float | None = None
+    min: float | str | None = None
+    max: float | str | None = None
+    """Bounds of the values: numbers, or sizes that ``at`` makes numbers of."""
     values: str | None = None
     """As declared, or one of ``tiny``, ``large``, ``special`` and ``extremes``, by which a program
     is verified with more than its example."""
+
+    @property
+    def bounds(self) -> tuple[float | None, float | None]:
+        """The bounds, which are numbers."""
+        assert not isinstance(self.min, str)  # noqa: S101
+        assert not isinstance(self.max, str)  # noqa: S101
+        return self.min, self.max
 
     @classmethod
     def of(cls, data: torch.Tensor) -> Leaf:
         """The leaf whose samples are made of this tensor."""
         return cls(dtype_name(data.dtype), data.detach().cpu())
 
+    def at(self, sizes: Mapping[str, int]) -> Leaf:
+        """The same with numbers for bounds, at these sizes of the dimensions.
+
+        Data that the project gave is kept inside of bounds that are sizes.
+        """
+        low, high = bound_at(self.min, sizes), bound_at(self.max, sizes)
+        data = self.data
+        if data is not None:
+            inside = [
+                bound if isinstance(declared, str) else None
+                for declared, bound in ((self.min, low), (self.max, high))
+            ]
+            data = data.clamp(*inside) if any(each is not None for each in inside) else data
+        return replace(self, data=data, min=low, max=high)
+
     def sample(self, shape: Sequence[int], generator: torch.Generator) -> torch.Tensor:
-        """A tensor of this shape."""
+        """A tensor of this shape; the bounds are numbers."""
         dtype: torch.dtype = getattr(torch, self.dtype)
         if self.data is None:
             return _drawn(self, shape, dtype, generator)
@@ -174,17 +198,28 @@ class Samples:
             sizes: The size of each dimension.
             device: Where the tensors are to be.
         """
-        return self.drawn([concrete(spec.shape, sizes) for spec in inputs], device)
+        return self.drawn([concrete(spec.shape, sizes) for spec in inputs], device, sizes)
 
     def with_leaves(self, leaves: Mapping[int, Leaf]) -> Samples:
         """The same with other leaves at some places."""
         return Samples([leaves.get(i, leaf) for i, leaf in enumerate(self.leaves)])
 
-    def drawn(self, shapes: Sequence[Sequence[int]], device: torch.device) -> list[torch.Tensor]:
-        """A tensor of each of these shapes."""
+    def drawn(
+        self,
+        shapes: Sequence[Sequence[int]],
+        device: torch.device,
+        sizes: Mapping[str, int] | None = None,
+    ) -> list[torch.Tensor]:
+        """A tensor of each of these shapes.
+
+        Args:
+            shapes: The shapes, without names of dimensions.
+            device: Where the tensors are to be.
+            sizes: The sizes of the dimensions that bounds of values name.
+        """
         generator = torch.Generator().manual_seed(_SEED)
         return [
-            leaf.sample(shape, generator).to(device)
+            leaf.at(sizes or {}).sample(shape, generator).to(device)
             for leaf, shape in zip(self.leaves, shapes, strict=True)
         ]
 
@@ -220,8 +255,9 @@ def _drawn(
 ) -> torch.Tensor:
     if leaf.values in _WIDE:
         return _WIDE[leaf.values](leaf, shape, dtype, generator)
-    low = 0.0 if leaf.min is None else leaf.min
-    high = low + 1 if leaf.max is None else leaf.max
+    least, most = leaf.bounds
+    low = 0.0 if least is None else least
+    high = low + 1 if most is None else most
     real = dtype.is_floating_point or dtype.is_complex
     if leaf.values == "integers" or not real:
         return torch.randint(int(low), int(high) + 1, shape, generator=generator).to(dtype)
@@ -236,8 +272,7 @@ def _drawn(
 
 
 def _clamped(drawn: torch.Tensor, leaf: Leaf) -> torch.Tensor:
-    bounded = leaf.min is not None or leaf.max is not None
-    return drawn.clamp(leaf.min, leaf.max) if bounded else drawn
+    return drawn if leaf.bounds == (None, None) else drawn.clamp(*leaf.bounds)
 
 
 def _tiny(
@@ -274,7 +309,7 @@ def _extremes(
     leaf: Leaf, shape: Sequence[int], dtype: torch.dtype, generator: torch.Generator
 ) -> torch.Tensor:
     """All over a range, and both of its ends."""
-    low, high = leaf.min, leaf.max
+    low, high = leaf.bounds
     assert low is not None  # noqa: S101
     assert high is not None  # noqa: S101
     if dtype.is_floating_point:

@@ -63,7 +63,7 @@ def wide_cases(
         leaves = {
             i: wide
             for i, (leaf, use) in enumerate(zip(samples.leaves, uses, strict=True))
-            if (wide := wide_leaf(leaf, use, kind)) is not None
+            if (wide := wide_leaf(leaf.at(call.example), use, kind)) is not None
         }
         start = time.perf_counter()
         if spent + seconds > _LONGEST:
@@ -82,8 +82,10 @@ def wide_cases(
 def wide_leaf(leaf: Leaf, use: Uses, kind: str) -> Leaf | None:
     """How an input is drawn for a kind of wide case; None where it stays as in the example."""
     dtype: torch.dtype = getattr(torch, leaf.dtype)
-    if leaf.data is not None or use.fixed or dtype is torch.bool or dtype.is_complex:
+    if leaf.data is not None or dtype is torch.bool or dtype.is_complex:
         return None
+    if use.fixed and (kind != "range" or leaf.max is None or dtype.is_floating_point):
+        return None  # but for indices whose range is declared
     if dtype.is_floating_point:
         # With fewer digits, what the compiled code keeps between operators makes a difference.
         wide = dtype.itemsize >= 4 and leaf.values != "integers"
@@ -92,9 +94,10 @@ def wide_leaf(leaf: Leaf, use: Uses, kind: str) -> Leaf | None:
 
 
 def _wide_float(leaf: Leaf, use: Uses, kind: str) -> Leaf | None:
-    low = min(-3.0, leaf.max or 0.0) if leaf.min is None else leaf.min
-    high = max(3.0, leaf.min or 0.0) if leaf.max is None else leaf.max
-    bounded = leaf.min is not None or leaf.max is not None
+    least, most = leaf.bounds
+    low = min(-3.0, most or 0.0) if least is None else least
+    high = max(3.0, least or 0.0) if most is None else most
+    bounded = leaf.bounds != (None, None)
     parts = {"negative": (low, min(high, -_APART)), "positive": (max(low, _APART), high)}
     if kind in parts:
         low, high = parts[kind]

@@ -19,6 +19,7 @@ from aotbuild.config.resolve import (
     is_program,
     known_profiles,
     wanted_profile,
+    weights_file,
 )
 from aotbuild.config.schema import FORWARD, Call, Config, Model
 from aotbuild.errors import ConfigError
@@ -75,7 +76,7 @@ def _check_profile(known: list[str]) -> None:
 def _check_model(name: str, model: Model, root: Path) -> None:
     path = call_path(name, FORWARD)
     if model.weights is not None:
-        check_file(model.weights, "weights", f"{path}.weights", root)
+        check_file(weights_file(model.weights)[0], "weights", f"{path}.weights", root)
     for method, own in ((FORWARD, model), *model.methods.items()):
         for dim_name, dim in own.dims.items():
             check_dim(dim_name, dim, joined(f"{call_path(name, method)}.dims", dim_name))

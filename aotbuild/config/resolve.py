@@ -129,9 +129,15 @@ def is_library_file(library: str) -> bool:
     return library.endswith(LIBRARY_SUFFIXES)
 
 
+def weights_file(weights: str) -> tuple[str, str]:
+    """The file of weights, and the key in it under which the state dict is: ``net.pt#model``."""
+    file, _, key = weights.partition("#")
+    return file, key
+
+
 def named_files(model: Model) -> list[str]:
     """The files that a model's declaration names, relative to the project."""
-    found = [model.weights] if model.weights else []
+    found = [weights_file(model.weights)[0]] if model.weights else []
     found += [model.source] if is_program(model.source) else []
     examples = (call.example for call in calls(model).values())
     found += [name for name in examples if name and is_example_file(name)]

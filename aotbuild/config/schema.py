@@ -314,7 +314,8 @@ class Model(Call, Settings):
     """Keyword arguments for the class or factory."""
 
     weights: File | None = None
-    """File with the state dict (safetensors, or written by torch.save), relative to the project."""
+    """File with the state dict (safetensors, or written by torch.save), relative to the project;
+    ``"net.pt#model"`` is the one under the key ``model`` of a checkpoint."""
 
     methods: dict[MethodName, Method] = field(default_factory=dict)
     """Methods to compile beside ``forward()`` or in its place; they share the model's weights."""

@@ -18,7 +18,7 @@ from typing import Any, cast
 import torch
 
 from aotbuild.config.parse import did_you_mean, listed, located
-from aotbuild.config.resolve import is_library_file
+from aotbuild.config.resolve import is_library_file, weights_file
 from aotbuild.config.schema import Model
 from aotbuild.errors import AotBuildError, SourceError
 from aotbuild.steps.export.state_dict import check_finite, load_weights
@@ -53,13 +53,13 @@ def build_module(name: str, model: Model, project: Path, device: torch.device) -
             fix="name the nn.Module that it was made from",
         )
     if model.weights is not None:
-        file = project / model.weights
-        load_weights(module, file, model.weights, f"{path}.weights", model.dtype)
+        file, key = weights_file(model.weights)
+        load_weights(module, project / file, file, f"{path}.weights", model.dtype, key)
     dtype = getattr(torch, model.dtype) if model.dtype else None
     ready: torch.nn.Module = module.eval().requires_grad_(requires_grad=False).to(device, dtype)
     if model.check_finite is not False:
-        origin, key = (model.weights, "weights") if model.weights else (model.source, "source")
-        check_finite(ready.named_parameters(), ready.named_buffers(), origin, f"{path}.{key}")
+        origin, entry = (model.weights, "weights") if model.weights else (model.source, "source")
+        check_finite(ready.named_parameters(), ready.named_buffers(), origin, f"{path}.{entry}")
     return ready
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from aotbuild.cache.store import Store
 from aotbuild.config.parse import did_you_mean, listed, located, parse_table
 from aotbuild.config.project import Project, load_project
-from aotbuild.config.resolve import calls
+from aotbuild.config.resolve import calls, weights_file
 from aotbuild.errors import ConfigError
 from aotbuild.steps.artifacts.build_plan import write_plan
 from aotbuild.steps.artifacts.header_directory import make_header_directory
@@ -183,5 +183,5 @@ def write_specs(build: Path, steps: Sequence[PlannedStep]) -> None:
 
 def _known_weights(project: Project, names: Iterable[str]) -> int:
     """Bytes of the largest file of weights that a model declares."""
-    files = [project.root / (project.models[name].weights or "") for name in names]
+    files = [project.root / weights_file(project.models[name].weights or "")[0] for name in names]
     return max((file.stat().st_size for file in files if file.is_file()), default=0)

@@ -18,6 +18,7 @@ from aotbuild.passes.attention import constant_masks, expand
 from aotbuild.passes.attention import rewrite as attention
 from aotbuild.passes.convolution import fold_batch_norm, fold_padding, winograd
 from aotbuild.passes.convolution import rewrite as convolution
+from aotbuild.passes.graph import indices
 from aotbuild.passes.graph.derived import evaluate
 from aotbuild.passes.linear import bfloat16_onednn
 from aotbuild.passes.linear import bfloat16_rewrite as bfloat16
@@ -90,6 +91,7 @@ def apply(
         others. The graph computes the same as before, up to rounding.
     """
     counts: dict[str, int] = {}
+    corrected = indices.run(graph)  # whatever passes are wanted: it is no matter of speed
     for name, each in PASSES.items():
         wanted = (names is None or name in names) and each.precision in {"", precision}
         if wanted and (derive or not each.derives):
@@ -98,7 +100,7 @@ def apply(
             if count:
                 counts[name] = count
     derived = evaluate(graph)
-    if counts:
+    if counts or corrected:
         graph.graph.lint()
         graph.recompile()
     return Applied(counts, derived)

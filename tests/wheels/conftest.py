@@ -24,6 +24,7 @@ from wheels import (
     install,
     pip_wheel,
     write_lstm_weights,
+    write_old_weights,
     write_speech_weights,
 )
 
@@ -43,6 +44,7 @@ PREPARE: dict[str, Callable[[Path], None]] = {
     "srcdir": write_speech_weights,
     "architectures": write_lstm_weights,
     "operators": compile_clip,
+    "values": write_old_weights,
 }
 """What makes files of a sample package that are not in git."""
 

@@ -80,7 +80,13 @@ def wide_cases(
 
 
 def wide_leaf(leaf: Leaf, use: Uses, kind: str) -> Leaf | None:
-    """How an input is drawn for a kind of wide case; None where it stays as in the example."""
+    """How an input is drawn for a case; None where it stays as in the example.
+
+    Args:
+        leaf: How it is drawn for the example, with numbers for bounds.
+        use: What the program does with its values.
+        kind: One of the kinds of cases: ``negative``, ``positive``, ``tiny`` or ``range``.
+    """
     dtype: torch.dtype = getattr(torch, leaf.dtype)
     if leaf.data is not None or dtype is torch.bool or dtype.is_complex:
         return None

@@ -60,19 +60,6 @@ def test_an_index_that_eager_refuses_is_an_index_error(
     assert compiled == "IndexError"
 
 
-def test_examples_of_indices_are_not_only_0_and_1(values: Installed) -> None:
-    found = values.run(
-        "import json, torch\nfrom values import models\nfrom pathlib import Path\n"
-        "from safetensors import safe_open\n"
-        "(file,) = Path(models.__file__).parent.glob('neighbours/selftest.safetensors')\n"
-        "with safe_open(file, 'pt') as opened:\n"
-        "    print(json.dumps([int(opened.get_tensor('input 1').max()), "
-        "opened.get_tensor('input 0').shape[0]]))"
-    )
-    largest, atoms = found
-    assert largest == atoms - 1
-
-
 def test_weights_of_an_old_version_are_taken(values: Installed) -> None:
     values.run(
         SETUP

@@ -20,7 +20,7 @@ def recording_lines() -> Iterator[None]:
 
     torch 2.13 only notes frames of functions that are called ``forward``, so that an operator in a
     plain function, or in one that ``forward()`` calls, has no line of its own
-    (``test_the_line_of_an_operator`` fails without this).
+    (``test_the_line_of_an_operator_is_the_innermost_one`` fails without this).
     """
     original: Any = getattr(TracerBase, "_filter_traceback_frames", None)
     if original is None:  # another torch: it notes what it likes

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from aotbuild.config.check_files import check_file
@@ -12,7 +13,7 @@ from aotbuild.config.inputs import named_dims, tensor_leaves
 from aotbuild.config.messages import did_you_mean, joined, located
 from aotbuild.config.resolve import is_example_file
 from aotbuild.config.schema import Call, DeclaredDim, Input, TensorInput
-from aotbuild.config.sizes import parse_size
+from aotbuild.config.sizes import bound_at, parse_size
 from aotbuild.errors import ConfigError
 
 
@@ -56,8 +57,10 @@ def check_call(call: Call, method: str, path: str, root: Path) -> None:
 
 
 def _check_inputs(call: Call, path: str) -> None:
+    named = named_dims(call)
     for name, tree in call.inputs.items():
-        _check_tree(tree, _Place(joined(f"{path}.inputs", name), call.dims, f"{path}.dims"))
+        place = _Place(joined(f"{path}.inputs", name), call.dims, f"{path}.dims", named)
+        _check_tree(tree, place)
     if not any(True for tree in call.inputs.values() for _ in tensor_leaves(tree, "")):
         raise ConfigError(
             "no input is a tensor",
@@ -74,33 +77,32 @@ class _Place:
     path: str
     dims: Mapping[str, DeclaredDim]
     dims_path: str
+    named: AbstractSet[str]
+    """The dimensions that are in shapes."""
+
+    def below(self, path: str) -> _Place:
+        """The place of a part of the input."""
+        return replace(self, path=path)
 
 
 def _check_tree(tree: Input, place: _Place) -> None:
     if isinstance(tree, TensorInput):
-        _check_example_values(tree, place.path)
+        _check_example_values(tree, place)
         for i, size in enumerate(tree.shape):
             if isinstance(size, str):
                 _check_size(size, f"{place.path}.shape[{i}]", place)
     elif isinstance(tree, list):
         for i, item in enumerate(tree):
-            _check_tree(item, _Place(f"{place.path}[{i}]", place.dims, place.dims_path))
+            _check_tree(item, place.below(f"{place.path}[{i}]"))
     elif isinstance(tree, dict):
         for key, item in tree.items():
-            _check_tree(item, _Place(joined(place.path, key), place.dims, place.dims_path))
+            _check_tree(item, place.below(joined(place.path, key)))
 
 
 def _check_size(text: str, path: str, place: _Place) -> None:
     size = parse_size(text)
     assert size is not None, "the parser let a text pass that is no size"  # noqa: S101
-    if size.dim not in place.dims:
-        hint = did_you_mean(size.dim, place.dims)
-        raise ConfigError(
-            f'the dimension "{size.dim}" is not declared',
-            where=located(path),
-            fix=f"{hint}\notherwise " * bool(hint)
-            + f"add to [{place.dims_path}]:\n{size.dim} = {{ min = 1, max = 64 }}",
-        )
+    _check_declared(size.dim, path, place)
     dim = place.dims[size.dim]
     if size.at(dim.min) < 0:
         raise ConfigError(
@@ -117,8 +119,9 @@ def _check_size(text: str, path: str, place: _Place) -> None:
         )
 
 
-def _check_example_values(spec: TensorInput, path: str) -> None:
-    """The bounds of drawn data fit each other and the dtype."""
+def _check_example_values(spec: TensorInput, place: _Place) -> None:
+    """The bounds of drawn data fit each other and the dtype, at every size."""
+    path = place.path
     lowest, highest = _range_of(spec.dtype or "float32")
     whole = highest is not None
     if whole and spec.values in {"uniform", "normal"}:
@@ -129,6 +132,9 @@ def _check_example_values(spec: TensorInput, path: str) -> None:
             fix="remove values",
         )
     for key, value in (("min", spec.min), ("max", spec.max)):
+        if isinstance(value, str):
+            _check_bound(value, f"{path}.{key}", place)
+            continue
         if value is None:
             continue
         if (whole or spec.values == "integers") and value != int(value):
@@ -145,18 +151,71 @@ def _check_example_values(spec: TensorInput, path: str) -> None:
             )
     if spec.max is None:
         return
-    if spec.min is not None and spec.min > spec.max:
+    for sizes in _ends(spec, place):
+        _check_order(spec, path, sizes)
+
+
+def _ends(spec: TensorInput, place: _Place) -> list[dict[str, int]]:
+    """The smallest and the largest sizes of the dimensions that bounds name."""
+    texts = [bound for bound in (spec.min, spec.max) if isinstance(bound, str)]
+    names = {size.dim for size in map(parse_size, texts) if size is not None}
+    dims = {name: place.dims[name] for name in sorted(names)}
+    ends = [{name: dim.min for name, dim in dims.items()}]
+    if dims and all(dim.max is not None for dim in dims.values()):
+        ends.append({name: dim.max or 0 for name, dim in dims.items()})
+    return ends
+
+
+def _check_order(spec: TensorInput, path: str, sizes: Mapping[str, int]) -> None:
+    """The smallest value is not above the largest one at these sizes."""
+    low, high = bound_at(spec.min, sizes), bound_at(spec.max, sizes)
+    assert high is not None  # noqa: S101
+    at = ", ".join(f"{name} = {size}" for name, size in sizes.items())
+    if low is not None and low > high:
         raise ConfigError(
-            f"min is greater than max: {spec.min:g} > {spec.max:g}",
+            f"min is greater than max: {low:g} > {high:g}" + (f" at {at}" if at else ""),
             where=located(f"{path}.min"),
-            fix="swap them, or correct one",
+            fix="swap them, or correct one" if not at else "correct one, or the range of sizes",
         )
-    if spec.min is None and spec.max < 0 and spec.values != "normal":
+    if low is None and high < 0 and spec.values != "normal":
+        name, size = next(iter(sizes.items()), ("", 0))
         raise ConfigError(
-            f"max is negative, and there is no min: {spec.max:g}",
+            f"max is negative, and there is no min: {high:g}" + (f" at {at}" if at else ""),
             where=located(f"{path}.max"),
             why="min is 0 when left out",
-            fix="add min",
+            fix="add min" if not at else f"raise min of {name} above {size}, or add min",
+        )
+
+
+def _check_bound(text: str, path: str, place: _Place) -> None:
+    """A bound that is a size names a dimension with a declared range."""
+    size = parse_size(text)
+    assert size is not None, "the parser let a text pass that is no size"  # noqa: S101
+    _check_declared(size.dim, path, place)
+    if size.dim not in place.named:
+        raise ConfigError(
+            f'the dimension "{size.dim}" is in no shape of this call',
+            where=located(path),
+            why="a call tells the sizes by the shapes of what it is given",
+            fix=f'write "{size.dim}" in the shape of an input, or a number here',
+        )
+    if place.dims[size.dim].auto:
+        raise ConfigError(
+            f'"{text}" follows from a dimension whose range is "auto"',
+            where=located(path),
+            why="it may turn out to be static",
+            fix=f"declare the range: {size.dim} = {{ min = 1, max = 64 }}",
+        )
+
+
+def _check_declared(dim: str, path: str, place: _Place) -> None:
+    if dim not in place.dims:
+        hint = did_you_mean(dim, place.dims)
+        raise ConfigError(
+            f'the dimension "{dim}" is not declared',
+            where=located(path),
+            fix=f"{hint}\notherwise " * bool(hint)
+            + f"add to [{place.dims_path}]:\n{dim} = {{ min = 1, max = 64 }}",
         )
 
 

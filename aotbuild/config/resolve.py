@@ -142,7 +142,14 @@ def is_library_file(library: str) -> bool:
 
 def weights_file(model: Model) -> str | None:
     """The file of a model's weights; None where its source brings them, or they are random."""
-    return None if model.weights == RANDOM else model.weights
+    if model.weights is None or model.weights == RANDOM:
+        return None
+    return model.weights.partition("#")[0]
+
+
+def weights_key(model: Model) -> str:
+    """The key in that file under which the state dict is, of ``net.pt#model``; mostly empty."""
+    return (model.weights or "").partition("#")[2]
 
 
 def named_files(model: Model) -> list[str]:

@@ -105,10 +105,13 @@ class TensorInput:
     """Name of the torch dtype; the model's own ``dtype``, or float32, when left out."""
 
     min: Bound | None = None
-    """Smallest value in example data; 0 for integers."""
+    """Smallest value in example data, and in all that the model is verified with: a number, or a
+    size as in shapes. In example data it is 0 for integers when left out."""
 
     max: Bound | None = None
-    """Largest value in example data; 1 for integers, so that it is an index of any table."""
+    """Largest value in example data, and in all that the model is verified with: a number, or a
+    size as in shapes, such as ``"atoms-1"`` for indices of atoms. In example data it is 1 for
+    integers when left out, so that it is an index of any table."""
 
     values: Literal["uniform", "normal", "integers"] | None = None
     """How example data is drawn: floating-point data is normal, or uniform between ``min`` and
@@ -311,8 +314,9 @@ class Model(Call, Settings):
     """Keyword arguments for the class or factory."""
 
     weights: File | None = None
-    """File with the state dict (safetensors, or written by torch.save), relative to the project.
-    ``"random"`` says that the weights which a class draws at random are meant to be shipped."""
+    """File with the state dict (safetensors, or written by torch.save), relative to the project;
+    ``"net.pt#model"`` is the one under the key ``model`` of a checkpoint. ``"random"`` says that
+    the weights which a class draws at random are meant to be shipped."""
 
     methods: dict[MethodName, Method] = field(default_factory=dict)
     """Methods to compile beside ``forward()`` or in its place; they share the model's weights."""

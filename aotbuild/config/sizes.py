@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from aotbuild.config.rules import NAME, NO_KEYWORD, Pattern
 from aotbuild.runtime.dims import Affine
@@ -31,3 +32,12 @@ def parse_size(text: str) -> Affine | None:
     factor = int(match["before"] or match["behind"] or 1)
     offset = int(f"{match['sign'] or '+'}{match['offset'] or 0}")
     return Affine(match["dim"], factor, offset)
+
+
+def bound_at(bound: float | str | None, sizes: Mapping[str, int]) -> float | None:
+    """A bound of values, which may be a size, at these sizes of the dimensions."""
+    if not isinstance(bound, str):
+        return bound
+    size = parse_size(bound)
+    assert size is not None, "the parser let a text pass that is no size"  # noqa: S101
+    return size.at(sizes[size.dim])

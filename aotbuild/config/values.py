@@ -192,10 +192,15 @@ ShapeSize: TypeAlias = (
     ]
     | Annotated[str, SIZE]
 )
-Bound = Annotated[
-    float,
-    Within(what="{key} is not a finite number: {value}", fix="write a number, or remove the key"),
-]
+Bound: TypeAlias = (
+    Annotated[
+        float,
+        Within(
+            what="{key} is not a finite number: {value}", fix="write a number, or remove the key"
+        ),
+    ]
+    | Annotated[str, SIZE]
+)
 Tolerance = Annotated[
     float,
     Within(

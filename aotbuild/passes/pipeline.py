@@ -18,6 +18,7 @@ from aotbuild.passes.attention import constant_masks, expand
 from aotbuild.passes.attention import rewrite as attention
 from aotbuild.passes.convolution import fold_batch_norm, fold_padding, winograd
 from aotbuild.passes.convolution import rewrite as convolution
+from aotbuild.passes.graph import indices
 from aotbuild.passes.graph.derived import evaluate
 from aotbuild.passes.graph.slices import write_bounds
 from aotbuild.passes.linear import bfloat16_onednn
@@ -95,7 +96,8 @@ def apply(
     """
     counts: dict[str, int] = {}
     failed: dict[str, Exception] = {}
-    mended = write_bounds(graph) + exact.run(graph)
+    # Whatever passes are wanted: it is no matter of speed.
+    mended = write_bounds(graph) + exact.run(graph) + indices.run(graph)
     for name, each in PASSES.items():
         wanted = (names is None or name in names) and each.precision in {"", precision}
         if wanted and (derive or not each.derives):

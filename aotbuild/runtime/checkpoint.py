@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import mmap
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +39,16 @@ DTYPES = {
 def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read a safetensors file, or one that ``torch.save`` wrote, with ``weights_only=True``.
 
+    Args:
+        path: Of the file; ``net.pt#model`` is the state dict under the key ``model`` in it.
+
     Raises:
         StateDictError: It is missing, damaged, or holds no state dict.
     """
-    file = Path(path)
+    file, key = Path(path), ""
+    if not file.exists() and "#" in file.name:  # the state dict is under a key of a checkpoint
+        name, _, key = str(file).rpartition("#")
+        file = Path(name)
     try:
         if file.suffix == ".safetensors":
             return _read_safetensors(file)
@@ -54,7 +60,50 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise StateDictError(f"{file}: cannot be read as a state dict ({reason})") from error
     if not isinstance(state, Mapping):
         raise StateDictError(f"{file}: holds a {type(state).__name__}, not a state dict")
-    return dict(state)
+    if not key:
+        return dict(state)
+    if not isinstance(state.get(key), Mapping):
+        raise StateDictError(
+            f'{file}: holds no state dict under "{key}", but {", ".join(map(str, state))}'
+        )
+    return dict(state[key])
+
+
+def as_named(state: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    """A state dict by the names that a model has, of one that was saved from a module around it.
+
+    ``DataParallel`` and ``torch.compile`` put a word before all names. What ``weight_norm`` called
+    ``weight_g`` and ``weight_v`` is ``parametrizations.weight.original0`` and ``original1`` since
+    torch 2.0.
+
+    Args:
+        state: The state dict.
+        names: Those of the model's parameters and buffers.
+    """
+    named = dict(state)
+    for _ in range(len(WRAPPERS)):
+        for prefix in WRAPPERS:
+            wrapped = all(name.startswith(prefix) for name in named)
+            if named and wrapped and not any(name.startswith(prefix) for name in names):
+                named = {name.removeprefix(prefix): value for name, value in named.items()}
+    for name in [name for name in named if name not in names]:
+        for end, number in (("_g", 0), ("_v", 1)):
+            module, _, tensor = name.removesuffix(end).rpartition(".")
+            other = f"{module}." * bool(module) + f"parametrizations.{tensor}.original{number}"
+            if name.endswith(end) and other in names and other not in named:
+                named[other] = named.pop(name)
+    return named
+
+
+WRAPPERS = ("module.", "_orig_mod.")
+"""What ``DataParallel`` and ``torch.compile`` put before the names of a module's parameters."""
+
+
+def is_whole(value: torch.Tensor, dtype: torch.dtype) -> bool:
+    """Whether a tensor holds whole numbers that a dtype of whole numbers has too."""
+    if dtype.is_floating_point or dtype.is_complex or value.is_complex():
+        return False
+    return bool(torch.equal(value.to(dtype).to(value.dtype), value))
 
 
 def _is_archive(file: Path) -> bool:

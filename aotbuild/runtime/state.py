@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-from .checkpoint import read_checkpoint
+from .checkpoint import as_named, is_whole, read_checkpoint
 from .deltas import differences, product
 from .derived import Derivations, uses
 from .engines import CallGate
@@ -144,7 +144,8 @@ class State:
         Raises:
             StateDictError: It does not fit; nothing is replaced then.
         """
-        state, label = _opened(source)
+        opened, label = _opened(source)
+        state = as_named(opened, self._parameters)
         values: dict[str, torch.Tensor] = {}
         wrong: list[str] = []
         unexpected = [name for name in state if name not in self._parameters]
@@ -366,7 +367,9 @@ def _unfit(parameter: Parameter, value: Any) -> str:
         return f"is a {type(value).__name__}, expected a tensor"
     if list(value.shape) != parameter.shape:
         return _other_shape(value, parameter)
-    if value.dtype is not getattr(torch, parameter.dtype):
+    wanted: torch.dtype = getattr(torch, parameter.dtype)
+    # A count, as of batches tracked, may have been saved with another dtype.
+    if value.dtype is not wanted and not is_whole(value, wanted):
         dtype = str(value.dtype).removeprefix("torch.")
         return (
             f"has dtype {dtype}, expected {parameter.dtype}; convert it: "

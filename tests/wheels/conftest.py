@@ -25,6 +25,7 @@ from wheels import (
     install,
     pip_wheel,
     write_lstm_weights,
+    write_old_weights,
     write_speech_weights,
 )
 
@@ -45,6 +46,7 @@ PREPARE: dict[str, Callable[[Path], None]] = {
     "architectures": write_lstm_weights,
     "operators": compile_clip,
     "random_modules": write_random_modules,
+    "values": write_old_weights,
 }
 """What makes files of a sample package that are not in git."""
 

@@ -239,7 +239,7 @@ MODELS: dict[str, Case] = {
     ),
     "weights: prefix": (
         [(SOURCE, f'{SOURCE}\nweights = "net.safetensors"')],
-        ('the keys have the prefix "module."', "models.net.weights"),
+        ('the keys have the prefix "model."', "models.net.weights"),
     ),
     "weights: another shape": (
         [(SOURCE, f'{SOURCE}\nweights = "net.safetensors"')],
@@ -272,7 +272,7 @@ def _write_weights(file: Path, kind: str) -> None:
     elif kind == "keys unexpected":
         save_file({**good, "head.weight": torch.ones(2)}, file)
     elif kind == "prefix":
-        save_file({f"module.{name}": value for name, value in good.items()}, file)
+        save_file({f"model.{name}": value for name, value in good.items()}, file)
     elif kind == "another shape":
         save_file({**good, "linear.bias": torch.ones(5)}, file)
     elif kind == "code inside":

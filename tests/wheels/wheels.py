@@ -332,3 +332,21 @@ def write_lstm_weights(project: Path) -> None:
 
     (project / "weights").mkdir(exist_ok=True)
     torch.save(lstm().state_dict(), project / "weights" / "lstm.pt")
+
+
+def write_old_weights(project: Path) -> None:
+    """Write a checkpoint of a wrapped module with the old weight norm, ignored by git."""
+    import torch
+
+    torch.manual_seed(1)
+    conv = torch.nn.Conv1d(4, 6, 5)
+    norm = torch.nn.BatchNorm1d(6)
+    state = {
+        "conv.bias": conv.bias,
+        "conv.weight_g": conv.weight.norm(dim=(1, 2), keepdim=True),
+        "conv.weight_v": conv.weight,
+        **{f"norm.{name}": tensor for name, tensor in norm.state_dict().items()},
+        "norm.num_batches_tracked": torch.tensor(7, dtype=torch.int32),
+    }
+    wrapped = {f"module.{name}": tensor.detach() for name, tensor in state.items()}
+    torch.save({"model": wrapped, "epoch": 3}, project / "src" / "values" / "voice.pt")

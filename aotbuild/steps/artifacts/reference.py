@@ -26,6 +26,11 @@ class Case:
     """Where each leaf is in the result, such as ``['logits'][0]``."""
     original: list[Any] | None = None
     """The outputs of the model before it was quantised, if it was."""
+    wide: dict[int, dict[str, Any]] | None = None
+    """The arguments that are drawn otherwise than the example, as the fields of their ``Leaf``: the
+    call is one of those that cover what the declaration allows."""
+    elementwise: bool = False
+    """Of such a call, whether each element is accurate by itself, not only for its output."""
 
 
 def flatten_result(result: Any) -> tuple[list[Any], list[str]]:

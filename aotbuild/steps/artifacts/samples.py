@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 
 from aotbuild.config import schema
+from aotbuild.config.sizes import bound_at
 from aotbuild.runtime.dims import Affine, Dim, Size
 from aotbuild.runtime.manifest import Input
 from aotbuild.steps.files import replacing
@@ -140,17 +141,42 @@ class Leaf:
     dtype: str
     data: torch.Tensor | None = None
     """Data that the project gave; without it, samples are drawn."""
-    min: float | None = None
-    max: float | None = None
+    min: float | str | None = None
+    max: float | str | None = None
+    """Bounds of the values: numbers, or sizes that ``at`` makes numbers of."""
     values: str | None = None
+    """As declared, or one of ``tiny``, ``large``, ``special`` and ``extremes``, by which a program
+    is verified with more than its example."""
+
+    @property
+    def bounds(self) -> tuple[float | None, float | None]:
+        """The bounds, which are numbers."""
+        assert not isinstance(self.min, str)  # noqa: S101
+        assert not isinstance(self.max, str)  # noqa: S101
+        return self.min, self.max
 
     @classmethod
     def of(cls, data: torch.Tensor) -> Leaf:
         """The leaf whose samples are made of this tensor."""
         return cls(dtype_name(data.dtype), data.detach().cpu())
 
+    def at(self, sizes: Mapping[str, int]) -> Leaf:
+        """The same with numbers for bounds, at these sizes of the dimensions.
+
+        Data that the project gave is kept inside of bounds that are sizes.
+        """
+        low, high = bound_at(self.min, sizes), bound_at(self.max, sizes)
+        data = self.data
+        if data is not None:
+            inside = [
+                bound if isinstance(declared, str) else None
+                for declared, bound in ((self.min, low), (self.max, high))
+            ]
+            data = data.clamp(*inside) if any(each is not None for each in inside) else data
+        return replace(self, data=data, min=low, max=high)
+
     def sample(self, shape: Sequence[int], generator: torch.Generator) -> torch.Tensor:
-        """A tensor of this shape."""
+        """A tensor of this shape; the bounds are numbers."""
         dtype: torch.dtype = getattr(torch, self.dtype)
         if self.data is None:
             return _drawn(self, shape, dtype, generator)
@@ -178,13 +204,28 @@ class Samples:
             sizes: The size of each dimension.
             device: Where the tensors are to be.
         """
-        return self.drawn([concrete(spec.shape, sizes) for spec in inputs], device)
+        return self.drawn([concrete(spec.shape, sizes) for spec in inputs], device, sizes)
 
-    def drawn(self, shapes: Sequence[Sequence[int]], device: torch.device) -> list[torch.Tensor]:
-        """A tensor of each of these shapes."""
+    def with_leaves(self, leaves: Mapping[int, Leaf]) -> Samples:
+        """The same with other leaves at some places."""
+        return Samples([leaves.get(i, leaf) for i, leaf in enumerate(self.leaves)])
+
+    def drawn(
+        self,
+        shapes: Sequence[Sequence[int]],
+        device: torch.device,
+        sizes: Mapping[str, int] | None = None,
+    ) -> list[torch.Tensor]:
+        """A tensor of each of these shapes.
+
+        Args:
+            shapes: The shapes, without names of dimensions.
+            device: Where the tensors are to be.
+            sizes: The sizes of the dimensions that bounds of values name.
+        """
         generator = torch.Generator().manual_seed(_SEED)
         return [
-            leaf.sample(shape, generator).to(device)
+            leaf.at(sizes or {}).sample(shape, generator).to(device)
             for leaf, shape in zip(self.leaves, shapes, strict=True)
         ]
 
@@ -218,8 +259,11 @@ def input_bytes(inputs: Sequence[Input], sizes: Mapping[str, int]) -> int:
 def _drawn(
     leaf: Leaf, shape: Sequence[int], dtype: torch.dtype, generator: torch.Generator
 ) -> torch.Tensor:
-    low = 0.0 if leaf.min is None else leaf.min
-    high = low + 1 if leaf.max is None else leaf.max
+    if leaf.values in _WIDE:
+        return _WIDE[leaf.values](leaf, shape, dtype, generator)
+    least, most = leaf.bounds
+    low = 0.0 if least is None else least
+    high = low + 1 if most is None else most
     real = dtype.is_floating_point or dtype.is_complex
     if leaf.values == "integers" or not real:
         return torch.randint(int(low), int(high) + 1, shape, generator=generator).to(dtype)
@@ -229,9 +273,61 @@ def _drawn(
         drawn = torch.rand(shape, dtype=exact, generator=generator) * (high - low) + low
     else:
         drawn = torch.randn(shape, dtype=exact, generator=generator)
-        if bounded:
-            drawn = drawn.clamp(leaf.min, leaf.max)
+        drawn = _clamped(drawn, leaf)
     return drawn.to(dtype)
+
+
+def _clamped(drawn: torch.Tensor, leaf: Leaf) -> torch.Tensor:
+    return drawn if leaf.bounds == (None, None) else drawn.clamp(*leaf.bounds)
+
+
+def _tiny(
+    leaf: Leaf, shape: Sequence[int], dtype: torch.dtype, generator: torch.Generator
+) -> torch.Tensor:
+    """Around 1e-7, of either sign."""
+    return _clamped(torch.randn(shape, dtype=dtype, generator=generator) * 1e-7, leaf)
+
+
+def _large(
+    leaf: Leaf, shape: Sequence[int], dtype: torch.dtype, generator: torch.Generator
+) -> torch.Tensor:
+    """Around 1e4, of either sign: sums of their squares are still finite."""
+    return _clamped(torch.randn(shape, dtype=dtype, generator=generator) * 1e4, leaf)
+
+
+def _special(
+    leaf: Leaf, shape: Sequence[int], dtype: torch.dtype, generator: torch.Generator
+) -> torch.Tensor:
+    """Of every magnitude that the dtype has, with signed zeros, infinities and NaN."""
+    del leaf  # it has no bounds
+    info = torch.finfo(dtype)
+    named = [0.0, -0.0, info.max, -info.max, info.tiny, -info.tiny / 8, math.inf, -math.inf]
+    table = torch.tensor([*named, math.nan], dtype=dtype)
+    exponents = torch.rand(shape, dtype=dtype, generator=generator) * 2 - 1
+    signs = torch.randint(0, 2, shape, generator=generator).to(dtype) * 2 - 1
+    drawn = signs * 10 ** (exponents * (math.log10(info.max) - 1))
+    choice = torch.randint(0, 3 * len(table), shape, generator=generator)
+    named_here = table[choice.clamp(max=len(table) - 1)]
+    return torch.where(choice < len(table), named_here, drawn)
+
+
+def _extremes(
+    leaf: Leaf, shape: Sequence[int], dtype: torch.dtype, generator: torch.Generator
+) -> torch.Tensor:
+    """All over a range, and both of its ends."""
+    low, high = leaf.bounds
+    assert low is not None  # noqa: S101
+    assert high is not None  # noqa: S101
+    if dtype.is_floating_point:
+        drawn = torch.rand(shape, dtype=dtype, generator=generator) * (high - low) + low
+    else:
+        drawn = torch.randint(int(low), int(high) + 1, shape, generator=generator).to(dtype)
+    ends = torch.tensor([low, high], dtype=dtype)
+    choice = torch.randint(0, 8, shape, generator=generator)
+    return torch.where(choice < len(ends), ends[choice.clamp(max=1)], drawn)
+
+
+_WIDE = {"tiny": _tiny, "large": _large, "special": _special, "extremes": _extremes}
 
 
 def _fitted(data: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:

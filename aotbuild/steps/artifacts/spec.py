@@ -217,6 +217,9 @@ class BundleSpec:
     """In MB."""
     apart: SeparateWeights | None = None
     """Where the weights are, if not in the package."""
+    checkpoints: dict[str, str] = field(default_factory=dict)
+    """Files of weights that the wheel holds beside the compiled ones: their paths in the project by
+    those in the wheel."""
     output: str
     """Directory of the package."""
     tools: Tools

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from aotbuild.runtime.manifest import Manifest, Variant
@@ -59,6 +59,27 @@ def _summary(spec: BundleSpec, manifests: Sequence[Manifest]) -> list[str]:
     lines.append(report_size(Path(spec.output), spec.package, manifests, spec.size_limit))
     if spec.apart:
         lines.append(f"aotbuild: {spec.package}: its weights are in {spec.apart.file}")
+    return lines + checkpoint_lines(
+        spec.checkpoints, Path(spec.project), 0 if spec.apart else manifests[0].weights.size
+    )
+
+
+def checkpoint_lines(checkpoints: Mapping[str, str], project: Path, compiled: int) -> list[str]:
+    """What to do about files of weights that are in the wheel beside the compiled ones.
+
+    Args:
+        checkpoints: Their paths in the project by those in the wheel.
+        project: Directory of the project.
+        compiled: Bytes of the compiled weights that are in the wheel.
+    """
+    lines = []
+    for name, file in checkpoints.items():
+        size = shown((project / file).stat().st_size)
+        beside = f"the compiled weights made of it ({shown(compiled)})" if compiled else "libraries"
+        lines += [
+            f"aotbuild: the wheel holds {name} ({size}) beside {beside}; models do not read it.",
+            f'  To leave it out: tool.scikit-build.wheel.exclude = ["{name}"]',
+        ]
     return lines
 
 

@@ -168,7 +168,7 @@ def _from_declaration(
     example = example_sizes(call.dims, sizes)
     samples = Samples(leaves)
     generator_inputs = [concrete(shape, example) for shape in shapes]
-    tensors = iter(samples.drawn(generator_inputs, device))
+    tensors = iter(samples.drawn(generator_inputs, device, example))
     bound = [Argument(a.name, a.kind, with_tensors(a.value, tensors)) for a in arguments]
     return Example(bound, in_spec, labels, shapes, example, samples)
 

@@ -11,7 +11,7 @@ from typing import Any, cast
 import torch
 
 from aotbuild.config.parse import did_you_mean, listed, located
-from aotbuild.config.resolve import weights_file
+from aotbuild.config.resolve import weights_file, weights_key
 from aotbuild.config.schema import Model
 from aotbuild.errors import AotBuildError, SourceError
 from aotbuild.steps.export.state_dict import check_finite, load_weights
@@ -59,7 +59,8 @@ def build_module(name: str, model: Model, project: Path, device: torch.device) -
         )
     weights = weights_file(model)
     if weights:
-        load_weights(module, project / weights, weights, f"{path}.weights", model.dtype)
+        place = f"{path}.weights"
+        load_weights(module, project / weights, weights, place, model.dtype, weights_key(model))
     dtype = getattr(torch, model.dtype) if model.dtype else None
     ready: torch.nn.Module = module.eval().requires_grad_(requires_grad=False).to(device, dtype)
     if model.check_finite is not False:

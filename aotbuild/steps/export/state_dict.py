@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+import warnings
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
@@ -14,6 +17,7 @@ from safetensors.torch import load_file
 
 from aotbuild.config.parse import did_you_mean, located
 from aotbuild.errors import WeightsError
+from aotbuild.runtime.checkpoint import as_named, is_whole
 
 _SHOWN = 5
 _CASTS = {"float32", "bfloat16", "float16"}
@@ -23,9 +27,17 @@ _DAMAGED = (zipfile.BadZipFile, zlib.error)
 
 
 def load_weights(
-    module: torch.nn.Module, file: Path, shown: str, path: str, dtype: str | None = None
+    module: torch.nn.Module,
+    file: Path,
+    shown: str,
+    path: str,
+    dtype: str | None = None,
+    key: str = "",
 ) -> None:
     """Load a state dict into ``module``, every key of it.
+
+    The module's own ``load_state_dict`` decides what it takes: hooks in it rename tensors, as those
+    of ``weight_norm``, and fill in what older versions did not save.
 
     Args:
         module: The module, changed in place.
@@ -34,26 +46,61 @@ def load_weights(
         path: Dotted path of the entry, for errors.
         dtype: What the module's floating-point tensors are cast to afterwards; those of the file
             may have it already.
+        key: The key under which the state dict is in the file; empty where it is the file.
 
     Raises:
         WeightsError: The file cannot be read, or does not fit the module.
     """
     where = located(path)
-    state = read_state_dict(file, shown, where)
+    read = read_state_dict(file, shown, where, key)
     expected = module.state_dict(keep_vars=True)
-    _check_keys(set(state), set(expected), _tied(expected), shown, where)
+    state: Any = OrderedDict(as_named(read, expected))
+    if hasattr(read, "_metadata"):  # the versions of the modules, which their hooks ask for
+        state._metadata = read._metadata
+    if set(state) != set(expected) and not _takes(module, state, _tied(expected)):
+        _check_keys(set(state), set(expected), _tied(expected), shown, where)
     _check_tensors(state, expected, shown, where)
     _check_dtypes(state, expected, shown, where, dtype)
     module.load_state_dict(state, strict=False)
 
 
-def read_state_dict(file: Path, shown: str, where: str) -> dict[str, torch.Tensor]:
+def _takes(
+    module: torch.nn.Module, state: Mapping[str, torch.Tensor], tied: list[set[str]]
+) -> bool:
+    """Whether a module loads a state dict whose names are not its own, with all its hooks.
+
+    A copy of the module without memory is asked, so that the module stays as it is.
+    """
+    memo: dict[int, Any] = {
+        id(tensor): tensor.to("meta")
+        if not isinstance(tensor, torch.nn.Parameter)
+        else torch.nn.Parameter(tensor.detach().to("meta"), requires_grad=False)
+        for tensor in [*module.parameters(), *module.buffers()]
+        if _sized(tensor)
+    }
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that nothing is copied to where no memory is
+            result = copy.deepcopy(module, memo).load_state_dict(state, strict=False)
+    except Exception:  # noqa: BLE001  # whatever its hooks raise, it does not take it
+        return False
+    missing = set(result.missing_keys)
+    for names in tied:
+        if not names <= missing:
+            missing -= names
+    return not missing and not result.unexpected_keys
+
+
+def read_state_dict(
+    file: Path, shown: str, where: str, key: str = ""
+) -> Mapping[str, torch.Tensor]:
     """Read a state dict without running code from it.
 
     Args:
         file: The file: safetensors, or what torch.save wrote.
         shown: Its path, as messages show it.
         where: Place of the key that names it, for messages.
+        key: The key under which the state dict is in the file; empty where it is the file.
 
     Raises:
         WeightsError: The file is missing, damaged, or of another format.
@@ -68,6 +115,13 @@ def read_state_dict(file: Path, shown: str, where: str) -> dict[str, torch.Tenso
             fix="put the file there, or correct the path (it is relative to pyproject.toml)",
         ) from None
     state: Any
+    if key and file.suffix == ".safetensors":
+        raise WeightsError(
+            f'"{shown}" has no keys with state dicts in them',
+            where=where,
+            why="a safetensors file is one state dict",
+            fix=f'write weights = "{shown}"',
+        )
     if file.suffix == ".safetensors" or _looks_like_safetensors(head, file.stat().st_size):
         try:
             return load_file(file)
@@ -90,24 +144,45 @@ def read_state_dict(file: Path, shown: str, where: str) -> dict[str, torch.Tenso
             fix="write it with safetensors.torch.save_file(module.state_dict(), ...) or "
             "torch.save(module.state_dict(), ...); it is loaded with weights_only=True",
         ) from error
-    tensors = isinstance(state, Mapping) and all(
-        isinstance(value, torch.Tensor) or str(key).endswith("_extra_state")
-        for key, value in state.items()
+    nested = (
+        [str(k) for k, v in state.items() if isinstance(v, Mapping)]
+        if isinstance(state, Mapping)
+        else []
     )
-    if not tensors or not state:
-        nested = (
-            [key for key, value in state.items() if isinstance(value, Mapping)]
-            if isinstance(state, Mapping)
-            else []
-        )
+    if key:
+        if key not in nested:
+            raise WeightsError(
+                f'"{shown}" holds no state dict under "{key}"',
+                where=where,
+                why=f"it holds a {type(state).__name__}"
+                + (f" with the tables {', '.join(nested[:_SHOWN])}" if nested else ""),
+                fix=did_you_mean(key, nested) or _key_advice(state, nested, shown),
+            )
+        state = state[key]
+    if not state or not _is_state_dict(state):
         raise WeightsError(
-            f'"{shown}" holds no state dict',
+            f'"{shown}" holds no state dict' + (f' under "{key}"' if key else ""),
             where=where,
             why=f"it holds a {type(state).__name__}"
-            + (f" with the tables {', '.join(map(str, nested[:_SHOWN]))}" if nested else ""),
-            fix="save module.state_dict() alone, without optimizer or epoch",
+            + (f" with the tables {', '.join(nested[:_SHOWN])}" if nested and not key else ""),
+            fix=_key_advice(state, [] if key else nested, shown),
         )
-    return dict(state)
+    return cast("Mapping[str, torch.Tensor]", state)
+
+
+def _is_state_dict(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(
+        isinstance(item, torch.Tensor) or str(name).endswith("_extra_state")
+        for name, item in value.items()
+    )
+
+
+def _key_advice(state: Any, nested: Sequence[str], shown: str) -> str:
+    """What to write for a file that holds more than a state dict."""
+    likely = [name for name in nested if state[name] and _is_state_dict(state[name])]
+    if likely:
+        return f'write weights = "{shown}#{likely[0]}"'
+    return "save module.state_dict() alone, without optimizer or epoch"
 
 
 def read_tensors(file: Path, shown: str, path: str) -> dict[str, torch.Tensor]:
@@ -184,8 +259,11 @@ def _check_keys(
     prefix = _common_prefix(unexpected, expected)
     if prefix:
         fix = f'the keys have the prefix "{prefix}": save module.state_dict() without the wrapper'
-    elif missing and unexpected and (hint := did_you_mean(unexpected[0], missing)):
-        fix = f"{unexpected[0]}: {hint}"
+    elif hints := [
+        f"{name}: {hint}" for name in unexpected if (hint := did_you_mean(name, missing))
+    ]:
+        more = [f"and {len(hints) - _SHOWN} more"] if len(hints) > _SHOWN else []
+        fix = "\n".join([*hints[:_SHOWN], *more])
     raise WeightsError(
         f'"{shown}" does not fit the module', where=where, why="\n".join(lines), fix=fix
     )
@@ -235,6 +313,8 @@ def _check_dtypes(
         and isinstance(tensor, torch.Tensor)
         and state[name].dtype != tensor.dtype
         and not (tensor.is_floating_point() and state[name].dtype == cast)
+        # A count, as of batches tracked, may have been saved with another dtype.
+        and not is_whole(state[name], tensor.dtype)
     ]
     if not wrong:
         return

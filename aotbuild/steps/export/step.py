@@ -55,6 +55,7 @@ from aotbuild.steps.export.traced import (
     reference_outputs,
     sizes_of,
 )
+from aotbuild.steps.export.traced_lines import recording_lines
 from aotbuild.steps.export.tracing_errors import (
     export_error,
     fixed_error,
@@ -258,7 +259,10 @@ def _described(
         dict([*flat.named_parameters(), *flat.named_buffers()]),
         where,
     )
-    reference = reference_outputs(spec_of_call, example.samples, eager, path, project, device)
+    reference = reference_outputs(
+        *(spec_of_call, example.samples, eager, path, project, device),
+        program=program if len(eager) == 1 else None,  # not of a quantised model
+    )
     return Traced(name, program, spec_of_call, example.samples, reference)
 
 
@@ -305,9 +309,10 @@ def _exported(
     torch._dynamo.reset()
 
     def exported(*, strict: bool = False) -> torch.export.ExportedProgram:
-        return torch.export.export(
-            flat, (tuple(tensors),), dynamic_shapes=(tuple(specs),), strict=strict
-        )
+        with recording_lines():
+            return torch.export.export(
+                flat, (tuple(tensors),), dynamic_shapes=(tuple(specs),), strict=strict
+            )
 
     def found(recorder: Recorder, *, finished: bool = True) -> list[Finding]:
         return findings(recorder, example.labels, example.shapes, dims, project, finished=finished)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from aotbuild.runtime.manifest import Input
 from aotbuild.steps.artifacts.call_spec import CallSpec
 from aotbuild.steps.artifacts.reference import Case, Reference, flatten_result
 from aotbuild.steps.artifacts.samples import Leaf, Samples, input_bytes, verification_sizes
+from aotbuild.steps.export.wide_cases import wide_cases
 from aotbuild.steps.project_code import error_text, user_line
 
 _LARGEST_INPUTS = 1 << 30
@@ -106,6 +108,7 @@ def reference_outputs(
     path: str,
     project: Path,
     device: torch.device,
+    program: torch.export.ExportedProgram | None = None,
 ) -> Reference:
     """What the eager model returns at the sizes to verify.
 
@@ -117,11 +120,14 @@ def reference_outputs(
         path: Dotted path of the declaration of the call.
         project: Directory of the project.
         device: Where the model is.
+        program: The traced program, to call the model with other values than those of the example
+            too.
 
     Raises:
         ExportError: The eager model fails at a size of the declared ranges.
     """
     cases = []
+    seconds = 0.0
     for label, sizes in verification_sizes(call.dims, call.example, call.exceptions).items():
         if not all(holds(condition, sizes) for condition in call.conditions):
             continue
@@ -134,6 +140,7 @@ def reference_outputs(
             )
             continue
         results = []
+        start = time.perf_counter()
         for method in eager:
             tensors = samples.at(call.inputs, sizes, device)
             try:
@@ -146,8 +153,12 @@ def reference_outputs(
                     why=error_text(error),
                     fix="declare a range that the model works with",
                 ) from error
+        if sizes == call.example:
+            seconds = time.perf_counter() - start
         original = results[1][0] if len(results) > 1 else None
         cases.append(Case(label, dict(sizes), *results[0], original))
+    if program is not None and cases:
+        cases += wide_cases(program, call, samples, eager[0], device, seconds)
     return Reference(cases)
 
 

@@ -11,6 +11,7 @@ from aotbuild.config.project import Project
 from aotbuild.steps.artifacts.spec import BundleSpec, MethodParts, SeparateWeights
 from aotbuild.steps.artifacts.stamps import BUNDLED
 from aotbuild.steps.plan.engine import ENGINE_DIRECTORY
+from aotbuild.steps.plan.packaged import packaged_checkpoints
 from aotbuild.steps.plan.planned_step import PlannedStep, specification, tools
 
 PACKAGE_DIRECTORY = "package"
@@ -42,6 +43,7 @@ def bundle_step(
         ],
         torch=project.config.torch,
         size_limit=project.config.size_limit,
+        checkpoints=packaged_checkpoints(project),
         output=PACKAGE_DIRECTORY,
         tools=tools(),
     )

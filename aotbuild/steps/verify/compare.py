@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -33,6 +33,8 @@ class Worst:
     """The largest by the largest magnitude of the output that it is in."""
     case: str = ""
     leaf: str = ""
+    by_leaf: dict[int, float] = field(default_factory=dict)
+    """The largest of each leaf of the result, by its position."""
 
 
 def compare(
@@ -41,7 +43,7 @@ def compare(
     result: Any,
     verify: Verify | float,
     where: str,
-    worst: Worst,
+    worst: Worst | None = None,
 ) -> None:
     """Compare the result of one case.
 
@@ -57,6 +59,7 @@ def compare(
     Raises:
         VerifyError: They differ.
     """
+    worst = worst or Worst()
     leaves, paths = flatten_result(result)
     if paths != case.paths:
         raise VerifyError(
@@ -64,7 +67,8 @@ def compare(
             where=where,
             why=f"compiled: {', '.join(paths)}\neager: {', '.join(case.paths)}",
         )
-    for path, actual, expected in zip(paths, leaves, expected_leaves, strict=True):
+    rows = zip(paths, leaves, expected_leaves, strict=True)
+    for position, (path, actual, expected) in enumerate(rows):
         leaf = path or "the output"
         if not isinstance(expected, torch.Tensor):
             if type(actual) is not type(expected) or actual != expected:
@@ -76,7 +80,9 @@ def compare(
         if actual.shape != expected.shape:
             shapes = f"compiled {tuple(actual.shape)}, eager {tuple(expected.shape)}"
             raise _mismatch(case, leaf, where, f"the shapes differ: {shapes}")
-        _compare_values(case, leaf, actual.cpu(), expected.cpu(), verify, where, worst)
+        values = actual.cpu(), expected.cpu()
+        largest = _compare_values(case, leaf, *values, verify, where, worst)
+        worst.by_leaf[position] = max(worst.by_leaf.get(position, 0.0), largest)
 
 
 def _compare_values(
@@ -87,9 +93,10 @@ def _compare_values(
     verify: Verify | float,
     where: str,
     worst: Worst,
-) -> None:
+) -> float:
+    """Compare the values of a leaf; the largest difference."""
     if expected.numel() == 0:
-        return
+        return 0.0
     rtol, atol = tolerance(expected, verify)
     wide = _wide(expected)
     exact = expected.to(wide)
@@ -107,7 +114,7 @@ def _compare_values(
     difference = torch.nan_to_num(difference, nan=float("inf"))
     wrong = difference > atol + rtol * exact.abs().nan_to_num(nan=0.0, posinf=0.0)
     largest = float(difference.max())
-    scale = _magnitude(expected)
+    scale = magnitude(expected)
     worst.relative = max(worst.relative, _by(largest, scale))
     if largest >= worst.error:
         worst.error, worst.case, worst.leaf = largest, case.label, leaf
@@ -122,6 +129,7 @@ def _compare_values(
             f"{largest:.3g} at {index}: compiled {actual[tuple(index)].item():.6g}, "
             f"eager {expected[tuple(index)].item():.6g} (rtol {rtol:.3g}, atol {atol:.3g})",
         )
+    return largest
 
 
 def _wide(tensor: torch.Tensor) -> torch.dtype:
@@ -136,18 +144,23 @@ def _by(difference: float, scale: float) -> float:
     return math.inf if difference else 0.0
 
 
-def _magnitude(expected: torch.Tensor) -> float:
+def magnitude(expected: torch.Tensor) -> float:
     """The largest magnitude of the finite elements; one where there are none."""
     finite = expected[torch.isfinite(expected)].to(_wide(expected)).abs()
     return float(finite.max()) if finite.numel() else 1.0
 
 
+def tolerances(dtype: torch.dtype) -> tuple[float, float]:
+    """Relative and absolute tolerance for a dtype; the absolute one by the magnitude of one."""
+    return _TOLERANCES.get(dtype, (0.0, 0.0))
+
+
 def tolerance(expected: torch.Tensor, verify: Verify | float) -> tuple[float, float]:
     """Relative and absolute tolerance of an output; the absolute one follows its magnitude."""
     if not isinstance(verify, Verify):
-        return 0.0, verify * _magnitude(expected)
-    rtol, atol = _TOLERANCES.get(expected.dtype, (0.0, 0.0))
-    atol *= _magnitude(expected)
+        return 0.0, verify * magnitude(expected)
+    rtol, atol = tolerances(expected.dtype)
+    atol *= magnitude(expected)
     rtol = rtol if verify.rtol is None else verify.rtol
     return rtol, atol if verify.atol is None else verify.atol
 

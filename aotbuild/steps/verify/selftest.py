@@ -22,7 +22,7 @@ def record_call(
     inputs: Sequence[torch.Tensor],
     outputs: dict[str, Any],
     leaves: Sequence[Any],
-    tolerance: Callable[[torch.Tensor], tuple[float, float]],
+    tolerance: Callable[[torch.Tensor, int], tuple[float, float]],
 ) -> SelfTest:
     """Write a call and its eager result to ``selftest.safetensors``.
 
@@ -31,28 +31,48 @@ def record_call(
         inputs: The tensors of the call.
         outputs: How the result nests, from the call spec.
         leaves: The leaves of the eager result other than None, in the order of ``outputs``.
-        tolerance: Relative and absolute tolerance of an output.
+        tolerance: Relative and absolute tolerance of an output, given it and its position among
+            ``leaves``.
     """
-    given = iter(leaves)
-    outputs_given = []
-    for leaf in _leaves(outputs):
-        if leaf["type"] == "constant":
-            if leaf["value"] is not None:
-                next(given)
-        else:
-            outputs_given.append((leaf["index"], torch.as_tensor(next(given))))
+    outputs_given = [
+        (i, torch.as_tensor(leaves[position]), position)
+        for position, i in enumerate(_computed(outputs))
+        if i is not None
+    ]
     named = {f"input {i}": tensor for i, tensor in enumerate(inputs)}
-    named |= {f"output {i}": tensor for i, tensor in outputs_given}
+    named |= {f"output {i}": tensor for i, tensor, _ in outputs_given}
     constants = write_weights(directory / SELFTEST, named).constants
     expected = []
-    for i, tensor in outputs_given:
-        rtol, atol = tolerance(tensor)
+    for i, tensor, position in outputs_given:
+        rtol, atol = tolerance(tensor, position)
         expected.append(Expected(i, constants[f"output {i}"], rtol, atol))
     return SelfTest(
         identify(directory / SELFTEST, SELFTEST),
         [constants[f"input {i}"] for i in range(len(inputs))],
         expected,
     )
+
+
+def leaves_of(outputs: dict[str, Any], results: Sequence[Any]) -> list[Any]:
+    """The leaves of a result other than None, given what the program computes."""
+    constants = [
+        leaf.get("value")
+        for leaf in _leaves(outputs)
+        if leaf["type"] != "constant" or leaf["value"] is not None
+    ]
+    return [
+        value if i is None else results[i]
+        for i, value in zip(_computed(outputs), constants, strict=True)
+    ]
+
+
+def _computed(outputs: dict[str, Any]) -> list[int | None]:
+    """For each leaf of a result other than None the output that it is; None for a constant."""
+    return [
+        None if leaf["type"] == "constant" else leaf["index"]
+        for leaf in _leaves(outputs)
+        if leaf["type"] != "constant" or leaf["value"] is not None
+    ]
 
 
 def size_of(tensors: Sequence[Any]) -> int:

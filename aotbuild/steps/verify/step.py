@@ -25,7 +25,7 @@ from aotbuild.steps.artifacts.build_record import BuildRecord
 from aotbuild.steps.artifacts.call_spec import CallSpec
 from aotbuild.steps.artifacts.export_weights import Stored
 from aotbuild.steps.artifacts.reference import Case, Reference
-from aotbuild.steps.artifacts.samples import Samples, verification_sizes
+from aotbuild.steps.artifacts.samples import Leaf, Samples, verification_sizes
 from aotbuild.steps.artifacts.spec import VerifySpec, read_spec
 from aotbuild.steps.artifacts.verification import UNVERIFIED, write_report
 from aotbuild.steps.export.arguments import call_program, nested_call
@@ -42,7 +42,9 @@ from aotbuild.steps.project_code import (
 )
 from aotbuild.steps.tune.recipes import RECIPES
 from aotbuild.steps.verify.compare import Worst, compare, tolerance
-from aotbuild.steps.verify.selftest import LARGEST, record_call, size_of
+from aotbuild.steps.verify.locate import first_difference
+from aotbuild.steps.verify.selftest import LARGEST, leaves_of, record_call, size_of
+from aotbuild.steps.verify.wide import Noise, WideCall, check_wide
 from aotbuild.target import TARGETS
 
 _QUANTIZED = {"int8-dynamic-activation-int8-weight": Verify(rtol=2e-2)}
@@ -79,7 +81,11 @@ def run(spec_file: Path) -> None:
             (manifest,) = write_package(package, [part], project, Path(spec.engine))
             model = _load(directory, spec, where)
             cases = _cases(spec, call, record, samples, torch.device(target.device))
+            wide = [case for case in cases if case.wide is not None]
+            cases = [case for case in cases if case.wide is None]
             smallest = _compare_all(model, call, samples, cases, comparison)
+            if allowed is None and not isinstance(spec.verify, str):
+                _verify_wide(model, wide, samples, spec, call, where)
             if manifest.fallback is not None:
                 _verify_fallback(model, package, manifest, samples, cases, spec, where)
     report = _report(cases, comparison)
@@ -144,10 +150,10 @@ def _record_selftest(
 ) -> SelfTest:
     """Write the call that tests the package where it is installed."""
 
-    def near(expected: torch.Tensor) -> tuple[float, float]:
+    def near(expected: torch.Tensor, leaf: int) -> tuple[float, float]:
         rtol, atol = tolerance(expected, _accepted(comparison.spec, comparison.allowed))
         # Where a check of the project decided, the difference may have been any.
-        return rtol, max(atol, 4 * comparison.worst.error)
+        return rtol, max(atol, 4 * comparison.worst.by_leaf.get(leaf, 0.0))
 
     return record_call(output, recorded.tensors, call.outputs, recorded.leaves, near)
 
@@ -203,6 +209,47 @@ def _leave_unverified(spec: VerifySpec, output: Path, reason: str) -> None:
         fix=f"run python -m {spec.package} on a CPU that has it before you publish the wheel",
     )
     write_report(output, {UNVERIFIED: reason}, [])
+
+
+def _verify_wide(
+    model: Any,
+    cases: Sequence[Case],
+    samples: Samples,
+    spec: VerifySpec,
+    call: CallSpec,
+    where: str,
+) -> None:
+    """Call the model with values all over what the declaration allows.
+
+    Raises:
+        VerifyError: It differs from the eager model by more than rounding can make it.
+    """
+    device = torch.device(TARGETS[spec.target].device)
+
+    def program() -> torch.export.ExportedProgram:
+        stored = Stored.read(Path(spec.exported).parent)
+        return stored.load_program(spec.method, stored.open(), device)
+
+    def noisy(tensors: Sequence[torch.Tensor], seed: int) -> list[Any]:
+        loaded = program()
+        assert loaded.example_inputs is not None  # noqa: S101
+        with (noise := Noise(seed)):
+            changed = [noise.changed(tensor) for tensor in tensors]
+            results = list(call_program(loaded.module(), loaded.example_inputs, changed))
+        return leaves_of(call.outputs, results)
+
+    def locate(tensors: Sequence[torch.Tensor]) -> str:
+        target = TARGETS[spec.target]
+        return first_difference(program(), tensors, target, Path(spec.project))
+
+    for case in cases:
+        changed = {i: Leaf(**fields) for i, fields in (case.wide or {}).items()}
+        drawn = samples.with_leaves(changed)
+        tensors = drawn.at(call.inputs, case.sizes, device)
+        args, kwargs = nested_call(call.in_spec, tensors)
+        result = _called(model, args, kwargs, case, where)
+        declared = spec.verify if isinstance(spec.verify, Verify) else Verify()
+        check_wide(WideCall(case, tensors, result), declared, where, noisy, locate)
 
 
 def _verify_fallback(

@@ -75,7 +75,7 @@ def test_a_tree_survives_the_specification_file() -> None:
         ({"x": {}}, "inputs.x", '"shape" is missing'),
         ({"x": {"k": TENSOR, "v": {"shape": 3}}}, "inputs.x.v.shape", "expected an array"),
         ({"x": {**TENSOR, "values": "normall"}}, "inputs.x.values", 'did you mean "normal"?'),
-        ({"x": {**TENSOR, "max": "9"}}, "inputs.x.max", "expected a number"),
+        ({"x": {**TENSOR, "max": "9"}}, "inputs.x.max", "is not a size"),
     ],
 )
 def test_a_wrong_tree_is_told_with_its_place(inputs: dict[str, Any], path: str, said: str) -> None:

@@ -151,6 +151,40 @@ def test_a_tied_tensor_may_be_given_by_either_name(loaded: Loaded) -> None:
     )
 
 
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
+def test_the_prefix_of_torchs_own_wrappers_is_left_out(loaded: Loaded, prefix: str) -> None:
+    given = {f"{prefix}{name}": tensor for name, tensor in NEW.items()}
+    assert loaded.net.load_state_dict(given) == ([], [])
+    assert equal(loaded.constants, NEW)
+
+
+def test_whole_numbers_may_have_another_dtype(loaded: Loaded) -> None:
+    loaded.net.load_state_dict({**NEW, "steps": torch.tensor([3, 4], dtype=torch.int32)})
+    assert loaded.constants["steps"].tolist() == [3, 4]
+    assert loaded.constants["steps"].dtype is torch.int64
+
+
+def test_the_names_of_the_old_weight_norm_are_known() -> None:
+    from aotbuild.runtime.checkpoint import as_named
+
+    names = ["conv.bias", "conv.parametrizations.weight.original0"]
+    names.append("conv.parametrizations.weight.original1")
+    old = {"conv.bias": 0, "conv.weight_g": 1, "conv.weight_v": 2}
+    assert as_named(old, names) == dict(zip(names, range(3), strict=True))
+    assert as_named(old, old) == old
+    assert as_named({"weight_g": 1}, ["parametrizations.weight.original0"]) == {
+        "parametrizations.weight.original0": 1
+    }
+
+
+def test_a_state_dict_may_be_under_a_key(loaded: Loaded, tmp_path: Path) -> None:
+    torch.save({"model": NEW, "epoch": 3}, tmp_path / "net.pt")
+    loaded.net.load_state_dict(f"{tmp_path / 'net.pt'}#model")
+    assert equal(loaded.constants, NEW)
+    told = refused(loaded.net.load_state_dict, f"{tmp_path / 'net.pt'}#modle")
+    assert 'holds no state dict under "modle", but model, epoch' in told
+
+
 def test_what_nothing_uses_may_be_given_or_not(loaded: Loaded) -> None:
     given = {**NEW, "norm.num_batches_tracked": torch.tensor(3)}
     assert loaded.net.load_state_dict(given) == ([], [])
@@ -168,7 +202,7 @@ def test_what_nothing_uses_may_be_given_or_not(loaded: Loaded) -> None:
             {"weight": torch.zeros(3, 4).half()},
             "  wrong: weight: has dtype float16, expected float32; convert it: .to(torch.float32)",
         ),
-        ({"steps": torch.zeros(2)}, "  wrong: steps: has dtype float32, expected int64"),
+        ({"steps": torch.full((2,), 0.5)}, "  wrong: steps: has dtype float32, expected int64"),
         ({"module.weight": torch.zeros(3, 4)}, "  unexpected: module.weight"),
         (
             {"wide": torch.arange(6.0).reshape(3, 2)},

@@ -283,3 +283,20 @@ def test_sizes_whose_inputs_would_be_too_large_are_left_out() -> None:
     inputs = [Input("x", "float32", ["a", (1 << 20) + 1], [])]
     found = [sizes["a"] for sizes in from_largest({"a": Range(1, 1000)}, {"a": 2}, inputs)]
     assert found == [33, 17, 9, 5, 3]
+
+
+def test_bounds_may_follow_from_sizes() -> None:
+    leaf = Leaf("int64", max="atoms-1")
+    inputs = [Input("i", "int64", [200], [0])]
+    for atoms in (1, 2, 7):
+        (drawn,) = Samples([leaf]).at(inputs, {"atoms": atoms}, CPU)
+        assert (int(drawn.min()), int(drawn.max())) == (0, atoms - 1)
+
+
+def test_data_stays_inside_of_bounds_that_are_sizes() -> None:
+    inputs = [Input("i", "int64", [4], [0])]
+    data = torch.tensor([0, 3, 6, 5])
+    (cut,) = Samples([Leaf("int64", data, max="atoms-1")]).at(inputs, {"atoms": 4}, CPU)
+    assert cut.tolist() == [0, 3, 3, 3]
+    (numbers,) = Samples([Leaf("int64", data, max=4)]).at(inputs, {}, CPU)
+    assert numbers.tolist() == [0, 3, 6, 5]  # of which the project knows that they are right

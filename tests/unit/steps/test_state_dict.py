@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -144,7 +145,8 @@ def test_a_checkpoint_that_is_no_state_dict_is_told(tmp_path: Path, value: Any, 
     error = refused(Net(), tmp_path / "net.pt")
     assert error.what == '"weights/net.pt" holds no state dict'
     assert error.why == why
-    assert "module.state_dict() alone" in error.fix
+    nested = isinstance(value, dict) and "model" in value
+    assert ('"weights/net.pt#model"' if nested else "module.state_dict() alone") in error.fix
 
 
 def test_missing_and_unexpected_keys_are_listed(saved: Callable[[Any], Path]) -> None:
@@ -173,11 +175,110 @@ def test_a_misspelt_key_is_told_with_the_one_meant(saved: Callable[[Any], Path])
     assert error.fix == 'layers.0.wieght: did you mean "layers.0.weight"?'
 
 
-@pytest.mark.parametrize("prefix", ["module.", "model.net.", "_orig_mod."])
+@pytest.mark.parametrize("prefix", ["model.net.", "module.model."])
 def test_the_prefix_of_a_wrapper_is_told(saved: Callable[[Any], Path], prefix: str) -> None:
     state = {f"{prefix}{name}": tensor for name, tensor in Net().state_dict().items()}
     error = refused(Net(), saved(state))
-    assert error.fix.startswith(f'the keys have the prefix "{prefix}"')
+    assert error.fix.startswith(f'the keys have the prefix "{prefix.removeprefix("module.")}"')
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
+def test_the_prefix_of_torchs_own_wrappers_is_left_out(
+    saved: Callable[[Any], Path], prefix: str
+) -> None:
+    source, module = Net(), Net()
+    state = {f"{prefix}{name}": tensor for name, tensor in source.state_dict().items()}
+    load_weights(module, saved(state), "net", PATH)
+    assert torch.equal(module.layers[1].weight, source.layers[1].weight)  # type: ignore[arg-type]
+
+
+def test_a_prefix_that_the_module_has_itself_stays(saved: Callable[[Any], Path]) -> None:
+    class Outer(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.module = Net()
+
+    source, outer = Outer(), Outer()
+    load_weights(outer, saved(source.state_dict()), "net", PATH)
+    assert torch.equal(outer.module.norm.weight, source.module.norm.weight)
+
+
+def test_weights_of_the_old_weight_norm_are_taken(saved: Callable[[Any], Path]) -> None:
+    torch.manual_seed(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        old = torch.nn.utils.weight_norm(torch.nn.Conv1d(2, 3, 5))
+    new = torch.nn.utils.parametrizations.weight_norm(torch.nn.Conv1d(2, 3, 5))
+    assert "weight_g" in old.state_dict()
+    load_weights(new, saved(old.state_dict()), "net", PATH)
+    x = torch.randn(1, 2, 9)
+    torch.testing.assert_close(new(x), old(x))
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.float32, torch.uint8])
+def test_a_count_may_have_another_dtype(saved: Callable[[Any], Path], dtype: torch.dtype) -> None:
+    module, state = Net(), dict(Net().state_dict())
+    state["norm.num_batches_tracked"] = torch.tensor(7, dtype=dtype)
+    load_weights(module, saved(state), "net", PATH)
+    assert module.norm.num_batches_tracked == 7
+    assert module.norm.num_batches_tracked.dtype is torch.int64
+
+
+def test_a_count_that_is_no_whole_number_is_refused(saved: Callable[[Any], Path]) -> None:
+    state = {**Net().state_dict(), "norm.num_batches_tracked": torch.tensor(7.5)}
+    assert "has tensors of another dtype" in refused(Net(), saved(state)).what
+
+
+def test_what_old_versions_did_not_save_is_filled_in(saved: Callable[[Any], Path]) -> None:
+    source, module = Net(), Net()
+    state = {k: v for k, v in source.state_dict().items() if "num_batches" not in k}
+    load_weights(module, saved(state), "net", PATH)
+    assert torch.equal(module.norm.weight, source.norm.weight)
+    assert module.norm.num_batches_tracked == 0
+
+
+class Renaming(torch.nn.Linear):
+    """A module that was called otherwise once."""
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
+        if f"{prefix}kernel" in state_dict:
+            state_dict[f"{prefix}weight"] = state_dict.pop(f"{prefix}kernel")
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+def test_the_hooks_of_a_module_run(saved: Callable[[Any], Path]) -> None:
+    source, module = Renaming(3, 4), Renaming(3, 4)
+    file = saved({"kernel": source.weight.detach(), "bias": source.bias.detach()})
+    load_weights(module, file, "net", PATH)
+    assert torch.equal(module.weight, source.weight)
+
+
+def test_what_no_hook_takes_is_listed_with_the_nearest_names(saved: Callable[[Any], Path]) -> None:
+    state = Net().state_dict()
+    for name in ("layers.0.weight", "layers.1.bias"):
+        state[f"{name}s"] = state.pop(name)
+    module = Net()
+    before = module.layers[1].weight.clone()  # type: ignore[operator]
+    error = refused(module, saved(state))
+    assert error.fix.splitlines() == [
+        'layers.0.weights: did you mean "layers.0.weight"?',
+        'layers.1.biass: did you mean "layers.1.bias"?',
+    ]
+    assert torch.equal(module.layers[1].weight, before)  # type: ignore[arg-type]
+
+
+def test_a_state_dict_may_be_under_a_key(tmp_path: Path) -> None:
+    source, module = Net(), Net()
+    torch.save({"model": source.state_dict(), "epoch": 3}, tmp_path / "net.pt")
+    load_weights(module, tmp_path / "net.pt", "net.pt", PATH, key="model")
+    assert torch.equal(module.norm.weight, source.norm.weight)
+    with pytest.raises(WeightsError) as caught:
+        load_weights(module, tmp_path / "net.pt", "net.pt", PATH, key="modle")
+    assert caught.value.what == '"net.pt" holds no state dict under "modle"'
+    assert caught.value.fix == 'did you mean "model"?'
+    save_file(source.state_dict(), tmp_path / "net.safetensors")
+    with pytest.raises(WeightsError, match="has no keys with state dicts"):
+        load_weights(module, tmp_path / "net.safetensors", "net", PATH, key="model")
 
 
 def test_other_shapes_are_listed(saved: Callable[[Any], Path]) -> None:

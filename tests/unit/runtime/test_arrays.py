@@ -162,7 +162,7 @@ WRONG: dict[str, tuple[tuple[Any, ...], str]] = {
         (np.ma.masked_array(X), IDS, 0.5),
         (
             "TypeError: net(): argument 'x' must be a plain array, got numpy.ma.MaskedArray. "
-            "Convert it: numpy.asarray(x)"
+            "Give what is masked a value: x.filled(0)"
         ),
     ),
     "list": (

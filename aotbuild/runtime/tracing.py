@@ -1,0 +1,165 @@
+"""Compiled models in what torch traces: ``torch.compile``, ``torch.export`` and fake tensors.
+
+To a trace a model is one operator of torch, whose results have the shapes that the manifest tells.
+Its name is made of the model's import path: ``aotbuild_models::digits_models_net``. Nothing of torch
+is imported for this before it is used: ``torch._dynamo``, which takes a second to import, is told of
+the models when something else imports it.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import sys
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+from .lazy import torch
+from .machine import engine_module
+from .manifest import Manifest
+
+_TRACER = "torch._dynamo"
+
+_models: weakref.WeakSet[Any] = weakref.WeakSet()
+_by_manifest: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+
+
+def prepare(model: Any) -> None:
+    """Let a model be called in what is traced, from now on or when torch's tracer is imported."""
+    _by_manifest[id(model._manifest)] = model
+    _models.add(model)
+    if _tracer_ready():
+        _prepare_for_tracer(model)
+    elif _watch not in sys.meta_path:
+        sys.meta_path.insert(0, _watch)
+
+
+def traced(manifest: Manifest, values: Sequence[Any]) -> list[Any] | None:
+    """The outputs of a model in a trace.
+
+    Args:
+        manifest: The model.
+        values: What it is called with, a value for each input.
+
+    Returns:
+        Tensors without values, one for each output; None where nothing is traced.
+    """
+    if not _is_traced(values):
+        return None
+    model = _by_manifest.get(id(manifest))
+    if model is None:
+        return None
+    outputs: list[Any] = _traceable_call(model)(*values)
+    return outputs
+
+
+def _is_traced(values: Sequence[Any]) -> bool:
+    """Whether a call is part of a trace: all tensors are without values, or what is done is recorded.
+
+    A mode that gives tensors no values cannot have one with values beside them, and transforms of
+    ``torch.func`` cannot be answered by an operator.
+    """
+    tensors = [value for value in values if isinstance(value, torch.Tensor)]
+    kinds = _kinds_of_fakes()
+    if not torch._C._len_torch_dispatch_stack():
+        return bool(kinds) and all(isinstance(tensor, kinds) for tensor in tensors)
+    from torch.utils import _python_dispatch
+
+    modes = _python_dispatch._get_current_dispatch_mode_stack()
+    tracing = [mode for mode in modes if getattr(mode, "_mode_key", None) is not None]
+    if any(getattr(mode, "allow_non_fake_inputs", True) is False for mode in tracing):
+        return all(isinstance(tensor, kinds) for tensor in tensors)
+    return bool(tracing)
+
+
+def _kinds_of_fakes() -> tuple[type[Any], ...]:
+    """The classes of tensors without values, of those that are imported."""
+    classes = {
+        "torch._subclasses.fake_tensor": "FakeTensor",
+        "torch._subclasses.functional_tensor": "FunctionalTensor",
+    }
+    modules = {sys.modules.get(module): name for module, name in classes.items()}
+    return tuple(getattr(module, name) for module, name in modules.items() if module)
+
+
+class _Watch:
+    """Among the finders of modules until torch's tracer is imported, which it tells of models."""
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
+        if name != _TRACER:
+            return None
+        sys.meta_path.remove(self)  # type: ignore[arg-type]
+        for finder in sys.meta_path:
+            spec = finder.find_spec(name, path, target)
+            if spec is not None:
+                break
+        else:
+            return None
+        execute = getattr(spec.loader, "exec_module", None)
+        if execute is not None:
+
+            def exec_module(module: Any) -> None:
+                execute(module)
+                for model in list(_models):
+                    _prepare_for_tracer(model)
+
+            spec.loader.exec_module = exec_module  # type: ignore[union-attr, method-assign]
+        return spec
+
+
+_watch: Any = _Watch()
+
+
+def _tracer_ready() -> bool:
+    """Whether torch's tracer has been imported to the end."""
+    return hasattr(sys.modules.get(_TRACER), "optimize")
+
+
+def _prepare_for_tracer(model: Any) -> None:
+    """Let Dynamo trace into something else than the code that checks and runs a model."""
+    model.__dict__.pop("__call__", None)  # Dynamo would take it for what runs the model
+    shell = object.__new__(_traceable_class(type(model)))
+    shell.__dict__.update(model.__dict__)
+    shell.__dict__["_call"] = _traceable_call(model)
+    model.__dict__["_traceable"] = shell
+    base = getattr(engine_module(), "Model", None)
+    if base is not None and isinstance(model, base):
+        _substitute(base)
+    else:
+        call: Any = type(model).__call__
+        call._torchdynamo_inline = _call_traceable
+
+
+def _traceable_call(model: Any) -> Any:
+    from .traced_operator import traceable_call  # which only traces need
+
+    return traceable_call(model)
+
+
+def _call_traceable(self: Any, /, *args: Any, **kwargs: Any) -> Any:
+    return self._traceable(*args, **kwargs)
+
+
+@functools.cache
+def _substitute(base: type[Any]) -> None:
+    """Tell Dynamo what the call of models in C stands for."""
+    compiler = importlib.import_module("torch.compiler")
+    substitute = compiler.substitute_in_graph(base.__call__, skip_signature_check=True)
+    substitute(_call_traceable)
+
+
+@functools.cache
+def _traceable_class(cls: type[Any]) -> type[Any]:
+    """The class of a model whose calls go through Python."""
+    base = getattr(engine_module(), "Model", None)
+    plain = next(
+        each for each in cls.__mro__ if base is None or not issubclass(each, base)
+    )
+    # A function of its own, which Dynamo is told nothing of.
+    call = plain.__call__
+    copy = type(call)(
+        call.__code__, call.__globals__, call.__name__, call.__defaults__, call.__closure__
+    )
+    copy.__kwdefaults__ = call.__kwdefaults__
+    return type(plain.__name__, (plain,), {"__call__": copy, "__module__": plain.__module__})

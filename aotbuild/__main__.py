@@ -72,7 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     repair.add_argument("--plat", metavar="TAG", help="platform tag (default: the best possible)")
     given = parser.parse_args(arguments)
-    with reported():
+    with reported(whole=True):
         if given.command == "repair":
             from aotbuild.commands.repair import repair_wheels
 

@@ -23,6 +23,7 @@ from aotbuild.steps.plan.options import check_options
 from aotbuild.steps.plan.plan import declared_models
 
 if TYPE_CHECKING:
+    from aotbuild.config.schema import Model
     from aotbuild.runtime.dims import Dim, Size
     from aotbuild.steps.export.traced import Traced
 
@@ -76,6 +77,7 @@ def check_project(directory: Path, names: Sequence[str], *, explain: bool = Fals
             failed = True
         else:
             rows += [_row(name, method) for method in traced.methods]
+            lines += _folded(project.models[name], name, traced.methods)
             if explain:
                 from aotbuild.commands.explain import explain as explained
 
@@ -83,6 +85,23 @@ def check_project(directory: Path, names: Sequence[str], *, explain: bool = Fals
     if rows:
         print("\n".join([table(rows), *lines]))  # noqa: T201
     return int(failed)
+
+
+def _folded(model: Model, name: str, methods: Iterable[Traced]) -> Iterator[str]:
+    """What is told of a model whose batch norms become parts of other weights."""
+    if model.swappable or model.recipe == "plain":
+        return
+    from aotbuild.passes.convolution.fold_batch_norm import foldable
+    from aotbuild.steps.package.folded import KEPT_ANYWAY
+
+    programs = [method.program for method in methods]
+    count = sum(foldable(program.module(check_guards=False)) for program in programs)
+    bytes_of = {p.data_ptr(): p.nbytes for program in programs for p in program.state_dict.values()}
+    if count and sum(bytes_of.values()) > KEPT_ANYWAY:
+        yield (
+            f"{name}: {count} batch norms are folded into the layers before them: at run time "
+            f"{name}.state_dict() and merge() may refuse their weights. swappable = true keeps them"
+        )
 
 
 def table(rows: Iterable[Row]) -> str:

@@ -50,7 +50,7 @@ class Arrays:
         self._checks = checks and not manifest.conditions
 
     def __call__(self, *values: Any) -> list[Any] | None:
-        """The outputs; None where no value is an array, or one is a tensor of torch that has values.
+        """The outputs; None where no value is an array, or one is a tensor of torch with values.
 
         Raises:
             TypeError: A value is no array of the same library, or has another dtype.

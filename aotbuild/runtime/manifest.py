@@ -182,8 +182,10 @@ class Manifest:
     """How many calls run at once, if a caller does not ask for another number."""
     state: list[Parameter] = field(default_factory=list)
     """The state dict of the module, with what the compiled code does not use."""
+    about: str = ""
+    """The docstring that the author gave the module's class; empty where there is none."""
     doc: str = ""
-    """What the author wrote of the model and its method; empty where there is nothing."""
+    """The docstring that the author gave the method."""
     selftest: SelfTest | None = None
     """None where even the smallest example is too large to be shipped."""
     fallback: Fallback | None = None

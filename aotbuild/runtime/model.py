@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, Self, TypeVar
 from .arguments import admit, check_device, failure, nest, refuse_arguments
 from .arrays import through_torch
 from .checks import refuse_condition
+from .dims import Dim
 from .engines import ENGINES, Call, Loaded, Pool, Run, pool_of, shown_pool
 from .errors import ModelLoadError
-from .dims import Dim
 from .integrity import check_files
 from .lazy import torch
 from .loader import load, no_variant

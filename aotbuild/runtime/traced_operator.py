@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from .arguments import admit
-from .checks import check_conditions, label_of, number_types
+from .checks import check_conditions, number_types
 from .dims import Affine
 from .lazy import torch
 from .manifest import Manifest

@@ -1,9 +1,9 @@
 """Compiled models in what torch traces: ``torch.compile``, ``torch.export`` and fake tensors.
 
 To a trace a model is one operator of torch, whose results have the shapes that the manifest tells.
-Its name is made of the model's import path: ``aotbuild_models::digits_models_net``. Nothing of torch
-is imported for this before it is used: ``torch._dynamo``, which takes a second to import, is told of
-the models when something else imports it.
+Its name is made of the model's import path: ``aotbuild_models::digits_models_net``. Nothing of
+torch is imported for this before it is used: ``torch._dynamo``, which takes a second to import, is
+told of the models when something else imports it.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def traced(manifest: Manifest, values: Sequence[Any]) -> list[Any] | None:
 
 
 def _is_traced(values: Sequence[Any]) -> bool:
-    """Whether a call is part of a trace: all tensors are without values, or what is done is recorded.
+    """Whether a call is part of a trace: no tensor has values, or what is done is recorded.
 
     A mode that gives tensors no values cannot have one with values beside them, and transforms of
     ``torch.func`` cannot be answered by an operator.
@@ -153,9 +153,7 @@ def _substitute(base: type[Any]) -> None:
 def _traceable_class(cls: type[Any]) -> type[Any]:
     """The class of a model whose calls go through Python."""
     base = getattr(engine_module(), "Model", None)
-    plain = next(
-        each for each in cls.__mro__ if base is None or not issubclass(each, base)
-    )
+    plain = next(each for each in cls.__mro__ if base is None or not issubclass(each, base))
     # A function of its own, which Dynamo is told nothing of.
     call = plain.__call__
     copy = type(call)(

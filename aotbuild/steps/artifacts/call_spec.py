@@ -26,6 +26,8 @@ from aotbuild.runtime.manifest import Input
 from aotbuild.steps.files import write_if_changed
 
 CALL = "call.json"
+DOCS = ("about", "doc")
+"""The fields that change nothing in what is compiled."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,10 @@ class CallSpec:
     """The size of each dimension that the program was traced with."""
     op_libraries: list[str]
     """Libraries of operators that it calls: modules, or files of the project."""
+    about: str = ""
+    """The docstring of the module's class."""
+    doc: str = ""
+    """The docstring of the method."""
 
     def write(self, directory: Path) -> None:
         """Write as JSON."""
@@ -61,6 +67,7 @@ class CallSpec:
             conditions=table["conditions"],
             example=table["example"],
             op_libraries=table["op_libraries"],
+            **{name: table[name] for name in DOCS},
         )
 
 

@@ -24,6 +24,7 @@ from aotbuild.steps.artifacts.spec import ExportSpec, read_spec
 from aotbuild.steps.artifacts.stamps import write_exported
 from aotbuild.steps.export.arguments import as_call
 from aotbuild.steps.export.diagnosis import Finding, Recorder, findings, recording
+from aotbuild.steps.export.docstrings import method_doc, module_doc
 from aotbuild.steps.export.example import Example, example_call
 from aotbuild.steps.export.flat_module import Flat
 from aotbuild.steps.export.outputs import output_tree
@@ -143,6 +144,8 @@ def _trace(
         conditions=compiled_ranges(program.graph, inputs, dims, sizes).conditions,
         example=sizes,
         op_libraries=spec.declaration.op_libraries or [],
+        about=module_doc(original or module),
+        doc=method_doc(original or module, name),
     )
     keep_computed_outputs(program, where)
     eager: list[Callable[[Sequence[torch.Tensor]], Any]] = [flat]

@@ -15,7 +15,6 @@ import traceback
 import warnings
 from collections.abc import Iterator
 
-
 _INTERRUPTED = 130
 """128 and the number of SIGINT."""
 
@@ -129,6 +128,19 @@ def quieten() -> None:
         logging.disable(logging.WARNING)
         warnings.simplefilter("ignore", FutureWarning)
         warnings.simplefilter("ignore", DeprecationWarning)
+
+
+def quieten_torch() -> None:
+    """Hide torch's own logs of errors that it raises afterwards; once torch has been imported.
+
+    ``torch._subclasses.fake_tensor`` logs a traceback of an operator whose sizes do not fit. Who
+    sets ``TORCH_LOGS`` wants to see them.
+    """
+    if debugging() or os.environ.get("TORCH_LOGS"):
+        return
+    for name in ["torch", *logging.root.manager.loggerDict]:
+        if name.partition(".")[0] == "torch":
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
 @contextlib.contextmanager

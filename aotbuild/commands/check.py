@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from aotbuild.config.messages import located
 from aotbuild.config.project import load_declared
 from aotbuild.config.resolve import method_label
-from aotbuild.errors import as_aotbuild_error, debugging, quieten
+from aotbuild.errors import as_aotbuild_error, debugging, quieten, quieten_torch
 from aotbuild.hook.requirement import (
     check_build_torch,
     check_torch_requirement,
@@ -63,6 +63,7 @@ def check_project(directory: Path, names: Sequence[str], *, explain: bool = Fals
     quieten()
     from aotbuild.steps.export.step import trace  # imports torch, which takes a second
 
+    quieten_torch()
     rows: list[Row] = []
     lines: list[str] = []
     failed = False

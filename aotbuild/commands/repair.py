@@ -68,7 +68,7 @@ def repair_wheels(wheels: Sequence[Path], directory: Path, platform: str | None)
                 "this is no wheel",
                 where=str(wheel),
                 why="a wheel is a zip file whose name ends in .whl",
-                fix="name what pip wheel built, such as dist/*.whl; an sdist holds nothing compiled",
+                fix="name what pip wheel built, such as dist/*.whl: an sdist has nothing compiled",
             )
         with tempfile.TemporaryDirectory() as name:
             repaired = _repair(wheel, Path(name), platform)

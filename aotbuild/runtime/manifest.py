@@ -219,6 +219,12 @@ class Manifest:
         try:
             table = json.loads(path.read_text(encoding="utf-8"))
             found = table["format"]
+        except NotADirectoryError as error:
+            raise ModelLoadError(
+                f"{path} is inside a file, such as a zip file on sys.path: compiled libraries and "
+                "weights can only be opened as files of their own. Unpack it, or install the "
+                "package by pip"
+            ) from error
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ModelLoadError(
                 f"{path}: the manifest cannot be read ({error}); install the package again"

@@ -15,7 +15,7 @@ from aotbuild.steps.files import replacing_directory
 from aotbuild.steps.package.companion_wheel import move_weights
 from aotbuild.steps.package.folded import unreadable
 from aotbuild.steps.package.size import report_size, shown
-from aotbuild.steps.package.write import Part, write_package
+from aotbuild.steps.package.write import Part, write_hooks, write_package
 from aotbuild.steps.tune.lock import add_to_lock, collected
 
 _SHOWN = 3
@@ -30,6 +30,7 @@ def run(spec_file: Path) -> None:
         manifests = write_package(
             directory, parts, Path(spec.project), Path(spec.engine), spec.torch, spec.apart
         )
+        write_hooks(directory, spec.package)
         if spec.apart:
             move_weights(directory, spec.apart)
     summary = _summary(spec, manifests)

@@ -119,6 +119,19 @@ def write_package(
     return [_write_manifest(directory, m) for manifests in models.values() for m in manifests]
 
 
+def write_hooks(directory: Path, package: str) -> None:
+    """Write what lets PyInstaller collect a package.
+
+    Args:
+        directory: The package's directory.
+        package: Its import name.
+    """
+    hooks = directory / "_pyinstaller"
+    hooks.mkdir()
+    (hooks / "__init__.py").write_text(generate.hooks_module(), encoding="utf-8")
+    (hooks / f"hook-{package}.py").write_text(generate.hook_module(package), encoding="utf-8")
+
+
 def _write_manifest(directory: Path, manifest: Manifest) -> Manifest:
     """Write ``model.json`` when all other files are there, whose digests it tells."""
     names = ["__init__.py", f"_{manifest.model}.py"]

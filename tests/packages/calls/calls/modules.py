@@ -11,7 +11,10 @@ class Seeded(nn.Module):
 
 
 class Dense(Seeded):
-    """A layer and what follows it."""
+    """A layer and what follows it.
+
+    Rows of six numbers become five: "x" is not scaled, \\d is a digit.
+    """
 
     def __init__(self):
         super().__init__()

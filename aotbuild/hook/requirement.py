@@ -65,7 +65,7 @@ def dynamic_metadata(settings: Mapping[str, Any], project: Mapping[str, Any]) ->
         # Not by `project`, where what an earlier provider gave is no longer dynamic.
         dynamic = declared.pyproject.get("project", {}).get("dynamic", []) if declared else []
         if declared and "entry-points" in dynamic:
-            hooks = f"{declared.config.package}._pyinstaller:hook_dirs"
+            hooks = f"{declared.package}._pyinstaller:hook_dirs"
             fields["entry-points"] = {"pyinstaller40": {"hook-dirs": hooks}}
         return fields
 

@@ -87,8 +87,9 @@ def _defined(wanted: str) -> tuple[Any, str]:
     A module that is imported again, as ``importlib.reload`` does, makes its models anew.
     """
     name, number = wanted, 1
+    create: Any = torch.library.Library  # which has no types
     while True:
-        library = torch.library.Library(NAMESPACE, "FRAGMENT")
+        library = create(NAMESPACE, "FRAGMENT")
         try:
             library.define(f"{name}(Tensor[] inputs) -> Tensor[]")
         except RuntimeError:
@@ -153,6 +154,7 @@ def _fake_outputs(manifest: Manifest, inputs: Sequence[torch.Tensor]) -> list[to
 
 def _check_fake(manifest: Manifest, inputs: Sequence[torch.Tensor]) -> None:
     """Refuse what a call will refuse, as far as a trace can tell."""
+    check: Any = torch._check  # which has no types
     for spec, tensor in zip(manifest.inputs, inputs, strict=True):
         expected = f"{spec.dtype}[{', '.join(map(str, spec.shape))}]"
         label = f"{manifest.name}(): argument {spec.name!r}"
@@ -162,7 +164,7 @@ def _check_fake(manifest: Manifest, inputs: Sequence[torch.Tensor]) -> None:
             raise TypeError(f"{label} must be {expected}, got {tensor.dtype}")
         for size, want in zip(tensor.shape, spec.shape, strict=True):
             if isinstance(want, int):
-                torch._check(size == want, lambda text=f"{label} must be {expected}": text)
+                check(size == want, lambda text=f"{label} must be {expected}": text)
 
 
 def _sizes(manifest: Manifest, tensors: Sequence[torch.Tensor]) -> dict[str, Any]:

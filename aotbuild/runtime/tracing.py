@@ -8,6 +8,7 @@ told of the models when something else imports it.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import sys
@@ -89,22 +90,21 @@ class _Watch:
     def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
         if name != _TRACER:
             return None
-        sys.meta_path.remove(self)  # type: ignore[arg-type]
-        for finder in sys.meta_path:
-            spec = finder.find_spec(name, path, target)
-            if spec is not None:
-                break
-        else:
-            return None
-        execute = getattr(spec.loader, "exec_module", None)
-        if execute is not None:
+        others = [finder for finder in sys.meta_path if finder is not self]
+        specs = (finder.find_spec(name, path, target) for finder in others)
+        spec = next(filter(None, specs), None)
+        loader: Any = spec and spec.loader
+        if hasattr(loader, "exec_module"):
+            execute = loader.exec_module
 
             def exec_module(module: Any) -> None:
                 execute(module)
+                with contextlib.suppress(ValueError):
+                    sys.meta_path.remove(_watch)
                 for model in list(_models):
                     _prepare_for_tracer(model)
 
-            spec.loader.exec_module = exec_module  # type: ignore[union-attr, method-assign]
+            loader.exec_module = exec_module
         return spec
 
 
@@ -117,7 +117,15 @@ def _tracer_ready() -> bool:
 
 
 def _prepare_for_tracer(model: Any) -> None:
-    """Let Dynamo trace into something else than the code that checks and runs a model."""
+    """Let Dynamo trace into something else than the code that checks and runs a model.
+
+    Where another torch does not allow that, a model breaks the graph, and all else goes on.
+    """
+    with contextlib.suppress(Exception):
+        _replace_for_tracer(model)
+
+
+def _replace_for_tracer(model: Any) -> None:
     model.__dict__.pop("__call__", None)  # Dynamo would take it for what runs the model
     shell = object.__new__(_traceable_class(type(model)))
     shell.__dict__.update(model.__dict__)
@@ -141,16 +149,21 @@ def _call_traceable(self: Any, /, *args: Any, **kwargs: Any) -> Any:
     return self._traceable(*args, **kwargs)
 
 
-@functools.cache
-def _substitute(base: type[Any]) -> None:
-    """Tell Dynamo what the call of models in C stands for."""
+def _substitute(base: Any) -> None:
+    """Tell Dynamo, once, what the call of models in C stands for."""
+    if base in _substituted:
+        return
+    _substituted.append(base)
     compiler = importlib.import_module("torch.compiler")
     substitute = compiler.substitute_in_graph(base.__call__, skip_signature_check=True)
     substitute(_call_traceable)
 
 
+_substituted: list[Any] = []
+
+
 @functools.cache
-def _traceable_class(cls: type[Any]) -> type[Any]:
+def _traceable_class(cls: Any) -> Any:
     """The class of a model whose calls go through Python."""
     base = getattr(engine_module(), "Model", None)
     plain = next(each for each in cls.__mro__ if base is None or not issubclass(each, base))

@@ -237,9 +237,12 @@ class CompiledModel(Parameters):
     @property
     def device(self) -> torch.device:
         """The device that the model was loaded for first."""
+        return torch.device(self._first_device())
+
+    def _first_device(self) -> str:
         if not self._runs:
             self._open()
-        return torch.device(next(iter(self._runs)))
+        return next(iter(self._runs))
 
     @property
     def target(self) -> str:
@@ -247,7 +250,7 @@ class CompiledModel(Parameters):
 
         It is ``uncompiled`` where eager torch runs the model.
         """
-        return self._targets[str(self.device)]
+        return self._targets[self._first_device()]
 
     def _construct(self, path: str, fields: dict[str, Any]) -> Any:
         """An output of the class ``module:Name``; a dict where that cannot be imported."""

@@ -127,7 +127,8 @@ def _prepare_for_tracer(model: Any) -> None:
 
 def _replace_for_tracer(model: Any) -> None:
     model.__dict__.pop("__call__", None)  # Dynamo would take it for what runs the model
-    shell = object.__new__(_traceable_class(type(model)))
+    kind: Any = type(model)
+    shell = object.__new__(_traceable_class(kind))
     shell.__dict__.update(model.__dict__)
     shell.__dict__["_call"] = _traceable_call(model)
     model.__dict__["_traceable"] = shell

@@ -12,6 +12,7 @@ import contextlib
 import functools
 import importlib
 import sys
+import threading
 import weakref
 from collections.abc import Sequence
 from typing import Any
@@ -88,11 +89,16 @@ class _Watch:
     """Among the finders of modules until torch's tracer is imported, which it tells of models."""
 
     def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
-        if name != _TRACER:
+        # Another package of compiled models has such a finder, too, which asks this one again.
+        if name != _TRACER or getattr(_asking, "others", False):
             return None
-        others = [finder for finder in sys.meta_path if finder is not self]
-        specs = (finder.find_spec(name, path, target) for finder in others)
-        spec = next(filter(None, specs), None)
+        _asking.others = True
+        try:
+            others = [finder for finder in sys.meta_path if finder is not self]
+            specs = (finder.find_spec(name, path, target) for finder in others)
+            spec = next(filter(None, specs), None)
+        finally:
+            _asking.others = False
         loader: Any = spec and spec.loader
         if hasattr(loader, "exec_module"):
             execute = loader.exec_module
@@ -109,6 +115,7 @@ class _Watch:
 
 
 _watch: Any = _Watch()
+_asking = threading.local()
 
 
 def _tracer_ready() -> bool:

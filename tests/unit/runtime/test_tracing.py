@@ -15,6 +15,7 @@ from samples import IMAGE, Loaded, LoadPackage, sample_manifest
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from aotbuild.runtime import tracing
 from aotbuild.runtime.manifest import Input
 from aotbuild.runtime.traced_operator import operator_name
 
@@ -161,7 +162,19 @@ def test_loading_a_model_does_not_import_the_tracer() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-# ---- net.module()
+def test_packages_that_wait_for_the_tracer_do_not_ask_one_another_for_ever(
+    loaded: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = importlib.import_module(f"{loaded.package.__name__}._runtime.tracing")
+    finders = [tracing._watch, other._watch, *sys.meta_path]
+    monkeypatch.setattr(sys, "meta_path", finders)
+    spec = tracing._watch.find_spec("torch._dynamo", torch.__path__)
+    assert spec.name == "torch._dynamo"
+    assert sys.meta_path == finders
+    assert tracing._watch.find_spec("torch._inductor", torch.__path__) is None
+
+
+# ---- As a module of torch
 
 
 def test_a_module_calls_the_model(loaded: Loaded) -> None:

@@ -42,6 +42,18 @@ class Conv(Seeded):
         return torch.relu(self.conv(image)) + 1, image.mean((2, 3))
 
 
+class Normed(Seeded):
+    """A convolution and a batch norm, which becomes a part of it."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)
+
+    def forward(self, image):
+        """Give the features of images."""
+        return torch.relu(self.norm(self.conv(image)))
+
+
 class Lookup(Seeded):
     """Indices into a table."""
 

@@ -59,19 +59,22 @@ def traced(manifest: Manifest, values: Sequence[Any]) -> list[Any] | None:
 def _is_traced(values: Sequence[Any]) -> bool:
     """Whether a call is part of a trace: no tensor has values, or what is done is recorded.
 
-    A mode that gives tensors no values cannot have one with values beside them, and transforms of
-    ``torch.func`` cannot be answered by an operator.
+    A mode that gives tensors no values has none with values beside them, and no part in those of
+    another one.
     """
-    tensors = [value for value in values if isinstance(value, torch.Tensor)]
-    kinds = _kinds_of_fakes()
     if not torch._C._len_torch_dispatch_stack():
-        return bool(kinds) and all(isinstance(tensor, kinds) for tensor in tensors)
+        return False
     from torch.utils import _python_dispatch
 
+    tensors = [value for value in values if isinstance(value, torch.Tensor)]
     modes = _python_dispatch._get_current_dispatch_mode_stack()
-    tracing = [mode for mode in modes if getattr(mode, "_mode_key", None) is not None]
-    if any(getattr(mode, "allow_non_fake_inputs", True) is False for mode in tracing):
-        return all(isinstance(tensor, kinds) for tensor in tensors)
+    tracing: list[Any] = [mode for mode in modes if getattr(mode, "_mode_key", None) is not None]
+    for mode in tracing:
+        if hasattr(mode, "allow_non_fake_inputs"):
+            fakes = [tensor for tensor in tensors if isinstance(tensor, _kinds_of_fakes())]
+            own = all(getattr(fake, "fake_mode", mode) is mode for fake in fakes)
+            complete = len(fakes) == len(tensors) or mode.allow_non_fake_inputs
+            return bool(fakes) and own and complete
     return bool(tracing)
 
 

@@ -1,4 +1,4 @@
-"""Compiled models in torch.compile and torch.export, as modules, and what they tell of themselves."""
+"""Compiled models in torch.compile and torch.export, and what they tell of themselves."""
 
 from __future__ import annotations
 

@@ -120,7 +120,8 @@ def test_what_a_call_would_refuse_is_refused_in_a_trace(loaded: Loaded) -> None:
 
 
 def test_a_recorded_call_is_one_node(loaded: Loaded) -> None:
-    graph = make_fx(lambda x: loaded.net(x)["doubled"], tracing_mode="symbolic")(IMAGES)
+    record: Any = make_fx  # which has no types
+    graph = record(lambda x: loaded.net(x)["doubled"], tracing_mode="symbolic")(IMAGES)
     assert "aotbuild_models.sample__models_net" in graph.code
     assert torch.equal(graph(torch.ones(5, 1, 8)), torch.full((5, 1, 8), 2.0))
 
@@ -129,7 +130,8 @@ def test_results_of_the_operator_are_none_of_its_inputs(load_package: LoadPackag
     net = load_package(compute=list).net  # gives its input
     torch._dynamo.reset()
     images = IMAGES.clone()
-    found = torch.compile(net, fullgraph=True, backend="aot_eager")(images)
+    compiled: Any = torch.compile(net, fullgraph=True, backend="aot_eager")
+    found = compiled(images)
     assert torch.equal(found, images)
     assert found.data_ptr() != images.data_ptr()
 

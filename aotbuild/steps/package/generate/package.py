@@ -48,11 +48,10 @@ def __getattr__(name: str) -> object:
         own = {needed["isinstance"]}(error, {needed["ImportError"]})
         if own and not (error.name or "").startswith(__name__):
             raise  # it tells what is wrong
-        from ._pyinstaller import advice as {advice}
+        from ._pyinstaller import {aliased("advice", advice)}
 
-        raise {needed["ImportError"]}(
-            f"{{__name__}}.{{name}} cannot be loaded ({{error}}); {{{advice}()}}"
-        ) from error
+        text = f"{{__name__}}.{{name}} cannot be loaded ({{error}}); {{{advice}()}}"
+        raise {needed["ImportError"]}(text) from error
     {needed["globals"]}()[name] = model
     return model
 

@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     _declare_tune(commands)
     _declare_repair(commands)
     options = parser.parse_args(arguments)
-    with reported():
+    with reported(whole=True):
         if options.command == "repair":
             from aotbuild.commands.repair import repair_wheels
 

@@ -16,6 +16,9 @@ import traceback
 import warnings
 from collections.abc import Iterator
 
+_INTERRUPTED = 130
+"""128 and the number of SIGINT."""
+
 
 class AotBuildError(Exception):
     """A failure that the user of aotbuild can do something about.
@@ -157,11 +160,37 @@ def quieten() -> None:
         warnings.simplefilter("ignore", DeprecationWarning)
 
 
+def quieten_torch() -> None:
+    """Hide torch's own logs of errors that it raises afterwards; once torch has been imported.
+
+    ``torch._subclasses.fake_tensor`` logs a traceback of an operator whose sizes do not fit. Who
+    sets ``TORCH_LOGS`` wants to see them.
+    """
+    if debugging() or os.environ.get("TORCH_LOGS"):
+        return
+    for name in ["torch", *logging.root.manager.loggerDict]:
+        if name.partition(".")[0] == "torch":
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+
+
 @contextlib.contextmanager
-def reported() -> Iterator[None]:
-    """The single boundary at which an exception becomes one block and exit code 1."""
+def reported(*, whole: bool = False) -> Iterator[None]:
+    """The single boundary at which an exception becomes one block and exit code 1.
+
+    What the user interrupts ends with the exit code that shells know.
+
+    Args:
+        whole: Whether this is the command that the user sees, which then says so in one line; a
+            step of a build leaves that to what runs it.
+    """
     try:
         yield
+    except KeyboardInterrupt:
+        if debugging():
+            traceback.print_exc()
+        if whole:
+            print("aotbuild: interrupted; nothing half-written was kept", file=sys.stderr)  # noqa: T201
+        raise SystemExit(_INTERRUPTED) from None
     except Exception as error:  # noqa: BLE001
         if debugging():
             traceback.print_exc()

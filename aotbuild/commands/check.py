@@ -13,7 +13,7 @@ from aotbuild.commands.check_packaging import check_packaging, import_line
 from aotbuild.config.messages import located
 from aotbuild.config.project import load_declared
 from aotbuild.config.resolve import method_label
-from aotbuild.errors import as_aotbuild_error, debugging, quieten
+from aotbuild.errors import as_aotbuild_error, debugging, quieten, quieten_torch
 from aotbuild.hook.requirement import (
     check_build_torch,
     check_torch_requirement,
@@ -25,6 +25,7 @@ from aotbuild.steps.plan.plan import declared_models
 from aotbuild.toolchain import check_cxx
 
 if TYPE_CHECKING:
+    from aotbuild.config.schema import Model
     from aotbuild.runtime.dims import Dim, Size
     from aotbuild.steps.export.traced import Traced
 
@@ -69,6 +70,7 @@ def check_project(directory: Path, names: Sequence[str], *, explain: bool = Fals
         trace,
     )
 
+    quieten_torch()
     rows: list[Row] = []
     lines: list[str] = []
     traced_names: list[str] = []
@@ -87,6 +89,7 @@ def check_project(directory: Path, names: Sequence[str], *, explain: bool = Fals
         else:
             rows += [_row(name, method) for method in traced.methods]
             traced_names.append(name)
+            lines += _folded(project.models[name], name, traced.methods)
             if explain:
                 from aotbuild.commands.explain import explain as explained
 
@@ -94,6 +97,23 @@ def check_project(directory: Path, names: Sequence[str], *, explain: bool = Fals
     if rows:
         print("\n".join([table(rows), import_line(project, traced_names), *lines]))  # noqa: T201
     return int(failed)
+
+
+def _folded(model: Model, name: str, methods: Iterable[Traced]) -> Iterator[str]:
+    """What is told of a model whose batch norms become parts of other weights."""
+    if model.swappable or model.recipe == "plain":
+        return
+    from aotbuild.passes.convolution.fold_batch_norm import foldable
+    from aotbuild.steps.package.folded import KEPT_ANYWAY
+
+    programs = [method.program for method in methods]
+    count = sum(foldable(program.module(check_guards=False)) for program in programs)
+    bytes_of = {p.data_ptr(): p.nbytes for program in programs for p in program.state_dict.values()}
+    if count and sum(bytes_of.values()) > KEPT_ANYWAY:
+        yield (
+            f"{name}: {count} batch norms are folded into the layers before them: at run time "
+            f"{name}.state_dict() and merge() may refuse their weights. swappable = true keeps them"
+        )
 
 
 def table(rows: Iterable[Row]) -> str:

@@ -63,6 +63,13 @@ def repair_wheels(wheels: Sequence[Path], directory: Path, platform: str | None)
     for wheel in wheels:
         if not wheel.is_file():
             raise RepairError("there is no such wheel", where=str(wheel), fix="build it first")
+        if wheel.suffix != ".whl" or not zipfile.is_zipfile(wheel):
+            raise RepairError(
+                "this is no wheel",
+                where=str(wheel),
+                why="a wheel is a zip file whose name ends in .whl",
+                fix="name what pip wheel built, such as dist/*.whl: an sdist has nothing compiled",
+            )
         with tempfile.TemporaryDirectory() as name:
             repaired = _repair(wheel, Path(name), platform)
             _test(repaired, Path(name) / "installed")

@@ -40,6 +40,10 @@ def dynamic_metadata(settings: Mapping[str, Any], project: Mapping[str, Any]) ->
     Args:
         settings: Keys beside ``provider`` in ``[[tool.dynamic-metadata]]``; there are none.
         project: The ``[project]`` table; not needed.
+
+    Returns:
+        The dependencies; where entry points are dynamic, too, the one by which PyInstaller finds
+        the hook of the package.
     """
     del project
     from aotbuild.config.project import load_project
@@ -62,7 +66,13 @@ def dynamic_metadata(settings: Mapping[str, Any], project: Mapping[str, Any]) ->
         # Only an sdist can be made without torch; there the field is marked dynamic.
         required = [f"torch{runtime_range(built, policy)}"] if built else []
         weights = companion(declared.config, declared.pyproject) if declared else ""
-        return {"dependencies": [*required, weights] if weights else required}
+        fields: dict[str, Any] = {"dependencies": [*required, weights] if weights else required}
+        # Not by `project`, where what an earlier provider gave is no longer dynamic.
+        dynamic = declared.pyproject.get("project", {}).get("dynamic", []) if declared else []
+        if declared and "entry-points" in dynamic:
+            hooks = f"{declared.package}._pyinstaller:hook_dirs"
+            fields["entry-points"] = {"pyinstaller40": {"hook-dirs": hooks}}
+        return fields
 
 
 def dynamic_wheel(settings: Mapping[str, Any]) -> dict[str, bool]:

@@ -22,6 +22,12 @@ Calling it:
 - ``arrays``: calls with arrays of numpy or of other libraries
 - ``checks``, ``dims``, ``conditions``: dtypes, shapes and ranges, for tensors and arrays alike
 - ``results``: writing a result to ``out``
+- ``description``: ``net.inputs`` and ``net.outputs``
+
+In torch:
+
+- ``tracing``, ``traced_operator``: models in ``torch.compile`` and ``torch.export``
+- ``as_module``, ``not_a_module``: a model as a ``torch.nn.Module``, and what it has not of one
 
 Engines, which run a compiled library:
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .checks import check_number, check_shape, kind_of, label_of, number_types
+from .checks import check_number, check_shape, is_masked, kind_of, label_of, number_types
 from .lazy import torch
 from .manifest import Input, Manifest
 from .signature import MISSING
@@ -135,7 +135,7 @@ def check_device(manifest: Manifest, device: str) -> None:
     Raises:
         ValueError: There is none.
     """
-    built = [variant.device for variant in manifest.variants]
+    built = list(dict.fromkeys(variant.device for variant in manifest.variants))
     if device.partition(":")[0] not in built:
         spec = manifest.inputs[0]
         raise ValueError(
@@ -249,8 +249,18 @@ def _check_kind(label: str, spec: Input, value: Any) -> None:
     if value.dtype is not dtype:
         raise TypeError(
             f"{label} must have dtype {spec.dtype}, got {_short(value.dtype)}. "
-            f"Convert it: {spec.name}.to(torch.{spec.dtype})"
+            f"{_conversion(spec, value)}"
         )
+
+
+def _conversion(spec: Input, value: torch.Tensor) -> str:
+    """How a user makes a tensor of the dtype that is expected."""
+    name, to = spec.name, f".to(torch.{spec.dtype})"
+    if value.is_quantized:
+        return f"Convert it: {name}.dequantize(){'' if spec.dtype == 'float32' else to}"
+    if value.is_complex() and not spec.dtype.startswith("complex"):
+        return f"Take a part of it: {name}.real{to}"
+    return f"Convert it: {name}{to}"
 
 
 def _convert(spec: Input, value: Any) -> str:
@@ -258,6 +268,8 @@ def _convert(spec: Input, value: Any) -> str:
         return f"Pass a plain tensor: {spec.name}.as_subclass(torch.Tensor)"
     if value is None:
         return "It is required"
+    if is_masked(value):
+        return f"Give what is masked a value: torch.from_numpy({spec.name}.filled(0))"
     if type(value).__module__ == "numpy" and type(value).__name__ == "ndarray":
         return f"Convert it: torch.from_numpy({spec.name})"
     if hasattr(value, "__dlpack__"):

@@ -10,9 +10,18 @@ import sys
 from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias
 
-from .checks import check_conditions, check_number, check_shape, kind_of, label_of, number_types
+from .checks import (
+    check_conditions,
+    check_number,
+    check_shape,
+    is_masked,
+    kind_of,
+    label_of,
+    number_types,
+)
 from .lazy import is_tensor, torch
 from .manifest import Input, Manifest
+from .tracing import traced
 
 RunArrays: TypeAlias = "Callable[[list[Any]], list[Any] | None]"
 """Runs the model on numpy's arrays and DLPack's capsules, one for each input, and gives what has a
@@ -41,14 +50,14 @@ class Arrays:
         self._checks = checks and not manifest.conditions
 
     def __call__(self, *values: Any) -> list[Any] | None:
-        """The outputs; None where no value is an array, or one is a tensor of torch.
+        """The outputs; None where no value is an array, or one is a tensor of torch with values.
 
         Raises:
             TypeError: A value is no array of the same library, or has another dtype.
             ValueError: A value has another shape, or is not on the CPU.
         """
         if any(map(is_tensor, values)):
-            return None
+            return traced(self._manifest, values)
         library = next(filter(None, map(_library_of, values)), None)
         if library is None:
             return None
@@ -186,14 +195,13 @@ _NAMES = {"bool": "bool_"}
 def _check_array(label: str, spec: Input, array: Any, library: Any) -> None:
     if _is_numpy(array) and not _is_plain(array):
         raise TypeError(
-            f"{label} must be a plain array, got {kind_of(array)}. "
-            f"Convert it: numpy.asarray({spec.name})"
+            f"{label} must be a plain array, got {kind_of(array)}. {_plain_array(spec, array)}"
         )
     dtype = getattr(array.dtype, "name", None) or str(array.dtype).rpartition(".")[2]
     if dtype != spec.dtype:
         raise TypeError(
             f"{label} must have dtype {spec.dtype}, got {dtype}. "
-            f"Convert it: {_conversion(spec, library)}"
+            f"{_array_conversion(spec, array, library)}"
         )
     if not _is_numpy(array) and array.__dlpack_device__()[0] != 1:
         raise ValueError(
@@ -202,9 +210,23 @@ def _check_array(label: str, spec: Input, array: Any, library: Any) -> None:
         )
 
 
-def _conversion(spec: Input, library: Any) -> str:
+def _plain_array(spec: Input, array: Any) -> str:
+    """How a user makes a plain array of one of numpy's other classes."""
+    if is_masked(array):  # numpy.asarray() would take what is masked for values
+        return f"Give what is masked a value: {spec.name}.filled(0)"
+    return f"Convert it: numpy.asarray({spec.name})"
+
+
+def _array_conversion(spec: Input, array: Any, library: Any) -> str:
+    """How a user makes an array of the dtype that is expected."""
+    if getattr(array.dtype, "kind", "") == "c" and not spec.dtype.startswith("complex"):
+        return f"Take a real part of it: {_conversion(spec, library, f'{spec.name}.real')}"
+    return f"Convert it: {_conversion(spec, library)}"
+
+
+def _conversion(spec: Input, library: Any, value: str = "") -> str:
     """What makes a value one that is expected, as the user would write it."""
-    return f'{library.__name__}.asarray({spec.name}, dtype="{spec.dtype}")'
+    return f'{library.__name__}.asarray({value or spec.name}, dtype="{spec.dtype}")'
 
 
 def _laid_out(spec: Input, array: Any) -> Any:

@@ -51,6 +51,7 @@ class Batched(Generic[P, R]):
         self, model: Any, max_batch: int, max_wait_ms: float, dim: str | None, max_queue: int
     ) -> None:
         name = f"{model._manifest.name}.batched()"
+        self._made_of = (model, max_batch, max_wait_ms, dim, max_queue)
         plan = joining(model._manifest, dim)
         range_of = model._manifest.dims[plan.dim]
         most = sys.maxsize if range_of.max is None else range_of.max
@@ -132,6 +133,15 @@ class Batched(Generic[P, R]):
             f"<{self._name} of {queue.limit} along {self._joining.dim}, "
             f"{'closed' if queue.closed else f'{queue.waiting} waiting'}>"
         )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self._made_of  # with a queue of its own where it is unpickled
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
 
     def _request(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Request:
         try:

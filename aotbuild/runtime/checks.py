@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,6 +30,12 @@ def kind_of(value: Any) -> str:
     """The type of a value, as messages name it."""
     kind = type(value)
     return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
+
+
+def is_masked(value: Any) -> bool:
+    """Whether a value is one of numpy's masked arrays."""
+    masked = getattr(sys.modules.get("numpy.ma"), "MaskedArray", None)
+    return masked is not None and isinstance(value, masked)
 
 
 def shown(shape: Sequence[Size]) -> str:

@@ -45,6 +45,11 @@ class Derivations:
         """The keys of the parameters that anything is computed from."""
         return {key for _, recipe in self._known.values() for key in uses(recipe)}
 
+    def combined(self, key: str) -> set[str]:
+        """The keys of the other parameters that something is computed from with this one."""
+        own = [uses(recipe) for _, recipe in self._known.values() if key in uses(recipe)]
+        return set().union(*own) - {key}
+
     def anew(
         self, keys: Collection[str], value: Callable[[str], torch.Tensor]
     ) -> dict[str, torch.Tensor]:
@@ -137,7 +142,7 @@ def recover(
     Returns:
         The parameter; None where its elements were not only moved.
     """
-    if not _only_moves(recipe):
+    if not only_moves(recipe):
         return None
     # Numbers instead of the elements tell where each of them went.
     count = math.prod(shapes[key])
@@ -166,9 +171,10 @@ def _tensors(recipe: Any) -> Iterator[str]:
             yield from _tensors(each)
 
 
-def _only_moves(recipe: Any) -> bool:
+def only_moves(recipe: Any) -> bool:
+    """Whether what is computed so has the elements of parameters in other places, and no others."""
     if isinstance(recipe, list):
-        return all(map(_only_moves, recipe))
+        return all(map(only_moves, recipe))
     if not isinstance(recipe, dict) or "tensor" in recipe:
         return True
     if "op" not in recipe:
@@ -178,4 +184,4 @@ def _only_moves(recipe: Any) -> bool:
     padding = recipe["args"][2:] if recipe["op"] == "aten.constant_pad_nd.default" else []
     if any(padding):  # which would be taken for an element
         return False
-    return all(map(_only_moves, [*recipe["args"], *recipe.get("kwargs", {}).values()]))
+    return all(map(only_moves, [*recipe["args"], *recipe.get("kwargs", {}).values()]))

@@ -83,6 +83,12 @@ def pool_of(name: str, runners: int, threads: int | None) -> Pool:
     return Pool(runners, threads or 0)
 
 
+def shown_pool(pool: Pool) -> str:
+    """A pool, as the representation of a model shows it."""
+    each = f" with {pool.threads} thread{'s' * (pool.threads > 1)} each" if pool.threads else ""
+    return f"a pool of {pool.runners}{each}"
+
+
 class CallGate:
     """What runs a model. It admits as many calls at once as it has runners, and none while held."""
 

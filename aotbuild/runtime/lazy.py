@@ -5,14 +5,23 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from .errors import ModelLoadError
+
 if TYPE_CHECKING:
     import torch as torch  # noqa: PLC0414  # offered under this name
 else:
 
     class _Torch:
         def __getattr__(self, name: str) -> Any:
-            import torch as module  # not before
-
+            try:
+                import torch as module  # not before
+            except ModuleNotFoundError as error:
+                if error.name != "torch":
+                    raise
+                raise ModelLoadError(
+                    "torch is not installed, which compiled models need: pip install torch, in the "
+                    "version that this package requires"
+                ) from None
             return getattr(module, name)
 
     torch = _Torch()

@@ -182,6 +182,10 @@ class Manifest:
     """How many calls run at once, if a caller does not ask for another number."""
     state: list[Parameter] = field(default_factory=list)
     """The state dict of the module, with what the compiled code does not use."""
+    about: str = ""
+    """The docstring that the author gave the module's class; empty where there is none."""
+    doc: str = ""
+    """The docstring that the author gave the method."""
     selftest: SelfTest | None = None
     """None where even the smallest example is too large to be shipped."""
     fallback: Fallback | None = None
@@ -215,6 +219,12 @@ class Manifest:
         try:
             table = json.loads(path.read_text(encoding="utf-8"))
             version = table["format"]
+        except NotADirectoryError as error:
+            raise ModelLoadError(
+                f"{path} is inside a file, such as a zip file on sys.path: compiled libraries and "
+                "weights can only be opened as files of their own. Unpack it, or install the "
+                "package by pip"
+            ) from error
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ModelLoadError(
                 f"{path}: the manifest cannot be read ({error}); install the package again"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
+import inspect
 import os
 import threading
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, Self, TypeVar
@@ -13,18 +16,21 @@ from .arguments import admit, check_device, failure, nest, refuse_arguments
 from .arrays import through_torch
 from .checks import refuse_condition
 from .conditions import holds
-from .engines import ENGINES, Call, Loaded, Pool, Run, pool_of
+from .dims import Dim
+from .engines import ENGINES, Call, Loaded, Pool, Run, pool_of, shown_pool
 from .errors import ModelLoadError
 from .integrity import check_files
 from .lazy import torch
 from .loader import load, no_variant
 from .manifest import Manifest
 from .native_engine import bind, direct_class
+from .not_a_module import refuse_attributes
 from .parameters import Parameters
 from .processes import note_use, remember
 from .results import write
 from .signature import tell_signature
 from .state import State, state_of
+from .tracing import prepare
 
 if TYPE_CHECKING:
     from .batching import Batched
@@ -50,6 +56,8 @@ class CompiledModel(Parameters):
     """
 
     _manifest: Manifest
+    _origin: CompiledModel | None = None
+    """The model that a pool is of."""
 
     def __new__(cls, package: Path, directory: str, pool: Pool | None = None) -> Self:
         """Check the files of a model before anything of them is used, and choose its class."""
@@ -77,12 +85,26 @@ class CompiledModel(Parameters):
         self._targets: dict[str, str] = {}
         self._classes: dict[str, Any] = {}
         self.__name__ = self._manifest.name
+        self._describe()
         self._call: Call = self._call_first
         self._run: Run = self._run_first
         self._fits: Callable[..., bool] | None = None
         if os.environ.get(LAZY_VARIABLE) != "1":
             self._open()
         remember(self)
+        prepare(self)
+
+    def _names(self) -> tuple[str, str]:
+        """How messages name the model, and what of it can be called."""
+        return self._manifest.name, self._manifest.name
+
+    def _describe(self) -> None:
+        """Let ``help()`` show what the model is, rather than how the class of its type is made."""
+        call = getattr(type(self), "_checked", type(self).__call__)
+        if call.__doc__ is not None:
+            self.__doc__ = inspect.cleandoc(call.__doc__)
+        if "_checked" in vars(type(self)):  # its __call__ is in C, and tells nothing
+            self.__dict__["__call__"] = types.MethodType(call, self)
 
     def _open(self) -> None:
         """Load the model for the device that it is for where no tensor tells another."""
@@ -121,10 +143,48 @@ class CompiledModel(Parameters):
             f"{i.name}: {i.dtype}[{', '.join(map(str, i.shape))}]" for i in self._manifest.inputs
         )
         targets = ", ".join(variant.target for variant in self._manifest.variants)
-        return f"<compiled model {self._manifest.name}({inputs}) for {targets}>"
+        pool = f", {shown_pool(self._pool)}" if self._origin else ""
+        return f"<compiled model {self._manifest.name}({inputs}) for {targets}{pool}>"
 
-    def __reduce__(self) -> str:
-        return self._manifest.name  # pickled by its import path
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        if self._origin is None:
+            return self._manifest.name  # pickled by its import path
+        return _pool_again, (self._origin, self._pool)
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+    @functools.cached_property
+    def inputs(self) -> dict[str, Any]:
+        """What the model takes, by the names of parameters: ``{"image": float32[batch, 3]}``."""
+        from .description import describe_inputs
+
+        return describe_inputs(self._manifest)
+
+    @functools.cached_property
+    def outputs(self) -> Any:
+        """What the model returns, nested as a result is: ``float32[batch, 10]``."""
+        from .description import describe_outputs
+
+        return describe_outputs(self._manifest)
+
+    @functools.cached_property
+    def dims(self) -> dict[str, Dim]:
+        """The ranges of the dynamic dimensions, by name."""
+        return dict(self._manifest.dims)
+
+    def module(self) -> torch.nn.Module:
+        """The model as a ``torch.nn.Module``, for what takes nothing else, as ``nn.Sequential``.
+
+        Its ``state_dict()`` is that of the model. It has no parameters to train, and modes such as
+        ``eval()`` have no effect.
+        """
+        from .as_module import CompiledModule
+
+        return CompiledModule(self)
 
     def pool(self, runners: int, threads_per_call: int | None = None) -> Self:
         """The same model for several threads: so many of its calls run at once.
@@ -142,7 +202,7 @@ class CompiledModel(Parameters):
             ValueError: One of the numbers is out of range.
         """
         pool = pool_of(self._manifest.name, runners, threads_per_call)
-        return type(self)(self._package, self._manifest.directory, pool)
+        return _as_pool(type(self)(self._package, self._manifest.directory, pool), self, pool)
 
     def batched(
         self: Callable[_P, _R],
@@ -178,9 +238,12 @@ class CompiledModel(Parameters):
     @property
     def device(self) -> torch.device:
         """The device that the model was loaded for first."""
+        return torch.device(self._first_device())
+
+    def _first_device(self) -> str:
         if not self._runs:
             self._open()
-        return torch.device(next(iter(self._runs)))
+        return next(iter(self._runs))
 
     @property
     def target(self) -> str:
@@ -188,7 +251,7 @@ class CompiledModel(Parameters):
 
         It is ``uncompiled`` where eager torch runs the model.
         """
-        return self._targets[str(self.device)]
+        return self._targets[self._first_device()]
 
     def _construct(self, path: str, fields: dict[str, Any]) -> Any:
         """An output of the class ``module:Name``; a dict where that cannot be imported."""
@@ -225,7 +288,7 @@ class CompiledModel(Parameters):
         raise refuse_arguments(self._manifest, extra, unknown)
 
     def _default_device(self) -> str:
-        built = [variant.device for variant in self._manifest.variants]
+        built = list(dict.fromkeys(variant.device for variant in self._manifest.variants))
         device = os.environ.get(_DEVICE_VARIABLE)
         if device:
             try:
@@ -249,6 +312,8 @@ class CompiledMethods(Parameters):
 
     _model: str
     _methods: tuple[str, ...]
+    _origin: CompiledMethods | None = None
+    """The model that a pool is of."""
 
     def __init__(self, package: Path, pool: Pool | None = None) -> None:
         """Load the methods; the generated class of each model overrides this."""
@@ -261,7 +326,11 @@ class CompiledMethods(Parameters):
         """
         first: CompiledModel = getattr(self, self._methods[0])
         pool = pool_of(self._model, runners, threads_per_call)
-        return type(self)(first._package, pool)
+        return _as_pool(type(self)(first._package, pool), self, pool)
+
+    def _names(self) -> tuple[str, str]:
+        """How messages name the model, and one of its methods."""
+        return self._model, f"{self._model}.{self._methods[0]}"
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> NoReturn:
         del args, kwargs
@@ -274,8 +343,17 @@ class CompiledMethods(Parameters):
         methods = ", ".join(repr(getattr(self, method)) for method in self._methods)
         return f"<compiled methods of {self._model}: {methods}>"
 
-    def __reduce__(self) -> str:
-        return self._model  # pickled by its import path
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        if self._origin is None:
+            return self._model  # pickled by its import path
+        first: CompiledModel = getattr(self, self._methods[0])
+        return _pool_again, (self._origin, first._pool)
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
 
     @property
     def _state(self) -> State:  # type: ignore[override]
@@ -293,6 +371,31 @@ class CompiledMethods(Parameters):
         """What the code of the methods was compiled for that runs on ``device``."""
         first: CompiledModel = getattr(self, self._methods[0])
         return first.target
+
+
+refuse_attributes(CompiledModel)
+refuse_attributes(CompiledMethods)
+
+_Model = TypeVar("_Model")
+_pools: dict[tuple[int, Pool], Any] = {}
+"""The first pool of each kind, by the model; pools stay loaded anyway."""
+
+
+def _as_pool(pooled: _Model, model: Any, pool: Pool) -> _Model:
+    """Let a pool know the model that it is of, by which it is pickled."""
+    origin = model._origin or model
+    vars(pooled)["_origin"] = origin
+    for name, method in vars(pooled).items():
+        if isinstance(method, CompiledModel) and name != "_origin":
+            vars(method)["_origin"] = getattr(origin, name)
+    _pools.setdefault((id(origin), pool), pooled)
+    return pooled
+
+
+def _pool_again(model: Any, pool: Pool) -> Any:
+    """The pool that was pickled, in this process."""
+    found = _pools.get((id(model), pool))
+    return model.pool(pool.runners, pool.threads or None) if found is None else found
 
 
 class _Runs(dict[str, Run]):

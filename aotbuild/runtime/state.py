@@ -255,9 +255,16 @@ class State:
             return parameter
         raise StateDictError(
             f"{self._model}: the parameter {key} is not in the package, only what was computed "
-            "from it. Build the package with swappable = true for this model, which keeps every "
-            "parameter; a whole state dict can be loaded without it"
+            f"from it and others ({self._computed_of(key)}). Build the package with swappable = "
+            f"true in [tool.aotbuild.models.{self._model}], which keeps every parameter; a whole "
+            "state dict can be loaded without it"
         )
+
+    def _computed_of(self, key: str) -> str:
+        """The parameters that one was combined with, as messages list them."""
+        others = sorted(self._derived.combined(key))
+        more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
+        return ", ".join(others[:_SHOWN]) + more
 
     def _file(self) -> WeightsFile:
         return open_weights(self._path, self._weights)

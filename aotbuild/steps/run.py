@@ -6,7 +6,7 @@ import gc
 import importlib
 from pathlib import Path
 
-from aotbuild.errors import quieten, reported
+from aotbuild.errors import quieten, quieten_torch, reported
 
 MODULES = {
     "engine": "aotbuild.steps.engine.step",
@@ -32,4 +32,6 @@ def run_step(step: str, spec: str) -> None:
         # Importing torch makes many objects that stay: looking for garbage among them takes a
         # tenth of a step's time.
         gc.set_threshold(100_000, 20, 100)
-        importlib.import_module(MODULES[step]).run(Path(spec))
+        module = importlib.import_module(MODULES[step])
+        quieten_torch()
+        module.run(Path(spec))

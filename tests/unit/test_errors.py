@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 
 import pytest
@@ -13,6 +14,7 @@ from aotbuild.errors import (
     DiskError,
     debugging,
     from_os_error,
+    quieten_torch,
     reported,
     warn,
 )
@@ -99,11 +101,6 @@ def test_an_unexpected_error_is_told_with_its_place(error: Exception) -> None:
     assert len(block.splitlines()) == 3
 
 
-def test_an_interrupt_is_not_turned_into_an_error() -> None:
-    with pytest.raises(KeyboardInterrupt), reported():
-        raise KeyboardInterrupt
-
-
 def test_no_error_is_no_exit() -> None:
     with reported():
         result = 1
@@ -128,3 +125,32 @@ def test_a_warning_has_the_shape_of_an_error(capsys: pytest.CaptureFixture[str])
         "  why:   aotbuild: error: is quoted\n"
         "  fix:   look\n"
     )
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_an_interrupt_is_one_line_of_the_command(
+    capsys: pytest.CaptureFixture[str], *, whole: bool
+) -> None:
+    with pytest.raises(SystemExit) as caught, reported(whole=whole):
+        raise KeyboardInterrupt
+    assert caught.value.code == 130
+    line = "aotbuild: interrupted; nothing half-written was kept\n"
+    assert capsys.readouterr() == ("", line if whole else "")
+
+
+def test_what_torch_logs_before_it_raises_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("torch", "torch.anything.of_its_own", "torchvision", "mine")
+    levels = {name: logging.getLogger(name).level for name in names}
+    logging.getLogger("torch.anything.of_its_own").setLevel(logging.WARNING)
+    try:
+        monkeypatch.setenv("TORCH_LOGS", "+export")
+        quieten_torch()
+        assert logging.getLogger("torch").level == levels["torch"]
+        monkeypatch.delenv("TORCH_LOGS")
+        quieten_torch()
+        for name in names:
+            shown = logging.getLogger(name).isEnabledFor(logging.CRITICAL)
+            assert shown == (name in {"torchvision", "mine"})
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)

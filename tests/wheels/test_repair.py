@@ -51,6 +51,16 @@ def test_a_wheel_gets_a_manylinux_tag_and_nothing_of_torch(
     assert len(loaded) == 1
 
 
+@pytest.mark.parametrize("name", ["digits-0.1.0.tar.gz", "digits-0.1.0-py3-none-any.whl"])
+def test_what_is_no_wheel_is_told(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"not a zip file")
+    done = repair(tmp_path / name, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "aotbuild: error: this is no wheel" in done.stderr
+    assert "name what pip wheel built, such as dist/*.whl" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_wheel_whose_self_test_fails_is_not_passed_on(example: Installed, tmp_path: Path) -> None:
     broken = tmp_path / example.wheel.name
     with zipfile.ZipFile(example.wheel) as given, zipfile.ZipFile(broken, "w") as written:

@@ -35,6 +35,8 @@ def test_the_layout_is_that_of_the_documentation(example: Installed) -> None:
         *(f"digits/models/{model}/model.json" for model in ("net", "denoiser")),
         *(f"digits/models/{model}/selftest.safetensors" for model in ("net", "denoiser")),
         *(f"digits/models/{model}/cpu-x86-64-v3.so" for model in ("net", "denoiser")),
+        "digits/models/_pyinstaller/__init__.py",
+        "digits/models/_pyinstaller/hook-digits.models.py",
         "digits/models/_runtime/_engine.abi3.so",
         *(f"digits/models/_runtime/{module}.py" for module in RUNTIME),
     }

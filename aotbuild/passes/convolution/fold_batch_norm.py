@@ -61,6 +61,12 @@ def run(module: GraphModule) -> int:
     return count
 
 
+def foldable(module: GraphModule) -> int:
+    """How many norms of a graph would be rewritten; the graph stays as it is."""
+    norms = [norm for node in module.graph.nodes if (norm := _norm(node))]
+    return sum(_fits(module, norm) for norm in norms)
+
+
 def _norm(node: Node) -> _Norm | None:
     if node.kwargs:
         return None

@@ -24,6 +24,8 @@ from aotbuild.runtime.manifest import Input
 from aotbuild.steps.files import write_if_changed
 
 CALL = "call.json"
+DOCS = ("about", "doc")
+"""The fields that change nothing in what is compiled."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,10 @@ class CallSpec:
     exceptions: list[dict[str, int]] = field(default_factory=list)
     """Sizes of the dimensions at which something that torch supposed of sizes does not hold. They
     are verified, and so the compiler may suppose it too."""
+    about: str = ""
+    """The docstring of the module's class."""
+    doc: str = ""
+    """The docstring of the method."""
 
     def write(self, directory: Path) -> None:
         """Write as JSON."""
@@ -63,6 +69,7 @@ class CallSpec:
             example=table["example"],
             op_libraries=table["op_libraries"],
             exceptions=table["exceptions"],
+            **{name: table[name] for name in DOCS},
         )
 
 

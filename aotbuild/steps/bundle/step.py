@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from aotbuild.runtime.manifest import Manifest, Variant
@@ -14,9 +14,13 @@ from aotbuild.steps.artifacts.verification import UNVERIFIED, read_report
 from aotbuild.steps.bundle.opening import check_opening
 from aotbuild.steps.files import replacing_directory
 from aotbuild.steps.package.companion_wheel import move_weights
+from aotbuild.steps.package.folded import unreadable
 from aotbuild.steps.package.size import report_size, shown
-from aotbuild.steps.package.write import Part, write_package
+from aotbuild.steps.package.write import Part, write_hooks, write_package
 from aotbuild.steps.tune.lock import add_to_lock, collected
+
+_SHOWN = 3
+"""How many names of weights a line tells."""
 
 
 def run(spec_file: Path) -> None:
@@ -28,6 +32,7 @@ def run(spec_file: Path) -> None:
             directory, parts, Path(spec.project), Path(spec.engine), spec.torch, spec.apart
         )
         check_opening(directory, manifests)
+        write_hooks(directory, spec.package)
         if spec.apart:
             move_weights(directory, spec.apart)
     summary = _summary(spec, manifests)
@@ -56,6 +61,7 @@ def _part(part: MethodParts) -> Part:
 def _summary(spec: BundleSpec, manifests: Sequence[Manifest]) -> list[str]:
     """The lines of the build log about the package."""
     lines = [_model_line(manifest) for manifest in manifests]
+    lines += _folded_lines(manifests)
     lines.append(report_size(Path(spec.output), spec.package, manifests, spec.size_limit))
     if spec.apart:
         lines.append(f"aotbuild: {spec.package}: its weights are in {spec.apart.file}")
@@ -81,6 +87,22 @@ def checkpoint_lines(checkpoints: Mapping[str, str], project: Path, compiled: in
             f'  To leave it out: tool.scikit-build.wheel.exclude = ["{name}"]',
         ]
     return lines
+
+
+def _folded_lines(manifests: Sequence[Manifest]) -> Iterator[str]:
+    """What the models cannot give of their state dicts."""
+    models: dict[str, list[Manifest]] = {}
+    for manifest in manifests:
+        models.setdefault(manifest.model, []).append(manifest)
+    for model, methods in models.items():
+        names = unreadable(methods)
+        if names:
+            yield (
+                f"aotbuild: {model}: {len(names)} weights are folded into others, such as "
+                f"{', '.join(names[:_SHOWN])}: {model}.state_dict() and merge() refuse them, a "
+                f"whole state dict can be loaded. swappable = true in tool.aotbuild.models.{model} "
+                "keeps them"
+            )
 
 
 def _model_line(manifest: Manifest) -> str:

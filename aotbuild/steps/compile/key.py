@@ -26,7 +26,7 @@ from typing import Any
 from aotbuild.cache.history import Parts
 from aotbuild.cache.reasons import WHOLE
 from aotbuild.config.resolve import is_library_file
-from aotbuild.steps.artifacts.call_spec import call_table
+from aotbuild.steps.artifacts.call_spec import DOCS, call_table
 from aotbuild.steps.artifacts.program import program_digest
 from aotbuild.steps.artifacts.spec import CompileSpec
 from aotbuild.steps.artifacts.weights_index import WEIGHTS, index_table
@@ -93,7 +93,7 @@ def compile_key(spec: CompileSpec) -> CompileKey | None:
     values = _contents(exported.parent / WEIGHTS, constants.values())
     parts: Parts = {
         "program": {"graph": program_digest(exported), **operators},
-        "call": {name: _value(value) for name, value in call.items()},
+        "call": {name: _value(value) for name, value in call.items() if name not in DOCS},
         "weights": _weights(names, used, state),
         "values": values,
         "options": {name: _value(value) for name, value in spec.options.items()},

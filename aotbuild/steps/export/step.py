@@ -21,7 +21,7 @@ from aotbuild.runtime.dims import Dim, Size
 from aotbuild.runtime.manifest import Input
 from aotbuild.steps.artifacts.call_spec import CallSpec
 from aotbuild.steps.artifacts.eager_program import remove_eager, write_eager
-from aotbuild.steps.artifacts.export_weights import Stored, store, write_hollow_programs
+from aotbuild.steps.artifacts.export_weights import MODULE, Stored, store, write_hollow_programs
 from aotbuild.steps.artifacts.facts import facts_of
 from aotbuild.steps.artifacts.samples import concrete, example_sizes
 from aotbuild.steps.artifacts.spec import ExportSpec, read_spec
@@ -34,6 +34,7 @@ from aotbuild.steps.export.diagnosis import (
     fixed_products,
     recording,
 )
+from aotbuild.steps.export.docstrings import method_doc, module_doc
 from aotbuild.steps.export.example import Example, example_call
 from aotbuild.steps.export.flat_module import Flat
 from aotbuild.steps.export.mutation import refuse_mutation, refuse_state
@@ -242,6 +243,9 @@ def _described(
     dims = _smallest_sizes(call, dims, sizes, inputs, example, eager[0], device)
     _check_products(program, recorder, inputs, spec, path, project)
     symbols, _ = dimension_symbols(program.graph, inputs)
+    flat: Any = eager[0]
+    last: Any = eager[-1]  # as it was before it was quantised
+    documented = last.get_submodule(MODULE)
     spec_of_call = CallSpec(
         inputs=inputs,
         in_spec=example.in_spec,
@@ -251,9 +255,10 @@ def _described(
         example=sizes,
         op_libraries=spec.declaration.op_libraries or [],
         exceptions=exceptions(supposed, symbols, dims, sizes),
+        about=module_doc(documented),
+        doc=method_doc(documented, name),
     )
     keep_computed_outputs(program, where)
-    flat: Any = eager[0]
     refuse_state(
         lambda: flat([tensor.clone() for tensor in given]),
         dict([*flat.named_parameters(), *flat.named_buffers()]),

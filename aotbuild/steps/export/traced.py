@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -151,7 +151,7 @@ def reference_outputs(
                     f"the eager model fails at {label}",
                     where=located(path) + (f"\n{line}" if line else ""),
                     why=error_text(error),
-                    fix="declare a range that the model works with",
+                    fix=_failing_fix(call, sizes),
                 ) from error
         if sizes == call.example:
             seconds = time.perf_counter() - start
@@ -160,6 +160,17 @@ def reference_outputs(
     if program is not None and cases:
         cases += wide_cases(program, call, samples, eager[0], device, seconds)
     return Reference(cases)
+
+
+def _failing_fix(call: CallSpec, sizes: Mapping[str, int]) -> str:
+    """What to do about a model that fails in eager torch."""
+    if dict(sizes) != dict(call.example):
+        return "declare a range that the model works with"
+    return (
+        "the model fails at the sizes that it was traced with, and no other range cures that: "
+        "correct it, or the dtypes, min and max of its inputs (integers are 0 or 1 where neither "
+        "is declared)"
+    )
 
 
 def keep_computed_outputs(program: torch.export.ExportedProgram, where: str) -> None:

@@ -14,7 +14,7 @@ from packaging.version import Version
 
 from aotbuild.config.resolve import is_library_file
 from aotbuild.config.schema import FORWARD
-from aotbuild.runtime.derived import compute, uses
+from aotbuild.runtime.derived import compute
 from aotbuild.runtime.integrity import identify
 from aotbuild.runtime.machine import this_platform
 from aotbuild.runtime.manifest import (
@@ -38,6 +38,7 @@ from aotbuild.steps.artifacts.verification import SELFTEST
 from aotbuild.steps.artifacts.weights_file import open_tensors, write_weights
 from aotbuild.steps.artifacts.weights_index import WEIGHTS
 from aotbuild.steps.package import generate
+from aotbuild.steps.package.folded import kept_parameters
 from aotbuild.steps.sources import source_directory
 from aotbuild.target import TARGETS
 from aotbuild.torch_version import runtime_range
@@ -96,10 +97,16 @@ def write_package(
     models: dict[str, list[Manifest]] = {}
     for part in parts:
         (directory / part.directory).mkdir(parents=True, exist_ok=True)
+        kept = [
+            constants[part.exported, key]
+            for key in _kept(part, records, stored[part.exported.parent])
+        ]
         manifest = _manifest(directory, part, records, constants, weights, project, torch_policy)
         fallback = _fallback(directory, part, eager[part.exported], constants)
         state = stored[part.exported.parent].state
-        manifest = dataclasses.replace(manifest, state=state, fallback=fallback, apart=place)
+        manifest = dataclasses.replace(
+            manifest, state=state, fallback=fallback, apart=place, kept=kept
+        )
         models.setdefault(part.model, []).append(manifest)
     for model, manifests in models.items():
         module = generate.model_module(manifests)
@@ -110,6 +117,19 @@ def write_package(
     (directory / "py.typed").touch()
     _copy_runtime(directory / "_runtime", native / ENGINE)
     return [_write_manifest(directory, m) for manifests in models.values() for m in manifests]
+
+
+def write_hooks(directory: Path, package: str) -> None:
+    """Write what lets PyInstaller collect a package.
+
+    Args:
+        directory: The package's directory.
+        package: Its import name.
+    """
+    hooks = directory / "_pyinstaller"
+    hooks.mkdir()
+    (hooks / "__init__.py").write_text(generate.hooks_module(), encoding="utf-8")
+    (hooks / f"hook-{package}.py").write_text(generate.hook_module(package), encoding="utf-8")
 
 
 def _write_manifest(directory: Path, manifest: Manifest) -> Manifest:
@@ -161,7 +181,7 @@ def _write_pool(
                 names = (f"{part.model}.{name}", f"{part.model}.{part.method}.{name}")
                 add(path, constant, tensor, *names)
         program = eager[part.exported]
-        for key in [*(program.weights if program else ()), *_kept(part, records)]:
+        for key in [*(program.weights if program else ()), *_kept(part, records, own)]:
             add(part.exported, own.tensors[key], weights[key], f"{part.model}.{key}")
     written = write_weights(file, tensors)
     placed = {
@@ -217,10 +237,11 @@ def _manifest(
             for path, verified in part.variants
         ],
         weights=weights,
-        kept=[constants[part.exported, key] for key in _kept(part, records)],
         runners=part.runners,
         selftest=_selftest(directory, part),
         op_libraries=[_packaged(library, directory, project) for library in call.op_libraries],
+        about=call.about,
+        doc=call.doc,
     )
 
 
@@ -257,13 +278,13 @@ def _variant(
     )
 
 
-def _kept(part: Part, records: Mapping[Path, BuildRecord]) -> list[str]:
+def _kept(part: Part, records: Mapping[Path, BuildRecord], stored: Stored) -> list[str]:
     """The keys of parameters that no library takes, but the package shall have."""
-    if not part.swappable:
-        return []
     own = [records[path] for path, _ in part.variants]
     taken = {key for record in own for key in record.shared.values()}
-    return sorted({key for record in own for key in uses(list(record.derived.values()))} - taken)
+    derived = [each for record in own for each in record.derived.values()]
+    sizes = {key: tensor.size for key, tensor in stored.tensors.items()}
+    return kept_parameters(derived, taken, sizes, swappable=part.swappable)
 
 
 def _fallback(

@@ -142,3 +142,31 @@ def test_what_is_in_the_cache_depends_on_the_compiler(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert 'aotbuild: error: there is no C++ compiler "g++"' in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_norms_that_will_be_folded_are_told_of(tmp_path: Path) -> None:
+    project = Path(shutil.copytree(PACKAGES / "calls", tmp_path / "calls"))
+    modules = project / "calls" / "modules.py"
+    large = "nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)"
+    text = modules.read_text()
+    assert large in text
+    modules.write_text(text.replace(large, "nn.Conv2d(3, 9000, 3), nn.BatchNorm2d(9000)"))
+    done = check(project, "normed")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == (
+        "normed: 1 batch norms are folded into the layers before them: at run time "
+        "normed.state_dict() and merge() may refuse their weights. swappable = true keeps them"
+    )
+    pyproject = project / "pyproject.toml"
+    models = "[tool.aotbuild.models.normed]\n"
+    pyproject.write_text(pyproject.read_text().replace(models, f"{models}swappable = true\n"))
+    assert "folded" not in check(project, "normed").stdout
+
+
+def test_torch_logs_nothing_above_an_error(tmp_path: Path) -> None:
+    project = Path(shutil.copytree(PACKAGES / "calls", tmp_path / "calls"))
+    modules = project / "calls" / "modules.py"
+    modules.write_text(modules.read_text().replace("nn.Linear(6, 5)", "nn.Linear(7, 5)"))
+    done = check(project, "dense")
+    assert done.returncode == 1
+    assert done.stderr.startswith("aotbuild: error: "), done.stderr

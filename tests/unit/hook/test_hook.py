@@ -338,6 +338,17 @@ def test_the_provider_requires_the_minor_version_of_the_build(
     assert dynamic_metadata({}, {"name": "demo"}) == {"dependencies": [requirement]}
 
 
+def test_the_hook_for_pyinstaller_is_an_entry_point_where_those_are_dynamic(
+    enter: Enter, torch_of_the_build: SetTorch
+) -> None:
+    torch_of_the_build("2.13.0")
+    enter(PYPROJECT.replace('["dependencies"]', '["dependencies", "entry-points"]'))
+    hooks = {"pyinstaller40": {"hook-dirs": "demo.models._pyinstaller:hook_dirs"}}
+    assert dynamic_metadata({}, {})["entry-points"] == hooks
+    # Not in the table that a hook gets, where an earlier provider may have filled them in.
+    assert "entry-points" in dynamic_metadata({}, {"name": "demo", "dynamic": []})
+
+
 @pytest.mark.parametrize(
     ("policy", "installed", "requirement"),
     [

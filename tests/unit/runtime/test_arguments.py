@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -123,6 +124,11 @@ def meta(*shape: int) -> torch.Tensor:
     return torch.zeros(*shape, device="meta")
 
 
+def quantized() -> torch.Tensor:
+    with warnings.catch_warnings(action="ignore"):  # of torch, that it will be removed
+        return torch.quantize_per_tensor(torch.zeros(4, 2, 6), 0.1, 0, torch.qint8)
+
+
 WRONG: dict[str, tuple[dict[str, Any], type[Exception], str, str]] = {
     "list": (
         {"image": [[1.0]]},
@@ -232,6 +238,24 @@ WRONG: dict[str, tuple[dict[str, Any], type[Exception], str, str]] = {
         "'mask' has shape (5,), expected (batch,): batch is 5",
         "but 4 in 'image'",
     ),
+    "quantized": (
+        {"image": quantized()},
+        TypeError,
+        "'image' must have dtype float32, got qint8",
+        "Convert it: image.dequantize()",
+    ),
+    "complex": (
+        {"image": torch.zeros(4, 2, 6, dtype=torch.complex64)},
+        TypeError,
+        "'image' must have dtype float32, got complex64",
+        "Take a part of it: image.real.to(torch.float32)",
+    ),
+    "masked": (
+        {"mask": np.ma.masked_array(np.ones(4, bool))},
+        TypeError,
+        "'mask' must be a torch.Tensor, got numpy.ma.MaskedArray",
+        "Give what is masked a value: torch.from_numpy(mask.filled(0))",
+    ),
     "meta device": (
         {"image": meta(4, 2, 6)},
         ValueError,
@@ -259,6 +283,31 @@ def test_a_wrong_argument_is_told_by_name_with_what_to_do(
     assert what in message
     assert fix in message
     assert loaded.received == [], "the compiled code must not run"
+
+
+@pytest.mark.parametrize("case", ["dtype", "quantized", "complex", "masked"])
+def test_what_a_message_proposes_is_taken(loaded: Loaded, case: str) -> None:
+    changes = WRONG[case][0] if case in WRONG else {"image": torch.zeros(4, 2, 6).double()}
+    with pytest.raises(TypeError) as caught:
+        loaded.net(**right(**changes))
+    proposed = str(caught.value).rpartition(": ")[2]
+    ((name, value),) = changes.items()
+    found = eval(proposed, {"torch": torch, name: value})  # noqa: S307
+    loaded.net(**right(**{name: found}))
+    assert len(loaded.received) == 3
+
+
+def test_devices_are_named_once(load_package: LoadPackage, monkeypatch: pytest.MonkeyPatch) -> None:
+    variants = [
+        sample_variant(),
+        sample_variant(target="cpu-other", library="net/other.so"),
+    ]
+    loaded = load_package(sample_manifest(variants=variants))
+    with pytest.raises(ValueError, match=r"'image' is on meta; this package runs on cpu\. Move"):
+        loaded.net(torch.zeros(2, 1, 8, device="meta"))
+    monkeypatch.setenv("AOTBUILD_DEVICE", "cuda")
+    with pytest.raises(loaded.error, match="net was compiled for cpu; set it to one of these"):
+        type(loaded.net)(loaded.net._package, "net")
 
 
 def test_tensors_that_are_all_on_another_device_are_told(net: Callable[..., Any]) -> None:

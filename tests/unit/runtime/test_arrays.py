@@ -141,6 +141,13 @@ WRONG: dict[str, tuple[tuple[Any, ...], str]] = {
         (X, np.array([1, None, 2, 3]), 0.5),
         "TypeError: net(): argument 'ids' must have dtype int64, got object.",
     ),
+    "complex": (
+        (X.astype(np.complex64), IDS, 0.5),
+        (
+            "TypeError: net(): argument 'x' must have dtype float32, got complex64. Take a real "
+            'part of it: numpy.asarray(x.real, dtype="float32")'
+        ),
+    ),
     "rank": ((X[0], IDS, 0.5), "ValueError: net(): argument 'x' must have 3 dimensions, "),
     "size": (
         (X[:, :, :4], IDS, 0.5),
@@ -162,7 +169,7 @@ WRONG: dict[str, tuple[tuple[Any, ...], str]] = {
         (np.ma.masked_array(X), IDS, 0.5),
         (
             "TypeError: net(): argument 'x' must be a plain array, got numpy.ma.MaskedArray. "
-            "Convert it: numpy.asarray(x)"
+            "Give what is masked a value: x.filled(0)"
         ),
     ),
     "list": (

@@ -20,7 +20,13 @@ from samples import IMAGE, TENSOR, LoadPackage, sample_manifest
 from aotbuild.runtime.dims import Dim
 from aotbuild.runtime.manifest import Input, Manifest
 from aotbuild.steps.artifacts.samples import concrete
-from aotbuild.steps.package.generate import model_module, package_module, stub
+from aotbuild.steps.package.generate import (
+    hook_module,
+    hooks_module,
+    model_module,
+    package_module,
+    stub,
+)
 
 Tree = dict[str, Any]
 
@@ -102,6 +108,9 @@ MANIFESTS = {
 TEXTS = {name: model_module([manifest]) for name, manifest in MANIFESTS.items()}
 TEXTS["package of one"] = package_module(["net"])
 TEXTS["package of three"] = package_module(["b", "a", "C"])
+TEXTS["package with odd names"] = package_module(["ImportError", "advice", "getattr"])
+TEXTS["hook"] = hook_module("digits.models")
+TEXTS["hooks"] = hooks_module()
 STUBS = {
     f"stub of {name}": stub({manifest.model: [manifest]}) for name, manifest in MANIFESTS.items()
 }

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from aotbuild.steps.export.traced import dense, stride_order
+from aotbuild.runtime.dims import Dim
+from aotbuild.steps.artifacts.call_spec import CallSpec
+from aotbuild.steps.export.traced import _failing_fix, dense, stride_order
 
 IMAGE = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
 LAYOUTS = {
@@ -33,3 +35,12 @@ def test_an_example_is_copied_without_gaps_in_its_own_order(
     assert torch.equal(copy, tensor)
     assert copy.permute(order).is_contiguous()
     assert not copy.is_conj()
+
+
+@pytest.mark.parametrize(
+    ("sizes", "told"),
+    [({"batch": 4}, "no other range cures that"), ({"batch": 9}, "declare a range that the model")],
+)
+def test_another_range_is_only_proposed_where_it_helps(sizes: dict[str, int], told: str) -> None:
+    call = CallSpec([], {}, {}, {"batch": Dim(1, 9)}, [], {"batch": 4}, [])
+    assert told in _failing_fix(call, sizes)

@@ -34,6 +34,7 @@ from aotbuild.steps.package.generate.signature import (
     can_write,
     catches,
     docstring,
+    quoted,
     signature,
 )
 
@@ -67,7 +68,7 @@ def model_module(manifests: Sequence[Manifest]) -> str:
     calls = {manifest.method: _call(manifest, names) for manifest in manifests}
     definitions = [
         *_method_classes(model, names, calls),
-        _model_class(model, names, calls),
+        _model_class(model, names, calls, manifests[0].about),
         _instance(model, names, forward=FORWARD in calls),
     ]
     docstring = f"The compiled model ``{model}``, made from ``{source}``."
@@ -146,14 +147,17 @@ def _method_classes(
         yield _class(name, base, f"The type of ``{model}.{method}``.", [calls[method]])
 
 
-def _model_class(model: str, names: _ModuleNames, calls: Mapping[str, list[str]]) -> str:
+def _model_class(
+    model: str, names: _ModuleNames, calls: Mapping[str, list[str]], about: str
+) -> str:
     """The class of the model."""
     forward = FORWARD in calls
     base = names.runtime["CompiledModel" if forward else "CompiledMethods"]
     members = [calls[FORWARD]] if forward else []
     if names.methods:
         members.insert(0, _constructor(model, names.methods, names.path, forward=forward))
-    return _class(names.cls, base, f"The type of ``{model}``.", members)
+    own = f"The type of ``{model}``."
+    return _class(names.cls, base, f"{about}\n\n{own}" if about else own, members)
 
 
 def _instance(model: str, names: _ModuleNames, *, forward: bool) -> str:
@@ -215,7 +219,10 @@ def _namedtuples(shared: Shared) -> list[str]:
 
 
 def _class(name: str, base: str, docstring: str, members: Sequence[Sequence[str]]) -> str:
-    lines = [f"class {name}({base}):", f'    """{docstring}"""']
+    text = quoted(docstring.splitlines(), 4)
+    if "\n" in docstring:
+        text = f"{text[:-3]}\n    {text[-3:]}"
+    lines = [f"class {name}({base}):", text]
     for member in members:
         lines += ["", *member]
     return "\n".join(lines)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from aotbuild.config.schema import FORWARD
 from aotbuild.runtime.checks import shown
 from aotbuild.runtime.manifest import Manifest
 from aotbuild.steps.package.generate.layout import WIDTH
@@ -144,8 +145,10 @@ def _type_name(value: Any) -> str:
 
 
 def docstring(manifest: Manifest) -> str:
-    """The docstring of ``__call__``: dtypes, shapes, ranges and constants."""
-    lines = [f"{manifest.source}, compiled ahead of time.", "", "Args:"]
+    """The docstring of ``__call__``: the author's words, dtypes, shapes, ranges and constants."""
+    about = manifest.about if manifest.method == FORWARD else ""
+    lines = [line for text in (about, manifest.doc) if text for line in (*text.splitlines(), "")]
+    lines += [f"{manifest.source}, compiled ahead of time.", "", "Args:"]
     lines += [
         f"    {spec.name}: {spec.dtype} tensor of shape {shown(spec.shape)}"
         for spec in manifest.inputs
@@ -168,9 +171,14 @@ def docstring(manifest: Manifest) -> str:
         "    TypeError: An argument is missing, unknown, not a tensor or of another dtype.",
         "    ValueError: An argument has the wrong shape or device.",
     ]
-    text = "\n".join(f"        {line}".rstrip() for line in lines).lstrip()
+    return f'{quoted(lines, 8)[:-3]}\n{" " * 8}"""'
+
+
+def quoted(lines: Sequence[str], indent: int) -> str:
+    """Lines as a docstring, indented by so many columns."""
+    text = "\n".join(f"{' ' * indent}{line}".rstrip() for line in lines).lstrip()
     text = text.replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
-    return f'        """{text}\n        """'
+    return f'{" " * indent}"""{text}"""'
 
 
 def _constants(labels: Sequence[str], trees: Sequence[dict[str, Any]]) -> Iterator[tuple[str, str]]:

@@ -11,7 +11,10 @@ class Seeded(nn.Module):
 
 
 class Dense(Seeded):
-    """A layer and what follows it."""
+    """A layer and what follows it.
+
+    Rows of six numbers become five: "x" is not scaled, \\d is a digit.
+    """
 
     def __init__(self):
         super().__init__()
@@ -37,6 +40,18 @@ class Conv(Seeded):
 
     def forward(self, image):
         return torch.relu(self.conv(image)) + 1, image.mean((2, 3))
+
+
+class Normed(Seeded):
+    """A convolution and a batch norm, which becomes a part of it."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)
+
+    def forward(self, image):
+        """Give the features of images."""
+        return torch.relu(self.norm(self.conv(image)))
 
 
 class Lookup(Seeded):

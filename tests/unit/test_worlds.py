@@ -100,9 +100,16 @@ def test_the_runtime_imports_only_torch_and_the_standard_library(file: Path) -> 
 
 @pytest.mark.parametrize("file", STEPS, ids=module_name)
 def test_the_steps_know_nothing_of_cmake(file: Path) -> None:
-    # Compilers, a disassembler, or itself.
+    # Compilers, a disassembler, itself, or a Python without torch.
     starting = {
-        *("compile.cxx", "compile.instructions", "engine.step", "forkserver", "tune.trial"),
+        *(
+            "bundle.opening",
+            "compile.cxx",
+            "compile.instructions",
+            "engine.step",
+            "forkserver",
+            "tune.trial",
+        ),
     }
     programs = (
         set() if module_name(file).removeprefix("aotbuild.steps.") in starting else {"subprocess"}

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from .arguments import admit
 from .engines import Loaded, Run
 from .errors import ModelLoadError
 from .fallback import load_eager
@@ -89,6 +90,8 @@ def _tested(
         check_file(package, recorded.file)
         stored = WeightsFile(package / recorded.file.file)
         inputs = [stored.tensor(entry).to(device) for entry in recorded.inputs]
+        if inputs:  # which are recorded in the order of their sizes, not of the compiled code
+            inputs = admit(manifest, tuple(inputs), torch.device(device))
         outputs, milliseconds = _timed(run, inputs)
     except (ModelLoadError, RuntimeError) as error:
         return Outcome(name, target, passed=False, loaded=False, reason=str(error))

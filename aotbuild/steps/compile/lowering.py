@@ -92,7 +92,13 @@ def _rewritten(graph: torch.fx.GraphModule, spec: CompileSpec) -> Applied:
 
 
 def warn_failed(name: str, error: Exception, model: str) -> None:
-    """Warn of a pass that raised, and was left out."""
+    """Warn of a pass that raised, and was left out.
+
+    Args:
+        name: The name of the pass.
+        error: What it raised; raised again if the user asked for tracebacks.
+        model: The name of the model.
+    """
     if debugging():
         raise error
     warn(

@@ -28,6 +28,11 @@ def refuse_mutation(
 ) -> None:
     """Make sure that a program changes neither its parameters, buffers, constants nor inputs.
 
+    Args:
+        program: The program.
+        where: Place of the model's declaration, for messages.
+        labels: Labels of the inputs, in the order of the program's tensors.
+
     Raises:
         ExportError: It does.
     """

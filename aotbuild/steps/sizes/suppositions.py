@@ -115,7 +115,13 @@ def exceptions(
 def fails_at(
     differ: sympy.Ne, symbols: Mapping[sympy.Symbol, SizeSymbol], sizes: Mapping[str, int]
 ) -> bool:
-    """Whether what was supposed does not hold at these sizes of the dimensions."""
+    """Whether what was supposed does not hold at these sizes of the dimensions.
+
+    Args:
+        differ: Two expressions that were supposed to differ.
+        symbols: What their symbols stand for.
+        sizes: The size of each dimension.
+    """
     free = sorted(differ.free_symbols, key=str)
     if not set(free) <= set(symbols):
         return False

@@ -73,8 +73,9 @@ ROOMS = {
     **dict.fromkeys(["sizes"], 1),
     **dict.fromkeys(["export", "package", "engine"], 2),
     **dict.fromkeys(["tune"], 3),
-    **dict.fromkeys(["compile", "verify", "bundle"], 4),
-    **dict.fromkeys(["plan"], 5),
+    **dict.fromkeys(["compile", "bundle"], 4),
+    **dict.fromkeys(["verify"], 5),
+    **dict.fromkeys(["plan"], 6),
 }
 """How high each room of the steps is."""
 

@@ -33,8 +33,6 @@ _MARGIN = 4.0
 _ILL = 0.02
 """The part of an output that noise may change noticeably; of others nothing is compared."""
 
-_RELATIVE = 1e-4
-
 
 @dataclass(frozen=True)
 class WideCall:
@@ -157,11 +155,12 @@ def exceeding(
     kind = torch.complex128 if expected.is_complex() else torch.float64
     exact, integers = expected.to(kind), not (expected.is_floating_point() or expected.is_complex())
     rtol, atol = tolerances(expected.dtype)
-    scale = magnitude(expected)
     if elementwise and not integers:
-        # Below the smallest normal number, digits are lost one by one.
-        atol = torch.finfo(expected.dtype).tiny * _RELATIVE / max(scale, 1e-300)
-    rtol, atol = max(rtol, declared.rtol or 0.0), max(atol * scale, declared.atol or 0.0)
+        # Below the smallest normal number, digits are lost one by one, by eager's functions too.
+        atol = torch.finfo(expected.dtype).tiny
+    else:
+        atol *= magnitude(expected)
+    rtol, atol = max(rtol, declared.rtol or 0.0), max(atol, declared.atol or 0.0)
     allowed = atol + rtol * exact.abs().nan_to_num(nan=0.0, posinf=0.0)
     if doubt is not None:
         ill = (~doubt.isfinite() | (doubt > allowed)).double().mean()

@@ -242,8 +242,9 @@ class Settings:
     """Settings for a device (``cpu``) or a target (``cpu-x86-64-v3``) over those above."""
 
     strict_dims: bool | None = None
-    """Whether the build fails where the compiled code would accept fewer sizes than declared; false
-    when left out: the build warns, and the smaller range is what is promised and checked."""
+    """Whether the build fails where the compiled code would accept fewer sizes than declared. When
+    left out, the build warns, and the smaller range is what is promised and checked; but where the
+    model fixes a product of sizes it fails, unless this is false."""
 
     swappable: bool | None = None
     """Whether every parameter can be read and replaced by itself; false when left out. The package

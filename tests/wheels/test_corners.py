@@ -34,7 +34,7 @@ EVERY_SIZE = {
     "            same('every', modules.Mixes(), b, r, c)",
     "multiples": "for n in (4, 8):\n    same('multiples', modules.Slopes(), n, 4)",
     "doubled": "for n in range(1, 7):\n    same('doubled', modules.Slopes(), 2 * n, 4)",
-    "pooled": "for b in (1, 2, 3):\n    for h in range(5, 17):\n"
+    "pooled": "for b in (1, 2, 3):\n    for h in range(6, 17):\n"
     "        for w in (6, 7, 8, 9, 50):\n"
     "            same('pooled', eager, b, 1, h, w)",
     "frames": "for b in (1, 2, 3, 4):\n    for n in (*range(320, 1601, 80), 479, 639, 799):\n"

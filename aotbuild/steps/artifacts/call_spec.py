@@ -45,7 +45,7 @@ class CallSpec:
     """Libraries of operators that it calls: modules, or files of the project."""
     exceptions: list[dict[str, int]] = field(default_factory=list)
     """Sizes of the dimensions at which something that torch supposed of sizes does not hold. They
-    are verified, and so the compiler may suppose it too."""
+    are verified too, so that the compiler may suppose it."""
     about: str = ""
     """The docstring of the module's class."""
     doc: str = ""

@@ -13,6 +13,7 @@ from aotbuild.passes.pipeline import Applied, apply, rewrite
 from aotbuild.passes.template.operators import register_lowerings
 from aotbuild.steps.artifacts.call_spec import CallSpec
 from aotbuild.steps.artifacts.program import module_of
+from aotbuild.steps.artifacts.samples import verification_sizes
 from aotbuild.steps.artifacts.spec import CompileSpec
 from aotbuild.steps.compile.attempts import Attempt, Lower
 from aotbuild.steps.compile.inductor import Setup, compile_library
@@ -54,7 +55,8 @@ def lowering(spec: CompileSpec, call: CallSpec, setup: Setup, weights: ProgramWe
         symbols.update({str(symbol): size for symbol, size in by_symbol.items()})
 
         def verified(differ: sympy.Ne) -> bool:
-            return any(fails_at(differ, by_symbol, case) for case in call.exceptions)
+            cases = verification_sizes(call.dims, call.example, call.exceptions)
+            return any(fails_at(differ, by_symbol, case) for case in cases.values())
 
         def ranges() -> Ranges:
             return compiled_ranges(graph.graph, call.inputs, call.dims, sizes)

@@ -76,7 +76,9 @@ def test_a_dimension_that_torch_shall_find_is_told_as_such() -> None:
         (Affine("n", 2, 1), schema.DeclaredDim(min=1, max=5), [5, 7, 9, 11]),
         (Affine("n", 1, -1), schema.DeclaredDim(min=4, max=6), [3, 4, 5]),
         ("n", schema.DeclaredDim(min=8, max=32, multiple_of=8), [16, 24, 32]),
-        (Affine("n", 3, 0), schema.DeclaredDim(min=4, max=8, multiple_of=4), [24]),
+        # One size further where torch would take the only one that is left as fixed.
+        (Affine("n", 3, 0), schema.DeclaredDim(min=4, max=8, multiple_of=4), [24, 36]),
+        ("n", schema.DeclaredDim(min=2, max=3), [2, 3]),
     ],
 )
 def test_torch_takes_exactly_the_declared_sizes(

@@ -28,7 +28,7 @@ class Frames(nn.Module):
         frames = self.frames(x[:, None])
         batch, channels, steps = frames.shape
         inner = self.inner(frames.transpose(1, 2).reshape(batch * steps, channels, 1))
-        return inner.view(batch, steps, 4).flip(1)
+        return inner.view(batch, steps, 4).flip(1)  # type: ignore[no-any-return]
 
 
 class Asks(nn.Module):

@@ -26,7 +26,7 @@ from ulp import Error, largest
 
 from aotbuild.errors import CompileError
 
-_AT_ONCE = 60
+_AT_ONCE = 180
 """Cases in one library."""
 _RECORDS = Path("build/audit.json")
 

@@ -13,8 +13,8 @@ from unittest.mock import patch
 
 import torch
 from compiled import compiled
-from grids import pairs, rows, unary
-from operators import Operator
+from grids import finite_rows, pairs, rows, unary
+from operators import LINEAR, Operator
 
 Inputs = tuple[torch.Tensor, ...]
 
@@ -38,8 +38,12 @@ def cases(operators: Sequence[Operator], dtype: torch.dtype) -> list[Case]:
     """The operators that eager torch has for a type, each with all inputs of the audit."""
     found = []
     for operator in operators:
+        given: dict[str, Inputs]
         if operator.kind == "rows":
-            given: dict[str, Inputs] = {name: (x,) for name, x in rows(dtype).items()}
+            given = {name: (x,) for name, x in rows(dtype).items()}
+        elif operator.kind == "linear":
+            # The passes have code of their own for float32 alone.
+            given = {"": (finite_rows(dtype, LINEAR),)} if dtype is torch.float32 else {}
         else:
             given = {"": (unary(dtype),) if operator.kind == "unary" else pairs(dtype)}
         for label, inputs in given.items():

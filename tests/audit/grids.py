@@ -23,6 +23,14 @@ def unary(dtype: torch.dtype) -> torch.Tensor:
 
 
 @functools.cache
+def finite_rows(dtype: torch.dtype, columns: int) -> torch.Tensor:
+    """A matrix of the finite values of a type of floats."""
+    values = unary(dtype)
+    values = values[values.isfinite()]
+    return values[: len(values) // columns * columns].reshape(-1, columns)
+
+
+@functools.cache
 def pairs(dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
     """Each value of a short vector with each other."""
     if dtype is torch.bool:

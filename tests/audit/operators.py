@@ -18,7 +18,8 @@ class Operator:
     name: str
     run: Function
     kind: str
-    """What it takes: ``unary``, ``binary`` or ``rows``, a matrix that is reduced."""
+    """What it takes: ``unary``, ``binary``, ``rows``, a matrix that is reduced, or ``linear``, what
+    a linear layer gives, to which the passes apply it in the layer's own code."""
     exact: Function | None = None
     """What it should give, of float64, if not itself of float64."""
     scale: Function | None = None
@@ -251,4 +252,24 @@ ROWS = [
     Operator("mean, all", lambda x: x.mean(), "rows", None, lambda x: x.abs().mean()),
 ]
 
-OPERATORS = [*UNARY, *BINARY, *ROWS]
+
+def _after_linear(operator: Operator) -> Operator:
+    return Operator(
+        f"{operator.name} after a linear layer",
+        lambda x: operator.run(nn.linear(x, _UNCHANGED)),
+        "linear",
+        operator.exact or operator.run,
+    )
+
+
+LINEAR = 64
+"""Columns of the linear layers."""
+_UNCHANGED = torch.eye(LINEAR)
+_FUSED = {"gelu", "gelu (tanh)", "sigmoid", "silu"}
+
+OPERATORS = [
+    *UNARY,
+    *BINARY,
+    *ROWS,
+    *(_after_linear(each) for each in UNARY if each.name in _FUSED),
+]

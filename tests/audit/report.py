@@ -49,34 +49,41 @@ def _worst(records: Sequence[Record]) -> list[Record]:
 
 
 def _table(records: Sequence[Record]) -> str:
-    near: dict[tuple[str, str, str], list[str]] = defaultdict(list)
-    rows = []
+    near: dict[tuple[str, str, str], list[str]] = defaultdict(list)  # operators by their levels
+    rows: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for each in _worst(records):
         if each["compiled"] <= 1:
-            near[each["dtype"], each["level"], each["torch"]].append(each["operator"])
+            near[each["dtype"], each["torch"], each["operator"]].append(each["level"])
         else:
-            rows.append(_row(each))
+            rows[_row(each)].append(each["level"])
+    lists: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    for (dtype, torch, name), levels in near.items():
+        lists[dtype, torch, ", ".join(levels)].append(name)
     head = (
-        "| operator | type | level | torch | eager | compiled | at | result | exact | |\n"
+        "| operator | type | torch | level | eager | compiled | at | result | exact | |\n"
         "|---|---|---|---|---|---|---|---|---|---|\n"
     )
-    lists = [
-        f"\n{dtype}, {level}, torch {torch}, off by 1 unit at most, or exact: {', '.join(names)}.\n"
-        for (dtype, level, torch), names in near.items()
+    lines = [
+        f"| {' | '.join((*row[:3], ', '.join(levels), *row[3:]))} |\n"
+        for row, levels in rows.items()
     ]
-    return "\n" + head + "".join(rows) + "".join(lists) + "\n"
+    rest = [
+        f"\n{dtype}, {levels}, torch {torch}, off by 1 unit at most, or exact: "
+        f"{', '.join(names)}.\n"
+        for (dtype, torch, levels), names in lists.items()
+    ]
+    return "\n" + head + "".join(lines) + "".join(rest) + "\n"
 
 
-def _row(record: Record) -> str:
+def _row(record: Record) -> tuple[str, ...]:
     *inputs, result, exact = record["at"]
     name = record["operator"]
     why = ""
     if record["compiled"] > _LIMIT:
         worse = _is_worse(record)
         why = EXPLAINED.get(name.partition(", dim")[0], "?") if worse else "as eager torch"
-    cells = [name, record["dtype"], record["level"], record["torch"], _units(record["eager"])]
-    cells += [_units(record["compiled"]), ", ".join(inputs), result, exact, why]
-    return f"| {' | '.join(cells)} |\n"
+    cells = [name, record["dtype"], record["torch"], _units(record["eager"])]
+    return (*cells, _units(record["compiled"]), ", ".join(inputs), result, exact, why)
 
 
 def _units(error: float) -> str:

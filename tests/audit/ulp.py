@@ -18,15 +18,21 @@ class Error:
     """Of the element, where the tensors are flat."""
 
 
-def largest(result: torch.Tensor, exact: torch.Tensor, scale: torch.Tensor | None = None) -> Error:
+def largest(
+    result: torch.Tensor,
+    exact: torch.Tensor,
+    scale: torch.Tensor | None = None,
+    rest: torch.Tensor | None = None,
+) -> Error:
     """The largest error of a result.
 
     Args:
         result: Of any type.
-        exact: The values that it should have: of float64 or longer for those of floats, else of the
-            type of the result.
+        exact: The values that it should have: of float64 for those of floats, else of the type
+            of the result.
         scale: What an error is measured by in place of the exact result, such as the sum of the
             magnitudes of terms.
+        rest: What ``exact`` lacks, where it is rounded.
     """
     if not result.dtype.is_floating_point:
         wrong = (result != exact.to(result.dtype)).flatten()
@@ -45,8 +51,11 @@ def largest(result: torch.Tensor, exact: torch.Tensor, scale: torch.Tensor | Non
         torch.exp2(torch.floor(torch.log2(size.clamp(info.smallest_normal, info.max)))) * info.eps
     )
     unit = unit.clamp(min=least)
-    error = (got - exact).abs() / unit
-    same = (got == exact) | (got.isnan() & exact.isnan())
+    distance = got - exact
+    if rest is not None:
+        distance = distance - rest.flatten()
+    error = distance.abs() / unit
+    same = ((got == exact) & exact.isinf()) | (got.isnan() & exact.isnan())
     error = torch.where(same, 0.0, torch.where(error.isnan(), float("inf"), error))
     if not error.numel():
         return Error(0.0, 0)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from audit import errors
-from compile_many import Case, cases, results
+from compile_many import Case, cases, results, stock
+from compiled import compiled
 from operators import OPERATORS
 
 from aotbuild.target import TARGETS, higher_targets
@@ -61,3 +65,23 @@ def test_stock_inductor_is_still_wrong() -> None:
     if torch.__version__ >= "2.15":
         mended = {"expm1", "elu"}
     assert {*FUNCTIONS, "amax, dim 1", "amin, dim 1"} - names == mended
+
+
+class Others(torch.nn.Module):
+    """Nothing that is inexact by itself."""
+
+    def forward(self, x: torch.Tensor, i: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return torch.softmax(x.exp(), 1), x.sigmoid().sum(), i // 7, i.amax(1), i.float().argmax(1)
+
+
+def test_programs_without_such_functions_stay_the_same_bytes(tmp_path: Path) -> None:
+    libraries = []
+    for name, context in (("mine", contextlib.nullcontext()), ("stock", stock())):
+        directory = tmp_path / name
+        directory.mkdir()
+        given: Any = torch.randn(6, 50), torch.randint(-90, 90, (6, 50), dtype=torch.int32)
+        with context:
+            compiled(Others(), given, directory)
+        (library,) = {path.resolve() for path in directory.rglob("*.so")}
+        libraries.append(library.read_bytes())
+    assert libraries[0] == libraries[1]

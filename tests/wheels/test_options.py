@@ -100,6 +100,29 @@ def test_the_profile_debug_builds_and_goes_over_the_model(
     built.run(COMPARE.format(names=["tuned"]))
 
 
+DENORMALS = """
+import json
+
+import torch
+from options.models import tuned
+
+tuned(torch.randn(3, 64))
+single = torch.full((64,), 1e-39)
+print(json.dumps([float("5e-324") * 3 > 0, bool((single * 2 > single).all())]))
+"""
+
+
+def test_unsafe_mathematics_of_a_model_leave_the_process_its_denormal_numbers(
+    project: Callable[[str], Path], tmp_path: Path, clean_python: Path
+) -> None:
+    source = keep_models(project("options"), "tuned")
+    unsafe = "enable_unsafe_math_opt_flag = true"
+    edited(source, ("enable_kernel_profile = false", unsafe))
+    built = install(pip_wheel(source), tmp_path / "installed", clean_python)
+    assert options_of(built, "tuned")["cpp.enable_unsafe_math_opt_flag"] is True
+    assert built.run(DENORMALS) == [True, True]
+
+
 WRONG = {
     "unknown option": (
         ("max_autotune = true", "max_autotun = true"),

@@ -3,9 +3,9 @@
 // e^x = 2^n e^f, where n is the integer nearest to x / ln 2, and f = x - n ln 2 lies within
 // ln 2 / 2 of 0. ln 2 is subtracted in two parts, of which the first has so few bits that its
 // product with n is exact (Cody & Waite, "Software Manual for the Elementary Functions", 1980).
-// e^f and 2^r are polynomials that were fitted for this code, for the smallest largest relative
-// error over their intervals (minimax), with coefficients rounded to float32: by themselves they
-// are off by less than 0.1 and 1.9 times 2^-24.
+// e^f is a polynomial that was fitted for this code, for the smallest largest relative error over its
+// interval (minimax), with coefficients rounded to float32: by itself it is off by less than 0.1
+// times 2^-24.
 //
 // The errors named below, in units in the last place (ULP), are measured: see
 // tests/unit/passes/test_kernels.py.
@@ -23,13 +23,14 @@ constexpr float kLog2E = 1.44269504088896341f;
 // In a sum with it, the last bits of a float are those of the nearest integer: 1.5 * 2^23.
 constexpr float kRounding = 12582912.0f;
 
-// e^x as power * (1 + fraction), where power is 2^n: for -87.3 <= x <= 88.
+// scale e^x as power * (1 + fraction), where power is 2^n times the scale, a power of two: while
+// power is a normal number, or infinite.
 struct SplitExponential {
   Vec power, fraction;
 };
-AOTBUILD_INLINE SplitExponential split_exponential(Vec x) {
+AOTBUILD_INLINE SplitExponential split_exponential(Vec x, float scale = 1.0f) {
   const Vec shifted = fma(x, splat(kLog2E), splat(kRounding));
-  const Vec power = from_bits((bits(shifted) << 23) + bits(splat(1.0f)));
+  const Vec power = from_bits((bits(shifted) << 23) + bits(splat(scale)));
   const Vec n = shifted - splat(kRounding);
   Vec f = fma(n, splat(-0.693145751953125f), x);
   f = fma(n, splat(-1.42860682030941723e-6f), f);
@@ -58,27 +59,15 @@ AOTBUILD_INLINE Vec hyperbolic_tangent(Vec x) {
   return from_bits(bits(result) | (bits(x) & ~0x7fffffff));
 }
 
-// 1 / (1 + e^-x), within 2.1 ULP; NaN stays NaN. Recurrent layers need it as exact as this, since
-// an error of one step goes into the next; sigmoid in activations.h is cheaper.
-AOTBUILD_INLINE Vec logistic(Vec x) {
-  const Vec y = zero() - x;
-  const Vec bounded = y > splat(87.0f) ? splat(87.0f) : y;
-  return splat(1.0f) / (splat(1.0f) + exponential(bounded));
+// (1 + e^-x) / 2, up to where it would overflow: infinite below -89.4. The half reaches farther than
+// 1 + e^-x, which eager torch computes. NaN stays NaN.
+AOTBUILD_INLINE Vec half_of_one_plus_exponential(Vec x) {
+  const SplitExponential e = split_exponential(-clamp(x, splat(-89.5f), splat(86.0f)), 0.5f);
+  return fma(e.fraction + splat(1.0f), e.power, splat(0.5f));
 }
 
-// 2^x for -126 <= x < 128, within 2.5 ULP, whose steps wait less for one another than those of
-// exponential().
-AOTBUILD_INLINE Vec exponential2(Vec x) {
-  const Vec shifted = x + splat(kRounding);
-  const Vec r = x - (shifted - splat(kRounding));
-  // In this order less waits for one another than from the highest power down (Estrin's scheme).
-  const Vec r2 = r * r;
-  const Vec low = fma(splat(0.6931470036506653f), r, splat(1.0f));
-  const Vec middle = fma(splat(0.05550733581185341f), r, splat(0.24022242426872253f));
-  const Vec high = fma(splat(0.001326472731307149f), r, splat(0.009671512991189957f));
-  const Vec p = fma(fma(high, r2, middle), r2, low);
-  return from_bits(bits(p) + (bits(shifted) << 23));
-}
+// 1 / (1 + e^-x), within 2.1 ULP.
+AOTBUILD_INLINE Vec logistic(Vec x) { return splat(0.5f) / half_of_one_plus_exponential(x); }
 
 }  // namespace aotbuild
 

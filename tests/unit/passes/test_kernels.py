@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
+import torch
 
 from aotbuild.passes.template.tiled import kernel_text
 
@@ -41,31 +42,33 @@ def test_kernels_in_one_file_may_have_headers_in_common(tmp_path: Path) -> None:
     subprocess.run(check, check=True)
 
 
+CAPABILITIES = {"x86-64-v3": {"AVX2", "AVX512"}, "x86-64-v4": {"AVX512"}}
+"""With which torch says that a CPU has a level."""
 ULP = {
     "exponential": 1.0,
-    "exponential2": 2.5,
     "hyperbolic_tangent": 2.4,
     "logistic": 2.1,
-    "sigmoid": 63,
-    "sigmoid_of_small": 5.3,
-    "silu": 63,
-    "silu_of_small": 5.3,
-    "gelu_of_small": 4.1,
-    "gelu_of_positive": 3.3,
-    "gelu_tanh_of_small": 3.2,
-    "gelu_tanh_of_positive": 2.2,
+    "sigmoid": 2.1,
+    "silu": 2.0,
+    "gelu": 3.7,
+    "gelu_tanh": 36,
+    "gelu_tanh_of_small": 2.5,
 }
 """Largest errors in units in the last place; the comments in simd/ name them."""
-ABSOLUTE = {"gelu_of_negative": 1e-7, "gelu_tanh_of_negative": 1e-7}
+ABSOLUTE = {"gelu_of_negative": 4e-8, "gelu_tanh_of_negative": 5e-8}
 
 
-def test_functions_are_as_exact_as_their_comments_say(tmp_path: Path) -> None:
+@pytest.mark.parametrize("level", LEVELS)
+def test_functions_are_as_exact_as_their_comments_say(level: str, tmp_path: Path) -> None:
+    if level != LEVELS[0] and torch.backends.cpu.get_cpu_capability() not in CAPABILITIES[level]:
+        pytest.skip(f"this CPU has no {level}")
     source, program = Path(__file__).with_name("kernel_errors.cpp"), tmp_path / "errors"
-    options = ["-std=c++17", "-O2", "-ffp-contract=off", f"-march={LEVELS[0]}", f"-I{PASSES}"]
+    options = ["-std=c++17", "-O2", "-ffp-contract=off", f"-march={level}", f"-I{PASSES}"]
     subprocess.run(["g++", *options, source, "-o", program], check=True)
     result = subprocess.run([program], check=True, capture_output=True, text=True)
     lines = [line.split() for line in result.stdout.splitlines()]
     units = {name: float(unit) for name, unit, _ in lines}
     absolute = {name: float(error) for name, _, error in lines}
-    assert {name: units[name] for name in ULP if units[name] > ULP[name]} == {}
+    bounds = {**ULP, **({"gelu": 70} if level == "x86-64" else {})}
+    assert {name: units[name] for name in bounds if units[name] > bounds[name]} == {}
     assert {name: absolute[name] for name in ABSOLUTE if absolute[name] > ABSOLUTE[name]} == {}

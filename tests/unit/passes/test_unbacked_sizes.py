@@ -15,6 +15,9 @@ from aotbuild.passes import pipeline
 from aotbuild.passes.pipeline import PASSES, REWRITES, Pass, apply, rewrite
 from aotbuild.passes.recurrent.dynamic_steps import dynamic_steps
 
+# torch warns of the weights of recurrent layers that it traces.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
 X = torch.randn(12, 16, generator=torch.Generator().manual_seed(0))
 IMAGES = torch.randn(5, 16, 9, 9, generator=torch.Generator().manual_seed(0))
 NUMBER = torch.tensor(4)

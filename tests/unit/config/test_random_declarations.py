@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-import datetime
+import datetime as dt
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -87,7 +87,7 @@ PLAIN = st.one_of(
     st.booleans(),
     st.sampled_from([0, 1, -1, 2, 3, 2**31, 2**63 - 1, -(2**63), 10**30]),
     st.sampled_from([0.0, -0.0, 0.5, 1e308, float("inf"), float("nan")]),
-    st.sampled_from([datetime.date(2026, 1, 1), datetime.time(1, 2)]),
+    st.sampled_from([dt.date(2026, 1, 1), dt.time(1, 2)]),
 )
 NAMES = st.one_of(st.sampled_from(KEYS), st.sampled_from(WORDS))
 VALUES = st.recursive(

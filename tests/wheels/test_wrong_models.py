@@ -82,6 +82,31 @@ MODELS: dict[str, Case] = {
         [_source("Counting")],
         ("forward() changes the buffer calls",),
     ),
+    "constant that changes": (
+        [_source("Running")],
+        (
+            "forward() changes a tensor outside the module, which is no buffer",
+            "modules.py:",
+            "in forward: return torch.nn.functional.batch_norm(x, MEAN, VARIANCE, training=True)",
+            "keeps no state between calls",
+        ),
+    ),
+    "calls that are counted": (
+        [_source("CountingInPython")],
+        (
+            "forward() gives something else when it is called again with the same arguments",
+            "tool.aotbuild.models.net",
+            "it would repeat one of the calls for ever",
+        ),
+    ),
+    "the end of the process": (
+        [_source("Exiting")],
+        ("SystemExit: 3", "failing/modules.py:", "raise an error in place of ending the process"),
+    ),
+    "lists without an end": (
+        [_source("Nested")],
+        ("RecursionError", "tool.aotbuild.models.net", "return less deeply nested lists"),
+    ),
     "input that changes": (
         [_source("InPlace")],
         ("forward() changes its input x",),
@@ -285,6 +310,10 @@ CHECKED = {
     "no tensor out",
     "dimension that is static",
     "buffer that changes",
+    "constant that changes",
+    "calls that are counted",
+    "the end of the process",
+    "lists without an end",
     "input that changes",
     "multiples of a number",
     "two sizes that are one",

@@ -15,6 +15,9 @@ from aotbuild.passes import pipeline
 from aotbuild.passes.pipeline import PASSES, REWRITES, Pass, apply, rewrite
 from aotbuild.passes.recurrent.dynamic_steps import dynamic_steps
 
+# torch warns of the weights of recurrent layers that it traces.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
 X = torch.randn(12, 16, generator=torch.Generator().manual_seed(0))
 IMAGES = torch.randn(5, 16, 9, 9, generator=torch.Generator().manual_seed(0))
 NUMBER = torch.tensor(4)
@@ -48,10 +51,10 @@ def some(x: torch.Tensor) -> torch.Tensor:
     return rows
 
 
-def number(n: Any, low: int = 2) -> Any:
+def number(n: Any, low: int = 2, high: int = 16) -> Any:
     value = n.item()
     torch._check(value >= low)
-    torch._check(value <= 16)
+    torch._check(value <= high)
     return value
 
 
@@ -78,7 +81,7 @@ def attend(x: torch.Tensor, mask: Any = None, **given: Any) -> torch.Tensor:
 
 
 def split_constants(own: Layers, x: torch.Tensor) -> list[torch.Tensor]:
-    sizes = [number(each) for each in own.counts.unbind()]
+    sizes = [number(each, high=64) for each in own.counts.unbind()]
     torch._check(sum(sizes) == 64)
     return [linear(x, part) for part in own.weight.split(sizes)]
 
@@ -136,7 +139,11 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[torch.Tensor, ...], dict[str, i
         {},
     ),
     "width": (lambda _, x, n: by_hand(x[None, :, : number(n)]), (X, NUMBER), {}),
-    "module": (lambda own, x: own.attention(*[some(x)[None]] * 3)[0], (X,), {"attention": 1}),
+    "module": (
+        lambda own, x: own.attention(*[some(x)[None]] * 3)[0],
+        (X,),
+        {"attention": 1, "linear": 2},
+    ),
     "rows of a product": (lambda own, x: own.linear(some(x)), (X,), {"linear": 1}),
     "width of a product": (
         lambda own, x, n: linear(x[:, : number(n)], own.weight[:, : number(n)]),
@@ -188,7 +195,7 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[torch.Tensor, ...], dict[str, i
         {"convolution": 1},
     ),
     "masks": (
-        lambda _, x: all_true(some(x).sum(1) > 0),
+        lambda _, x: all_true(some(x).sum(1) > 0).int(),
         (X,),
         {"constant_masks": 1},
     ),
@@ -197,7 +204,7 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[torch.Tensor, ...], dict[str, i
         (X, NUMBER),
         {},
     ),
-    "selected": (lambda _, x: x.masked_select(x > 0) + torch.zeros(1), (X,), {"constant_masks": 1}),
+    "selected": (lambda _, x: x.masked_select(x > 0) + torch.zeros(1), (X,), {}),
     "nonzero": (lambda own, x: own.linear(x[x.nonzero()[:, 0]]), (X,), {"linear": 1}),
 }
 

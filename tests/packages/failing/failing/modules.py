@@ -33,6 +33,35 @@ class Counting(Net):
         return x + self.calls
 
 
+MEAN, VARIANCE = torch.zeros(4), torch.ones(4)
+
+
+class Running(Net):
+    def forward(self, x):
+        return torch.nn.functional.batch_norm(x, MEAN, VARIANCE, training=True)
+
+
+class CountingInPython(Net):
+    calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        return x * self.calls
+
+
+class Exiting(Net):
+    def forward(self, x):
+        raise SystemExit(3)
+
+
+class Nested(Net):
+    def forward(self, x):
+        result = x + 1
+        for _ in range(3000):
+            result = [result]
+        return result
+
+
 class InPlace(Net):
     def forward(self, x):
         return x.add_(1)

@@ -1,7 +1,8 @@
 // Activations of vectors of float32: cheaper than calls of a library for mathematics.
 //
 // The errors named below, in units in the last place (ULP), are those of CPUs that have a fused
-// multiply-add, where results are no denormal numbers. Measured by tests/unit/passes/test_kernels.py.
+// multiply-add, where results are no denormal numbers. Measured by
+// tests/unit/passes/test_kernels.py.
 #ifndef AOTBUILD_ACTIVATIONS_H
 #define AOTBUILD_ACTIVATIONS_H
 
@@ -19,16 +20,15 @@ struct sigmoid {
 
 // x / (1 + e^-x), within 2 ULP.
 struct silu {
-  static AOTBUILD_INLINE Vec of(Vec x) {
-    return x * splat(0.5f) / half_of_one_plus_exponential(x);
-  }
+  static AOTBUILD_INLINE Vec of(Vec x) { return x * splat(0.5f) / half_of_one_plus_exponential(x); }
 };
 
 // x Phi(x), where Phi is the distribution function of the normal distribution (Hendrycks & Gimpel,
 // "Gaussian Error Linear Units", 2016). With a = |x|, Phi(-a) = e^(-a^2 / 2) t P, where P is a
-// polynomial of a t - 1, and t = 1 / (1 + 17 a / 64) (Shepherd & Laframboise, "Chebyshev approximation of
-// (1 + 2x) exp(x^2) erfc x", 1981). What a^2 is rounded by is put right in the exponential. Within
-// 3.7 ULP, and 70 without a fused multiply-add; 0 below -12.9, where Phi is a denormal number.
+// polynomial of a t - 1, and t = 1 / (1 + 17 a / 64) (Shepherd & Laframboise, "Chebyshev
+// approximation of (1 + 2x) exp(x^2) erfc x", 1981). What a^2 is rounded by is put right in the
+// exponential. Within 3.7 ULP, and 70 without a fused multiply-add; 0 below -12.9, where Phi is a
+// denormal number.
 struct gelu {
   static AOTBUILD_INLINE Vec of(Vec x) {
     const Vec size = absolute(x), a = size < splat(12.9375f) ? size : splat(12.9375f);
@@ -52,9 +52,9 @@ struct gelu {
 };
 
 // x / (1 + e^-y) with y = 2 sqrt(2 / pi) (x + 0.044715 x^3), which is gelu with a tangent (the same
-// paper). Within 2.5 ULP for x >= -1. Below, y is rounded, by which the exponential is off by |y| / 2
-// units: within 36 ULP for x >= -5, where eager torch, which adds 1 to a tangent of about -1, is off by
-// millions.
+// paper). Within 2.5 ULP for x >= -1. Below, y is rounded, by which the exponential is off by |y| /
+// 2 units: within 36 ULP for x >= -5, where eager torch, which adds 1 to a tangent of about -1, is
+// off by millions.
 struct gelu_tanh {
   static AOTBUILD_INLINE Vec of(Vec x) {
     const Vec slope = fma(x * x, splat(0.071354814f), splat(1.5957691f));

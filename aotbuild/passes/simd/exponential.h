@@ -3,9 +3,9 @@
 // e^x = 2^n e^f, where n is the integer nearest to x / ln 2, and f = x - n ln 2 lies within
 // ln 2 / 2 of 0. ln 2 is subtracted in two parts, of which the first has so few bits that its
 // product with n is exact (Cody & Waite, "Software Manual for the Elementary Functions", 1980).
-// e^f is a polynomial that was fitted for this code, for the smallest largest relative error over its
-// interval (minimax), with coefficients rounded to float32: by itself it is off by less than 0.1
-// times 2^-24.
+// e^f is a polynomial that was fitted for this code, for the smallest largest relative error over
+// its interval (minimax), with coefficients rounded to float32: by itself it is off by less than
+// 0.1 times 2^-24.
 //
 // The errors named below, in units in the last place (ULP), are measured: see
 // tests/unit/passes/test_kernels.py.
@@ -59,8 +59,8 @@ AOTBUILD_INLINE Vec hyperbolic_tangent(Vec x) {
   return from_bits(bits(result) | (bits(x) & ~0x7fffffff));
 }
 
-// (1 + e^-x) / 2, up to where it would overflow: infinite below -89.4. The half reaches farther than
-// 1 + e^-x, which eager torch computes. NaN stays NaN.
+// (1 + e^-x) / 2, up to where it would overflow: infinite below -89.4. The half reaches farther
+// than 1 + e^-x, which eager torch computes. NaN stays NaN.
 AOTBUILD_INLINE Vec half_of_one_plus_exponential(Vec x) {
   const SplitExponential e = split_exponential(-clamp(x, splat(-89.5f), splat(86.0f)), 0.5f);
   return fma(e.fraction + splat(1.0f), e.power, splat(0.5f));

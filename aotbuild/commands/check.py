@@ -72,13 +72,14 @@ def check_project(directory: Path, names: Sequence[str], *, explain: bool = Fals
         devices = project.models[name].devices or []
         try:
             traced = trace(export_spec(project, name, devices[0], output=""))
+            of_model = [_row(name, method) for method in traced.methods]
         except Exception as error:
             if debugging():
                 raise
             print(as_aotbuild_error(error).block(), file=sys.stderr)  # noqa: T201
             failed = True
         else:
-            rows += [_row(name, method) for method in traced.methods]
+            rows += of_model
             traced_names.append(name)
             if explain:
                 from aotbuild.commands.explain import explain as explained

@@ -46,6 +46,7 @@ from aotbuild.steps.export.traced import (
     inputs_of,
     keep_computed_outputs,
     reference_outputs,
+    refuse_unstorable,
     sizes_of,
 )
 from aotbuild.steps.export.tracing_errors import export_error, narrower_error, without_dumps
@@ -148,6 +149,7 @@ def _trace(
     eager: list[Callable[[Sequence[torch.Tensor]], Any]] = [flat]
     if original is not None:
         eager.append(Flat(original, name, example.arguments))
+    refuse_unstorable(program, where)
     refuse_state(
         lambda: flat([tensor.clone() for tensor in given]),
         dict([*flat.named_parameters(), *flat.named_buffers()]),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from aotbuild.steps.export.traced import dense, stride_order
+from aotbuild.errors import ExportError
+from aotbuild.steps.export.traced import dense, refuse_unstorable, stride_order
 
 IMAGE = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
 LAYOUTS = {
@@ -33,3 +34,18 @@ def test_an_example_is_copied_without_gaps_in_its_own_order(
     assert torch.equal(copy, tensor)
     assert copy.permute(order).is_contiguous()
     assert not copy.is_conj()
+
+
+class Sparse(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("adjacency", torch.eye(4).to_sparse())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.adjacency @ x
+
+
+def test_a_tensor_that_has_no_memory_is_named() -> None:
+    program = torch.export.export(Sparse(), (torch.ones(4, 2),), strict=False)
+    with pytest.raises(ExportError, match="the tensor adjacency of the model cannot be stored"):
+        refuse_unstorable(program, "net")

@@ -81,13 +81,14 @@ def check_project(directory: Path, names: Sequence[str], *, explain: bool = Fals
             spec = export_spec(project, name, devices[0], output="")
             traced = trace(spec)
             check_writing(traced, spec)
+            of_model = [_row(name, method) for method in traced.methods]
         except Exception as error:
             if debugging():
                 raise
             print(as_aotbuild_error(error).block(), file=sys.stderr)  # noqa: T201
             failed = True
         else:
-            rows += [_row(name, method) for method in traced.methods]
+            rows += of_model
             traced_names.append(name)
             lines += _folded(project.models[name], name, traced.methods)
             if explain:

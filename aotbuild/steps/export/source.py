@@ -62,10 +62,22 @@ def build_module(name: str, model: Model, project: Path, device: torch.device) -
         place = f"{path}.weights"
         load_weights(module, project / weights, weights, place, model.dtype, weights_key(model))
     dtype = getattr(torch, model.dtype) if model.dtype else None
-    ready: torch.nn.Module = module.eval().requires_grad_(requires_grad=False).to(device, dtype)
-    if model.check_finite is not False:
-        origin, key = (weights, "weights") if weights else (model.source, "source")
-        check_finite(ready.named_parameters(), ready.named_buffers(), origin, f"{path}.{key}")
+    try:
+        ready: torch.nn.Module = module.eval().requires_grad_(requires_grad=False).to(device, dtype)
+        if model.check_finite is not False:
+            origin, key = (weights, "weights") if weights else (model.source, "source")
+            check_finite(ready.named_parameters(), ready.named_buffers(), origin, f"{path}.{key}")
+    except AotBuildError:
+        raise
+    except Exception as error:
+        line = user_line(error, project)
+        raise SourceError(
+            f'"{model.source}" cannot be made ready for inference',
+            where=located(f"{path}.source") + (f"\n{line}" if line else ""),
+            why=error_text(error).partition("\n")[0],
+            fix="its __init__() has to call super().__init__(), and its parameters "
+            "and buffers have to be dense, on the CPU and with values",
+        ) from error
     return ready
 
 

@@ -54,6 +54,7 @@ from aotbuild.steps.export.traced import (
     inputs_of,
     keep_computed_outputs,
     reference_outputs,
+    refuse_unstorable,
     sizes_of,
 )
 from aotbuild.steps.export.traced_lines import recording_lines
@@ -259,6 +260,7 @@ def _described(
         doc=method_doc(documented, name),
     )
     keep_computed_outputs(program, where)
+    refuse_unstorable(program, where)
     refuse_state(
         lambda: flat([tensor.clone() for tensor in given]),
         dict([*flat.named_parameters(), *flat.named_buffers()]),

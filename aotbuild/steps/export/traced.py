@@ -18,6 +18,7 @@ from aotbuild.runtime.conditions import holds
 from aotbuild.runtime.dims import Affine, Size
 from aotbuild.runtime.manifest import Input
 from aotbuild.steps.artifacts.call_spec import CallSpec
+from aotbuild.steps.artifacts.export_weights import MODULE
 from aotbuild.steps.artifacts.reference import Case, Reference, flatten_result
 from aotbuild.steps.artifacts.samples import Leaf, Samples, input_bytes, verification_sizes
 from aotbuild.steps.export.wide_cases import wide_cases
@@ -99,6 +100,28 @@ def sizes_of(shapes: Sequence[Sequence[Size]], tensors: Sequence[torch.Tensor]) 
             elif isinstance(want, Affine):
                 sizes.setdefault(want.dim, (int(size) - want.offset) // want.factor)
     return sizes
+
+
+def refuse_unstorable(program: torch.export.ExportedProgram, where: str) -> None:
+    """Make sure that all tensors of a program can be written to a file of weights.
+
+    Raises:
+        ExportError: One is sparse, or has no memory.
+    """
+    for name, tensor in [*program.state_dict.items(), *program.constants.items()]:
+        if not isinstance(tensor, torch.Tensor):
+            continue
+        try:
+            tensor.data_ptr()
+        except RuntimeError as error:
+            layout = str(tensor.layout).removeprefix("torch.")
+            raise ExportError(
+                f"the tensor {name.removeprefix(f'{MODULE}.')} of the model cannot be stored",
+                where=where,
+                why=f"its layout is {layout}, its type {type(tensor).__name__}: {error}",
+                fix="let the module keep a dense tensor, as of to_dense(), or the indices and "
+                "values of a sparse one",
+            ) from error
 
 
 def reference_outputs(

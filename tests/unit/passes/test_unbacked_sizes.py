@@ -195,7 +195,7 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[torch.Tensor, ...], dict[str, i
         {"convolution": 1},
     ),
     "masks": (
-        lambda _, x: all_true(some(x).sum(1) > 0).int(),
+        lambda _, x: torch.where(all_true(some(x).sum(1) > 0), 1.0, 2.0),
         (X,),
         {"constant_masks": 1},
     ),

@@ -378,3 +378,43 @@ def test_a_module_of_no_numbers_is_refused_unless_it_is_meant(
     assert caught.value.what == "demo.diverged:make: the parameter bias is not finite"
     assert caught.value.where == "pyproject.toml: tool.aotbuild.models.net.source"
     assert build(project, "demo.diverged:make", check_finite=False) is not None
+
+
+UNREADY = """\
+import torch
+
+
+class NoInit(torch.nn.Module):
+    def __init__(self):
+        self.size = 1
+
+
+class Meta(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = torch.nn.Linear(4, 4, device="meta")
+
+
+class Lazy(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = torch.nn.LazyLinear(4)
+
+
+class Sparse(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("w", torch.eye(4).to_sparse())
+"""
+
+
+@pytest.mark.parametrize("name", ["NoInit", "Meta", "Lazy", "Sparse"])
+def test_a_module_that_cannot_be_made_ready_is_told(
+    name: str, written: Callable[..., Path]
+) -> None:
+    project = written(unready=UNREADY)
+    model = Model(source=f"demo.unready:{name}", weights="random")
+    with importing([str(project)], "demo.models"), pytest.raises(SourceError) as raised:
+        build_module("net", model, project, CPU)
+    assert raised.value.what == f'"demo.unready:{name}" cannot be made ready for inference'
+    assert raised.value.fix

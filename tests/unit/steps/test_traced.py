@@ -5,9 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
+from aotbuild.errors import ExportError
 from aotbuild.runtime.dims import Dim
 from aotbuild.steps.artifacts.call_spec import CallSpec
-from aotbuild.steps.export.traced import _failing_fix, dense, stride_order
+from aotbuild.steps.export.traced import (
+    _failing_fix,
+    dense,
+    refuse_unstorable,
+    stride_order,
+)
 
 IMAGE = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
 LAYOUTS = {
@@ -44,3 +50,18 @@ def test_an_example_is_copied_without_gaps_in_its_own_order(
 def test_another_range_is_only_proposed_where_it_helps(sizes: dict[str, int], told: str) -> None:
     call = CallSpec([], {}, {}, {"batch": Dim(1, 9)}, [], {"batch": 4}, [])
     assert told in _failing_fix(call, sizes)
+
+
+class Sparse(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("adjacency", torch.eye(4).to_sparse())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.adjacency @ x
+
+
+def test_a_tensor_that_has_no_memory_is_named() -> None:
+    program = torch.export.export(Sparse(), (torch.ones(4, 2),), strict=False)
+    with pytest.raises(ExportError, match="the tensor adjacency of the model cannot be stored"):
+        refuse_unstorable(program, "net")

@@ -29,7 +29,7 @@ struct SplitExponential {
   Vec power, fraction;
 };
 AOTBUILD_INLINE SplitExponential split_exponential(Vec x, float scale = 1.0f) {
-  const Vec shifted = fma(x, splat(kLog2E), splat(kRounding));
+  const Vec shifted = opaque(fma(x, splat(kLog2E), splat(kRounding)));
   const Vec power = from_bits((bits(shifted) << 23) + bits(splat(scale)));
   const Vec n = shifted - splat(kRounding);
   Vec f = fma(n, splat(-0.693145751953125f), x);

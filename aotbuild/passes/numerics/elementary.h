@@ -71,7 +71,7 @@ inline Floats expm1(Floats x) {
   within = Floats::blendv(within, least, x < least);
   const Floats shifted =
       opaque(at::vec::fmadd(within, Floats(1.44269504088896341f), Floats(ROUNDING)));
-  const Floats n = shifted - Floats(ROUNDING);
+  const Floats n = opaque(shifted - Floats(ROUNDING));
   Floats r = at::vec::fmadd(n, Floats(-0.693145751953125f), within);  // the product is exact
   r = at::vec::fmadd(n, Floats(-1.42860682030941723e-6f), r);
   const Floats q = polynomial(
@@ -96,7 +96,7 @@ inline Floats erf(Floats x) {
       0.036257728934288025f, -0.15624256432056427f, -0.9137020111083984f, -1.629557490348816f,
       0.000254435115493834f);
   const Floats shifted = opaque(power + Floats(ROUNDING));
-  const Floats r = power - (shifted - Floats(ROUNDING));
+  const Floats r = power - opaque(shifted - Floats(ROUNDING));
   const Floats exp2 = polynomial(
       r, Floats(0.001326472731307149f), 0.009671512991189957f, 0.05550733581185341f,
       0.24022242426872253f, 0.6931470036506653f, 1.0f);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from torch._export.db.case import SupportLevel
 from torch._export.db.examples import all_examples
@@ -45,7 +46,7 @@ def call(case):
     return case.example_args, case.example_kwargs
 
 
-for name, case in all_examples().items():
+for name, case in _examples().items():
     globals()[f"make_{name}"] = functools.partial(lambda model: model, case.model)
     globals()[f"call_{name}"] = functools.partial(call, case)
     globals()[f"shapes_{name}"] = case.dynamic_shapes
@@ -60,7 +61,7 @@ import exportdb.models
 
 differing = {}
 for name in NAMES:
-    case, model = all_examples()[name], getattr(exportdb.models, name)
+    case, model = _examples()[name], getattr(exportdb.models, name)
     calls = [case.example_args] + ([case.extra_inputs] if case.extra_inputs else [])
     for args in calls:
         with torch.no_grad():
@@ -79,9 +80,12 @@ print(json.dumps(differing))
 """Code that compares models with the examples, for the ``NAMES`` before it."""
 
 
+_examples: Any = all_examples
+
+
 def supported() -> list[str]:
     """The names of the examples that torch.export supports."""
-    cases = all_examples().items()
+    cases = _examples().items()
     return [name for name, case in cases if case.support_level is SupportLevel.SUPPORTED]
 
 
@@ -94,7 +98,7 @@ def write_project(directory: Path, names: Sequence[str]) -> None:
     models = []
     for name in names:
         model = _MODEL.format(name=name)
-        if all_examples()[name].dynamic_shapes:
+        if _examples()[name].dynamic_shapes:
             model += f'dynamic-shapes = "exportdb.examples:shapes_{name}"\n'
         models.append(model)
     (directory / "pyproject.toml").write_text(_PYPROJECT + "".join(models))

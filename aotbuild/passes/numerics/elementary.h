@@ -48,14 +48,30 @@ inline Floats scaled(Floats x, Floats shifted) {
 // In a sum with it, the last bits of a float are those of the nearest integer.
 constexpr float ROUNDING = 12582912.0f;
 
+// A value that the compiler knows nothing about. With -funsafe-math-optimizations it would take
+// what was added for rounding away again.
+inline Floats opaque(Floats x) {
+  typedef float Lanes __attribute__((vector_size(sizeof(Floats))));
+  Lanes lanes;
+  std::memcpy(&lanes, &x, sizeof x);
+#if defined(__x86_64__)
+  asm("" : "+x"(lanes));
+#elif defined(__aarch64__)
+  asm("" : "+m"(lanes));
+#endif
+  std::memcpy(static_cast<void*>(&x), &lanes, sizeof x);
+  return x;
+}
+
 // With x = n ln 2 + r: 2^n expm1(r) + (2^n - 1), where the second term is exact. Halves of the
 // powers of two are added up, since 2^128 is none.
 inline Floats expm1(Floats x) {
   const Floats most(89.0f), least(-18.0f);
   Floats within = Floats::blendv(x, most, x > most);
   within = Floats::blendv(within, least, x < least);
-  const Floats shifted = at::vec::fmadd(within, Floats(1.44269504088896341f), Floats(ROUNDING));
-  const Floats n = shifted - Floats(ROUNDING);
+  const Floats shifted =
+      opaque(at::vec::fmadd(within, Floats(1.44269504088896341f), Floats(ROUNDING)));
+  const Floats n = opaque(shifted - Floats(ROUNDING));
   Floats r = at::vec::fmadd(n, Floats(-0.693145751953125f), within);  // the product is exact
   r = at::vec::fmadd(n, Floats(-1.42860682030941723e-6f), r);
   const Floats q =
@@ -79,8 +95,8 @@ inline Floats erf(Floats x) {
       polynomial(b, Floats(-3.056232162634842e-05f), 0.0006282608374021947f, -0.006024548318237066f,
                  0.036257728934288025f, -0.15624256432056427f, -0.9137020111083984f,
                  -1.629557490348816f, 0.000254435115493834f);
-  const Floats shifted = power + Floats(ROUNDING);
-  const Floats r = power - (shifted - Floats(ROUNDING));
+  const Floats shifted = opaque(power + Floats(ROUNDING));
+  const Floats r = power - opaque(shifted - Floats(ROUNDING));
   const Floats exp2 =
       polynomial(r, Floats(0.001326472731307149f), 0.009671512991189957f, 0.05550733581185341f,
                  0.24022242426872253f, 0.6931470036506653f, 1.0f);

@@ -29,9 +29,9 @@ struct SplitExponential {
   Vec power, fraction;
 };
 AOTBUILD_INLINE SplitExponential split_exponential(Vec x, float scale = 1.0f) {
-  const Vec shifted = fma(x, splat(kLog2E), splat(kRounding));
+  const Vec shifted = opaque(fma(x, splat(kLog2E), splat(kRounding)));
   const Vec power = from_bits((bits(shifted) << 23) + bits(splat(scale)));
-  const Vec n = shifted - splat(kRounding);
+  const Vec n = opaque(shifted - splat(kRounding));
   Vec f = fma(n, splat(-0.693145751953125f), x);
   f = fma(n, splat(-1.42860682030941723e-6f), f);
   Vec p = fma(splat(0.0013814320554956794f), f, splat(0.008368851616978645f));

@@ -65,6 +65,17 @@ AOTBUILD_INLINE Vec from_bits(Ints x) {
   return y;
 }
 
+// A value that the compiler knows nothing about. With -funsafe-math-optimizations it would take
+// what was added for rounding away again.
+AOTBUILD_INLINE Vec opaque(Vec x) {
+#if defined(__x86_64__)
+  asm("" : "+x"(x));
+#elif defined(__aarch64__)
+  asm("" : "+w"(x));
+#endif
+  return x;
+}
+
 constexpr float kInfinity = __builtin_inff();
 
 AOTBUILD_INLINE Vec zero() { return splat(0.0f); }

@@ -73,7 +73,12 @@ class Build:
         Facts(program="").write(self._exported)
         self.graph([NODE])
         self.call = {"dims": {"batch": DIM}, "inputs": [], "in_spec": {}, "outputs": {}}
-        self.call |= {"conditions": [], "example": {"batch": 4}, "op_libraries": []}
+        self.call |= {
+            "conditions": [],
+            "example": {"batch": 4},
+            "op_libraries": [],
+            "exceptions": [],
+        }
         self.tensors = {"fc.weight": _tensor("fc.weight", [10, 64], 0)}
         self.state = ["fc.weight"]
         self.values = bytes(4 * 640 + 64)

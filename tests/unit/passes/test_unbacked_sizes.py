@@ -44,17 +44,21 @@ class Layers(nn.Module):
         return self.compute(self, *args)
 
 
+check: Any = torch._check
+attention: Any = scaled_dot_product_attention
+
+
 def some(x: torch.Tensor) -> torch.Tensor:
     """Some of the rows, as many as the data say."""
     rows = x[x.flatten(1).sum(1) > -1000]
-    torch._check(rows.shape[0] >= 1)
+    check(rows.shape[0] >= 1)
     return rows
 
 
 def number(n: Any, low: int = 2, high: int = 16) -> Any:
     value = n.item()
-    torch._check(value >= low)
-    torch._check(value <= high)
+    check(value >= low)
+    check(value <= high)
     return value
 
 
@@ -66,7 +70,8 @@ def by_hand(q: torch.Tensor, hidden: Any = None, scale: Any = 0.25) -> torch.Ten
     scores = (q @ q.transpose(-1, -2)) * scale
     if hidden is not None:
         scores = scores.masked_fill(hidden(q[0]), float("-inf"))
-    return scores.softmax(-1) @ q
+    result: torch.Tensor = scores.softmax(-1) @ q
+    return result
 
 
 def square(x: torch.Tensor, *, boolean: bool = True) -> torch.Tensor:
@@ -77,13 +82,14 @@ def square(x: torch.Tensor, *, boolean: bool = True) -> torch.Tensor:
 def attend(x: torch.Tensor, mask: Any = None, **given: Any) -> torch.Tensor:
     if mask is not None:
         given["attn_mask"] = mask(x)
-    return scaled_dot_product_attention(x[None, None], x[None, None], x[None, None], **given)
+    result: torch.Tensor = attention(x[None, None], x[None, None], x[None, None], **given)
+    return result
 
 
 def split_constants(own: Layers, x: torch.Tensor) -> list[torch.Tensor]:
     sizes = [number(each, high=64) for each in own.counts.unbind()]
-    torch._check(sum(sizes) == 64)
-    return [linear(x, part) for part in own.weight.split(sizes)]
+    check(sum(sizes) == 64)
+    return [linear(x, part) for part in own.weight.split(sizes)]  # type: ignore[no-untyped-call]
 
 
 def plus_itself(own: Layers, x: torch.Tensor) -> torch.Tensor:
@@ -98,7 +104,7 @@ def all_true(mask: torch.Tensor) -> torch.Tensor:
 
 def two_convolutions(own: Layers, x: torch.Tensor) -> torch.Tensor:
     one, other = some(x), some(x * 2)
-    torch._check(one.shape[0] == other.shape[0])
+    check(one.shape[0] == other.shape[0])
     result: torch.Tensor = own.conv2d(one) + own.conv2d(other)
     return result.relu()
 
@@ -107,12 +113,12 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[torch.Tensor, ...], dict[str, i
     "attention": (lambda _, x: attend(some(x)), (X,), {"attention": 1}),
     "causal": (lambda _, x: attend(some(x), is_causal=True), (X,), {"attention": 1}),
     "heads": (
-        lambda _, x: scaled_dot_product_attention(*[heads(some(x))] * 3),
+        lambda _, x: attention(*[heads(some(x))] * 3),
         (X,),
         {"attention": 1},
     ),
     "several lengths": (
-        lambda _, x, y: scaled_dot_product_attention(some(x)[None], *[some(y)[None]] * 2),
+        lambda _, x, y: attention(some(x)[None], *[some(y)[None]] * 2),
         (X, X),
         {"attention": 1},
     ),

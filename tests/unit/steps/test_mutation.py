@@ -75,6 +75,8 @@ class OwnParameter(Attribute):
 
 
 class Buffer(Attribute):
+    buffer: torch.Tensor
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         self.buffer += 1
         return x + self.buffer

@@ -53,6 +53,8 @@ def test_another_range_is_only_proposed_where_it_helps(sizes: dict[str, int], to
 
 
 class Sparse(torch.nn.Module):
+    adjacency: torch.Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("adjacency", torch.eye(4).to_sparse())

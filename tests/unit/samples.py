@@ -25,6 +25,7 @@ from aotbuild.runtime.manifest import Constant, File, Input, Manifest, Variant
 from aotbuild.steps.artifacts.weights_file import write_weights
 from aotbuild.steps.export.arguments import Argument, call_tree
 from aotbuild.steps.package import generate
+from aotbuild.steps.package.write import write_hooks
 
 PYPROJECT = """\
 [build-system]
@@ -240,6 +241,7 @@ def write_package(
     for manifest in written:
         own = directory / directory_of(manifest.model, manifest.method)
         (own / "model.json").write_text(manifest.to_json(), "utf-8")
+    write_hooks(directory, directory.name)
     return written
 
 

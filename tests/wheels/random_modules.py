@@ -106,7 +106,7 @@ def described(count: int, number: int = 0) -> list[dict[str, Any]]:
 
 
 def write_models(project: Path, modules: list[dict[str, Any]], group: int = GROUP) -> None:
-    """Add models of random modules to a copy of the project."""
+    """Make the models of a copy of the project of random modules."""
     file = project / "random_modules" / "modules.json"
     file.write_text(json.dumps(modules), encoding="utf-8")
     tables = [
@@ -121,8 +121,9 @@ dims.batch = {{ max = 8 }}
 """
         for start in range(0, len(modules), group)
     ]
-    with (project / "pyproject.toml").open("a", encoding="utf-8") as pyproject:
-        pyproject.writelines(tables)
+    pyproject = project / "pyproject.toml"
+    head = pyproject.read_text(encoding="utf-8").partition("\n[tool.aotbuild.models.")[0]
+    pyproject.write_text("".join([head, *tables]), encoding="utf-8")
 
 
 def write_random_modules(project: Path) -> None:

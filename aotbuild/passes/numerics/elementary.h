@@ -6,6 +6,8 @@
 #ifndef AOTBUILD_ELEMENTARY_H
 #define AOTBUILD_ELEMENTARY_H
 
+#include <ATen/cpu/vec/vec.h>
+
 #include <cmath>
 #include <cstdint>
 #include <cstring>

@@ -78,6 +78,8 @@ class Build:
             "example": {"batch": 4},
             "op_libraries": [],
             "exceptions": [],
+            "about": "",
+            "doc": "",
         }
         self.tensors = {"fc.weight": _tensor("fc.weight", [10, 64], 0)}
         self.state = ["fc.weight"]

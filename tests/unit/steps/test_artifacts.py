@@ -36,12 +36,13 @@ def test_the_table_names_the_files() -> None:
 
 
 def test_only_the_modules_of_artifacts_name_them() -> None:
-    # The package has files of its own, which the runtime reads under these names.
-    elsewhere = PACKAGE / "runtime"
+    # The package has files of its own, which the runtime reads under these names, and of which the
+    # hook, that imports no steps, looks whether a wheel will have them.
+    elsewhere = {PACKAGE / "runtime", PACKAGE / "hook"}
     named = [
         f"{file.relative_to(PACKAGE)}:{line}: {text}"
         for file in FILES
-        if STEPS / "artifacts" not in file.parents and elsewhere not in file.parents
+        if STEPS / "artifacts" not in file.parents and elsewhere.isdisjoint(file.parents)
         for line, text in strings(file)
         if text.rpartition("/")[2] in NAMES
     ]

@@ -105,6 +105,10 @@ def test_the_file_holds_each_tensor_once_and_nothing_else(built: Installed) -> N
     elements += (24 * 64 + 64 * 64) + 7 * 16 * 16 + (16 * 27 + 8)
     steps = 2 * 8
     own = {name: size for name, size in built.stored.items() if not name.startswith("packed.")}
+    # The bias with the norm in it is computed by Inductor for one model, by a pass for the other:
+    # on some CPUs they round alike, and are one tensor.
+    if not any("swappable." in name and "computed:" in name and "bias" in name for name in own):
+        elements -= 8
     assert sum(own.values()) == elements * 4 + steps
 
 

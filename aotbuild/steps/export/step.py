@@ -53,6 +53,7 @@ from aotbuild.steps.export.traced import (
     dense,
     inputs_of,
     keep_computed_outputs,
+    one_thread,
     reference_outputs,
     refuse_unstorable,
     sizes_of,
@@ -266,10 +267,11 @@ def _described(
         dict([*flat.named_parameters(), *flat.named_buffers()]),
         where,
     )
-    reference = reference_outputs(
-        *(spec_of_call, example.samples, eager, path, project, device),
-        program=program if len(eager) == 1 else None,  # not of a quantised model
-    )
+    with one_thread():
+        reference = reference_outputs(
+            *(spec_of_call, example.samples, eager, path, project, device),
+            program=program if len(eager) == 1 else None,  # not of a quantised model
+        )
     return Traced(name, program, spec_of_call, example.samples, reference)
 
 

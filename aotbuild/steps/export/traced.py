@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,20 @@ def refuse_unstorable(program: torch.export.ExportedProgram, where: str) -> None
                 fix="let the module keep a dense tensor, as of to_dense(), or the indices and "
                 "values of a sparse one",
             ) from error
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Let eager torch compute on one thread: its sums depend on how many there are.
+
+    What the build records of differences from eager would depend on the machine.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def reference_outputs(

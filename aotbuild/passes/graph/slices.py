@@ -32,8 +32,8 @@ def slice_constants(module: GraphModule) -> None:
 def write_bounds(module: GraphModule) -> int:
     """Write out the bounds of slices up to a size that follows from data, in subgraphs too.
 
-    Inductor of torch 2.13 writes a bound that is left out as ``None`` into C++, which
-    ``test_inductor_still_writes_none_for_a_bound`` notices.
+    Inductor of torch 2.13 writes a bound that is left out as ``None`` into C++;
+    ``tests/unit/passes/test_unbacked_sizes.py`` has such a graph.
 
     Returns:
         How many slices were changed.

@@ -378,7 +378,7 @@ def _asked(
 ) -> list[Finding]:
     """What the model asks about sizes when torch supposes nothing of them."""
     with (
-        contextlib.suppress(Exception),  # what was asked before counts too
+        contextlib.suppress(Exception, SystemExit),  # what was asked before counts too
         without_dumps(),
         recording() as recorder,
         _supposing(oblivious=True),
@@ -410,7 +410,7 @@ def _found_of(
     try:
         with without_dumps(), proving(), recording() as recorder:
             exported()
-    except Exception as error:  # noqa: BLE001  # whatever it is, these ranges do not work
+    except (Exception, SystemExit) as error:  # noqa: BLE001  # whatever it is, these ranges do not work
         with proving():
             if _exported_otherwise(exported, found, error)[0] is not None:
                 return []
@@ -539,6 +539,6 @@ def _smallest_sizes(
             continue
         try:
             flat(example.samples.at(inputs, {**sizes, name: dim.min}, device))
-        except Exception:  # noqa: BLE001  # whatever it raises, it does not work
+        except (Exception, SystemExit):  # noqa: BLE001  # whatever it raises, it does not work
             narrowed[name] = Dim(2, dim.max, dim.multiple_of)
     return narrowed

@@ -158,7 +158,7 @@ def _tried(
             warnings.simplefilter("ignore")
             try:
                 return eager(tensors)
-            except Exception:  # noqa: BLE001  # the values are not for this model, whatever it says
+            except (Exception, SystemExit):  # noqa: BLE001  # the values are not for this model, whatever it says
                 return None
 
     if not leaves:

@@ -463,12 +463,13 @@ def _exported_otherwise(
         program = exported()
         if not found(recorder):
             return program, supposed
-    return _exported_oblivious(exported, found), []
+    return _exported_oblivious(exported, found, error), []
 
 
 def _exported_oblivious(
     exported: Callable[..., torch.export.ExportedProgram],
     found: Callable[[Recorder], list[Finding]],
+    error: BaseException,
 ) -> torch.export.ExportedProgram | None:
     """Trace again without asking whether sizes are 1; None when that does not help either.
 
@@ -477,12 +478,13 @@ def _exported_oblivious(
     at the price of a copy where it then supposes the worse. The step verify runs both ends.
 
     What fixes a size by ``int()`` of a float that is computed from it does so only where Python
-    itself runs the code: reading its bytecode (``strict``), torch knows the function.
+    itself runs the code: reading its bytecode (``strict``), torch knows the function. It then
+    tells no lines of what it assumes, and so is asked only where that is the error.
     """
     config: Any = fx_config
     if not hasattr(config, "backed_size_oblivious"):
         return None
-    for strict in (False, True):
+    for strict in (False, True) if "math.trunc(" in str(error) else (False,):
         try:
             with (
                 without_dumps(),

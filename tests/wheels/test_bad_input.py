@@ -40,7 +40,7 @@ DECLARATIONS = {
         ("the wheel would not require torch", 'dynamic = ["dependencies"]'),
     ),
     "weights that are missing": (
-        (SOURCE, f'{SOURCE}\nweights = "net.safetensors"'),
+        ('weights = "random"', 'weights = "net.safetensors"'),
         ('the weights file "net.safetensors" does not exist', "models.net.weights"),
     ),
 }

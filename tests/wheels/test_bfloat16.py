@@ -92,11 +92,14 @@ def test_a_result_does_not_depend_on_threads(layers: Call) -> None:
 
 
 PROGRAM = r"""
-#include "gemm_bfloat16.h"
+#include "linear/gemm_bfloat16.h"
 #include <cmath>
 #include <cstdio>
 #include <vector>
 using namespace aotbuild::bfloat16;
+using aotbuild::kPanel;
+using aotbuild::kRows;
+constexpr int kWidest = 8, kLd = Tiling::kLd;
 static float wide(uint16_t x) {
   uint32_t bits = uint32_t(x) << 16;
   float found;

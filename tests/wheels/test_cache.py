@@ -23,7 +23,7 @@ class Machine:
         compiler = directory / "g++"
         compiler.write_text(
             "#!/bin/sh\n"
-            f'case "$*" in *--version*) ;; *) echo "$@" >> {self._calls} ;; esac\n'
+            f'case "$*" in *--version* | -E\\ *) ;; *) echo "$@" >> {self._calls} ;; esac\n'
             f'exec {shutil.which("g++")} "$@"\n'
         )
         compiler.chmod(0o755)

@@ -11,6 +11,7 @@ from typing import Any
 import sympy
 import torch
 from torch.fx.experimental import _config as fx_config
+from torch.utils._sympy.functions import TruncToInt
 
 from aotbuild.config.parse import located
 from aotbuild.config.resolve import call_path, calls, is_program, named_files
@@ -333,7 +334,7 @@ def _exported(
             program = exported()
     except (Exception, SystemExit) as error:
         with proving():
-            other, supposed = _exported_otherwise(exported, found, error)
+            other, supposed = _exported_otherwise(exported, found, error, recorder)
         if other is None:
             finished = "Constraints violated" in str(error)
             reasons = found(recorder, finished=finished)
@@ -412,7 +413,7 @@ def _found_of(
             exported()
     except (Exception, SystemExit) as error:  # noqa: BLE001  # whatever it is, these ranges do not work
         with proving():
-            if _exported_otherwise(exported, found, error)[0] is not None:
+            if _exported_otherwise(exported, found, error, recorder)[0] is not None:
                 return []
         finished = "Constraints violated" in str(error)
         return found(recorder, finished=finished) or None
@@ -443,16 +444,26 @@ def _check_products(
 
 
 def _exported_otherwise(
-    exported: Callable[[], torch.export.ExportedProgram],
+    exported: Callable[..., torch.export.ExportedProgram],
     found: Callable[[Recorder], list[Finding]],
     error: BaseException,
+    first: Recorder,
 ) -> tuple[torch.export.ExportedProgram | None, Sequence[sympy.Ne]]:
     """Trace again where a size that the model derives may be 1, supposing that it is not.
+
+    Args:
+        exported: Traces the model.
+        found: What a trace shows that the model needs of its sizes.
+        error: What the first trace raised.
+        first: What the first trace asked about sizes.
 
     Returns:
         The program, or None, and what it supposes.
     """
-    if "satisfy the generated guard" not in str(error):
+    strict = "Constraints violated" in str(error) and any(
+        sympy.sympify(guard).has(TruncToInt) for guard, _ in first.guards
+    )
+    if not strict and "satisfy the generated guard" not in str(error):
         return None, []
     with (
         contextlib.suppress(Exception, SystemExit),  # the first error is the one to tell
@@ -463,13 +474,14 @@ def _exported_otherwise(
         program = exported()
         if not found(recorder):
             return program, supposed
-    return _exported_oblivious(exported, found, error), []
+    return _exported_oblivious(exported, found, strict=strict), []
 
 
 def _exported_oblivious(
     exported: Callable[..., torch.export.ExportedProgram],
     found: Callable[[Recorder], list[Finding]],
-    error: BaseException,
+    *,
+    strict: bool,
 ) -> torch.export.ExportedProgram | None:
     """Trace again without asking whether sizes are 1; None when that does not help either.
 
@@ -484,14 +496,14 @@ def _exported_oblivious(
     config: Any = fx_config
     if not hasattr(config, "backed_size_oblivious"):
         return None
-    for strict in (False, True) if "math.trunc(" in str(error) else (False,):
+    for by_bytecode in (False, True) if strict else (False,):
         try:
             with (
                 without_dumps(),
                 recording() as recorder,
                 config.patch(backed_size_oblivious=True),
             ):
-                program = exported(strict=strict)
+                program = exported(strict=by_bytecode)
         except (Exception, SystemExit):  # noqa: BLE001, S112  # the first error is the one to tell
             continue
         # What is still assumed of the sizes is the model's own need, and has to be declared.

@@ -46,7 +46,7 @@ def call(case):
     return case.example_args, case.example_kwargs
 
 
-for name, case in _examples().items():
+for name, case in all_examples().items():
     globals()[f"make_{name}"] = functools.partial(lambda model: model, case.model)
     globals()[f"call_{name}"] = functools.partial(call, case)
     globals()[f"shapes_{name}"] = case.dynamic_shapes
@@ -61,7 +61,7 @@ import exportdb.models
 
 differing = {}
 for name in NAMES:
-    case, model = _examples()[name], getattr(exportdb.models, name)
+    case, model = all_examples()[name], getattr(exportdb.models, name)
     calls = [case.example_args] + ([case.extra_inputs] if case.extra_inputs else [])
     for args in calls:
         with torch.no_grad():

@@ -82,5 +82,6 @@ def test_programs_without_such_functions_stay_the_same_bytes(tmp_path: Path) -> 
         given: Any = torch.randn(6, 50), torch.randint(-90, 90, (6, 50), dtype=torch.int32)
         with context:
             compiled(Others(), given, directory)
-        libraries.append({path.read_bytes() for path in directory.rglob("*.so")})
+        made = {path.read_bytes() for path in directory.rglob("*.so")}
+        libraries.append(made - {b""})  # the linker's output where the library is known by its code
     assert libraries[0] == libraries[1]

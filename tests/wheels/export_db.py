@@ -62,7 +62,8 @@ import exportdb.models
 differing = {}
 for name in NAMES:
     case, model = all_examples()[name], getattr(exportdb.models, name)
-    calls = [case.example_args] + ([case.extra_inputs] if case.extra_inputs else [])
+    extra = getattr(case, "extra_inputs", None)
+    calls = [case.example_args] + ([extra] if extra else [])
     for args in calls:
         with torch.no_grad():
             expected = case.model(*args, **case.example_kwargs)

@@ -34,8 +34,8 @@ def main() -> int:
             print(build.output)
             return 1
         installed = Path(temporary, "installed")
-        command = [sys.executable, "-m", "pip", "-q", "install", "--no-deps", "--target", installed]
-        subprocess.run([*command, *build.wheels], check=True)
+        install = ["-m", "pip", "-q", "install", "--no-deps", "--target", str(installed)]
+        subprocess.run([sys.executable, *install, *map(str, build.wheels)], check=True)
         done = subprocess.run(
             [sys.executable, "-P", "-c", f"NAMES = {right!r}\n{COMPARE}"],
             env={"PYTHONPATH": str(installed)},

@@ -68,7 +68,7 @@ REDUCTIONS = {
     "logsumexp": lambda x: x.float().logsumexp(-1),
     "cumsum": lambda x: x.cumsum(-1),
     "layer norm": lambda x: F.layer_norm(x.float(), x.shape[-1:]),
-    "sort": lambda x: x.sort(-1, stable=True).values,
+    "sort": lambda x: x.sort(dim=-1, stable=True).values,
     "norm": lambda x: x.float().norm(dim=-1),
 }
 PAIRS = {

@@ -452,7 +452,7 @@ def test_a_remote_that_hangs_is_given_up(
     start = time.monotonic()
     for _ in range(3):
         assert make_store(**given).get("compiled", KEY, place) is Found.MISSING
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 30  # which one answer takes
     said = capsys.readouterr().err
     assert said.count("aotbuild: warning:") == 1
     assert "no answer within 0.2 s" in said

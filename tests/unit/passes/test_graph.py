@@ -73,9 +73,9 @@ def test_weights_of_few_steps_are_constants() -> None:
 
 
 def test_weights_of_many_steps_take_no_time() -> None:
-    begin = time.monotonic()
+    begin = time.process_time()
     _applied(Computed(_orthogonal(20)))
-    assert time.monotonic() - begin < 20  # counted as a tree the steps are 10 ** 12
+    assert time.process_time() - begin < 20  # counted as a tree the steps are 10 ** 12
 
 
 def test_a_deep_model() -> None:

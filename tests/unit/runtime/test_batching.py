@@ -125,7 +125,7 @@ def test_requests_gather_while_a_call_runs(load_package: LoadPackage, doubling: 
         until(lambda: "3 waiting" in repr(batched))
         doubling.go_on.set()
         for thread in threads:
-            thread.join(20)
+            thread.join(120)
     assert doubling.rows == [1, 3]
 
 
@@ -195,7 +195,7 @@ def test_a_full_batch_does_not_keep_an_older_one_waiting(
         threading.Event().wait(0.01)  # the first of them is due
         doubling.go_on.set()
         for thread in threads:
-            thread.join(20)
+            thread.join(120)
     assert doubling.shapes == [(2, 1), (1, 2), (2, 3), (2, 3)]
 
 
@@ -304,7 +304,7 @@ def test_requests_are_refused_at_once_while_too_many_wait(
         )
         doubling.go_on.set()
         for thread in threads:
-            thread.join(20)
+            thread.join(120)
         assert_doubled([batched(images(1)[0])], images(1))
     assert sum(doubling.rows) == 5
 
@@ -457,7 +457,7 @@ def test_what_is_forgotten_ends_its_thread(load_package: LoadPackage) -> None:
     (thread,) = [t for t in threading.enumerate() if t.name == "net.batched()"]
     del batched
     gc.collect()
-    thread.join(20)
+    thread.join(120)
     assert not thread.is_alive()
 
 
@@ -490,7 +490,7 @@ def test_a_forked_child_has_a_queue_of_its_own(
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         doubling.go_on.set()
         for thread in threads:
-            thread.join(20)
+            thread.join(120)
     assert doubling.rows == [1, 1]
 
 

@@ -73,7 +73,7 @@ def servers(directory: Path) -> list[int]:
 
 
 def wait_for(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 120  # however busy the machine is
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.05)
@@ -117,7 +117,7 @@ def test_steps_are_processes_of_their_own_that_run_at_once(ask: Ask, tmp_path: P
         )
         for own, other in [("a", "b"), ("b", "a")]
     ]
-    processes = {step.communicate(timeout=20)[0] for step in steps}
+    processes = {step.communicate(timeout=120)[0] for step in steps}
     assert len(processes | {str(process) for process in servers(tmp_path)}) == 3
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 
@@ -56,6 +58,8 @@ def compiled(
     libraries = Libraries(Store.of_build(), directory / "kept", directory)
     with (
         warnings.catch_warnings(action="ignore"),  # of torch about itself
+        # In the usual one, all compiles of a machine wait for the same lock.
+        patch.dict(os.environ, TORCHINDUCTOR_CACHE_DIR=str(directory / "cache")),
         set_up(
             TARGETS[target],
             find_cxx(),

@@ -113,39 +113,3 @@ def test_a_pinned_dimension_is_told_with_its_line_and_the_toml_that_would_do(
 def test_a_model_that_leaves_its_dimensions_alone_has_no_findings() -> None:
     shapes: dict[str, list[int | str]] = {"x": ["batch", 8], "y": ["batch", 8]}
     assert diagnose(Adds(), shapes, {"batch": DeclaredDim(max=64)}) == []
-
-
-class Frames(nn.Module):
-    """At 25 samples there is one frame, which torch supposes does not occur."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        layers = nn.Conv1d(1, 8, 10, stride=5), nn.GroupNorm(4, 8), nn.Conv1d(8, 8, 4, stride=2)
-        self.layers = nn.Sequential(*layers)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.layers(x[:, None]).transpose(1, 2)  # type: ignore[no-any-return]
-
-
-@pytest.mark.filterwarnings("ignore::FutureWarning")  # torch warns of its own calls
-def test_a_derived_size_of_one_needs_no_other_range(tmp_path: Path) -> None:
-    from aotbuild.config.schema import Call, TensorInput
-    from aotbuild.steps.export.example import example_call
-    from aotbuild.steps.export.flat_module import Flat
-    from aotbuild.steps.export.step import _exported
-
-    module = Frames().eval()
-    call = Call(
-        inputs={"x": TensorInput(shape=[1, "samples"])},
-        dims={"samples": DeclaredDim(min=25, max=4000)},
-    )
-    cpu = torch.device("cpu")
-    example = example_call(module.forward, call, "tool.x", tmp_path, None, cpu)
-    flat = Flat(module, "forward", example.arguments)
-    specs = torch_dims(example.shapes, call.dims)
-    program, recorder, _ = _exported(
-        flat, example.tensors, specs, "tool.x", example, call.dims, tmp_path
-    )
-    assert recorder.shape_env is not None
-    low = min(int(found.lower) for found in program.range_constraints.values())
-    assert low == 25

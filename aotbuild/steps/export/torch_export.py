@@ -14,7 +14,8 @@ from torch.utils._sympy.functions import TruncToInt
 
 from aotbuild.config.schema import DeclaredDim
 from aotbuild.errors import AotBuildError, ExportError
-from aotbuild.steps.export.diagnosis import Finding, Recorder, findings, recording
+from aotbuild.steps.export.diagnosis import Finding, findings
+from aotbuild.steps.export.guards import Recorder, recording
 from aotbuild.steps.export.method import Method
 from aotbuild.steps.export.mutation import refuse_mutation
 from aotbuild.steps.export.proposals import tried, without_proposals

@@ -13,8 +13,9 @@ PATH = "tool.aotbuild.models.net.weights"
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_a_parameter_is_finite(value: float) -> None:
-    module = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Linear(3, 3))
-    module[1].weight.data[1, 2] = value
+    layer = torch.nn.Linear(3, 3)
+    layer.weight.data[1, 2] = value
+    module = torch.nn.Sequential(torch.nn.Linear(3, 3), layer)
     with pytest.raises(WeightsError) as caught:
         check_finite(module.named_parameters(), module.named_buffers(), "net.safetensors", PATH)
     assert caught.value.what == "net.safetensors: the parameter 1.weight is not finite"

@@ -1,4 +1,4 @@
-"""The script in place of the compiler, and what all compiles have in common, with a program that only pretends to be g++."""
+"""The compiler's script, and what compiles share, with a program that only pretends to be g++."""
 
 from __future__ import annotations
 

@@ -65,10 +65,8 @@ def check_project(directory: Path, names: Sequence[str], *, explain: bool = Fals
     chosen = declared_models(project, names, where=located("tool.aotbuild.models"))
     check_options(project, chosen)
     quieten()
-    from aotbuild.steps.export.step import (  # imports torch, which takes a second
-        check_writing,
-        trace,
-    )
+    from aotbuild.steps.export.step import check_writing  # imports torch, which takes a second
+    from aotbuild.steps.export.trace import trace
 
     quieten_torch()
     rows: list[Row] = []

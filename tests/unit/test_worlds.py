@@ -104,8 +104,8 @@ def test_the_steps_know_nothing_of_cmake(file: Path) -> None:
     starting = {
         *(
             "bundle.opening",
-            "compile.cxx",
             "compile.instructions",
+            "compile.shared_code",
             "engine.step",
             "forkserver",
             "tune.trial",

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from aotbuild.config.project import load_project
 from aotbuild.errors import AotBuildError
-from aotbuild.steps.export.step import trace
+from aotbuild.steps.export.trace import trace
 from aotbuild.steps.plan.export import export_spec
 
 PACKAGE = Path(__file__).parents[1] / "packages" / "random_modules" / "random_modules"

@@ -20,12 +20,13 @@ from torch._inductor import config as inductor_config
 from aotbuild.errors import CompileError, DiskError
 from aotbuild.passes.numerics.overrides import exact_functions, with_exact_functions
 from aotbuild.passes.recurrent.dynamic_steps import dynamic_steps
-from aotbuild.steps.compile.cxx import Compiler, CompilerCall, sharing, write_compiler
+from aotbuild.steps.compile.cxx import Compiler, CompilerCall, write_compiler
 from aotbuild.steps.compile.inductor_options import all_options, options_for, recorded_options
 from aotbuild.steps.compile.inductor_patches import patched
 from aotbuild.steps.compile.kept_memory import with_kept_pools
 from aotbuild.steps.compile.kernel_errors import with_caught_errors
 from aotbuild.steps.compile.library_cache import Libraries
+from aotbuild.steps.compile.shared_code import sharing
 from aotbuild.steps.compile.shared_headers import Shared
 from aotbuild.steps.compile.vector_isa import only_vector_isa, vector_isa
 from aotbuild.target import Target

@@ -1,35 +1,24 @@
 """Why torch.export finds a declared dimension narrower than it was declared, in which line.
 
-torch tells the guard that failed, in terms of its own symbols. While forward() is traced it runs as
-ordinary Python, so that each guard can be noted with the line of the model that asked for it; what
-the guards leave of the declared range is then found by trying its sizes.
+What the guards of a trace leave of the declared range is found by trying its sizes.
 """
 
 from __future__ import annotations
 
-import ast
-import contextlib
-import linecache
-import os
 import re
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice, pairwise, product
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import sympy
-import torch
-from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from aotbuild.runtime.dims import Affine, Dim, Size
+from aotbuild.steps.export.guards import Frame, Recorder, line_of, replacement
 from aotbuild.steps.sizes.conditions import as_function, condition_text
 from aotbuild.steps.sizes.symbols import SizeSymbol
 
-_TORCH = f"{Path(torch.__file__).parent}{os.sep}"
-_EXPORT = f"{_TORCH}export{os.sep}"
 _SCANNED = 4096
 """How many sizes of a range are tried."""
 _SOURCE = re.compile(r"L\['tensors'\]\[(\d+)\]\.size\(\)\[(\d+)\]")
@@ -41,45 +30,13 @@ class Finding:
     """A dimension, or several of them, that the model does not leave as they were declared."""
 
     dim: str
-    found: str
+    text: str
+    """What the model needs of it, in words."""
     line: str
     """The line of the model, such as ``src/net.py:7 in forward: return x.reshape(4, 4)``."""
     fix: str
     part: Dim | None = None
     """The range that ``fix`` proposes, if it is one."""
-
-
-@dataclass
-class Recorder:
-    """The guards of a trace, each with the frames of the model that led to it."""
-
-    guards: list[tuple[Any, list[tuple[str, int, str]]]] = field(default_factory=list)
-    shape_env: Any = None
-
-
-@contextlib.contextmanager
-def recording() -> Iterator[Recorder]:
-    """Note every guard that a trace adds.
-
-    torch 2.13 keeps a place for each guard too, but in its own code, not in the model's.
-    """
-    recorder = Recorder()
-    original: Callable[..., Any] | None = getattr(ShapeEnv, "_log_guard", None)
-    if original is None:  # another torch: the error is told without the line
-        yield recorder
-        return
-
-    def log_guard(self: Any, prefix: str, guard: Any, *args: Any, **kwargs: Any) -> Any:
-        if "suppressed" not in prefix:
-            recorder.shape_env = self
-            recorder.guards.append((guard, _frames(sys._getframe(1))))
-        return original(self, prefix, guard, *args, **kwargs)
-
-    setattr(ShapeEnv, "_log_guard", log_guard)  # noqa: B010  # torch gives it a type
-    try:
-        yield recorder
-    finally:
-        setattr(ShapeEnv, "_log_guard", original)  # noqa: B010
 
 
 def fixed_products(
@@ -105,8 +62,8 @@ def fixed_products(
         finding = Finding(
             ", ".join(names),
             f"it works where {text} is {number} only, as in the example",
-            _line(frames, project),
-            _independent(frames, project) or "make the model independent of the sizes",
+            line_of(frames, project),
+            replacement(frames, project) or "make the model independent of the sizes",
         )
         findings.setdefault(text, finding)
     return list(findings.values())
@@ -123,20 +80,6 @@ def _fixed(guard: sympy.Basic) -> tuple[sympy.Expr, int] | None:
         number, rest = -number, -rest
     divisor, _ = rest.primitive()
     return (rest / divisor, int(-number / divisor)) if (number / divisor).is_Integer else None
-
-
-def _frames(frame: FrameType | None) -> list[tuple[str, int, str]]:
-    """The frames outside torch up to the call of torch.export, the innermost first."""
-    frames: list[tuple[str, int, str]] = []
-    own = str(Path(__file__).parents[2])  # aotbuild itself
-    while frame is not None:
-        name = frame.f_code.co_filename
-        if name.startswith(_EXPORT):
-            return frames
-        if not name.startswith((_TORCH, own, "<")):
-            frames.append((name, frame.f_lineno, frame.f_code.co_name))
-        frame = frame.f_back
-    return []
 
 
 def findings(
@@ -221,7 +164,7 @@ class _Findings:
         self._equal: dict[sympy.Symbol, sympy.Expr] = {}
         self._relations: list[Finding] = []
 
-    def narrow(self, assumption: sympy.Basic, frames: list[tuple[str, int, str]]) -> None:
+    def narrow(self, assumption: sympy.Basic, frames: list[Frame]) -> None:
         """Take what is assumed of one dimension, or that one follows from others."""
         assumption = self._substituted(assumption)
         free = sorted(assumption.free_symbols, key=str)
@@ -232,10 +175,10 @@ class _Findings:
             if fitting and fitting != self._allowed[name]:
                 self._allowed[name] = fitting
                 self._texts[name].append(_text(assumption))
-                line = _line(frames, self._project)
+                line = line_of(frames, self._project)
                 if line and line not in self._lines[name]:
                     self._lines[name].append(line)
-                advice = _independent(frames, self._project)
+                advice = replacement(frames, self._project)
                 if advice and len(fitting) == 1:
                     self._advice.setdefault(name, advice)
         elif isinstance(assumption, sympy.Eq) and len(free) > 1:
@@ -248,7 +191,7 @@ class _Findings:
                     Finding(
                         name,
                         f"{name} is always {text}",
-                        _line(frames, self._project),
+                        line_of(frames, self._project),
                         f'write "{text}" in place of "{name}" ({self._shown_places(name)})'
                         if len(value.free_symbols) == 1
                         else f"declare ranges in which {name} is {text}, or let the model compute "
@@ -256,7 +199,7 @@ class _Findings:
                     )
                 )
 
-    def relate(self, assumption: sympy.Basic, frames: list[tuple[str, int, str]]) -> None:
+    def relate(self, assumption: sympy.Basic, frames: list[Frame]) -> None:
         """Take what is assumed of several dimensions and makes none of them follow."""
         assumption = self._substituted(assumption)
         free = sorted(assumption.free_symbols, key=str)
@@ -267,13 +210,13 @@ class _Findings:
         if all(accepts(*point) for point in islice(sample, _SCANNED)):
             return
         names = ", ".join(map(str, free))
-        found = f"the model needs {_text(assumption)}"
-        if found not in [finding.found for finding in self._relations]:
+        text = f"the model needs {_text(assumption)}"
+        if text not in [finding.text for finding in self._relations]:
             self._relations.append(
                 Finding(
                     names,
-                    found,
-                    _line(frames, self._project),
+                    text,
+                    line_of(frames, self._project),
                     "declare ranges in which that holds",
                 )
             )
@@ -286,13 +229,13 @@ class _Findings:
 
     def findings(self) -> list[Finding]:
         """All that was found."""
-        found = []
+        findings = []
         related = {finding.dim for finding in self._relations}
         for name, sizes in self._allowed.items():
             if sizes != self._declared[name] and name not in related:
                 text, fix, part = self._explained(name, sizes)
-                found.append(Finding(name, text, "\n".join(self._lines[name]), fix, part))
-        return [*found, *self._relations]
+                findings.append(Finding(name, text, "\n".join(self._lines[name]), fix, part))
+        return [*findings, *self._relations]
 
     def _explained(self, name: str, sizes: list[int]) -> tuple[str, str, Dim | None]:
         dim, declared = self._dims[name], self._declared[name]
@@ -324,58 +267,6 @@ class _Findings:
 
     def _shown_places(self, name: str) -> str:
         return "; ".join(self._places.get(name, []))
-
-
-def _line(frames: Sequence[tuple[str, int, str]], project: Path) -> str:
-    """The line of the project that led to a guard, or the innermost one outside torch."""
-    frame = _own_frame(frames, project)
-    if frame is None:
-        return ""
-    (file, number, function), own = frame
-    shown = os.path.relpath(file, project.resolve()) if own else os.path.basename(file)  # noqa: PTH119
-    return f"{shown}:{number} in {function}: {linecache.getline(file, number).strip()}"
-
-
-def _own_frame(
-    frames: Sequence[tuple[str, int, str]], project: Path
-) -> tuple[tuple[str, int, str], bool] | None:
-    """The innermost frame of the project, else of all, and whether it is the project's."""
-    root = f"{project.resolve()}{os.sep}"
-    own = [f for f in frames if f[0].startswith(root) and "-packages" not in f[0]]
-    return ((own or frames)[0], bool(own)) if frames else None
-
-
-def _independent(frames: Sequence[tuple[str, int, str]], project: Path) -> str:
-    """What to write in place of what makes a plain number of a size, if the line shows that."""
-    frame = _own_frame(frames, project)
-    if frame is None:
-        return ""
-    (file, number, _), _ = frame
-    for call in _calls(file, number):
-        name, argument = ast.unparse(call.func), ast.unparse(call.args[0])
-        if name == "len":
-            return f"len() makes a plain number of a size: write {argument}.shape[0]"
-        if name == "int":
-            return f"int() makes a plain number of a size: write {argument}"
-        if name == "range":
-            return "range() needs a plain number: compute with whole tensors instead of a loop"
-    return ""
-
-
-def _calls(file: str, number: int) -> list[ast.Call]:
-    """The calls in a line of code, of a function by its name with an argument."""
-    try:
-        tree = ast.parse("".join(linecache.getlines(file)))
-    except SyntaxError:
-        return []
-    return [
-        node
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Name)
-        and node.args
-        and node.lineno <= number <= (node.end_lineno or node.lineno)
-    ]
 
 
 def _sizes(dim: Dim, least: int) -> list[int]:

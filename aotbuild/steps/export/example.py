@@ -25,7 +25,7 @@ from aotbuild.steps.export.arguments import (
     tensors_of,
     with_tensors,
 )
-from aotbuild.steps.export.state_dict import read_tensors
+from aotbuild.steps.export.tensor_files import read_tensors
 from aotbuild.steps.project_code import error_text, resolve, user_line
 from aotbuild.steps.sizes.shapes import declared_shape
 

@@ -17,12 +17,12 @@ Trace = Callable[[dict[str, DeclaredDim]], "list[Finding] | None"]
 
 
 def tried(
-    found: Sequence[Finding], dims: Mapping[str, DeclaredDim], trace: Trace
+    findings: Sequence[Finding], dims: Mapping[str, DeclaredDim], trace: Trace
 ) -> Sequence[Finding] | None:
     """What was found, with ranges that the model has been traced with.
 
     Args:
-        found: What a trace found of the declared dimensions.
+        findings: What a trace found of the declared dimensions.
         dims: The declared dimensions.
         trace: Traces the model with other ranges.
 
@@ -30,7 +30,7 @@ def tried(
         The last range that is found of each dimension: they work, unless something else is found
         that is no range. None where the model fails with them for another reason.
     """
-    latest = {finding.dim: finding for finding in found}
+    latest = {finding.dim: finding for finding in findings}
     ranges = dict(dims)
     for _ in range(_ROUNDS):
         if any(finding.part is None for finding in latest.values()):
@@ -52,13 +52,13 @@ def tried(
     return list(latest.values())
 
 
-def without_proposals(found: Sequence[Finding]) -> list[Finding]:
+def without_proposals(findings: Sequence[Finding]) -> list[Finding]:
     """What was found, where no range works."""
     return [
         finding
         if finding.part is None
         else dataclasses.replace(finding, part=None, fix="make the model independent of the size")
-        for finding in found
+        for finding in findings
     ]
 
 

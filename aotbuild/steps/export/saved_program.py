@@ -16,9 +16,9 @@ from aotbuild.steps.artifacts.call_spec import CallSpec
 from aotbuild.steps.artifacts.samples import Leaf, Samples
 from aotbuild.steps.artifacts.spec import ExportSpec
 from aotbuild.steps.export.arguments import Argument, Parameter, call_program, call_tree, tensors_of
+from aotbuild.steps.export.finite_weights import check_finite
 from aotbuild.steps.export.mutation import refuse_mutation
 from aotbuild.steps.export.outputs import output_tree
-from aotbuild.steps.export.state_dict import check_finite
 from aotbuild.steps.export.traced import (
     Traced,
     TracedModel,

@@ -57,7 +57,7 @@ def differences(
     if any(_draws(node.target) for node in program.graph.nodes):
         return []  # two runs differ at any size, which the step verify tells
     module = None
-    found = []
+    result = []
     for case in reference.cases:
         small = {
             name: size
@@ -76,8 +76,8 @@ def differences(
         else:
             text = _difference(results, case, shapes)
         if text:
-            found.append(Difference(case.label, small, text))
-    return found
+            result.append(Difference(case.label, small, text))
+    return result
 
 
 def _draws(target: Any) -> bool:
@@ -139,7 +139,7 @@ def _close(actual: torch.Tensor, expected: torch.Tensor) -> bool:
 def small_size_error(
     wrong: Sequence[Difference],
     dims: Mapping[str, Dim],
-    found: Sequence[Finding],
+    questions: Sequence[Finding],
     path: str,
 ) -> ExportError:
     """The error for a program that is wrong where a size is 0 or 1.
@@ -147,7 +147,7 @@ def small_size_error(
     Args:
         wrong: Where it is wrong.
         dims: The ranges of the dimensions.
-        found: What the model asks about sizes when torch supposes nothing of them.
+        questions: What the model asks about sizes when torch supposes nothing of them.
         path: Dotted path of the declaration of the call.
     """
     # Where several are small, one of them alone mostly is so too, in a case of its own.
@@ -159,7 +159,7 @@ def small_size_error(
             sizes.setdefault(name, []).append(size)
     lines = [
         line
-        for finding in found
+        for finding in questions
         if set(finding.dim.split(", ")) & set(sizes)
         for line in finding.line.splitlines()
     ]

@@ -14,7 +14,8 @@ from aotbuild.config.parse import did_you_mean, listed, located
 from aotbuild.config.resolve import weights_file, weights_key
 from aotbuild.config.schema import Model
 from aotbuild.errors import AotBuildError, SourceError
-from aotbuild.steps.export.state_dict import check_finite, load_weights
+from aotbuild.steps.export.finite_weights import check_finite
+from aotbuild.steps.export.state_dict import load_weights
 from aotbuild.steps.export.untrained import warn_untrained
 from aotbuild.steps.project_code import (
     error_text,

@@ -1,29 +1,24 @@
-"""Reading a weights file into a module."""
+"""Loading a state dict into a module, and telling why it does not fit."""
 
 from __future__ import annotations
 
 import copy
 import warnings
-import zipfile
-import zlib
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from aotbuild.config.parse import did_you_mean, located
 from aotbuild.errors import WeightsError
 from aotbuild.runtime.checkpoint import as_named, is_whole
+from aotbuild.steps.export.tensor_files import read_state_dict
 
 _SHOWN = 5
+"""How many names are told."""
 _CASTS = {"float32", "bfloat16", "float16"}
-_CHECKED = 1 << 24
-"""How many values are checked at once."""
-_DAMAGED = (zipfile.BadZipFile, zlib.error)
 
 
 def load_weights(
@@ -91,142 +86,6 @@ def _takes(
     return not missing and not result.unexpected_keys
 
 
-def read_state_dict(
-    file: Path, shown: str, where: str, key: str = ""
-) -> Mapping[str, torch.Tensor]:
-    """Read a state dict without running code from it.
-
-    Args:
-        file: The file: safetensors, or what torch.save wrote.
-        shown: Its path, as messages show it.
-        where: Place of the key that names it, for messages.
-        key: The key under which the state dict is in the file; empty where it is the file.
-
-    Raises:
-        WeightsError: The file is missing, damaged, or of another format.
-    """
-    try:
-        with file.open("rb") as opened:
-            head = opened.read(16)
-    except FileNotFoundError:
-        raise WeightsError(
-            f'the weights file "{shown}" does not exist',
-            where=where,
-            fix="put the file there, or correct the path (it is relative to pyproject.toml)",
-        ) from None
-    state: Any
-    if key and file.suffix == ".safetensors":
-        raise WeightsError(
-            f'"{shown}" has no keys with state dicts in them',
-            where=where,
-            why="a safetensors file is one state dict",
-            fix=f'write weights = "{shown}"',
-        )
-    if file.suffix == ".safetensors" or _looks_like_safetensors(head, file.stat().st_size):
-        try:
-            return load_file(file)
-        except (SafetensorError, OSError, ValueError) as error:
-            raise WeightsError(
-                f'"{shown}" is no valid safetensors file',
-                where=where,
-                why=f"{error} (the file has {file.stat().st_size} bytes)",
-                fix="it may be truncated, a Git LFS pointer, or of another format; "
-                "write it again with safetensors.torch.save_file(module.state_dict(), ...)",
-            ) from error
-    try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises nearly anything at a file that is not its own
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise WeightsError(
-            f'"{shown}" cannot be read as weights',
-            where=where,
-            why=reason[0],
-            fix="write it with safetensors.torch.save_file(module.state_dict(), ...) or "
-            "torch.save(module.state_dict(), ...); it is loaded with weights_only=True",
-        ) from error
-    nested = (
-        [str(k) for k, v in state.items() if isinstance(v, Mapping)]
-        if isinstance(state, Mapping)
-        else []
-    )
-    if key:
-        if key not in nested:
-            raise WeightsError(
-                f'"{shown}" holds no state dict under "{key}"',
-                where=where,
-                why=f"it holds a {type(state).__name__}"
-                + (f" with the tables {', '.join(nested[:_SHOWN])}" if nested else ""),
-                fix=did_you_mean(key, nested) or _key_advice(state, nested, shown),
-            )
-        state = state[key]
-    if not state or not _is_state_dict(state):
-        raise WeightsError(
-            f'"{shown}" holds no state dict' + (f' under "{key}"' if key else ""),
-            where=where,
-            why=f"it holds a {type(state).__name__}"
-            + (f" with the tables {', '.join(nested[:_SHOWN])}" if nested and not key else ""),
-            fix=_key_advice(state, [] if key else nested, shown),
-        )
-    return cast("Mapping[str, torch.Tensor]", state)
-
-
-def _is_state_dict(value: Any) -> bool:
-    return isinstance(value, Mapping) and all(
-        isinstance(item, torch.Tensor) or str(name).endswith("_extra_state")
-        for name, item in value.items()
-    )
-
-
-def _key_advice(state: Any, nested: Sequence[str], shown: str) -> str:
-    """What to write for a file that holds more than a state dict."""
-    likely = [name for name in nested if state[name] and _is_state_dict(state[name])]
-    if likely:
-        return f'write weights = "{shown}#{likely[0]}"'
-    return "save module.state_dict() alone, without optimizer or epoch"
-
-
-def read_tensors(file: Path, shown: str, path: str) -> dict[str, torch.Tensor]:
-    """Read example data: a ``.safetensors`` or ``.npz`` file of arrays.
-
-    Args:
-        file: The file.
-        shown: Its path, as messages show it.
-        path: Dotted path of the table whose ``example`` names it.
-
-    Returns:
-        The arrays by name, in their dtypes.
-
-    Raises:
-        WeightsError: The file cannot be read.
-    """
-    try:
-        if file.suffix == ".safetensors":
-            return load_file(file)
-        import numpy as np
-
-        # numpy leaves a file that it opened itself open when it cannot read it.
-        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:
-            return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
-    except ModuleNotFoundError as error:
-        raise WeightsError(
-            f'reading "{shown}" needs {error.name}',
-            where=located(f"{path}.example"),
-            fix=f'add "{error.name}" to build-system.requires, or write a .safetensors file',
-        ) from error
-    except (SafetensorError, OSError, EOFError, ValueError, TypeError, *_DAMAGED) as error:
-        raise WeightsError(
-            f'"{shown}" cannot be read as example data',
-            where=located(f"{path}.example"),
-            why=str(error) or type(error).__name__,
-            fix="write it with safetensors.torch.save_file or numpy.savez, one array per input",
-        ) from error
-
-
-def _looks_like_safetensors(head: bytes, size: int) -> bool:
-    length = int.from_bytes(head[:8], "little")
-    return len(head) > 8 and head[8:9] == b"{" and length < size
-
-
 def _tied(expected: Mapping[str, torch.Tensor]) -> list[set[str]]:
     """Names that share one tensor: safetensors files hold such a tensor once."""
     groups: dict[tuple[int, torch.Size, tuple[int, ...]], set[str]] = {}
@@ -243,11 +102,11 @@ def _sized(tensor: object) -> bool:
 
 
 def _check_keys(
-    found: set[str], expected: set[str], tied: list[set[str]], shown: str, where: str
+    names: set[str], expected: set[str], tied: list[set[str]], shown: str, where: str
 ) -> None:
-    given = {name for names in tied if names & found for name in names}
-    missing = sorted(expected - found - given)
-    unexpected = sorted(found - expected)
+    shared = {name for group in tied if group & names for name in group}
+    missing = sorted(expected - names - shared)
+    unexpected = sorted(names - expected)
     if not missing and not unexpected:
         return
     lines = []
@@ -319,61 +178,17 @@ def _check_dtypes(
     if not wrong:
         return
     names = [line.split(":")[0] for line in wrong]
-    found = state[names[0]].dtype
-    castable = _name(found) in _CASTS and all(expected[n].is_floating_point() for n in names)
+    dtype_name = _name(state[names[0]].dtype)
+    castable = dtype_name in _CASTS and all(expected[n].is_floating_point() for n in names)
     raise WeightsError(
         f'"{shown}" has tensors of another dtype',
         where=where,
         why=_enumerated("other dtypes", wrong, separator="\n  "),
-        fix=f'write dtype = "{_name(found)}" into the model\'s table to run it so, or save the '
+        fix=f'write dtype = "{dtype_name}" into the model\'s table to run it so, or save the '
         "weights in the dtype of the module"
         if castable
         else "save the weights in the dtype of the module",
     )
-
-
-def check_finite(
-    parameters: Iterable[tuple[str, torch.Tensor]],
-    buffers: Iterable[tuple[str, torch.Tensor]],
-    shown: str,
-    path: str,
-) -> None:
-    """Make sure that weights are numbers.
-
-    Args:
-        parameters: May neither be NaN nor infinite.
-        buffers: May be infinite, as masks are, but not NaN.
-        shown: What they are from.
-        path: Dotted path of the entry, for errors.
-
-    Raises:
-        WeightsError: One is not.
-    """
-    for kind, tensors in (("parameter", parameters), ("buffer", buffers)):
-        for name, tensor in tensors:
-            plain = type(tensor) in {torch.Tensor, torch.nn.Parameter} and tensor.numel()
-            real = tensor.is_floating_point() and tensor.dtype.itemsize > 1
-            if plain and (real or tensor.is_complex()):
-                _check_numbers(tensor.detach(), kind, name, shown, path)
-
-
-def _check_numbers(tensor: torch.Tensor, kind: str, name: str, shown: str, path: str) -> None:
-    # In parts, because each check makes tensors as large as what it is given.
-    rows = tensor.reshape(1) if tensor.dim() == 0 else tensor
-    step = max(1, _CHECKED // max(1, rows[0].numel()))
-    bad = 0
-    for part in torch.split(rows, step):
-        numbers = part.isfinite() if kind == "parameter" else ~part.isnan()
-        bad += part.numel() - int(numbers.sum())
-    if bad:
-        raise WeightsError(
-            f"{shown}: the {kind} {name} is not finite",
-            where=located(path),
-            why=f"{bad} of its {tensor.numel()} values are NaN"
-            + (" or infinite" if kind == "parameter" else ""),
-            fix="use the weights of a training that did not diverge; if they are meant to be so, "
-            "set check-finite = false",
-        )
 
 
 def _name(dtype: torch.dtype) -> str:

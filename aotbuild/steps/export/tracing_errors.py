@@ -47,24 +47,24 @@ def without_dumps() -> Iterator[None]:
         logging.disable(disabled)
 
 
-def narrower_error(found: Sequence[Finding], path: str) -> ExportError | None:
+def narrower_error(findings: Sequence[Finding], path: str) -> ExportError | None:
     """The error for dimensions that the model does not leave as they were declared."""
-    if not found:
+    if not findings:
         return None
-    names = list(dict.fromkeys(name for finding in found for name in finding.dim.split(", ")))
-    lines = list(dict.fromkeys(line for f in found for line in f.line.splitlines()))
+    names = list(dict.fromkeys(name for finding in findings for name in finding.dim.split(", ")))
+    lines = list(dict.fromkeys(line for f in findings for line in f.line.splitlines()))
     places = [located(f"{path}.dims.{name}") for name in names]
     return ExportError(
         f"the model does not work for every declared size of {listed(names)}",
         where="\n".join([*places, *lines]),
-        why="\n".join(finding.found for finding in found),
-        fix="\n".join(dict.fromkeys(finding.fix for finding in found)),
+        why="\n".join(finding.text for finding in findings),
+        fix="\n".join(dict.fromkeys(finding.fix for finding in findings)),
     )
 
 
-def fixed_error(found: Sequence[Finding], path: str) -> ExportError:
+def fixed_error(findings: Sequence[Finding], path: str) -> ExportError:
     """The error for products of sizes that the model fixes, which torch.export lets it do."""
-    error = narrower_error(found, path)
+    error = narrower_error(findings, path)
     assert error is not None  # noqa: S101
     error.fix += "\nor accept that every other size is refused at run time: strict-dims = false"
     return error

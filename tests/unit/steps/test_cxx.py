@@ -1,4 +1,4 @@
-"""What all compiles have in common, with a program that only pretends to be g++."""
+"""The compiler's script, and what compiles share, with a program that only pretends to be g++."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ import pytest
 import torch
 
 from aotbuild.errors import ToolchainError
-from aotbuild.steps.compile.cxx import Compiler, CompilerCall, sharing, write_compiler
+from aotbuild.steps.compile.cxx import Compiler, CompilerCall, write_compiler
+from aotbuild.steps.compile.shared_code import sharing
 from aotbuild.target import TARGETS
 from aotbuild.toolchain import find_cxx, without_launcher
 

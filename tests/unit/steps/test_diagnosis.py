@@ -13,8 +13,9 @@ from torch import nn
 from aotbuild.config.schema import DeclaredDim
 from aotbuild.steps.artifacts.samples import concrete, example_sizes
 from aotbuild.steps.export.arguments import Argument, Parameter
-from aotbuild.steps.export.diagnosis import Finding, findings, recording
+from aotbuild.steps.export.diagnosis import Finding, findings
 from aotbuild.steps.export.flat_module import Flat
+from aotbuild.steps.export.guards import recording
 from aotbuild.steps.sizes.shapes import declared_shape, torch_dims
 
 
@@ -55,18 +56,18 @@ class Inner(nn.Module):
 def diagnose(
     module: nn.Module, shapes: Mapping[str, Sequence[int | str]], dims: Mapping[str, DeclaredDim]
 ) -> list[Finding]:
-    told = [declared_shape(shape) for shape in shapes.values()]
+    declared = [declared_shape(shape) for shape in shapes.values()]
     sizes = example_sizes(dims, {})
-    tensors = [torch.rand(concrete(shape, sizes)) for shape in told]
+    tensors = [torch.rand(concrete(shape, sizes)) for shape in declared]
     arguments = [
         Argument(name, Parameter.POSITIONAL_OR_KEYWORD, tensor)
         for name, tensor in zip(shapes, tensors, strict=True)
     ]
     flat = Flat(module, "forward", arguments)
-    specs = tuple(torch_dims(told, dims))
+    specs = tuple(torch_dims(declared, dims))
     with recording() as recorder, contextlib.suppress(Exception):
         torch.export.export(flat, (tuple(tensors),), dynamic_shapes=(specs,), strict=False)
-    return findings(recorder, list(shapes), told, dims, Path(__file__).parent)
+    return findings(recorder, list(shapes), declared, dims, Path(__file__).parent)
 
 
 CASES: list[
@@ -92,60 +93,24 @@ CASES: list[
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("module", "shapes", "dims", "dim", "found", "line", "fix"), CASES)
+@pytest.mark.parametrize(("module", "shapes", "dims", "dim", "text", "line", "fix"), CASES)
 def test_a_pinned_dimension_is_told_with_its_line_and_the_toml_that_would_do(
     module: nn.Module,
     shapes: Mapping[str, Sequence[int | str]],
     dims: Mapping[str, DeclaredDim],
     dim: str,
-    found: str,
+    text: str,
     line: str,
     fix: str,
 ) -> None:
-    told = {finding.dim: finding for finding in diagnose(module, shapes, dims)}
-    assert dim in told
-    assert found in told[dim].found
-    assert line in told[dim].line
-    assert "test_diagnosis.py:" in told[dim].line
-    assert fix in told[dim].fix
+    result = {finding.dim: finding for finding in diagnose(module, shapes, dims)}
+    assert dim in result
+    assert text in result[dim].text
+    assert line in result[dim].line
+    assert "test_diagnosis.py:" in result[dim].line
+    assert fix in result[dim].fix
 
 
 def test_a_model_that_leaves_its_dimensions_alone_has_no_findings() -> None:
     shapes: dict[str, list[int | str]] = {"x": ["batch", 8], "y": ["batch", 8]}
     assert diagnose(Adds(), shapes, {"batch": DeclaredDim(max=64)}) == []
-
-
-class Frames(nn.Module):
-    """At 25 samples there is one frame, which torch supposes does not occur."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        layers = nn.Conv1d(1, 8, 10, stride=5), nn.GroupNorm(4, 8), nn.Conv1d(8, 8, 4, stride=2)
-        self.layers = nn.Sequential(*layers)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.layers(x[:, None]).transpose(1, 2)  # type: ignore[no-any-return]
-
-
-@pytest.mark.filterwarnings("ignore::FutureWarning")  # torch warns of its own calls
-def test_a_derived_size_of_one_needs_no_other_range(tmp_path: Path) -> None:
-    from aotbuild.config.schema import Call, TensorInput
-    from aotbuild.steps.export.example import example_call
-    from aotbuild.steps.export.flat_module import Flat
-    from aotbuild.steps.export.step import _exported
-
-    module = Frames().eval()
-    call = Call(
-        inputs={"x": TensorInput(shape=[1, "samples"])},
-        dims={"samples": DeclaredDim(min=25, max=4000)},
-    )
-    cpu = torch.device("cpu")
-    example = example_call(module.forward, call, "tool.x", tmp_path, None, cpu)
-    flat = Flat(module, "forward", example.arguments)
-    specs = torch_dims(example.shapes, call.dims)
-    program, recorder, _ = _exported(
-        flat, example.tensors, specs, "tool.x", example, call.dims, tmp_path
-    )
-    assert recorder.shape_env is not None
-    low = min(int(found.lower) for found in program.range_constraints.values())
-    assert low == 25

@@ -30,7 +30,8 @@ from aotbuild.steps.artifacts.spec import TuneSpec, read_spec
 from aotbuild.steps.artifacts.tuning import write_tuned
 from aotbuild.steps.artifacts.verification import read_report
 from aotbuild.steps.files import scratch
-from aotbuild.steps.package.write import Part, write_package
+from aotbuild.steps.package.parts import Part
+from aotbuild.steps.package.write import write_package
 from aotbuild.steps.project_code import importing
 from aotbuild.steps.tune.lock import FILE, Choice, Lock, Measured, as_lock_table, cpu_name, summary
 from aotbuild.steps.tune.pins import settings_of, why_unfit

@@ -28,7 +28,8 @@ from aotbuild.steps.artifacts.verification import UNVERIFIED, write_report
 from aotbuild.steps.export.arguments import call_program, nested_call
 from aotbuild.steps.export.quantize import load_operators
 from aotbuild.steps.files import scratch
-from aotbuild.steps.package.write import Part, write_package
+from aotbuild.steps.package.parts import Part
+from aotbuild.steps.package.write import write_package
 from aotbuild.steps.project_code import FileTracker, error_text, importing, load_op_libraries
 from aotbuild.steps.tune.recipes import RECIPES
 from aotbuild.steps.verify.accuracy import (

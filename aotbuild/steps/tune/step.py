@@ -18,7 +18,6 @@ from pathlib import Path
 import torch
 
 from aotbuild.config.resolve import method_label
-from aotbuild.errors import quieten
 from aotbuild.runtime.engines import ENGINES, Run
 from aotbuild.runtime.loader import load_variant
 from aotbuild.runtime.state import State
@@ -40,6 +39,7 @@ from aotbuild.steps.tune.statistics import estimate, ratio
 from aotbuild.steps.tune.timing import alone, rounds
 from aotbuild.steps.tune.trial import try_recipes
 from aotbuild.target import TARGETS
+from aotbuild.torch_output import quieten
 
 _CLEARLY = 1.02
 """How many times as fast as an earlier recipe a later one has to be at least, with the whole 95%

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import logging
 import os
 import signal
 import sys
 import textwrap
 import traceback
-import warnings
 from collections.abc import Iterator
 
 _INTERRUPTED = 130
@@ -150,27 +148,6 @@ def _signal_name(number: int) -> str:
 def debugging() -> bool:
     """Whether the user asked for tracebacks with ``AOTBUILD_DEBUG=1``."""
     return os.environ.get("AOTBUILD_DEBUG", "0") not in {"", "0"}
-
-
-def quieten() -> None:
-    """Hide what torch warns of its own calls, and logs of errors that it raises afterwards."""
-    if not debugging():
-        logging.disable(logging.WARNING)
-        warnings.simplefilter("ignore", FutureWarning)
-        warnings.simplefilter("ignore", DeprecationWarning)
-
-
-def quieten_torch() -> None:
-    """Hide torch's own logs of errors that it raises afterwards; once torch has been imported.
-
-    ``torch._subclasses.fake_tensor`` logs a traceback of an operator whose sizes do not fit. Who
-    sets ``TORCH_LOGS`` wants to see them.
-    """
-    if debugging() or os.environ.get("TORCH_LOGS"):
-        return
-    for name in ["torch", *logging.root.manager.loggerDict]:
-        if name.partition(".")[0] == "torch":
-            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
 @contextlib.contextmanager

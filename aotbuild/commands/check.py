@@ -13,7 +13,7 @@ from aotbuild.commands.check_packaging import check_packaging, import_line
 from aotbuild.config.messages import located
 from aotbuild.config.project import load_declared
 from aotbuild.config.resolve import method_label
-from aotbuild.errors import as_aotbuild_error, debugging, quieten, quieten_torch
+from aotbuild.errors import as_aotbuild_error, debugging
 from aotbuild.hook.requirement import (
     check_build_torch,
     check_torch_requirement,
@@ -23,6 +23,7 @@ from aotbuild.steps.plan.export import export_spec
 from aotbuild.steps.plan.options import check_options
 from aotbuild.steps.plan.plan import declared_models
 from aotbuild.toolchain import check_cxx
+from aotbuild.torch_output import quieten, quieten_torch
 
 if TYPE_CHECKING:
     from aotbuild.config.schema import Model

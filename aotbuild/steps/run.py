@@ -6,7 +6,8 @@ import gc
 import importlib
 from pathlib import Path
 
-from aotbuild.errors import quieten, quieten_torch, reported
+from aotbuild.errors import reported
+from aotbuild.torch_output import quieten, quieten_torch
 
 MODULES = {
     "engine": "aotbuild.steps.engine.step",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import logging
 import os
 
 import pytest
@@ -14,7 +13,6 @@ from aotbuild.errors import (
     DiskError,
     debugging,
     from_os_error,
-    quieten_torch,
     reported,
     warn,
 )
@@ -136,21 +134,3 @@ def test_an_interrupt_is_one_line_of_the_command(
     assert caught.value.code == 130
     line = "aotbuild: interrupted; nothing half-written was kept\n"
     assert capsys.readouterr() == ("", line if whole else "")
-
-
-def test_what_torch_logs_before_it_raises_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = ("torch", "torch.anything.of_its_own", "torchvision", "mine")
-    levels = {name: logging.getLogger(name).level for name in names}
-    logging.getLogger("torch.anything.of_its_own").setLevel(logging.WARNING)
-    try:
-        monkeypatch.setenv("TORCH_LOGS", "+export")
-        quieten_torch()
-        assert logging.getLogger("torch").level == levels["torch"]
-        monkeypatch.delenv("TORCH_LOGS")
-        quieten_torch()
-        for name in names:
-            shown = logging.getLogger(name).isEnabledFor(logging.CRITICAL)
-            assert shown == (name in {"torchvision", "mine"})
-    finally:
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)

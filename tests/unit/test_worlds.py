@@ -34,6 +34,7 @@ def module_name(file: Path) -> str:
 
 TORCHLESS = [
     "aotbuild.errors",
+    "aotbuild.torch_output",
     "aotbuild.torch_version",
     "aotbuild.toolchain",
     *map(module_name, HOOK_SIDE),

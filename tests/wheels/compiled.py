@@ -76,3 +76,36 @@ def compiled(
     constants = {name: found.constants[fqn] for name, fqn in names.items()}
     runner.update_constant_buffer(constants, use_inactive=False, validate_full_updates=True)
     return lambda *given: runner.run(list(given)), applied
+
+
+def compiled_layers(
+    module: torch.nn.Module,
+    features: Sequence[int],
+    directory: Path,
+    *,
+    target: str,
+    rows: int,
+    precision: str = "",
+) -> tuple[Call, Applied]:
+    """Compile a module whose ``forward(*given)`` takes matrices of any number of rows.
+
+    Args:
+        module: The module.
+        features: How many columns each matrix has.
+        directory: An empty one for all files.
+        target: The target's name.
+        rows: How many rows there are at most.
+        precision: The type that passes may compute in, if it is less exact.
+
+    Returns:
+        A function that runs it on tensors, and what the passes did.
+    """
+    dim = torch.export.Dim("rows", min=1, max=rows)
+    return compiled(
+        module,
+        [torch.randn(5, count) for count in features],
+        directory,
+        target=target,
+        dynamic={"given": tuple({0: dim} for _ in features)},
+        precision=precision,
+    )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from compiled import Call, compiled
+from compiled import Call, compiled_layers
 from torch import nn
 
 from aotbuild.runtime.engines import cpu_features
@@ -56,13 +56,12 @@ class Layers(nn.Module):
 
 @pytest.fixture(scope="module")
 def layers(tmp_path_factory: pytest.TempPathFactory) -> Call:
-    rows = torch.export.Dim("rows", min=1, max=130)
-    call, applied = compiled(
+    call, applied = compiled_layers(
         Layers(),
-        [torch.randn(5, k) for k, _ in SIZES],
+        [k for k, _ in SIZES],
         tmp_path_factory.mktemp("layers"),
         target=TARGET.name,
-        dynamic={"given": tuple({0: rows} for _ in SIZES)},
+        rows=130,
         precision="bfloat16",
     )
     assert applied.counts["bfloat16"] == len(SIZES) + 2

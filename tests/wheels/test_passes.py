@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from compiled import Call, compiled
+from compiled import Call, compiled, compiled_layers
 from torch import nn
 
 LEVELS = ["cpu-x86-64-v2", "cpu-x86-64-v3", "cpu-x86-64-v4"]
@@ -48,14 +48,9 @@ class Layers(nn.Module):
 def layers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Call:
     if not runs_here(request.param):
         pytest.skip("this CPU has no AVX-512")
-    rows = torch.export.Dim("rows", min=1, max=64)
-    given = [torch.randn(5, k) for k, _ in SIZES]
-    call, applied = compiled(
-        Layers(),
-        given,
-        tmp_path_factory.mktemp("layers"),
-        target=request.param,
-        dynamic={"given": tuple({0: rows} for _ in SIZES)},
+    directory = tmp_path_factory.mktemp("layers")
+    call, applied = compiled_layers(
+        Layers(), [k for k, _ in SIZES], directory, target=request.param, rows=64
     )
     assert applied.counts["linear"] == len(SIZES) + 7
     return call

@@ -41,6 +41,18 @@ class _Moves:
     dilation: list[int]
 
 
+@dataclass(frozen=True)
+class _Finish:
+    """What is done to a sum of products before it is stored."""
+
+    bias: bool
+    """Whether a bias is added."""
+    summand: bool
+    """Whether another tensor is added."""
+    bounds: tuple[float, float]
+    activation: str
+
+
 def _lower(
     x: Any,
     packed: Any,
@@ -80,10 +92,7 @@ def _lower(
         layout,
         moves=moves,
         image=image,
-        bias=bias is not None,
-        summand=summand is not None,
-        bounds=(low, high),
-        activation=activation,
+        finish=_Finish(bias is not None, summand is not None, (low, high), activation),
     )
     result = lowering.view(template.call(), [batch, *image, channels])
     dims = len(size)
@@ -122,15 +131,10 @@ class _PackedConvolution(Tiled):
         *,
         moves: _Moves,
         image: list[Any],
-        bias: bool,
-        summand: bool,
-        bounds: tuple[float, float],
-        activation: str,
+        finish: _Finish,
     ) -> None:
         super().__init__("packed_convolution", inputs, layout)
-        self._moves, self._image = moves, image
-        self._bias, self._summand = bias, summand
-        self._bounds, self._activation = bounds, activation
+        self._moves, self._image, self._finish = moves, image, finish
         self._winograd = len(inputs[1].get_size()) == len(moves.stride) + 2
         if self._winograd:
             self.kernel_header = "convolution/winograd.h"
@@ -159,7 +163,7 @@ class _PackedConvolution(Tiled):
         columns = _DEEP_COLUMNS if depthwise else _COLUMNS
         return f"""\
     const {_SPACE}Shape shape{{{", ".join(self._shape(kernel, x, taps))}}};
-    const {_SPACE}Finish finish{{{", ".join(self._finish(kernel, inputs[2:]))}}};
+    const {_SPACE}Finish finish{{{", ".join(self._finish_members(kernel, inputs[2:]))}}};
     const int64_t threads = {work} >= aotbuild::kParallelWork ? omp_get_max_threads() : 1;
     {self._sink(tile, columns)}
     {_SPACE}{call}, finish, sink, threads);"""
@@ -167,8 +171,8 @@ class _PackedConvolution(Tiled):
     @property
     def _activation_name(self) -> str:
         """The activation as C++ names it."""
-        space = _SPACE if self._activation in _OF_CONVOLUTION else "aotbuild::"
-        return f"{space}{self._activation}"
+        activation = self._finish.activation
+        return f"{_SPACE if activation in _OF_CONVOLUTION else 'aotbuild::'}{activation}"
 
     def _shape(self, kernel: CppTemplateKernel, x: Any, taps: Sequence[int]) -> list[str]:
         """The members of ``Shape``: sizes, movements and strides, a line being an image of one."""
@@ -187,13 +191,13 @@ class _PackedConvolution(Tiled):
         ]
         return [_number(kernel, member) for member in members]
 
-    def _finish(self, kernel: CppTemplateKernel, inputs: Sequence[Any]) -> list[str]:
-        """The members of ``Finish``: the bias, the summand, and the bounds of the result."""
+    def _finish_members(self, kernel: CppTemplateKernel, inputs: Sequence[Any]) -> list[str]:
+        """The members of the kernel's ``Finish``: bias, summand, and the bounds of the result."""
         rest = [*inputs]
-        bias = f"&{kernel.index(rest.pop(0), [0])}" if self._bias else "nullptr"
+        bias = f"&{kernel.index(rest.pop(0), [0])}" if self._finish.bias else "nullptr"
         place = [0] * (len(self._moves.stride) + 2)
-        summand = f"&{kernel.index(rest[0], place)}" if self._summand else "nullptr"
-        return [bias, summand, *map(float_literal, self._bounds)]
+        summand = f"&{kernel.index(rest[0], place)}" if self._finish.summand else "nullptr"
+        return [bias, summand, *map(float_literal, self._finish.bounds)]
 
     def _depthwise_call(self, x: Any, taps: Sequence[int], begin: str, weights: str) -> str:
         width, move = taps[-1], self._moves.stride[-1]

@@ -15,8 +15,9 @@ from aotbuild.steps.bundle.opening import check_opening
 from aotbuild.steps.files import replacing_directory
 from aotbuild.steps.package.companion_wheel import move_weights
 from aotbuild.steps.package.folded import unreadable
+from aotbuild.steps.package.parts import Part
 from aotbuild.steps.package.size import report_size, shown
-from aotbuild.steps.package.write import Part, write_hooks, write_package
+from aotbuild.steps.package.write import write_hooks, write_package
 from aotbuild.steps.tune.lock import add_to_lock, collected
 
 _SHOWN = 3

@@ -24,10 +24,10 @@ from aotbuild.steps.export.tracing_errors import (
     export_error,
     narrower_error,
     short_range_error,
-    without_dumps,
 )
 from aotbuild.steps.sizes.proofs import proving
 from aotbuild.steps.sizes.suppositions import supposing
+from aotbuild.torch_output import without_dumps
 
 
 @dataclass(frozen=True)

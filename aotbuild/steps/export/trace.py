@@ -113,9 +113,9 @@ def _describe(method: Method, exported: Exported) -> Traced:
 
 def _call_spec(method: Method, exported: Exported) -> CallSpec:
     program, example = exported.program, method.example
-    shapes, found_dims, sizes = _dims(method, program)
+    shapes, ranges, sizes = _dims(method, program)
     inputs = inputs_of(example.labels, example.samples.leaves, shapes, method.tensors)
-    dims = _smallest_sizes(method, found_dims, sizes, inputs)
+    dims = _smallest_sizes(method, ranges, sizes, inputs)
     _check_products(method, exported, inputs)
     symbols, _ = dimension_symbols(program.graph, inputs)
     return CallSpec(

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from aotbuild.config.parse import listed, located
 from aotbuild.config.schema import DeclaredDim
-from aotbuild.errors import ExportError, debugging
+from aotbuild.errors import ExportError
 from aotbuild.steps.export.diagnosis import Finding
 from aotbuild.steps.project_code import error_text, user_line
 from aotbuild.steps.sizes.shapes import is_short
@@ -24,27 +21,6 @@ _GENERAL_ADVICE = (
     "The error above occurred",
 )
 """What torch appends to many errors, about logs of its own."""
-
-
-@contextlib.contextmanager
-def without_dumps() -> Iterator[None]:
-    """Keep torch from printing what it raises all the same; the error tells the line.
-
-    That is the half-traced graph, and in its log the error with a traceback for each attempt.
-    """
-    if debugging():
-        yield
-        return
-    disabled = logging.root.manager.disable
-    logging.disable(logging.ERROR)
-    try:
-        with (
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
-        ):
-            yield
-    finally:
-        logging.disable(disabled)
 
 
 def narrower_error(findings: Sequence[Finding], path: str) -> ExportError | None:

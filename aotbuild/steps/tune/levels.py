@@ -19,7 +19,8 @@ from aotbuild.steps.artifacts.samples import Samples, from_largest
 from aotbuild.steps.artifacts.spec import LevelsSpec, read_spec
 from aotbuild.steps.artifacts.tuning import write_levels
 from aotbuild.steps.files import scratch
-from aotbuild.steps.package.write import Part, write_package
+from aotbuild.steps.package.parts import Part
+from aotbuild.steps.package.write import write_package
 from aotbuild.steps.project_code import importing
 from aotbuild.steps.tune.lock import Levels, Lock, as_lock_table, cpu_name
 from aotbuild.steps.tune.statistics import ratio

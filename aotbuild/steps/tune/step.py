@@ -18,7 +18,6 @@ from pathlib import Path
 import torch
 
 from aotbuild.config.resolve import method_label
-from aotbuild.errors import quieten
 from aotbuild.runtime.engines import ENGINES, Run
 from aotbuild.runtime.loader import load_variant
 from aotbuild.runtime.state import State
@@ -30,7 +29,8 @@ from aotbuild.steps.artifacts.spec import TuneSpec, read_spec
 from aotbuild.steps.artifacts.tuning import write_tuned
 from aotbuild.steps.artifacts.verification import read_report
 from aotbuild.steps.files import scratch
-from aotbuild.steps.package.write import Part, write_package
+from aotbuild.steps.package.parts import Part
+from aotbuild.steps.package.write import write_package
 from aotbuild.steps.project_code import importing
 from aotbuild.steps.tune.lock import FILE, Choice, Lock, Measured, as_lock_table, cpu_name, summary
 from aotbuild.steps.tune.pins import settings_of, why_unfit
@@ -39,6 +39,7 @@ from aotbuild.steps.tune.statistics import estimate, ratio
 from aotbuild.steps.tune.timing import alone, rounds
 from aotbuild.steps.tune.trial import try_recipes
 from aotbuild.target import TARGETS
+from aotbuild.torch_output import quieten
 
 _CLEARLY = 1.02
 """How many times as fast as an earlier recipe a later one has to be at least, with the whole 95%

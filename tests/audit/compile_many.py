@@ -15,6 +15,7 @@ import torch
 from compiled import compiled
 from grids import finite_rows, pairs, rows, unary
 from operators import LINEAR, Operator
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 Inputs = tuple[torch.Tensor, ...]
 
@@ -47,9 +48,17 @@ def cases(operators: Sequence[Operator], dtype: torch.dtype) -> list[Case]:
         else:
             given = {"": (unary(dtype),) if operator.kind == "unary" else pairs(dtype)}
         for label, inputs in given.items():
-            if eager(Case(operator, inputs, label)) is not None:
-                found.append(Case(operator, inputs, label))
+            case = Case(operator, inputs, label)
+            if eager(case) is not None and _is_traced(case):
+                found.append(case)
     return found
+
+
+def _is_traced(case: Case) -> bool:
+    """Whether torch can trace it: it refuses shifts of truth values, which eager torch takes."""
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        inputs = tuple(mode.from_tensor(each) for each in case.inputs)
+        return eager(Case(case.operator, inputs, case.label)) is not None
 
 
 def eager(case: Case) -> torch.Tensor | None:

@@ -44,7 +44,12 @@ def pairs(dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
         some = [info.min, info.min + 1, info.max, info.max - 1, *range(-9, 10), 40, 100, -100]
         few = torch.tensor([each for each in some if info.min <= each <= info.max], dtype=dtype)
     many = torch.tensor(list(itertools.product(range(len(few)), repeat=2)))
-    return few[many[:, 0]].contiguous(), few[many[:, 1]].contiguous()
+    first, second = few[many[:, 0]], few[many[:, 1]]
+    if dtype in {torch.int32, torch.int64}:
+        # The quotient of the two is no number of the type: C++ leaves open what becomes of it.
+        defined = (first != torch.iinfo(dtype).min) | (second != -1)
+        first, second = first[defined], second[defined]
+    return first.contiguous(), second.contiguous()
 
 
 @functools.cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
@@ -24,11 +24,35 @@ def misspelt_table(pyproject: Mapping[str, Any]) -> str:
     for name, table in tool.items() if isinstance(tool, Mapping) else ():
         if name == _TABLE or not isinstance(table, Mapping):
             continue
-        folded = re.sub(r"[-_. ]", "", name).lower()
+        folded = _folded(name)
         close = difflib.SequenceMatcher(None, folded, _TABLE).ratio() >= 0.8
         if folded == _TABLE or (close and isinstance(table.get("models"), Mapping)):
-            return str(name)
-    return ""
+            return _dotted(["tool", name])
+    return next(_misplaced_tables(pyproject, []), "")
+
+
+def _misplaced_tables(table: Mapping[str, Any], path: list[str]) -> Iterator[str]:
+    """Tables with models, named aotbuild or ``aot.build``, that are in another table."""
+    for name, value in table.items():
+        place = [*path, name]
+        if not isinstance(value, Mapping) or place == ["tool", _TABLE]:
+            continue
+        named = _TABLE in {_folded(name), _folded("".join(place[-2:]))}
+        if named and any(isinstance(value.get(key), Mapping) for key in ("models", "model")):
+            yield _dotted(place)
+        elif len(place) < _DEEPEST:
+            yield from _misplaced_tables(value, place)
+
+
+_DEEPEST = 4
+
+
+def _folded(name: str) -> str:
+    return re.sub(r"[-_. ]", "", name).lower()
+
+
+def _dotted(path: list[str]) -> str:
+    return ".".join(p if re.fullmatch(r"[\w-]+", p) else f'"{p}"' for p in path)
 
 
 def check_table(pyproject: Mapping[str, Any]) -> None:
@@ -38,10 +62,9 @@ def check_table(pyproject: Mapping[str, Any]) -> None:
         ConfigError: One is.
     """
     if name := misspelt_table(pyproject):
-        shown = name if re.fullmatch(r"[\w-]+", name) else f'"{name}"'
         raise ConfigError(
-            f"[tool.{shown}] is read by nobody",
-            where=located(f"tool.{shown}"),
+            f"[{name}] is read by nobody",
+            where=located(name),
             why="the wheel would not have the models that it declares",
             fix=f"did you mean [tool.{_TABLE}]? write [tool.{_TABLE}.models...]",
         )

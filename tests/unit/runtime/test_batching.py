@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import dataclasses
 import gc
 import importlib
+import inspect
 import os
 import threading
 import warnings

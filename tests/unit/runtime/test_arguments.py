@@ -375,6 +375,8 @@ def test_a_call_inside_a_transform_is_told(loaded: Loaded) -> None:
 
 
 def test_a_trace_of_torch_jit_is_refused(loaded: Loaded) -> None:
+    trace: Any = torch.jit.trace
+
     def call(image: torch.Tensor) -> Any:
         return loaded.net(**{**GIVEN, "image": image})[0]
 
@@ -382,7 +384,7 @@ def test_a_trace_of_torch_jit_is_refused(loaded: Loaded) -> None:
         pytest.warns(DeprecationWarning, match=r"torch\.jit\.trace"),
         pytest.raises(TypeError, match=r"'image' is passed while torch\.jit traces"),
     ):
-        torch.jit.trace(call, GIVEN["image"], check_trace=False)
+        trace(call, GIVEN["image"], check_trace=False)
     assert loaded.received == []
 
 

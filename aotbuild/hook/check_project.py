@@ -93,15 +93,23 @@ def check_metadata(pyproject: Mapping[str, Any]) -> None:
 
 
 def warn_of_python(pyproject: Mapping[str, Any]) -> None:
-    """Warn where ``requires-python`` allows a Python that the wheel is not for."""
+    """Warn where ``requires-python`` allows a Python that the wheel is not for.
+
+    Raises:
+        ConfigError: It is no version specifier, which the build would end with.
+    """
     project = pyproject.get("project", {})
     if "requires-python" in project.get("dynamic", []):
         return
     given = project.get("requires-python")
     try:
         allowed = SpecifierSet(str(given or ""))
-    except InvalidSpecifier:
-        return  # scikit-build-core reports it
+    except InvalidSpecifier as error:
+        raise ConfigError(
+            f'"{given}" is not a version specifier',
+            where=located("project.requires-python"),
+            fix=f'write: requires-python = ">={MINIMUM_PYTHON}"',
+        ) from error
     minor = int(MINIMUM_PYTHON.partition(".")[2])
     older = [f"3.{m}.{patch}" for m in range(minor) for patch in (0, 99)]
     if any(allowed.contains(version) for version in [*older, "2.7.18"]):

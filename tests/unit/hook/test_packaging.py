@@ -538,6 +538,16 @@ def test_pythons_that_the_wheel_is_not_for_are_warned_of(
     assert line.strip() in told
 
 
+@pytest.mark.parametrize("given", ["3.11", "^3.11", "python>=3.11"])
+def test_what_is_no_version_specifier_is_refused(enter: Any, given: str) -> None:
+    root = enter(edited(">=3.11", given), "demo")
+    block = refused_by_both()
+    assert f'"{given}" is not a version specifier' in block
+    line = block.rpartition("write: ")[2]
+    (root / "pyproject.toml").write_text(edited('requires-python = ">=3.11"', line))
+    check_packaging(root)
+
+
 @pytest.mark.parametrize("given", [">=3.11", ">=3.12", "==3.13.*", "~=3.11", ">3.11"])
 def test_pythons_of_the_wheel_are_accepted(
     enter: Any, capsys: pytest.CaptureFixture[str], given: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -51,6 +52,15 @@ def check_config(config: Config, package: str, root: Path, import_paths: Iterabl
 
 
 def _check_package(package: str, root: Path, import_paths: Iterable[Path]) -> None:
+    top = package.partition(".")[0]
+    if top in {*sys.stdlib_module_names, "torch", "aotbuild"}:
+        owner = "Python" if top in sys.stdlib_module_names else "another package"
+        raise ConfigError(
+            f'"{package}" cannot be the package of the compiled models',
+            where=located("tool.aotbuild.package"),
+            why=f'"{top}" is a name of {owner}, and import finds that',
+            fix=f'add to [tool.aotbuild]: package = "{top}_models"',
+        )
     relative = Path(*package.split("."))
     for base in import_paths:
         for taken in (base / relative, base / relative.with_suffix(".py")):

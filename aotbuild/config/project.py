@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,11 +66,15 @@ def read_pyproject(root: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        marked = (root / "pyproject.toml").read_bytes().startswith(codecs.BOM_UTF8)
+        fix = "correct that place; names with spaces or dots, and texts, stand in quotes"
+        if marked or isinstance(error, UnicodeDecodeError):
+            fix = "save the file as UTF-8 without a byte order mark"
         raise ConfigError(
             "pyproject.toml is not valid TOML",
             where="pyproject.toml",
-            why=str(error),
-            fix="correct that place; names with spaces or dots, and texts, stand in quotes",
+            why="it begins with a byte order mark" if marked else str(error),
+            fix=fix,
         ) from error
 
 

@@ -208,6 +208,7 @@ def _as_reference(text: str) -> str:
     """What a path, a dotted name or a call was meant to be."""
     if "/" in text and ".py:" not in text:
         return ""  # a file of another kind
-    reference = text.removesuffix("()").replace(".py:", ":").replace("/", ".")
+    path = re.sub(r"^(\./)?((src|python)/)?", "", text)  # modules are imported from inside of these
+    reference = path.removesuffix("()").replace(".py:", ":").replace("/", ".")
     module, _, attribute = reference.rpartition(".")
     return reference if ":" in reference else f"{module}:{attribute}"

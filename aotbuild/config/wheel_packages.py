@@ -54,8 +54,31 @@ def import_names(root: Path, packages: Mapping[str, str]) -> list[str]:
     """
     names: list[str] = []
     for target, source in packages.items():
-        dotted = ".".join(Path(target.strip("/")).parts)
-        names += _packages_below(root / source, dotted)
+        parts = Path(target.strip("/")).parts
+        if (root / source).is_file():
+            continue  # a module
+        if parts:
+            names += _packages_below(root / source, ".".join(parts))
+        elif (root / source).is_dir():  # "" = "src": all that is in it
+            children = sorted(path for path in (root / source).iterdir() if path.is_dir())
+            names += [name for child in children for name in _regular_packages(child, child.name)]
+    return names
+
+
+def module_names(root: Path, packages: Mapping[str, str]) -> list[str]:
+    """The modules that are files of their own in a wheel, such as ``digits`` of ``digits.py``.
+
+    Args:
+        root: Directory of the project.
+        packages: What ``wheel_packages`` returns.
+    """
+    names: list[str] = []
+    for target, source in packages.items():
+        path = Path(target.strip("/"))
+        if path.suffix == ".py" and (root / source).is_file():
+            names.append(".".join(path.with_suffix("").parts))
+        elif not path.parts and (root / source).is_dir():
+            names += [file.stem for file in sorted((root / source).glob("*.py"))]
     return names
 
 
@@ -75,16 +98,26 @@ def default_package(
     """
     project = pyproject.get("project", {})
     name = str(project.get("name", "")) if isinstance(project, Mapping) else ""
-    names = import_names(root, wheel_packages(root, name, packages))
+    given = import_names(root, wheel_packages(root, name, packages))
+    names = [name for name in given if PACKAGE.holds(name)]  # check_package reports others
     if len(names) > 1:
         return f"{_choose(names, name, sources)}.models"
+    if not names and not name:
+        raise ConfigError(
+            "the project has no name",
+            where=located("project.name"),
+            why="the package of the compiled models follows from it",
+            fix='add to [project]: name = "digits"',
+        )
     package = f"{names[0] if names else re.sub(r'[-.]+', '_', name)}.models"
     if not PACKAGE.holds(package):
+        tops = {source.partition(".")[0] for source in sources} & set(project_packages(root))
+        likely = tops.pop() if len(tops) == 1 else "digits"
         raise ConfigError(
             "the package of the compiled models has no name",
             where=located("tool.aotbuild.package"),
             why=f'the default follows project.name, and "{package}" cannot be imported',
-            fix='add to [tool.aotbuild]: package = "digits.models"',
+            fix=f'add to [tool.aotbuild]: package = "{likely}.models"',
         )
     return package
 

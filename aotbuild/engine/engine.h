@@ -174,6 +174,7 @@ typedef struct {
   /* Exchange of torch's tensors; all NULL until torch is imported, see engine_attach(). */
   const DLPackExchangeAPI* exchange;
   PyObject *tensor_type, *modes, *is_neg, *is_conj;
+  void* const* (*tracing)(void); /* torch's function whose result is not NULL in a trace; or NULL */
   size_t place; /* offset of the tensor in its Python object; 0 if that is not known */
   PyObject* (*wrap_function)(Handle); /* torch's function that makes the Python object; or NULL */
   PyObject* (*wrap)(Handle);          /* the same, once it is known to be right; else NULL */

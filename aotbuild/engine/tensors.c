@@ -32,7 +32,9 @@ static bool lacks(Engine* self, PyObject* tensor, const Flag* flag, PyObject* me
   return answer == Py_False;
 }
 
-/* Whether a call is usual: plain tensors of torch that match the rules, and no dispatch mode. */
+/* Whether a call is usual: plain tensors of torch that match the rules, no dispatch mode, and no
+ * trace of torch.jit, which would take the results for constants.
+ */
 static int fits(Engine* self, PyObject* const* values, DLTensor* tensors) {
   int64_t known[MAX_DIMS];
   forget_sizes(self, known);
@@ -40,7 +42,7 @@ static int fits(Engine* self, PyObject* const* values, DLTensor* tensors) {
   if (!modes) return 0;
   long active = PyLong_AsLong(modes);
   Py_DECREF(modes);
-  if (active) return 0;
+  if (active || (self->tracing && *self->tracing())) return 0;
   for (size_t i = 0; i < self->input_count; i++) {
     const Input* input = &self->rules.inputs[i];
     if ((PyObject*)Py_TYPE(values[i]) != self->tensor_type ||
@@ -275,6 +277,9 @@ PyObject* engine_attach(Engine* self, PyObject* args) {
   /* PyObject *THPVariable_Wrap(const at::TensorBase &), of which a handle is the address. */
   void* symbol = torch ? dlsym(torch, "_Z16THPVariable_WrapRKN2at10TensorBaseE") : NULL;
   memcpy(&self->wrap_function, &symbol, sizeof symbol);
+  /* const std::shared_ptr<TracingState>& getTracingState(), whose first word is the pointer. */
+  symbol = torch ? dlsym(torch, "_ZN5torch3jit6tracer15getTracingStateEv") : NULL;
+  memcpy(&self->tracing, &symbol, sizeof symbol);
   self->is_neg = is_neg;
   self->is_conj = is_conj;
   self->modes = Py_NewRef(modes);

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import sys
 from collections.abc import Mapping
 from types import FrameType
@@ -58,7 +59,8 @@ def build_settings(pyproject: Mapping[str, Any], state: str) -> Any:
             )
             reader.validate_may_exit()
     except (Exception, SystemExit) as error:
-        text = said.getvalue().strip() or str(error)
+        text = re.sub(r"(?m)^WARNING: .*\n", "", said.getvalue()).strip()
+        text = text or "; ".join(_messages(error))
         raise ConfigError(
             "scikit-build-core cannot read its settings",
             where="pyproject.toml: tool.scikit-build",
@@ -66,6 +68,14 @@ def build_settings(pyproject: Mapping[str, Any], state: str) -> Any:
             fix="correct [tool.scikit-build]",
         ) from error
     return reader.settings
+
+
+def _messages(error: BaseException) -> list[str]:
+    """What an error says, or those that it is a group of."""
+    if isinstance(error, BaseExceptionGroup):
+        return [message for each in error.exceptions for message in _messages(each)]
+    notes = getattr(error, "__notes__", [])
+    return [" ".join([str(error), *(f"({note})" for note in notes)])]
 
 
 def _config_settings() -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Collection, Iterable, Mapping
 from importlib.machinery import PathFinder
@@ -44,7 +45,10 @@ def check_backend(pyproject: Mapping[str, Any], root: Path) -> None:
     where = located("build-system.build-backend")
     lines = f"write these lines:\n{_lines(table)}"
     text = _source(module, paths)
-    known = module.split(".")[0] in _OTHERS
+    # What calls scikit-build-core and is not here would need it in the build environment.
+    names = {canonicalize_name(r.name) for r in _requirements(_requires(table))}
+    known = module.split(".")[0] in _OTHERS or _is_misspelt(module)
+    known = known or (text is None and "scikit-build-core" not in names)
     if text is None and not known:
         warn(
             f'whether the build backend "{backend}" compiles the models cannot be found out',
@@ -81,25 +85,49 @@ _OTHERS = {
 """The top modules of backends that do not call scikit-build-core, and what has them."""
 
 
+def _is_misspelt(module: str) -> bool:
+    """Whether a backend can only mean scikit-build-core's: it is written in another way."""
+    folded = re.sub(r"[-_.]", "", module.lower())
+    return difflib.SequenceMatcher(None, folded, "scikitbuildcorebuild").ratio() >= 0.9
+
+
 def check_requires(pyproject: Mapping[str, Any]) -> None:
     """Check that an isolated build has what it needs, and one torch and no other.
 
     Raises:
-        RequirementError: A part is missing, or several minor versions of torch are allowed.
+        RequirementError: A part is missing or too old, or several minor versions of torch are
+            allowed, or what is written is no list of requirements.
     """
     table = _build_system(pyproject)
-    requirements = _requirements(table.get("requires", []))
+    where = located("build-system.requires")
+    given = table.get("requires", [])
+    if not isinstance(given, list) or not all(isinstance(text, str) for text in given):
+        raise RequirementError(
+            "the requirements of the build are not a list of strings",
+            where=where,
+            why=f"{given!r} is written" if isinstance(given, str) else "",
+            fix=f"write: {_requires_line(table)}",
+        )
+    requirements = _requirements(given)
     names = {canonicalize_name(requirement.name) for requirement in requirements}
     missing = [name for name in _PARTS if name not in names]
-    where = located("build-system.requires")
     if missing:
+        listed = " and ".join(filter(None, [", ".join(missing[:-1]), missing[-1]]))
         raise RequirementError(
-            f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not listed",
+            f"{listed} {'is' if len(missing) == 1 else 'are'} not listed",
             where=where,
             why="the isolated environment that pip builds in would be without "
             + ("it" if len(missing) == 1 else "them"),
             fix=f"write: {_requires_line(table)}",
         )
+    for requirement in requirements:
+        if _too_old(requirement):
+            raise RequirementError(
+                f'"{requirement}" excludes the versions of scikit-build-core that aotbuild needs',
+                where=where,
+                why=f"aotbuild requires {_PARTS['scikit-build-core']}",
+                fix=f"write: {_requires_line(table)}",
+            )
     torch = [r for r in requirements if canonicalize_name(r.name) == "torch"]
     if not any(r.url for r in torch) and not _pinned(r.specifier for r in torch):
         raise RequirementError(
@@ -109,6 +137,16 @@ def check_requires(pyproject: Mapping[str, Any]) -> None:
             "and the wheel runs with that minor version alone",
             fix=f"write: {_requires_line(table)}",
         )
+
+
+def _too_old(requirement: Requirement) -> bool:
+    """Whether a requirement allows only versions of scikit-build-core that never call aotbuild."""
+    if canonicalize_name(requirement.name) != "scikit-build-core" or requirement.url:
+        return False
+    limits = [Version(s.version.removesuffix(".*")) for s in requirement.specifier]
+    newer = [Version("1.1"), Version("1.999"), Version("999"), *limits]
+    needed = SpecifierSet(">=1.1")
+    return not any(requirement.specifier.contains(v) for v in newer if v in needed)
 
 
 def _pinned(specifiers: Iterable[SpecifierSet]) -> bool:
@@ -157,7 +195,9 @@ def _requires_line(table: Mapping[str, Any], left_out: Collection[str] = ()) -> 
     pin = f"torch=={Version(built.public) if built else '2.13.0'}"
     requires = []
     present = set()
-    for text in table.get("requires", []):
+    for text in _requires(table):
+        if _replaced(text):
+            continue
         requirement = next(iter(_requirements([text])), None)
         if requirement is None:
             requires.append(text)
@@ -167,10 +207,26 @@ def _requires_line(table: Mapping[str, Any], left_out: Collection[str] = ()) -> 
             continue
         present.add(name)
         unpinned = name == "torch" and not requirement.url and not _pinned([requirement.specifier])
-        requires.append(pin if unpinned else text)
+        old = _PARTS["scikit-build-core"] if _too_old(requirement) else text
+        requires.append(pin if unpinned else old)
     missing = {name: text for name, text in _PARTS.items() if name not in present}
     requires += [pin if name == "torch" else text for name, text in missing.items()]
     return f"requires = [{', '.join(_quoted(text) for text in requires)}]"
+
+
+def _replaced(text: str) -> bool:
+    """Whether a requirement is one of the parts, misspelt, or nothing that pip can read."""
+    try:
+        name = canonicalize_name(Requirement(text).name)
+    except InvalidRequirement:
+        return True
+    if name in _PARTS:
+        return False
+    return name == "pytorch" or any(
+        name.replace("-", "") == part.replace("-", "")
+        or difflib.SequenceMatcher(None, name, part).ratio() >= 0.9
+        for part in _PARTS
+    )
 
 
 def _quoted(text: str) -> str:
@@ -188,6 +244,13 @@ def _requirements(texts: Iterable[str]) -> list[Requirement]:
         if requirement.marker is None or requirement.marker.evaluate():
             found.append(requirement)
     return found
+
+
+def _requires(table: Mapping[str, Any]) -> list[str]:
+    """The strings of ``build-system.requires``, whatever else is there."""
+    given = table.get("requires", [])
+    given = [given] if isinstance(given, str) else given
+    return [text for text in given if isinstance(text, str)] if isinstance(given, list) else []
 
 
 def _build_system(pyproject: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
@@ -24,11 +24,35 @@ def misspelt_table(pyproject: Mapping[str, Any]) -> str:
     for name, table in tool.items() if isinstance(tool, Mapping) else ():
         if name == _TABLE or not isinstance(table, Mapping):
             continue
-        folded = re.sub(r"[-_. ]", "", name).lower()
+        folded = _folded(name)
         close = difflib.SequenceMatcher(None, folded, _TABLE).ratio() >= 0.8
         if folded == _TABLE or (close and isinstance(table.get("models"), Mapping)):
-            return str(name)
-    return ""
+            return _dotted(["tool", name])
+    return next(_misplaced_tables(pyproject, []), "")
+
+
+def _misplaced_tables(table: Mapping[str, Any], path: list[str]) -> Iterator[str]:
+    """Tables with models, named aotbuild or ``aot.build``, that are in another table."""
+    for name, value in table.items():
+        place = [*path, name]
+        if not isinstance(value, Mapping) or place == ["tool", _TABLE]:
+            continue
+        named = _TABLE in {_folded(name), _folded("".join(place[-2:]))}
+        if named and any(isinstance(value.get(key), Mapping) for key in ("models", "model")):
+            yield _dotted(place)
+        elif len(place) < _DEEPEST:
+            yield from _misplaced_tables(value, place)
+
+
+_DEEPEST = 4
+
+
+def _folded(name: str) -> str:
+    return re.sub(r"[-_. ]", "", name).lower()
+
+
+def _dotted(path: list[str]) -> str:
+    return ".".join(p if re.fullmatch(r"[\w-]+", p) else f'"{p}"' for p in path)
 
 
 def check_table(pyproject: Mapping[str, Any]) -> None:
@@ -38,10 +62,9 @@ def check_table(pyproject: Mapping[str, Any]) -> None:
         ConfigError: One is.
     """
     if name := misspelt_table(pyproject):
-        shown = name if re.fullmatch(r"[\w-]+", name) else f'"{name}"'
         raise ConfigError(
-            f"[tool.{shown}] is read by nobody",
-            where=located(f"tool.{shown}"),
+            f"[{name}] is read by nobody",
+            where=located(name),
             why="the wheel would not have the models that it declares",
             fix=f"did you mean [tool.{_TABLE}]? write [tool.{_TABLE}.models...]",
         )
@@ -70,15 +93,23 @@ def check_metadata(pyproject: Mapping[str, Any]) -> None:
 
 
 def warn_of_python(pyproject: Mapping[str, Any]) -> None:
-    """Warn where ``requires-python`` allows a Python that the wheel is not for."""
+    """Warn where ``requires-python`` allows a Python that the wheel is not for.
+
+    Raises:
+        ConfigError: It is no version specifier, which the build would end with.
+    """
     project = pyproject.get("project", {})
     if "requires-python" in project.get("dynamic", []):
         return
     given = project.get("requires-python")
     try:
         allowed = SpecifierSet(str(given or ""))
-    except InvalidSpecifier:
-        return  # scikit-build-core reports it
+    except InvalidSpecifier as error:
+        raise ConfigError(
+            f'"{given}" is not a version specifier',
+            where=located("project.requires-python"),
+            fix=f'write: requires-python = ">={MINIMUM_PYTHON}"',
+        ) from error
     minor = int(MINIMUM_PYTHON.partition(".")[2])
     older = [f"3.{m}.{patch}" for m in range(minor) for patch in (0, 99)]
     if any(allowed.contains(version) for version in [*older, "2.7.18"]):

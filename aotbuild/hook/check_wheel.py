@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,10 @@ def check_wheel(project: Project, settings: Any, state: str) -> None:
         raise providers_error()
     if state == "sdist":
         return
-    _check_targets(settings.build.targets)
+    _check_targets("build.targets", settings.build.targets, {TARGET, "all"}, TARGET)
+    if not settings.install.components:
+        # With components, they are installed beside these targets.
+        _check_targets("install.targets", settings.install.targets, {"install"}, "install")
     if settings.wheel.platlib is False:
         raise ConfigError(
             "the wheel would be tagged as one of pure Python",
@@ -45,7 +49,8 @@ def check_wheel(project: Project, settings: Any, state: str) -> None:
         )
     if state in {"editable", "metadata_editable"}:
         _check_editable(settings.editable.mode)
-    check_package(project, settings.wheel.packages)
+    own = has_own_cmake(project, settings)
+    check_package(project, settings.wheel.packages, generated=own)
     _check_exclude(project, settings.wheel.exclude)
 
 
@@ -84,7 +89,14 @@ def _check_cmake(project: Project, settings: Any) -> None:
     if not has_own_cmake(project, settings):
         return
     lists = project.root / settings.cmake.source_dir / "CMakeLists.txt"
-    text = lists.read_text(errors="replace") if lists.is_file() else ""
+    if not lists.is_file():
+        raise ConfigError(
+            f'"{settings.cmake.source_dir}" has no CMakeLists.txt',
+            where=located(f"{_SKBUILD}.cmake.source-dir"),
+            fix="correct the directory, or remove cmake.source-dir: aotbuild brings a project of "
+            "its own where there is none",
+        )
+    text = lists.read_text(errors="replace")
     # What it includes may add the models; cmake/AotBuildAdded.cmake sees whether it does.
     if not re.search(r"aotbuild_add_model|add_subdirectory|include\s*\(", text, re.IGNORECASE):
         raise ConfigError(
@@ -95,14 +107,16 @@ def _check_cmake(project: Project, settings: Any) -> None:
         )
 
 
-def _check_targets(targets: Sequence[str]) -> None:
-    if targets and not {TARGET, "all"} & set(targets):
-        listed = ", ".join(f'"{target}"' for target in [*targets, TARGET])
+def _check_targets(key: str, targets: Sequence[str], enough: set[str], wanted: str) -> None:
+    """Check that the targets that are listed include what builds, or installs, the models."""
+    if targets and not enough & set(targets):
+        listed = ", ".join(f'"{target}"' for target in [*targets, wanted])
+        what = "compiled" if key == "build.targets" else "installed into the wheel"
         raise ConfigError(
-            "the models would not be compiled",
-            where=located(f"{_SKBUILD}.build.targets"),
+            f"the models would not be {what}",
+            where=located(f"{_SKBUILD}.{key}"),
             why=f"only these targets are built: {', '.join(targets)}",
-            fix=f"write build.targets = [{listed}]",
+            fix=f"write {key} = [{listed}]",
         )
 
 
@@ -122,9 +136,8 @@ def _check_exclude(project: Project, patterns: Sequence[str]) -> None:
         return
     from pathspec import GitIgnoreSpec  # scikit-build-core has it, and matches by it
 
-    files = _package_files(project)
     spec = GitIgnoreSpec.from_lines(patterns)
-    for file in files:
+    for file in _package_files(project):
         if not spec.match_file(file):
             continue
         pattern = next(
@@ -146,8 +159,10 @@ def _package_files(project: Project) -> list[str]:
     names = ["__init__.py", "__init__.pyi", "py.typed", "_runtime/__init__.py"]
     if project.config.weights_in == "wheel":
         names.append("weights.safetensors")
-    names += ["_runtime/_engine.abi3.so"]
+    names += ["_runtime/_engine.abi3.so", "__main__.py", "_pyinstaller/__init__.py"]
+    runtime = files("aotbuild.runtime").iterdir()
+    names += sorted(f"_runtime/{file.name}" for file in runtime if file.name.endswith(".py"))
     for model, declared in project.models.items():
-        names += [f"_{model}.py", f"{model}/model.json"]
+        names += [f"_{model}.py", f"{model}/model.json", f"{model}/selftest.safetensors"]
         names += [f"{model}/{device}-{model}.so" for device in declared.devices or []]
     return [(directory / name).as_posix() for name in names]

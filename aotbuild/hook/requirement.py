@@ -102,6 +102,7 @@ def check_torch_requirement(pyproject: Mapping[str, Any], policy: str = "minor")
             fix='add dynamic = ["dependencies"] to [project]; static dependencies may stay',
         )
     if not provided and not static:
+        _check_entry(pyproject)
         why = (
             "the dependencies are dynamic, but nothing provides them: the wheel would have none"
             if dynamic
@@ -123,6 +124,23 @@ def check_torch_requirement(pyproject: Mapping[str, Any], policy: str = "minor")
                 fix=f'write "torch{runtime_range(built, policy)}", or let aotbuild add it:\n'
                 f"{_LINES_TO_PASTE}",
             )
+
+
+def _check_entry(pyproject: Mapping[str, Any]) -> None:
+    """Find the entry of the provider where it is written in another way."""
+    tool = pyproject.get("tool", {})
+    for name in ("dynamic-metadata", "dynamic_metadata"):
+        given = tool.get(name)
+        entries = given if isinstance(given, list) else [given]
+        for entry in entries:
+            if isinstance(entry, dict) and _PROVIDER in map(str, entry.values()):
+                raise RequirementError(
+                    f'the entry with the provider "{_PROVIDER}" is read by nobody',
+                    where=located(f"tool.{name}"),
+                    why="the wheel would not require torch",
+                    fix=f"write these lines in place of it:\n[[tool.dynamic-metadata]]\n"
+                    f'provider = "{_PROVIDER}"',
+                )
 
 
 def check_weights_requirement(pyproject: Mapping[str, Any], config: Config) -> None:

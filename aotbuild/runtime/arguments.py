@@ -6,7 +6,10 @@ asked; it either returns tensors that pass, or raises an error that names the ar
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import sys
+import warnings
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from .checks import check_number, check_shape, is_masked, kind_of, label_of, number_types
@@ -16,8 +19,11 @@ from .signature import MISSING
 
 
 def dispatch_modes() -> int:
-    """How many modes are active that take part in each operation, such as FakeTensorMode."""
-    return torch._C._len_torch_dispatch_stack()
+    """How many modes are active that take part in each operation, such as FakeTensorMode.
+
+    A trace of torch.jit counts: it would take the results of one call for constants.
+    """
+    return torch._C._len_torch_dispatch_stack() + torch._C._is_tracing()
 
 
 def nest(manifest: Manifest, values: tuple[Any, ...]) -> list[Any]:
@@ -76,7 +82,7 @@ def admit(manifest: Manifest, values: tuple[Any, ...], device: torch.device) -> 
         if value.device != first_value.device:
             raise ValueError(
                 f"{label} is on {value.device}, but {first.name!r} is on {first_value.device}. "
-                f'Move it: {spec.name}.to("{first_value.device}")'
+                f"{_moved(spec, str(value.device), str(first_value.device))}"
             )
     sizes: dict[str, tuple[int, str]] = {}
     for spec, value in pairs:
@@ -125,7 +131,11 @@ def _parameters(manifest: Manifest) -> dict[str, str]:
 
 def _takes(manifest: Manifest) -> str:
     stars = {"var-positional": "*", "var-keyword": "**"}
-    shown = [stars.get(kind, "") + name for name, kind in _parameters(manifest).items()]
+    parameters = _parameters(manifest)
+    shown = [stars.get(kind, "") + name for name, kind in parameters.items()]
+    kinds = list(parameters.values())
+    if "keyword-only" in kinds and "var-positional" not in kinds:
+        shown.insert(kinds.index("keyword-only"), "*")
     return f"it takes {', '.join(shown)}"
 
 
@@ -140,8 +150,15 @@ def check_device(manifest: Manifest, device: str) -> None:
         spec = manifest.inputs[0]
         raise ValueError(
             f"{label_of(manifest, spec)} is on {device}; this package runs on "
-            f'{" or ".join(built)}. Move it: {spec.name}.to("{built[0]}")'
+            f"{' or '.join(built)}. {_moved(spec, device, built[0])}"
         )
+
+
+def _moved(spec: Input, device: str, to: str) -> str:
+    """How a user has a tensor on another device."""
+    if device == "meta":
+        return f'It has no values; one with zeros: torch.zeros_like({spec.name}, device="{to}")'
+    return f'Move it: {spec.name}.to("{to}")'
 
 
 def failure(manifest: Manifest, error: RuntimeError) -> Exception:
@@ -202,6 +219,11 @@ def _check_modes(label: str) -> None:
 
     Others, such as one that counts operations, let the compiled code do as it does.
     """
+    if torch._C._is_tracing():
+        raise TypeError(
+            f"{label} is passed while torch.jit traces, which would keep the result of this one "
+            "call as a constant. Call the model outside of it, or use torch.export"
+        )
     from torch.utils import _python_dispatch  # only where there is torch
 
     for mode in _python_dispatch._get_current_dispatch_mode_stack():
@@ -270,11 +292,39 @@ def _convert(spec: Input, value: Any) -> str:
         return "It is required"
     if is_masked(value):
         return f"Give what is masked a value: torch.from_numpy({spec.name}.filled(0))"
-    if type(value).__module__ == "numpy" and type(value).__name__ == "ndarray":
-        return f"Convert it: torch.from_numpy({spec.name})"
-    if hasattr(value, "__dlpack__"):
+    if hasattr(value, "__dlpack__") and type(value).__module__ != "numpy":
         return f"Convert it: torch.from_dlpack({spec.name})"
-    return f"Convert it: torch.tensor({spec.name}, dtype=torch.{spec.dtype})"
+    return _made_of(spec, value)
+
+
+def _made_of(spec: Input, value: Any) -> str:
+    """How a user makes a tensor of a value: the first way that works for it."""
+    name, dtype = spec.name, getattr(torch, spec.dtype)
+    numpy = sys.modules.get("numpy")
+    ways: list[tuple[str, Callable[[], Any]]] = [
+        (
+            f"torch.tensor({name}, dtype=torch.{spec.dtype})",
+            lambda: torch.tensor(value, dtype=dtype),
+        )
+    ]
+    if numpy is not None and (hasattr(value, "__array__") or hasattr(value, "__array_interface__")):
+        array = f'torch.from_numpy(numpy.array({name}, dtype="{spec.dtype}"))'
+        ways.append((array, lambda: torch.from_numpy(numpy.array(value, dtype=spec.dtype))))
+        if isinstance(value, numpy.ndarray):
+            ways.insert(0, (f"torch.from_numpy({name})", lambda: torch.from_numpy(value)))
+    if isinstance(value, (list, tuple)):
+        alone = len(value) == 1 and isinstance(value[0], torch.Tensor)
+        ways.append((f"{name}[0]", lambda: value[0]) if alone else _stacked(name, value))
+    for text, make in ways:
+        with contextlib.suppress(Exception), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            make()
+            return f"Convert it: {text}"
+    return "torch makes no tensor of it"
+
+
+def _stacked(name: str, value: Any) -> tuple[str, Callable[[], Any]]:
+    return f"torch.stack({name})", lambda: torch.stack(value)
 
 
 def _check_memory(label: str, value: torch.Tensor) -> None:

@@ -169,7 +169,7 @@ def _admit(manifest: Manifest, values: tuple[Any, ...], library: Any) -> list[An
         if _library_of(array) is not library:
             raise TypeError(
                 f"{label} must be an array of {library.__name__}, as {first.name!r} is, "
-                f"got {kind_of(value)}. Convert it: {_conversion(spec, library)}"
+                f"got {kind_of(value)}. {_value_conversion(spec, value, library)}"
             )
         _check_array(label, spec, array, library)
         check_shape(label, spec, tuple(array.shape), manifest.dims, sizes)
@@ -199,6 +199,9 @@ def _check_array(label: str, spec: Input, array: Any, library: Any) -> None:
         )
     dtype = getattr(array.dtype, "name", None) or str(array.dtype).rpartition(".")[2]
     if dtype != spec.dtype:
+        if _is_numpy(array):
+            kind = array.dtype.kind
+            dtype = "a structured one" if array.dtype.names else _WORDS.get(kind, dtype)
         raise TypeError(
             f"{label} must have dtype {spec.dtype}, got {dtype}. "
             f"{_array_conversion(spec, array, library)}"
@@ -208,6 +211,10 @@ def _check_array(label: str, spec: Input, array: Any, library: Any) -> None:
             f"{label} is not on the CPU, where arrays of {library.__name__} are taken from. "
             "Move it there"
         )
+
+
+_WORDS = {"U": "str", "S": "bytes"}
+"""Kinds of numpy's dtypes whose names tell how long they are."""
 
 
 def _plain_array(spec: Input, array: Any) -> str:
@@ -221,6 +228,18 @@ def _array_conversion(spec: Input, array: Any, library: Any) -> str:
     """How a user makes an array of the dtype that is expected."""
     if getattr(array.dtype, "kind", "") == "c" and not spec.dtype.startswith("complex"):
         return f"Take a real part of it: {_conversion(spec, library, f'{spec.name}.real')}"
+    return _value_conversion(spec, array, library)
+
+
+def _value_conversion(spec: Input, value: Any, library: Any) -> str:
+    """How a user makes an array of a value; that there is no way where that fails."""
+    if value is None:
+        return "It is required"
+    if library.__name__ == "numpy":
+        try:
+            library.asarray(value, dtype=spec.dtype)
+        except (TypeError, ValueError, OverflowError):  # such as words
+            return "numpy makes no such array of it"
     return f"Convert it: {_conversion(spec, library)}"
 
 

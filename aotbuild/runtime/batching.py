@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import inspect
 import os
 import sys
 import threading
@@ -19,10 +20,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Generic, NoReturn, ParamSpec, Self, TypeVar
 
 from .arrays import Arrays, as_tensor
+from .dims import Dim
 from .errors import QueueFullError
 from .joining import Joining, Values, joining
 from .lazy import torch
 from .machine import cores, engine_module
+from .not_a_module import listed, refuse_attributes
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -52,6 +55,7 @@ class Batched(Generic[P, R]):
     ) -> None:
         name = f"{model._manifest.name}.batched()"
         self._made_of = (model, max_batch, max_wait_ms, dim, max_queue)
+        self.__signature__ = inspect.signature(model)
         plan = joining(model._manifest, dim)
         range_of = model._manifest.dims[plan.dim]
         most = sys.maxsize if range_of.max is None else range_of.max
@@ -117,6 +121,31 @@ class Batched(Generic[P, R]):
         finally:
             del self._local.outputs
 
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """What the model takes, see ``CompiledModel.inputs``."""
+        inputs: dict[str, Any] = self._made_of[0].inputs
+        return inputs
+
+    @property
+    def outputs(self) -> Any:
+        """What the model returns, see ``CompiledModel.outputs``."""
+        return self._made_of[0].outputs
+
+    @property
+    def dims(self) -> dict[str, Dim]:
+        """The ranges of the dynamic dimensions of the model, by name."""
+        dims: dict[str, Dim] = self._made_of[0].dims
+        return dims
+
+    def __dir__(self) -> list[str]:
+        return listed(self)
+
+    def _names(self) -> tuple[str, str]:
+        """How messages name this, and the model."""
+        calls: str = self._made_of[0]._names()[1]
+        return self._name, calls
+
     def close(self) -> None:
         """Run the requests that wait, and refuse further ones. It may be called again."""
         self._queue.close(wait=True)
@@ -149,6 +178,9 @@ class Batched(Generic[P, R]):
         except _Admitted as admitted:
             return _Request(admitted.values)
         raise AssertionError  # it always tells the values so
+
+
+refuse_attributes(Batched)
 
 
 def _check_number(name: str, what: str, number: Any, low: int, high: int | None) -> None:

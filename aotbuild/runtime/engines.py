@@ -78,8 +78,11 @@ def pool_of(name: str, runners: int, threads: int | None) -> Pool:
         ValueError: One of the numbers is out of range.
     """
     for label, number in (("runners", runners), ("threads_per_call", threads)):
-        if number is not None and not 1 <= number <= MOST_RUNNERS:
-            raise ValueError(f"{name}.pool(): {label} is {number}, expected 1 to {MOST_RUNNERS}")
+        if number is None and label == "threads_per_call":
+            continue
+        if type(number) is not int or not 1 <= number <= MOST_RUNNERS:
+            expected = f"{'' if type(number) is int else 'an integer, '}1 to {MOST_RUNNERS}"
+            raise ValueError(f"{name}.pool(): {label} is {number!r}, expected {expected}")
     return Pool(runners, threads or 0)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 NAMES = (
@@ -24,9 +25,12 @@ class NotAModule:
         if model is None:
             return self
         label, calls = model._names()
+        instead = f"{calls}.module() is a module that calls it"
+        if self._name == "forward":
+            instead = f"Call it as it is: {calls}(...)"
         raise AttributeError(
             f"{label} is compiled, and no torch.nn.Module: it has no attribute {self._name!r}. "
-            f"{calls}.module() is a module that calls it"
+            f"{instead}"
         )
 
 
@@ -35,3 +39,9 @@ def refuse_attributes(cls: type[Any]) -> None:
     for name in NAMES:
         if name not in vars(cls):
             setattr(cls, name, NotAModule(name))
+
+
+def listed(model: Any) -> list[str]:
+    """The attributes of a model without those that it does not have, for completion."""
+    lacking = [n for n in NAMES if isinstance(inspect.getattr_static(model, n, None), NotAModule)]
+    return [name for name in object.__dir__(model) if name not in lacking]

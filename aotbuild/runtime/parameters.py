@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .lazy import torch
+from .not_a_module import listed
 from .state import IncompatibleKeys, State, StateDictOrPath
 
 
@@ -10,6 +11,9 @@ class Parameters:
     """The weights of a compiled model, which its methods share."""
 
     _state: State
+
+    def __dir__(self) -> list[str]:
+        return listed(self)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """The parameters and persistent buffers by the names of the module, on the CPU.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import statistics
 import sys
@@ -155,9 +156,13 @@ def main(package: Path, name: str) -> NoReturn:
     )
     parser.add_argument("--json", action="store_true", help="print JSON in place of the table")
     arguments = parser.parse_args()
+    try:
+        version = torch.__version__
+    except ModelLoadError as error:
+        sys.exit(f"python -m {name}: {error}")
     outcomes: list[Outcome] = []
     broken = []
-    for path in sorted(package.glob("**/model.json")):
+    for path in _manifests(package, name):
         try:
             manifest = Manifest.read(path)
         except ModelLoadError as error:
@@ -167,11 +172,19 @@ def main(package: Path, name: str) -> NoReturn:
     failed = any(outcome.passed is False for outcome in outcomes)
     unusable = {o.model for o in outcomes} - {o.model for o in outcomes if o.loaded}
     if arguments.json:
-        table = {"torch": torch.__version__, "variants": [asdict(o) for o in outcomes]}
+        table = {"torch": version, "variants": [asdict(o) for o in outcomes]}
         sys.stdout.write(json.dumps({**table, "errors": broken}, indent=1) + "\n")
     else:
         sys.stdout.write(_table(outcomes) + "".join(f"{line}\n" for line in broken))
     sys.exit(1 if failed or broken or unusable else 0)
+
+
+def _manifests(package: Path, name: str) -> list[Path]:
+    """The manifests that are there, and those of models that lack theirs."""
+    found = sorted(package.glob("**/model.json"))
+    present = {path.relative_to(package).parts[0] for path in found}
+    models = importlib.import_module(name).__all__
+    return found + [package / model / "model.json" for model in models if model not in present]
 
 
 def _table(outcomes: list[Outcome]) -> str:

@@ -47,6 +47,24 @@ def test_compiled_code_calls_models_without_a_break(calls: Installed, engine: st
     assert calls.run(code, {"AOTBUILD_ENGINE": engine}) == len(CASES)
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_trace_of_torch_jit_would_keep_one_result_and_is_refused(
+    calls: Installed, engine: str
+) -> None:
+    code = SETUP + (
+        "said = []\n"
+        "for function in (dense, dense.module(), lambda x: dense(x * 2)):\n"
+        "    dense(x)\n"
+        "    try:\n        torch.jit.trace(function, x, check_trace=False)\n"
+        "    except TypeError as error:\n        said.append(str(error))\n"
+        "dense(x)\n"
+        "print(json.dumps(said))"
+    )
+    said = calls.run(code, {"AOTBUILD_ENGINE": engine})
+    assert len(said) == 3
+    assert all("argument 'x' is passed while torch.jit traces" in message for message in said)
+
+
 def test_inductor_and_other_sizes(calls: Installed) -> None:
     code = SETUP + (
         "compiled = torch.compile(lambda x: dense(x * 2) + 1, fullgraph=True)\n"

@@ -348,9 +348,11 @@ def test_what_is_wrong_around_the_declaration_is_no_traceback(tmp_path: Path, te
 
 
 def test_another_encoding_is_told(tmp_path: Path) -> None:
-    (tmp_path / "pyproject.toml").write_bytes('name = "größe"'.encode("latin-1"))
-    with pytest.raises(ConfigError, match=r"pyproject\.toml is not valid TOML"):
-        load_project(tmp_path)
+    for data in ('name = "größe"'.encode("latin-1"), PYPROJECT.encode("utf-8-sig")):
+        (tmp_path / "pyproject.toml").write_bytes(data)
+        with pytest.raises(ConfigError, match=r"pyproject\.toml is not valid TOML") as caught:
+            load_project(tmp_path)
+        assert caught.value.fix == "save the file as UTF-8 without a byte order mark"
 
 
 @pytest.mark.parametrize(

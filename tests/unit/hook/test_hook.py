@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import shutil
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 from samples import PYPROJECT, edited, run_python, write_project
 
-from aotbuild.hook.requirement import dynamic_metadata, dynamic_wheel
+from aotbuild.errors import RequirementError
+from aotbuild.hook.requirement import check_torch_requirement, dynamic_metadata, dynamic_wheel
 from aotbuild.hook.settings import settings
 from aotbuild.toolchain import compiler_name
 from aotbuild.torch_version import runtime_range
@@ -491,3 +493,20 @@ def test_a_cache_mode_that_is_none_is_told_before_anything_is_built(
     monkeypatch.setenv("AOTBUILD_CACHE", "yes")
     assert 'there is no cache mode "yes"' in refused()
     settings("sdist")  # which needs none
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "place"),
+    [
+        ("[[tool.dynamic-metadata]]", "[tool.dynamic-metadata]", "tool.dynamic-metadata"),
+        ("[[tool.dynamic-metadata]]", "[[tool.dynamic_metadata]]", "tool.dynamic_metadata"),
+        ('provider = "aotbuild"', 'Provider = "aotbuild"', "tool.dynamic-metadata"),
+    ],
+)
+def test_an_entry_of_the_provider_that_is_not_read_is_told(old: str, new: str, place: str) -> None:
+    with pytest.raises(RequirementError) as caught:
+        check_torch_requirement(tomllib.loads(edited(old, new)))
+    block = caught.value.block()
+    assert 'the entry with the provider "aotbuild" is read by nobody' in block
+    assert f"where: pyproject.toml: {place}" in block
+    assert '[[tool.dynamic-metadata]]\n         provider = "aotbuild"' in block

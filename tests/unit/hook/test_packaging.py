@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
 from samples import PYPROJECT, edited, write_project
 
 from aotbuild.commands.check_packaging import check_packaging
@@ -182,6 +183,110 @@ def test_models_may_have_a_package_of_their_own(enter: Any) -> None:
     assert build_wheel() != {}
 
 
+def test_a_package_without_an_init_is_not_taken_by_itself(enter: Any) -> None:
+    text = edited('package = "demo.models"\n', "").replace("demo.network", "demo.code")
+    root = enter(text)
+    (root / "src" / "demo").mkdir(parents=True)
+    (root / "src" / "demo" / "code.py").touch()
+    block = refused_by_both()
+    assert "the package demo is not in the wheel" in block
+    assert "src/demo has none" in block
+    table, line = lines_of(block)
+    (root / "pyproject.toml").write_text(f"{text}\n{table}\n{line}\n")
+    assert build_wheel() != {}
+    (root / "pyproject.toml").write_text(text)
+    (root / "src" / "demo" / "__init__.py").touch()
+    check_packaging(root)
+    assert load_declared(root).package == "demo.models"
+
+
+@pytest.mark.parametrize("directory", ["", "src/"])
+def test_models_cannot_be_inside_of_a_module(enter: Any, directory: str) -> None:
+    text = edited('package = "demo.models"\n', "").replace("demo.network:", "demo:")
+    root = enter(text)
+    (root / "src").mkdir()
+    (root / f"{directory}demo.py").touch()
+    block = refused_by_both()
+    assert "the module demo is not in the wheel" in block
+    assert 'add to [tool.aotbuild]: package = "demo_models"' in block
+    table, line = lines_of(block)[-2:]
+    listed = f"{text}\n{table}\n{line}\n"
+    (root / "pyproject.toml").write_text(listed)
+    block = refused_by_both()
+    assert 'why:   "demo" is a module in the wheel, and no package' in block
+    own = block.rpartition(": ")[2]
+    listed = edited("[tool.aotbuild]\n", f"[tool.aotbuild]\n{own}\n", listed)
+    (root / "pyproject.toml").write_text(listed)
+    check_packaging(root)
+    assert load_declared(root).package == "demo_models"
+
+
+@pytest.mark.parametrize(
+    ("packages", "said", "line"),
+    [
+        ('["src/dmo"]', '"src/dmo" does not exist', 'did you mean "src/demo"?'),
+        ('["src/*"]', '"src/*" does not exist', 'did you mean "src/demo"?'),
+        ('{ demo = "lib/demo" }', '"lib/demo" does not exist', 'did you mean "src/demo"?'),
+        ('["src"]', "the package src.demo, and none", 'wheel.packages = ["src/demo"]'),
+        ('"src/demo"', "Expected typing.Union[list[str], dict[str, str]", "wheel.packages"),
+    ],
+)
+def test_directories_that_are_no_package_of_the_wheel_are_refused(
+    enter: Any, packages: str, said: str, line: str
+) -> None:
+    text = edited('package = "demo.models"\n', "")
+    root = enter(f"{text}\n[tool.scikit-build]\nwheel.packages = {packages}\n", "src/demo")
+    block = refused_by_both()
+    assert said in block
+    assert line in block
+    mended = f'{text}\n[tool.scikit-build]\nwheel.packages = ["src/demo"]\n'
+    (root / "pyproject.toml").write_text(mended)
+    check_packaging(root)
+
+
+def test_the_whole_project_as_a_package_is_accepted(enter: Any) -> None:
+    text = edited('package = "demo.models"\n', "")
+    root = enter(f'{text}\n[tool.scikit-build]\nwheel.packages = ["."]\n', "demo")
+    check_packaging(root)
+    assert load_declared(root).package == "demo.models"
+
+
+def test_a_package_that_cmake_makes_may_be_missing(enter: Any) -> None:
+    root = enter(f'{PYPROJECT}\n[tool.scikit-build]\nwheel.packages = ["gen/demo"]\n')
+    assert '"gen/demo" does not exist' in refused_by_both()
+    (root / "CMakeLists.txt").write_text("find_package(AotBuild)\naotbuild_add_models()\n")
+    check_packaging(root)
+
+
+@pytest.mark.parametrize("package", ["json", "json.models", "platform.nets", "torch.models"])
+def test_names_that_import_finds_elsewhere_are_refused(enter: Any, package: str) -> None:
+    root = enter(edited('"demo.models"', f'"{package}"'), "demo")
+    block = refused_by_both()
+    assert f'"{package}" cannot be the package of the compiled models' in block
+    line = block.rpartition(": ")[2]
+    (root / "pyproject.toml").write_text(edited('package = "demo.models"', line))
+    check_packaging(root)
+
+
+def test_a_project_that_cannot_be_imported_by_its_name_is_told_the_package(enter: Any) -> None:
+    root = enter(TINY.replace('"tiny-conv"', '"3d-conv"'), "src/tinyconv")
+    line = refused().rpartition(": ")[2]
+    assert line == 'package = "tinyconv.models"'
+    text = edited("[tool.aotbuild]\n", f"[tool.aotbuild]\n{line}\n", TINY)
+    (root / "pyproject.toml").write_text(text.replace('"tiny-conv"', '"3d-conv"'))
+    assert "the package tinyconv is not in the wheel" in refused()
+    (root / "pyproject.toml").write_text(edited('name = "demo"\n', "").replace("package", "# "))
+    assert 'fix:   add to [project]: name = "digits"' in refused()
+
+
+def test_a_package_that_is_nearly_that_of_the_wheel_is_warned_of(
+    enter: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    enter(edited('"demo.models"', '"dmeo.models"'), "demo")
+    assert build_wheel() != {}
+    assert 'fix:   did you mean "demo.models"?' in capsys.readouterr().err
+
+
 # What scikit-build-core is told.
 
 NOT_IN_THE_WHEEL = [
@@ -189,6 +294,10 @@ NOT_IN_THE_WHEEL = [
     ("wheel.platlib=false", "wheel.platlib = false", "tagged as one of pure Python"),
     ("build.targets=ext", 'build.targets = ["ext"]', 'build.targets = ["ext", "aotbuild_models"]'),
     ("wheel.exclude=*.so", 'wheel.exclude = ["*.so"]', 'the pattern "*.so" takes files'),
+    ("install.targets=ext", 'install.targets = ["ext"]', 'install.targets = ["ext", "install"]'),
+    ("wheel.exclude=*test*", 'wheel.exclude = ["*test*"]', "it matches demo/models/_runtime/self"),
+    ("wheel.exclude=__main__.py", 'wheel.exclude = ["__main__.py"]', "it matches demo/models/__m"),
+    ("wheel.exclude=joining.py", 'wheel.exclude = ["joining.py"]', "demo/models/_runtime/joining"),
     ("wheel.exclude=models", 'wheel.exclude = ["models"]', "it matches demo/models/__init__.py"),
     ("wheel.exclude=*.json", 'wheel.exclude = ["*.json"]', "it matches demo/models/net/model.json"),
 ]
@@ -224,7 +333,7 @@ def test_what_leaves_the_models_alone_is_accepted(enter: Any) -> None:
     enter(
         f"{PYPROJECT}\n[tool.scikit-build]\n"
         'wheel = { exclude = ["*.c", "/src"], install-dir = "demo" }\n'
-        'install = { components = ["python"], strip = true }\n'
+        'install = { components = ["python"], targets = ["x"], strip = true }\n'
         'build.targets = ["ext", "aotbuild_models"]\n',
         "demo",
     )
@@ -242,8 +351,15 @@ def test_an_editable_install_in_place_by_an_option_is_refused(enter: Any) -> Non
     assert "cannot be installed in editable mode in place" in block
 
 
+def test_a_source_directory_that_is_not_there_is_told(enter: Any) -> None:
+    enter(f'{PYPROJECT}\n[tool.scikit-build]\ncmake.source-dir = "nowhere"\n', "demo")
+    assert '"nowhere" has no CMakeLists.txt' in refused_by_both()
+
+
 def test_a_wrong_setting_of_scikit_build_core_is_told(enter: Any) -> None:
-    enter(f"{PYPROJECT}\n[tool.scikit-build]\nwheel.pakages = []\n", "demo")
+    enter(f'{PYPROJECT}\n[tool.scikit-build]\nwheel.exclude = "*.so"\n', "demo")
+    assert "got str (Field tool.scikit-build.wheel.exclude)" in refused_by_both()
+    enter(f"{PYPROJECT}\n[tool.scikit-build]\nwheel.pakages = []\n")
     assert "scikit-build-core cannot read its settings" in refused_by_both()
 
 
@@ -291,6 +407,19 @@ def test_a_backend_that_never_calls_us_is_refused(enter: Any, backend: str) -> N
     assert lines_of(block) == ["[build-system]", REQUIRES, BACKEND.strip()]
 
 
+@pytest.mark.parametrize(
+    "backend", ["scikit-build-core.build", "scikit_build_core.buid", "poetry_core", "skbuild.build"]
+)
+def test_a_backend_that_nobody_has_is_refused(enter: Any, backend: str) -> None:
+    text = edited('"scikit_build_core.build"', f'"{backend}"')
+    if not backend.startswith("scikit"):
+        text = text.replace(REQUIRES, 'requires = ["poetry-core"]')
+    root = enter(text, "demo")
+    with pytest.raises(AotBuildError, match=f'the build backend is "{backend}"') as caught:
+        check_packaging(root)
+    assert lines_of(caught.value.block())[-1] == BACKEND.strip()
+
+
 def test_a_build_by_setuptools_is_stopped(enter: Any) -> None:
     enter(edited(BACKEND, ""), "demo")
     assert "no build backend is given" in refused(lambda: setuptools_builds.refuse(object()))
@@ -328,6 +457,13 @@ def test_a_local_backend_that_wraps_ours_is_accepted(
         ('"aotbuild", "torch==2.13.0"', "scikit-build-core is not listed"),
         ('"scikit-build-core>=1.1", "aotbuild"', "torch is not listed"),
         ('"Aotbuild[x]>=0.1"', "scikit-build-core and torch are not listed"),
+        ("", "scikit-build-core, aotbuild and torch are not listed"),
+        ('"scikit-build-core", "aotbuild", "pytorch==2.13.0"', "torch is not listed"),
+        ('"scikit-build-core", "aotbuild", "torch=2.13.0"', "torch is not listed"),
+        ('"scikit-build-core", "aot-build", "torch==2.13.0"', "aotbuild is not listed"),
+        ('"scikit-build-core<1", "aotbuild", "torch==2.13.0"', "excludes the versions of scikit"),
+        ('"scikit-build-core==0.10.*", "aotbuild", "torch==2.13.0"', "aotbuild requires scikit"),
+        ('"scikit-build-core", "aotbuild", "torch==2.13.0", 5', "are not a list of strings"),
         ('"scikit-build-core", "aotbuild", "torch"', '"torch" does not pin torch'),
         ('"scikit-build-core", "aotbuild", "torch>=2"', '"torch>=2" does not pin torch'),
         ('"scikit-build-core", "aotbuild", "torch>=2.12,<3"', "does not pin torch"),
@@ -346,6 +482,10 @@ def test_requirements_of_the_build_are_checked_and_the_line_mends_them(
     assert said in block
     assert "pyproject.toml: build-system.requires" in block
     line = block.rpartition("write: ")[2]
+    assert all(Requirement(text) for text in tomllib.loads(line)["requires"])
+    assert not {"pytorch", "aot-build"} & {
+        Requirement(text).name for text in tomllib.loads(line)["requires"]
+    }
     (root / "pyproject.toml").write_text(edited(f"requires = [{requires}]", line, text))
     check_packaging(root)
     assert build_wheel() != {}
@@ -398,6 +538,16 @@ def test_pythons_that_the_wheel_is_not_for_are_warned_of(
     assert line.strip() in told
 
 
+@pytest.mark.parametrize("given", ["3.11", "^3.11", "python>=3.11"])
+def test_what_is_no_version_specifier_is_refused(enter: Any, given: str) -> None:
+    root = enter(edited(">=3.11", given), "demo")
+    block = refused_by_both()
+    assert f'"{given}" is not a version specifier' in block
+    line = block.rpartition("write: ")[2]
+    (root / "pyproject.toml").write_text(edited('requires-python = ">=3.11"', line))
+    check_packaging(root)
+
+
 @pytest.mark.parametrize("given", [">=3.11", ">=3.12", "==3.13.*", "~=3.11", ">3.11"])
 def test_pythons_of_the_wheel_are_accepted(
     enter: Any, capsys: pytest.CaptureFixture[str], given: str
@@ -423,8 +573,21 @@ def test_a_misspelt_table_is_refused(enter: Any, name: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "name",
+    [
+        *("tools.aotbuild", "aotbuild", "Tool.aotbuild", "tool.aot.build"),
+        *("project.tool.aotbuild", "tool.scikit-build.aotbuild"),
+    ],
+)
+def test_a_table_in_another_place_is_refused(enter: Any, name: str) -> None:
+    enter(PYPROJECT.replace("[tool.aotbuild", f"[{name}"), "demo")
+    assert f"[{name}] is read by nobody" in refused_by_both()
+
+
+@pytest.mark.parametrize(
     "text",
     [
+        '[project]\nname = "other"\n[tool.uv.sources]\naotbuild = { path = "../aotbuild" }\n',
         '[project]\nname = "other"\n[tool.aotbuilder]\nx = 1\n',
         '[project]\nname = "other"\n[tool.autobuild.models.x]\ny = 1\n',
         '[project]\nname = "other"\n[tool.aot-bundle]\nmodels = "x"\n',

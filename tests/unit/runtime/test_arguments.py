@@ -83,7 +83,7 @@ def test_arguments_may_be_positional_or_named_in_any_order(net: Callable[..., An
         assert all(one is other for one, other in zip(result, given.values(), strict=True))
 
 
-TAKES = "; it takes image, mask, scale"
+TAKES = "; it takes image, mask, *, scale"
 TENSOR = torch.zeros(1)
 
 
@@ -260,13 +260,13 @@ WRONG: dict[str, tuple[dict[str, Any], type[Exception], str, str]] = {
         {"image": meta(4, 2, 6)},
         ValueError,
         "'image' is on meta; this package runs on cpu",
-        'Move it: image.to("cpu")',
+        'torch.zeros_like(image, device="cpu")',
     ),
     "another device than the first": (
         {"scale": torch.zeros(3, dtype=torch.complex64, device="meta")},
         ValueError,
         "'scale' is on meta, but 'image' is on cpu",
-        'Move it: scale.to("cpu")',
+        'torch.zeros_like(scale, device="cpu")',
     ),
 }
 
@@ -303,7 +303,7 @@ def test_devices_are_named_once(load_package: LoadPackage, monkeypatch: pytest.M
         sample_variant(target="cpu-other", library="net/other.so"),
     ]
     loaded = load_package(sample_manifest(variants=variants))
-    with pytest.raises(ValueError, match=r"'image' is on meta; this package runs on cpu\. Move"):
+    with pytest.raises(ValueError, match=r"'image' is on meta; this package runs on cpu\. It has"):
         loaded.net(torch.zeros(2, 1, 8, device="meta"))
     monkeypatch.setenv("AOTBUILD_DEVICE", "cuda")
     with pytest.raises(loaded.error, match="net was compiled for cpu; set it to one of these"):
@@ -372,6 +372,76 @@ def test_a_call_inside_a_transform_is_told(loaded: Loaded) -> None:
         with pytest.raises(TypeError, match="'image' is inside a transform"):
             transformed(images)
     assert loaded.received == []
+
+
+def test_a_trace_of_torch_jit_is_refused(loaded: Loaded) -> None:
+    trace: Any = torch.jit.trace
+
+    def call(image: torch.Tensor) -> Any:
+        return loaded.net(**{**GIVEN, "image": image})[0]
+
+    with (
+        pytest.warns(DeprecationWarning, match=r"torch\.jit\.trace"),
+        pytest.raises(TypeError, match=r"'image' is passed while torch\.jit traces"),
+    ):
+        trace(call, GIVEN["image"], check_trace=False)
+    assert loaded.received == []
+
+
+class Picture:
+    """Stands for an image of an older library, which numpy reads by its interface."""
+
+    __array_interface__ = GIVEN["image"].numpy().__array_interface__
+
+
+MADE_BY_NUMPY = 'torch.from_numpy(numpy.array(image, dtype="float32"))'
+
+
+class Table:
+    """Stands for a DataFrame or an image: no sequence, but numpy makes an array of it."""
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        return GIVEN["image"].numpy().astype(dtype)
+
+
+@pytest.mark.parametrize(
+    ("value", "advice"),
+    [
+        (GIVEN["image"].tolist(), "torch.tensor(image, dtype=torch.float32)"),
+        (list(GIVEN["image"].numpy()), "torch.tensor(image, dtype=torch.float32)"),
+        ((GIVEN["image"],), "image[0]"),
+        (list(GIVEN["image"]), "torch.stack(image)"),
+        (Table(), MADE_BY_NUMPY),
+        (Picture(), MADE_BY_NUMPY),
+        (GIVEN["image"].numpy(), "torch.from_numpy(image)"),
+        (GIVEN["image"].numpy()[::-1], MADE_BY_NUMPY),
+        (GIVEN["image"].numpy().astype(">f4"), MADE_BY_NUMPY),
+        (GIVEN["image"].numpy().astype("O"), MADE_BY_NUMPY),
+        ("a word", ""),
+        ({"image": GIVEN["image"]}, ""),
+        ([GIVEN["image"], GIVEN["mask"]], ""),
+        (object(), ""),
+    ],
+)
+def test_the_advice_for_what_is_no_tensor_works(loaded: Loaded, value: Any, advice: str) -> None:
+    with pytest.raises(TypeError, match=r"must be a torch\.Tensor, got") as caught:
+        loaded.net(**right(image=value))
+    told = str(caught.value)
+    if not advice:
+        assert told.endswith(". torch makes no tensor of it")
+        return
+    way = told.rpartition("Convert it: ")[2]
+    assert advice in way
+    tensor = eval(way, {"torch": torch, "numpy": np, "image": value})  # noqa: S307
+    torch.testing.assert_close(loaded.net(**right(image=tensor))[0], tensor)
+
+
+def test_a_tensor_without_values_is_told(loaded: Loaded) -> None:
+    with pytest.raises(ValueError, match=r"'image' is on meta; .* It has no values") as caught:
+        loaded.net(**right(image=GIVEN["image"].to("meta")))
+    way = str(caught.value).rpartition("zeros: ")[2]
+    zeros = eval(way, {"torch": torch, "image": GIVEN["image"].to("meta")})  # noqa: S307
+    assert torch.equal(loaded.net(**right(image=zeros))[0], torch.zeros(4, 2, 6))
 
 
 def test_a_mode_without_values_is_told_and_others_are_not(loaded: Loaded) -> None:

@@ -139,7 +139,22 @@ WRONG: dict[str, tuple[tuple[Any, ...], str]] = {
     ),
     "object": (
         (X, np.array([1, None, 2, 3]), 0.5),
-        "TypeError: net(): argument 'ids' must have dtype int64, got object.",
+        (
+            "TypeError: net(): argument 'ids' must have dtype int64, got object. "
+            "numpy makes no such array of it"
+        ),
+    ),
+    "words": (
+        (X, np.array(["a", "b", "c", "d"]), 0.5),
+        "must have dtype int64, got str. numpy makes no such array of it",
+    ),
+    "numbers in words": (
+        (X, np.array(["1", "2", "3", "4"]), 0.5),
+        'must have dtype int64, got str. Convert it: numpy.asarray(ids, dtype="int64")',
+    ),
+    "fields": (
+        (X, np.zeros(4, [("a", "i8"), ("b", "i8")]), 0.5),
+        "must have dtype int64, got a structured one. numpy makes no such array of it",
     ),
     "complex": (
         (X.astype(np.complex64), IDS, 0.5),
@@ -179,7 +194,11 @@ WRONG: dict[str, tuple[tuple[Any, ...], str]] = {
             'Convert it: numpy.asarray(ids, dtype="int64")'
         ),
     ),
-    "None": ((X, None, 0.5), "argument 'ids' must be an array of numpy, as 'x' is, got NoneType"),
+    "None": (
+        (X, None, 0.5),
+        "argument 'ids' must be an array of numpy, as 'x' is, got NoneType. It is required",
+    ),
+    "dict": ((X, {}, 0.5), "as 'x' is, got dict. numpy makes no such array of it"),
     "number": ((X, IDS, 1e39), "ValueError: net(): argument 't' has dtype float32, which holds"),
     "bool": ((X, IDS, True), "argument 't' must be an array of numpy, as 'x' is, got bool"),
     "two libraries": (

@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import gc
 import importlib
+import inspect
 import os
 import threading
 import warnings
@@ -447,6 +448,11 @@ def test_closing_runs_what_waits_and_refuses_the_rest(
         closing.join(20)
     batched.close()
     assert repr(batched) == "<net.batched() of 2 along batch, closed>"
+    assert (batched.inputs, batched.outputs, batched.dims) == (net.inputs, net.outputs, net.dims)
+    assert inspect.signature(batched) == inspect.signature(net)
+    with pytest.raises(AttributeError, match=r"net\.module\(\) is a module that calls it"):
+        batched.eval()
+    assert "eval" not in dir(batched)
     assert "net.batched()" not in {thread.name for thread in threading.enumerate()}
     assert torch.equal(net(images(2)[0]), images(2)[0] * 2)
 

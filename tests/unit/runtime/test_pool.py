@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 import torch
@@ -74,10 +75,15 @@ def test_weights_are_replaced_when_all_calls_of_a_pool_have_ended(
         ((65,), "net.pool(): runners is 65, expected 1 to 64"),
         ((2, 0), "net.pool(): threads_per_call is 0, expected 1 to 64"),
         ((2, -1), "net.pool(): threads_per_call is -1, expected 1 to 64"),
+        (("2",), "net.pool(): runners is '2', expected an integer, 1 to 64"),
+        ((2.0,), "net.pool(): runners is 2.0, expected an integer, 1 to 64"),
+        ((True,), "net.pool(): runners is True, expected an integer, 1 to 64"),
+        ((None,), "net.pool(): runners is None, expected an integer, 1 to 64"),
+        ((2, "1"), "net.pool(): threads_per_call is '1', expected an integer, 1 to 64"),
     ],
 )
 def test_a_size_that_no_pool_has_is_refused(
-    load_package: LoadPackage, arguments: tuple[int, ...], told: str
+    load_package: LoadPackage, arguments: tuple[Any, ...], told: str
 ) -> None:
     loaded = load_package()
     with pytest.raises(ValueError, match=r"^net\.pool\(\): ") as caught:

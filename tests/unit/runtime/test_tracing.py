@@ -218,7 +218,14 @@ def test_what_only_modules_have_is_told(loaded: Loaded, name: str) -> None:
         "net.module() is a module that calls it"
     )
     assert not hasattr(loaded.net, name)
+    assert name not in dir(loaded.net)  # nor does completion offer it
     assert callable(getattr(loaded.net.module(), name))
+
+
+def test_a_model_is_called_and_not_its_forward(loaded: Loaded) -> None:
+    with pytest.raises(AttributeError, match=r"Call it as it is: net\(\.\.\.\)$"):
+        loaded.net.forward(None)
+    assert {"inputs", "module", "pool", "state_dict", "__call__"} <= set(dir(loaded.net))
 
 
 def test_the_names_that_only_modules_have_are_those_of_torch(loaded: Loaded) -> None:

@@ -7,7 +7,7 @@ import warnings
 import zipfile
 import zlib
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,7 +17,10 @@ from safetensors.torch import load_file
 
 from aotbuild.config.parse import did_you_mean, located
 from aotbuild.errors import WeightsError
-from aotbuild.runtime.checkpoint import as_named, is_whole
+from aotbuild.runtime.checkpoint import WRAPPERS, as_named, is_whole, part_of
+from aotbuild.steps.export.checkpoint_parts import fitting_parts, likely_part, tables_in
+from aotbuild.steps.export.module_state import is_state_dict, state_of
+from aotbuild.steps.project_code import error_text
 
 _SHOWN = 5
 _CASTS = {"float32", "bfloat16", "float16"}
@@ -52,16 +55,50 @@ def load_weights(
         WeightsError: The file cannot be read, or does not fit the module.
     """
     where = located(path)
-    read = read_state_dict(file, shown, where, key)
-    expected = module.state_dict(keep_vars=True)
+    expected = state_of(module)
+    tied = _tied(expected)
+
+    def takes(part: Mapping[str, torch.Tensor]) -> bool:
+        named = as_named(part, expected)
+        return set(named) == set(expected) or _takes(module, named, tied)
+
+    def parts(checkpoint: object) -> list[str]:
+        likely = likely_part(checkpoint, expected)
+        return fitting_parts(checkpoint, expected, takes) or [likely] * bool(likely)
+
+    read = read_state_dict(file, shown, where, key, parts)
     state: Any = OrderedDict(as_named(read, expected))
     if hasattr(read, "_metadata"):  # the versions of the modules, which their hooks ask for
-        state._metadata = read._metadata
-    if set(state) != set(expected) and not _takes(module, state, _tied(expected)):
-        _check_keys(set(state), set(expected), _tied(expected), shown, where)
-    _check_tensors(state, expected, shown, where)
+        state._metadata = _versions(read._metadata, state)
+    same = set(state) == set(expected) and not _other_shapes(state, expected)
+    if not same and not _takes(module, state, tied):
+        fitting = [
+            f"{key}.{part}" if key else part for part in fitting_parts(read, expected, takes)
+        ]
+        _check_keys(set(state), set(expected), tied, shown, where, fitting)
+        _check_tensors(state, expected, shown, where)
     _check_dtypes(state, expected, shown, where, dtype)
-    module.load_state_dict(state, strict=False)
+    try:
+        module.load_state_dict(state, strict=False)
+    except Exception as error:
+        raise WeightsError(
+            f'the module does not take "{shown}"',
+            where=where,
+            why=error_text(error),
+            fix="correct what its load_state_dict() does, or save the weights of this very module",
+        ) from error
+
+
+def _versions(metadata: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """The versions of modules by the names that these have without what was around them."""
+    outer = [prefix for prefix in WRAPPERS if any(name.startswith(prefix) for name in names)]
+    versions = {}
+    for name, version in metadata.items():  # a module comes after the one around it
+        words = name.split(".")
+        while words and f"{words[0]}." in WRAPPERS and f"{words[0]}." not in outer:
+            del words[0]
+        versions[".".join(words)] = version
+    return versions
 
 
 def _takes(
@@ -81,7 +118,11 @@ def _takes(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that nothing is copied to where no memory is
-            result = copy.deepcopy(module, memo).load_state_dict(state, strict=False)
+            copied = copy.deepcopy(module, memo)
+            result: Any = copied.load_state_dict(copy.copy(state), strict=False)
+            if result is None:  # it is the module's own, and tells nothing
+                copied.load_state_dict(copy.copy(state), strict=True)
+                return True
     except Exception:  # noqa: BLE001  # whatever its hooks raise, it does not take it
         return False
     missing = set(result.missing_keys)
@@ -92,7 +133,11 @@ def _takes(
 
 
 def read_state_dict(
-    file: Path, shown: str, where: str, key: str = ""
+    file: Path,
+    shown: str,
+    where: str,
+    key: str = "",
+    parts: Callable[[object], list[str]] = tables_in,
 ) -> Mapping[str, torch.Tensor]:
     """Read a state dict without running code from it.
 
@@ -101,6 +146,7 @@ def read_state_dict(
         shown: Its path, as messages show it.
         where: Place of the key that names it, for messages.
         key: The key under which the state dict is in the file; empty where it is the file.
+        parts: The keys of a checkpoint to propose.
 
     Raises:
         WeightsError: The file is missing, damaged, or of another format.
@@ -115,16 +161,9 @@ def read_state_dict(
             fix="put the file there, or correct the path (it is relative to pyproject.toml)",
         ) from None
     state: Any
-    if key and file.suffix == ".safetensors":
-        raise WeightsError(
-            f'"{shown}" has no keys with state dicts in them',
-            where=where,
-            why="a safetensors file is one state dict",
-            fix=f'write weights = "{shown}"',
-        )
     if file.suffix == ".safetensors" or _looks_like_safetensors(head, file.stat().st_size):
         try:
-            return load_file(file)
+            state = load_file(file)
         except (SafetensorError, OSError, ValueError) as error:
             raise WeightsError(
                 f'"{shown}" is no valid safetensors file',
@@ -133,55 +172,56 @@ def read_state_dict(
                 fix="it may be truncated, a Git LFS pointer, or of another format; "
                 "write it again with safetensors.torch.save_file(module.state_dict(), ...)",
             ) from error
-    try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises nearly anything at a file that is not its own
-        reason = str(error).strip().splitlines() or [type(error).__name__]
+    else:
+        state = _loaded(file, shown, where)
+    tables = tables_in(state)
+    part = part_of(state, key)
+    if part is None and key:
         raise WeightsError(
-            f'"{shown}" cannot be read as weights',
+            f'"{shown}" holds no state dict under "{key}"',
             where=where,
-            why=reason[0],
-            fix="write it with safetensors.torch.save_file(module.state_dict(), ...) or "
-            "torch.save(module.state_dict(), ...); it is loaded with weights_only=True",
-        ) from error
-    nested = (
-        [str(k) for k, v in state.items() if isinstance(v, Mapping)]
-        if isinstance(state, Mapping)
-        else []
-    )
-    if key:
-        if key not in nested:
-            raise WeightsError(
-                f'"{shown}" holds no state dict under "{key}"',
-                where=where,
-                why=f"it holds a {type(state).__name__}"
-                + (f" with the tables {', '.join(nested[:_SHOWN])}" if nested else ""),
-                fix=did_you_mean(key, nested) or _key_advice(state, nested, shown),
-            )
-        state = state[key]
-    if not state or not _is_state_dict(state):
+            why=f"it holds a {type(state).__name__}"
+            + (f" with the tables {', '.join(tables[:_SHOWN])}" if tables else ""),
+            fix=did_you_mean(key, tables) or _key_advice(parts(state), shown),
+        )
+    if not part or not is_state_dict(part):
         raise WeightsError(
             f'"{shown}" holds no state dict' + (f' under "{key}"' if key else ""),
             where=where,
-            why=f"it holds a {type(state).__name__}"
-            + (f" with the tables {', '.join(nested[:_SHOWN])}" if nested and not key else ""),
-            fix=_key_advice(state, [] if key else nested, shown),
+            why=f"it holds a {type(state if part is None else part).__name__}"
+            + (f" with the tables {', '.join(tables[:_SHOWN])}" if tables and not key else ""),
+            fix=_key_advice(parts(state), shown),
         )
-    return cast("Mapping[str, torch.Tensor]", state)
+    return cast("Mapping[str, torch.Tensor]", part)
 
 
-def _is_state_dict(value: Any) -> bool:
-    return isinstance(value, Mapping) and all(
-        isinstance(item, torch.Tensor) or str(name).endswith("_extra_state")
-        for name, item in value.items()
-    )
+def _loaded(file: Path, shown: str, where: str) -> Any:
+    """What torch.save wrote.
+
+    Raises:
+        WeightsError: It did not, or there is more than data in the file.
+    """
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises nearly anything at a file that is not its own
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        # Of an object that is no data torch tells in the middle of a long text.
+        telling = [line for line in lines if "Unsupported" in line]
+        reason = (telling or lines or [type(error).__name__])[0]
+        raise WeightsError(
+            f'"{shown}" cannot be read as weights',
+            where=where,
+            why=reason,
+            fix="write it with safetensors.torch.save_file(module.state_dict(), ...) or "
+            "torch.save(module.state_dict(), ...); it is loaded with weights_only=True",
+        ) from error
 
 
-def _key_advice(state: Any, nested: Sequence[str], shown: str) -> str:
+def _key_advice(parts: Sequence[str], shown: str) -> str:
     """What to write for a file that holds more than a state dict."""
-    likely = [name for name in nested if state[name] and _is_state_dict(state[name])]
+    likely = [f'weights = "{shown}{f"#{part}" if part else ""}"' for part in parts]
     if likely:
-        return f'write weights = "{shown}#{likely[0]}"'
+        return f"write {' or '.join(likely[:_SHOWN])}"
     return "save module.state_dict() alone, without optimizer or epoch"
 
 
@@ -243,7 +283,12 @@ def _sized(tensor: object) -> bool:
 
 
 def _check_keys(
-    found: set[str], expected: set[str], tied: list[set[str]], shown: str, where: str
+    found: set[str],
+    expected: set[str],
+    tied: list[set[str]],
+    shown: str,
+    where: str,
+    fitting: Sequence[str],
 ) -> None:
     given = {name for names in tied if names & found for name in names}
     missing = sorted(expected - found - given)
@@ -257,7 +302,9 @@ def _check_keys(
         lines.append(_enumerated("unknown to the module", unexpected))
     fix = "save the weights of this very module, or correct args and kwargs of the source"
     prefix = _common_prefix(unexpected, expected)
-    if prefix:
+    if fitting:
+        fix = _key_advice(fitting, shown)
+    elif prefix:
         fix = f'the keys have the prefix "{prefix}": save module.state_dict() without the wrapper'
     elif hints := [
         f"{name}: {hint}" for name in unexpected if (hint := did_you_mean(name, missing))
@@ -284,11 +331,7 @@ def _check_tensors(
     shown: str,
     where: str,
 ) -> None:
-    wrong = [
-        f"{name}: {tuple(state[name].shape)} in the file, {tuple(tensor.shape)} in the module"
-        for name, tensor in expected.items()
-        if name in state and _sized(tensor) and state[name].shape != tensor.shape
-    ]
+    wrong = _other_shapes(state, expected)
     if wrong:
         raise WeightsError(
             f'"{shown}" has tensors of another shape',
@@ -296,6 +339,16 @@ def _check_tensors(
             why=_enumerated("other shapes", wrong, separator="\n  "),
             fix="save the weights of this very module, or correct args and kwargs of the source",
         )
+
+
+def _other_shapes(
+    state: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]
+) -> list[str]:
+    return [
+        f"{name}: {tuple(state[name].shape)} in the file, {tuple(tensor.shape)} in the module"
+        for name, tensor in expected.items()
+        if name in state and _sized(tensor) and state[name].shape != tensor.shape
+    ]
 
 
 def _check_dtypes(

@@ -38,6 +38,7 @@ from aotbuild.steps.export.diagnosis import (
 from aotbuild.steps.export.docstrings import method_doc, module_doc
 from aotbuild.steps.export.example import Example, example_call
 from aotbuild.steps.export.flat_module import Flat
+from aotbuild.steps.export.module_state import state_of
 from aotbuild.steps.export.mutation import refuse_mutation, refuse_state
 from aotbuild.steps.export.outputs import output_tree
 from aotbuild.steps.export.proposals import tried, without_proposals
@@ -172,7 +173,7 @@ def _trace_methods(spec: ExportSpec, project: Path) -> TracedModel:
         _trace(spec, module, original, name, call, project)
         for name, call in calls(spec.declaration).items()
     ]
-    return TracedModel(methods, module.state_dict(keep_vars=True))
+    return TracedModel(methods, state_of(module))
 
 
 def _trace(

@@ -49,6 +49,7 @@ from aotbuild.steps.export.small_sizes import (
     small_size_error,
 )
 from aotbuild.steps.export.source import build_module, method_of
+from aotbuild.steps.export.symbolic_sizes import symbolic_sizes
 from aotbuild.steps.export.traced import (
     Traced,
     TracedModel,
@@ -153,7 +154,12 @@ def trace(spec: ExportSpec) -> TracedModel:
         AotBuildError: The source, its weights or its inputs are wrong, or torch cannot trace it.
     """
     project = Path(spec.project)
-    with importing(spec.import_paths, spec.package), torch.no_grad(), dynamic_steps():
+    with (
+        importing(spec.import_paths, spec.package),
+        torch.no_grad(),
+        dynamic_steps(),
+        symbolic_sizes(),
+    ):
         load_op_libraries(spec.declaration.op_libraries or [], project)
         if is_program(spec.declaration.source):
             return load_program(spec, project)
@@ -333,6 +339,10 @@ def _exported(
     try:
         with without_dumps(), proving(), recording() as recorder, _supposing(oblivious=oblivious):
             program = exported()
+        # Conditions on several sizes, or ones that are no range, torch.export takes in silence.
+        if not oblivious and any(not dims[f.dim.split(", ")[0]].auto for f in found(recorder)):
+            other, supposed, again = _exported_supposing(exported, found)
+            program, recorder = (other or program), (again if other else recorder)
     except (Exception, SystemExit) as error:
         with proving():
             other, supposed = _exported_otherwise(exported, found, error, recorder)
@@ -466,16 +476,33 @@ def _exported_otherwise(
     )
     if not strict and "satisfy the generated guard" not in str(error):
         return None, []
+    program, supposed, _ = _exported_supposing(exported, found)
+    if program is not None:
+        return program, supposed
+    return _exported_oblivious(exported, found, strict=strict), []
+
+
+def _exported_supposing(
+    exported: Callable[..., torch.export.ExportedProgram],
+    found: Callable[[Recorder], list[Finding]],
+) -> tuple[torch.export.ExportedProgram | None, Sequence[sympy.Ne], Recorder]:
+    """Trace supposing of sizes that the model derives what torch supposes of those of its inputs.
+
+    Returns:
+        The program, or None where it works for fewer sizes than declared, what it supposes, and
+        what was asked.
+    """
     with (
-        contextlib.suppress(Exception, SystemExit),  # the first error is the one to tell
         without_dumps(),
+        proving(),
         recording() as recorder,
         supposing(lambda _: True) as supposed,
+        contextlib.suppress(Exception, SystemExit),  # the first error is the one to tell
     ):
         program = exported()
         if not found(recorder):
-            return program, supposed
-    return _exported_oblivious(exported, found, strict=strict), []
+            return program, supposed, recorder
+    return None, [], recorder
 
 
 def _exported_oblivious(

@@ -130,14 +130,17 @@ def fails_at(
 
 
 def _question(condition: Any, sizes: Any) -> tuple[sympy.Ne, bool] | None:
-    """Whether it is asked if a size is 0 or 1, or more: that it is not, and the answer then."""
+    """Whether it is asked if a size is 0, 1, or all of another: that it is not, and the answer."""
     if not isinstance(condition, sympy.core.relational.Relational):
         return None
     size, number = map(sympy.factor, condition.args)
     if size.is_Integer:
         size, number = number, size
-    if number != 0 and not any(_is_whole(ratio) for ratio in (size / number, number / size)):
-        return None
+    if number != 0 and not any(map(_is_whole, (size / number, number / size))):
+        if _is_part(size, number, sizes):
+            size, number = number, size
+        elif not _is_part(number, size, sizes):
+            return None
     differ = sympy.Ne(size, number)
     if isinstance(condition, sympy.Eq | sympy.Ne):
         return differ, isinstance(condition, sympy.Ne)
@@ -150,6 +153,12 @@ def _question(condition: Any, sizes: Any) -> tuple[sympy.Ne, bool] | None:
     if (left, right) == ((size, number) if first else (number, size)):
         return differ, larger
     return None
+
+
+def _is_part(part: sympy.Expr, whole: sympy.Expr, sizes: Any) -> bool:
+    """Whether one size is at most another one, as that of a slice, which may be all there is."""
+    free = part.free_symbols
+    return len(free) == 1 and free == whole.free_symbols and decided(part <= whole, sizes) is True
 
 
 def _is_whole(ratio: sympy.Expr) -> bool:

@@ -31,6 +31,14 @@ class Frames(nn.Module):
         return inner.view(batch, steps, 4).flip(1)  # type: ignore[no-any-return]
 
 
+class Whole(nn.Module):
+    """What is left of a signal when it is cut into frames; it may be all of it."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        frames = x.shape[1] // 160
+        return x[:, : frames * 160].reshape(x.shape[0], -1, 160).mean(-1)
+
+
 class Asks(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x * 2 if x.shape[1] // 160 == 1 else x
@@ -56,6 +64,17 @@ def test_a_range_in_which_there_can_be_one_frame_is_traced() -> None:
         parameters = dict(program.state_dict)
         expected = torch.func.functional_call(Frames(), parameters, (value,))
         torch.testing.assert_close(module(value), expected)
+
+
+def test_a_part_of_a_size_may_be_all_of_it() -> None:
+    with proving(), supposing(lambda _: True) as supposed:
+        program = traced(Whole())
+    (symbol,) = supposed[0].free_symbols
+    assert sympy.Ne(symbol, 160 * FloorDiv(symbol, 160)) in supposed
+    module = program.module(check_guards=False)
+    for size in (320, 321, 479, 480, 640, 16000):
+        value = torch.rand(3, size)
+        torch.testing.assert_close(module(value), Whole()(value))
 
 
 def test_what_the_model_itself_asks_is_not_supposed() -> None:

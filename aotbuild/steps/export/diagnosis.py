@@ -25,6 +25,8 @@ import torch
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from aotbuild.runtime.dims import Affine, Dim, Size
+from aotbuild.steps.export.partial_ranges import as_toml, partial_range
+from aotbuild.steps.export.plain_numbers import advice
 from aotbuild.steps.sizes.conditions import as_function, condition_text
 from aotbuild.steps.sizes.symbols import SizeSymbol
 
@@ -306,10 +308,12 @@ class _Findings:
         steps = {high - low for low, high in pairwise(sizes)}
         step = min(steps)
         if len(steps) > 1 or sizes[0] % step:
+            proposed = partial_range(dim, declared, sizes)
             return (
                 f"it works where {' and '.join(self._texts[name])}",
-                "declare a part of the range for which that holds",
-                None,
+                "make the model do the same for every size"
+                + (f", or declare a part of them: {as_toml(name, proposed)}" if proposed else ""),
+                proposed,
             )
         # The last size that was tried stands for the declared end.
         high = dim.max if sizes[-1] + step > declared[-1] else sizes[-1]
@@ -317,10 +321,7 @@ class _Findings:
         if step > dim.multiple_of and sizes[0] == 2 * step and dim.min <= step:
             low = step  # one step, which tracing supposes does not occur
         part = Dim(low, None if high is None else high - high % step, step)
-        limit = "" if part.max is None else f", max = {part.max}"
-        multiple = "" if step == 1 else f", multiple-of = {step}"
-        fix = f"{name} = {{ min = {low}{limit}{multiple} }}"
-        return f"it works if {name} is {part}", fix, part
+        return f"it works if {name} is {part}", as_toml(name, part), part
 
     def _shown_places(self, name: str) -> str:
         return "; ".join(self._places.get(name, []))
@@ -351,19 +352,11 @@ def _independent(frames: Sequence[tuple[str, int, str]], project: Path) -> str:
     if frame is None:
         return ""
     (file, number, _), _ = frame
-    for call in _calls(file, number):
-        name, argument = ast.unparse(call.func), ast.unparse(call.args[0])
-        if name == "len":
-            return f"len() makes a plain number of a size: write {argument}.shape[0]"
-        if name == "int":
-            return f"int() makes a plain number of a size: write {argument}"
-        if name == "range":
-            return "range() needs a plain number: compute with whole tensors instead of a loop"
-    return ""
+    return next(filter(None, map(advice, _calls(file, number))), "")
 
 
 def _calls(file: str, number: int) -> list[ast.Call]:
-    """The calls in a line of code, of a function by its name with an argument."""
+    """The calls with an argument in a line of code."""
     try:
         tree = ast.parse("".join(linecache.getlines(file)))
     except SyntaxError:
@@ -372,7 +365,6 @@ def _calls(file: str, number: int) -> list[ast.Call]:
         node
         for node in ast.walk(tree)
         if isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Name)
         and node.args
         and node.lineno <= number <= (node.end_lineno or node.lineno)
     ]

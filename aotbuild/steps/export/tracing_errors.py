@@ -104,12 +104,17 @@ def _data_dependent_fix(text: str) -> str:
     checks = _CHECK.findall(text)
     # Of two, that a size is one number is hardly what is meant.
     checks = [check for check in checks if " == " not in check] or checks
-    if not checks:
-        return branch
-    return (
-        f"write {' or '.join(checks)} before that line, if it holds for every input\n"
-        f"or, where it does not: {branch}"
-    )
+    if checks:
+        return (
+            f"write {' or '.join(checks)} before that line, if it holds for every input\n"
+            f"or, where it does not: {branch}"
+        )
+    if "Size-like symbols: u" in text:
+        return (
+            f"{branch}; where the answer is the same for every input, tell torch before that line, "
+            "as in torch._check(x.shape[0] > 1)"
+        )
+    return branch
 
 
 def export_error(error: BaseException, where: str, project: Path) -> ExportError:

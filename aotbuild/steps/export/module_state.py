@@ -18,7 +18,7 @@ def state_of(module: torch.nn.Module) -> dict[str, Any]:
         module: The module; its tensors themselves are returned, and no copies.
     """
     try:
-        state: object = module.state_dict(keep_vars=True)
+        state: Any = module.state_dict(keep_vars=True)
     except Exception:  # noqa: BLE001  # whatever it raises, the tensors are there
         return _tensors(module)
     return dict(state) if is_state_dict(state) else _tensors(module)

@@ -133,6 +133,7 @@ def _question(condition: Any, sizes: Any) -> tuple[sympy.Ne, bool] | None:
     """Whether it is asked if a size is 0, 1, or all of another: that it is not, and the answer."""
     if not isinstance(condition, sympy.core.relational.Relational):
         return None
+    condition = _compared_with_one(condition)
     size, number = map(sympy.factor, condition.args)
     if size.is_Integer:
         size, number = number, size
@@ -153,6 +154,19 @@ def _question(condition: Any, sizes: Any) -> tuple[sympy.Ne, bool] | None:
     if (left, right) == ((size, number) if first else (number, size)):
         return differ, larger
     return None
+
+
+def _compared_with_one(condition: Any) -> Any:
+    """A comparison with 1 in place of one with 2: torch writes ``size > 1`` as ``size >= 2``."""
+    left, right = condition.args
+    others = {
+        sympy.GreaterThan: (right == 2, sympy.StrictGreaterThan, left, 1),
+        sympy.StrictLessThan: (right == 2, sympy.LessThan, left, 1),
+        sympy.LessThan: (left == 2, sympy.StrictLessThan, 1, right),
+        sympy.StrictGreaterThan: (left == 2, sympy.GreaterThan, 1, right),
+    }
+    is_two, kind, *sides = others.get(condition.func, (False, None))
+    return kind(*sides, evaluate=False) if is_two and kind is not None else condition
 
 
 def _is_part(part: sympy.Expr, whole: sympy.Expr, sizes: Any) -> bool:

@@ -403,7 +403,7 @@ class Resizing(torch.nn.Module):
     def __init__(self, length: int) -> None:
         super().__init__()
         self.table = torch.nn.Parameter(torch.randn(1, 2, length))
-        self.register_load_state_dict_pre_hook(self._resize)
+        self.register_load_state_dict_pre_hook(self._resize)  # type: ignore[no-untyped-call]
 
     @staticmethod
     def _resize(module: Any, state: Any, prefix: str, *rest: Any) -> None:

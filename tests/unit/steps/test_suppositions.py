@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,10 +10,11 @@ import sympy
 import torch
 from torch import nn
 from torch.utils._sympy.functions import FloorDiv
+from torch.utils._sympy.value_ranges import ValueRanges
 
 from aotbuild.runtime.dims import Affine, Dim
 from aotbuild.steps.sizes.proofs import proving
-from aotbuild.steps.sizes.suppositions import exceptions, fails_at, supposing
+from aotbuild.steps.sizes.suppositions import _question, exceptions, fails_at, supposing
 from aotbuild.steps.sizes.symbols import SizeSymbol
 
 
@@ -75,6 +77,25 @@ def test_a_part_of_a_size_may_be_all_of_it() -> None:
     for size in (320, 321, 479, 480, 640, 16000):
         value = torch.rand(3, size)
         torch.testing.assert_close(module(value), Whole()(value))
+
+
+@pytest.mark.parametrize("asked", [
+    lambda half: sympy.Ge(half, 2),
+    lambda half: sympy.Le(2, half),
+    lambda half: sympy.Gt(half, 1),
+    lambda half: sympy.Lt(half, 2),
+    lambda half: sympy.Gt(2, half),
+    lambda half: sympy.Le(half, 1),
+    lambda half: sympy.Ne(half, 1),
+    lambda half: sympy.Eq(half, 1),
+])  # fmt: skip
+def test_all_ways_to_ask_whether_a_size_is_one_are_known(asked: Callable[[Any], Any]) -> None:
+    symbol = sympy.Symbol("s27", integer=True, positive=True)
+    half = FloorDiv(symbol, 2)
+    question = _question(asked(half), {symbol: ValueRanges(2, 64)})
+    assert question is not None
+    assert question[0] in {sympy.Ne(half, 1), sympy.Ne(1, half)}
+    assert question[1] is bool(asked(sympy.Integer(5)))
 
 
 def test_what_the_model_itself_asks_is_not_supposed() -> None:

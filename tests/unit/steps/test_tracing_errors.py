@@ -22,7 +22,7 @@ class Compares(nn.Module):
 class Checked(Compares):
     def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         kept = x[mask]
-        torch._check(kept.shape[0] > 3)
+        torch._check(kept.shape[0] > 3)  # type: ignore[no-untyped-call]
         if kept.shape[0] > 3:
             return kept.sum(0)
         return kept.amax(0)
@@ -56,7 +56,7 @@ class Attends(nn.Module):
 class AttendsToSome(Attends):
     def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         q = x[mask][None]
-        torch._check(q.shape[1] != 0)
+        torch._check(q.shape[1] != 0)  # type: ignore[no-untyped-call]
         return self.attention(q, q, q, need_weights=False)[0]  # type: ignore[no-any-return]
 
 

@@ -208,6 +208,8 @@ def _loaded(file: Path, shown: str, where: str) -> Any:
         # Of an object that is no data torch tells in the middle of a long text.
         telling = [line for line in lines if "Unsupported" in line]
         reason = (telling or lines or [type(error).__name__])[0]
+        for advice in (" Please use", " In PyTorch"):  # to whoever calls torch.load
+            reason = reason.partition(advice)[0]
         raise WeightsError(
             f'"{shown}" cannot be read as weights',
             where=where,

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from aotbuild.commands.check_packaging import check_packaging, import_line
 from aotbuild.config.messages import located
 from aotbuild.config.project import load_declared
-from aotbuild.config.resolve import method_label
-from aotbuild.errors import as_aotbuild_error, debugging
+from aotbuild.config.resolve import call_path, method_label
+from aotbuild.errors import as_aotbuild_error, debugging, warn
 from aotbuild.hook.requirement import (
     check_build_torch,
     check_torch_requirement,
@@ -80,6 +80,7 @@ def check_project(directory: Path, names: Sequence[str], *, explain: bool = Fals
             spec = export_spec(project, name, devices[0], output="")
             traced = trace(spec)
             check_writing(traced, spec)
+            _check_conditions(project.models[name], name, traced.methods)
             of_model = [_row(name, method) for method in traced.methods]
         except Exception as error:
             if debugging():
@@ -97,6 +98,22 @@ def check_project(directory: Path, names: Sequence[str], *, explain: bool = Fals
     if rows:
         print("\n".join([table(rows), import_line(project, traced_names), *lines]))  # noqa: T201
     return int(failed)
+
+
+def _check_conditions(model: Model, name: str, methods: Iterable[Traced]) -> None:
+    """Tell of sizes that a build would leave out, or refuse to.
+
+    Raises:
+        AotBuildError: The project demands that all of them are accepted.
+    """
+    from aotbuild.steps.sizes.narrowing import conditional
+
+    for method in methods:
+        if method.call.conditions:
+            error = conditional(call_path(name, method.name), method.call.conditions)
+            if model.strict_dims:
+                raise error
+            warn(error.what, where=error.where, why=error.why, fix=error.fix)
 
 
 def _folded(model: Model, name: str, methods: Iterable[Traced]) -> Iterator[str]:

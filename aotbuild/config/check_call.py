@@ -153,6 +153,7 @@ def _check_example_values(spec: TensorInput, place: _Place) -> None:
         return
     for sizes in _ends(spec, place):
         _check_order(spec, path, sizes)
+        _check_fitting(spec, path, sizes)
 
 
 def _ends(spec: TensorInput, place: _Place) -> list[dict[str, int]]:
@@ -178,12 +179,30 @@ def _check_order(spec: TensorInput, path: str, sizes: Mapping[str, int]) -> None
             fix="swap them, or correct one" if not at else "correct one, or the range of sizes",
         )
     if low is None and high < 0 and spec.values != "normal":
-        name, size = next(iter(sizes.items()), ("", 0))
+        least = parse_size(spec.max) if isinstance(spec.max, str) else None
         raise ConfigError(
             f"max is negative, and there is no min: {high:g}" + (f" at {at}" if at else ""),
             where=located(f"{path}.max"),
             why="min is 0 when left out",
-            fix="add min" if not at else f"raise min of {name} above {size}, or add min",
+            fix="add min"
+            if least is None
+            else f"raise min of {least.dim} to {-(least.offset // least.factor)}, or add min",
+        )
+
+
+def _check_fitting(spec: TensorInput, path: str, sizes: Mapping[str, int]) -> None:
+    """The dtype has the bounds that are sizes."""
+    lowest, highest = _range_of(spec.dtype or "float32")
+    for key, bound in (("min", spec.min), ("max", spec.max)):
+        value = bound_at(bound, sizes)
+        if highest is None or value is None or lowest <= value <= highest:
+            continue
+        at = ", ".join(f"{name} = {size}" for name, size in sizes.items())
+        raise ConfigError(
+            f"{key} is outside the range of {spec.dtype}: {value:g} at {at}",
+            where=located(f"{path}.{key}"),
+            fix=f"{spec.dtype} has the numbers from {lowest} to {highest}: declare a wider dtype, "
+            "or a smaller range of sizes",
         )
 
 
@@ -191,13 +210,13 @@ def _check_bound(text: str, path: str, place: _Place) -> None:
     """A bound that is a size names a dimension with a declared range."""
     size = parse_size(text)
     assert size is not None, "the parser let a text pass that is no size"  # noqa: S101
-    _check_declared(size.dim, path, place)
-    if size.dim not in place.named:
+    if size.dim not in place.named or size.dim not in place.dims:
         raise ConfigError(
             f'the dimension "{size.dim}" is in no shape of this call',
             where=located(path),
             why="a call tells the sizes by the shapes of what it is given",
-            fix=f'write "{size.dim}" in the shape of an input, or a number here',
+            fix=did_you_mean(size.dim, place.named)
+            or f'write "{size.dim}" in the shape of an input, or a number here',
         )
     if place.dims[size.dim].auto:
         raise ConfigError(

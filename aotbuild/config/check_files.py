@@ -27,7 +27,7 @@ def check_file(name: str, kind: str, path: str, root: Path) -> None:
     state = "is a directory" if file.is_dir() else "does not exist"
     parent = file.parent
     nearby = [p.name for p in parent.iterdir() if p.is_file()] if parent.is_dir() else []
-    likely = closest(file.name, nearby)
+    likely = closest(file.name, nearby) if PurePosixPath(name).name else ""
     fix = "put the file there, or correct the path (it is relative to pyproject.toml)"
     if likely:
         fix = f'did you mean "{PurePosixPath(name).with_name(likely)}"?'

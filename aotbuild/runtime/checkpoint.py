@@ -40,7 +40,8 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read a safetensors file, or one that ``torch.save`` wrote, with ``weights_only=True``.
 
     Args:
-        path: Of the file; ``net.pt#model`` is the state dict under the key ``model`` in it.
+        path: Of the file; ``net.pt#model`` is the state dict under the key ``model`` in it, as
+            ``part_of`` finds it.
 
     Raises:
         StateDictError: It is missing, damaged, or holds no state dict.
@@ -51,8 +52,9 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         file = Path(name)
     try:
         if file.suffix == ".safetensors":
-            return _read_safetensors(file)
-        state = torch.load(file, map_location="cpu", weights_only=True, mmap=_is_archive(file))
+            state: Any = _read_safetensors(file)
+        else:
+            state = torch.load(file, map_location="cpu", weights_only=True, mmap=_is_archive(file))
     except OSError as error:
         raise StateDictError(f"{file}: cannot be read ({error.strerror or error})") from error
     except Exception as error:  # torch.load raises nearly anything at a file that is not its own
@@ -60,43 +62,80 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise StateDictError(f"{file}: cannot be read as a state dict ({reason})") from error
     if not isinstance(state, Mapping):
         raise StateDictError(f"{file}: holds a {type(state).__name__}, not a state dict")
-    if not key:
-        return dict(state)
-    if not isinstance(state.get(key), Mapping):
+    part = part_of(state, key)
+    if part is None:
         raise StateDictError(
             f'{file}: holds no state dict under "{key}", but {", ".join(map(str, state))}'
         )
-    return dict(state[key])
+    return dict(part)
+
+
+def part_of(checkpoint: Any, key: str) -> Mapping[Any, Any] | None:
+    """The table that a checkpoint has under a key; None where it has none.
+
+    ``ema.model`` is the table ``model`` in the table ``ema``, or all tensors of ``ema`` whose names
+    begin with ``model.``, without that.
+    """
+    if not isinstance(checkpoint, Mapping) or not key:
+        return checkpoint if isinstance(checkpoint, Mapping) else None
+    words = key.split(".")
+    for count in range(len(words), 0, -1):
+        table = checkpoint.get(".".join(words[:count]))
+        part = part_of(table, ".".join(words[count:])) if isinstance(table, Mapping) else None
+        if part is not None:
+            return part
+    start = f"{key}."
+    named = {
+        name.removeprefix(start): value
+        for name, value in checkpoint.items()
+        if isinstance(name, str) and name.startswith(start)
+    }
+    return named or None
 
 
 def as_named(state: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
     """A state dict by the names that a model has, of one that was saved from a module around it.
 
-    ``DataParallel`` and ``torch.compile`` put a word before all names. What ``weight_norm`` called
-    ``weight_g`` and ``weight_v`` is ``parametrizations.weight.original0`` and ``original1`` since
-    torch 2.0.
+    ``DataParallel`` and ``torch.compile`` put a word before all names of what they wrap, be it the
+    model or a part of it, and ``AveragedModel`` counts its averages beside them. What
+    ``weight_norm`` called ``weight_g`` and ``weight_v`` is ``parametrizations.weight.original0``
+    and ``original1`` since torch 2.0.
 
     Args:
         state: The state dict.
         names: Those of the model's parameters and buffers.
     """
     named = dict(state)
+    if _AVERAGES in named and _AVERAGES not in names:
+        rest = {name: value for name, value in named.items() if name != _AVERAGES}
+        named = rest if all(name.startswith(WRAPPERS[0]) for name in rest) else named
     for _ in range(len(WRAPPERS)):
         for prefix in WRAPPERS:
             wrapped = all(name.startswith(prefix) for name in named)
             if named and wrapped and not any(name.startswith(prefix) for name in names):
                 named = {name.removeprefix(prefix): value for name, value in named.items()}
+    unwrapped = {_unwrapped(name): name for name in names}
     for name in [name for name in named if name not in names]:
+        other = unwrapped.get(_unwrapped(name), name)
         for end, number in (("_g", 0), ("_v", 1)):
             module, _, tensor = name.removesuffix(end).rpartition(".")
-            other = f"{module}." * bool(module) + f"parametrizations.{tensor}.original{number}"
-            if name.endswith(end) and other in names and other not in named:
-                named[other] = named.pop(name)
+            renamed = f"{module}." * bool(module) + f"parametrizations.{tensor}.original{number}"
+            if name.endswith(end) and renamed in names:
+                other = renamed
+        if other not in named:
+            named[other] = named.pop(name)
     return named
 
 
 WRAPPERS = ("module.", "_orig_mod.")
 """What ``DataParallel`` and ``torch.compile`` put before the names of a module's parameters."""
+
+_AVERAGES = "n_averaged"
+"""What ``AveragedModel`` calls the number of models that it is the average of."""
+
+
+def _unwrapped(name: str) -> str:
+    return ".".join(word for word in name.split(".") if f"{word}." not in WRAPPERS)
 
 
 def is_whole(value: torch.Tensor, dtype: torch.dtype) -> bool:

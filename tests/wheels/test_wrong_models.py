@@ -264,7 +264,7 @@ MODELS: dict[str, Case] = {
     ),
     "weights: prefix": (
         [(SOURCE, f'{SOURCE}\nweights = "net.safetensors"')],
-        ('the keys have the prefix "model."', "models.net.weights"),
+        ('safetensors#model"', "models.net.weights"),
     ),
     "weights: another shape": (
         [(SOURCE, f'{SOURCE}\nweights = "net.safetensors"')],

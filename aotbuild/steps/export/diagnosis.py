@@ -16,6 +16,7 @@ import sympy
 
 from aotbuild.runtime.dims import Affine, Dim, Size
 from aotbuild.steps.export.guards import Frame, Recorder, line_of, replacement
+from aotbuild.steps.export.partial_ranges import as_toml, partial_range
 from aotbuild.steps.sizes.conditions import as_function, condition_text
 from aotbuild.steps.sizes.symbols import SizeSymbol
 
@@ -249,10 +250,12 @@ class _Findings:
         steps = {high - low for low, high in pairwise(sizes)}
         step = min(steps)
         if len(steps) > 1 or sizes[0] % step:
+            proposed = partial_range(dim, declared, sizes)
             return (
                 f"it works where {' and '.join(self._texts[name])}",
-                "declare a part of the range for which that holds",
-                None,
+                "make the model do the same for every size"
+                + (f", or declare a part of them: {as_toml(name, proposed)}" if proposed else ""),
+                proposed,
             )
         # The last size that was tried stands for the declared end.
         high = dim.max if sizes[-1] + step > declared[-1] else sizes[-1]
@@ -260,10 +263,7 @@ class _Findings:
         if step > dim.multiple_of and sizes[0] == 2 * step and dim.min <= step:
             low = step  # one step, which tracing supposes does not occur
         part = Dim(low, None if high is None else high - high % step, step)
-        limit = "" if part.max is None else f", max = {part.max}"
-        multiple = "" if step == 1 else f", multiple-of = {step}"
-        fix = f"{name} = {{ min = {low}{limit}{multiple} }}"
-        return f"it works if {name} is {part}", fix, part
+        return f"it works if {name} is {part}", as_toml(name, part), part
 
     def _shown_places(self, name: str) -> str:
         return "; ".join(self._places.get(name, []))

@@ -20,6 +20,8 @@ from typing import Any, TypeAlias
 import torch
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
+from aotbuild.steps.export.plain_numbers import advice
+
 _TORCH = f"{Path(torch.__file__).parent}{os.sep}"
 _EXPORT = f"{_TORCH}export{os.sep}"
 
@@ -97,19 +99,11 @@ def replacement(frames: Sequence[Frame], project: Path) -> str:
     if frame is None:
         return ""
     (file, number, _), _ = frame
-    for call in _calls(file, number):
-        name, argument = ast.unparse(call.func), ast.unparse(call.args[0])
-        if name == "len":
-            return f"len() makes a plain number of a size: write {argument}.shape[0]"
-        if name == "int":
-            return f"int() makes a plain number of a size: write {argument}"
-        if name == "range":
-            return "range() needs a plain number: compute with whole tensors instead of a loop"
-    return ""
+    return next(filter(None, map(advice, _calls(file, number))), "")
 
 
 def _calls(file: str, number: int) -> list[ast.Call]:
-    """The calls in a line of code, of a function by its name with an argument."""
+    """The calls with an argument in a line of code."""
     try:
         tree = ast.parse("".join(linecache.getlines(file)))
     except SyntaxError:
@@ -118,7 +112,6 @@ def _calls(file: str, number: int) -> list[ast.Call]:
         node
         for node in ast.walk(tree)
         if isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Name)
         and node.args
         and node.lineno <= number <= (node.end_lineno or node.lineno)
     ]

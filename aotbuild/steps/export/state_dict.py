@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,11 @@ import torch
 
 from aotbuild.config.parse import did_you_mean, located
 from aotbuild.errors import WeightsError
-from aotbuild.runtime.checkpoint import as_named, is_whole
-from aotbuild.steps.export.tensor_files import read_state_dict
+from aotbuild.runtime.checkpoint import WRAPPERS, as_named, is_whole
+from aotbuild.steps.export.checkpoint_parts import fitting_parts, likely_part
+from aotbuild.steps.export.module_state import state_of
+from aotbuild.steps.export.tensor_files import key_advice, read_state_dict
+from aotbuild.steps.project_code import error_text
 
 _SHOWN = 5
 """How many names are told."""
@@ -47,16 +50,50 @@ def load_weights(
         WeightsError: The file cannot be read, or does not fit the module.
     """
     where = located(path)
-    read = read_state_dict(file, shown, where, key)
-    expected = module.state_dict(keep_vars=True)
+    expected = state_of(module)
+    tied = _tied(expected)
+
+    def takes(part: Mapping[str, torch.Tensor]) -> bool:
+        named = as_named(part, expected)
+        return set(named) == set(expected) or _takes(module, named, tied)
+
+    def parts(checkpoint: object) -> list[str]:
+        likely = likely_part(checkpoint, expected)
+        return fitting_parts(checkpoint, expected, takes) or [likely] * bool(likely)
+
+    read = read_state_dict(file, shown, where, key, parts)
     state: Any = OrderedDict(as_named(read, expected))
     if hasattr(read, "_metadata"):  # the versions of the modules, which their hooks ask for
-        state._metadata = read._metadata
-    if set(state) != set(expected) and not _takes(module, state, _tied(expected)):
-        _check_keys(set(state), set(expected), _tied(expected), shown, where)
-    _check_tensors(state, expected, shown, where)
+        state._metadata = _versions(read._metadata, state)
+    same = set(state) == set(expected) and not _other_shapes(state, expected)
+    if not same and not _takes(module, state, tied):
+        fitting = [
+            f"{key}.{part}" if key else part for part in fitting_parts(read, expected, takes)
+        ]
+        _check_keys(set(state), set(expected), tied, shown, where, fitting)
+        _check_tensors(state, expected, shown, where)
     _check_dtypes(state, expected, shown, where, dtype)
-    module.load_state_dict(state, strict=False)
+    try:
+        module.load_state_dict(state, strict=False)
+    except Exception as error:
+        raise WeightsError(
+            f'the module does not take "{shown}"',
+            where=where,
+            why=error_text(error),
+            fix="correct what its load_state_dict() does, or save the weights of this very module",
+        ) from error
+
+
+def _versions(metadata: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """The versions of modules by the names that these have without what was around them."""
+    outer = [prefix for prefix in WRAPPERS if any(name.startswith(prefix) for name in names)]
+    versions = {}
+    for name, version in metadata.items():  # a module comes after the one around it
+        words = name.split(".")
+        while words and f"{words[0]}." in WRAPPERS and f"{words[0]}." not in outer:
+            del words[0]
+        versions[".".join(words)] = version
+    return versions
 
 
 def _takes(
@@ -76,7 +113,11 @@ def _takes(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that nothing is copied to where no memory is
-            result = copy.deepcopy(module, memo).load_state_dict(state, strict=False)
+            copied = copy.deepcopy(module, memo)
+            result: Any = copied.load_state_dict(copy.copy(state), strict=False)
+            if result is None:  # it is the module's own, and tells nothing
+                copied.load_state_dict(copy.copy(state), strict=True)
+                return True
     except Exception:  # noqa: BLE001  # whatever its hooks raise, it does not take it
         return False
     missing = set(result.missing_keys)
@@ -102,11 +143,16 @@ def _sized(tensor: object) -> bool:
 
 
 def _check_keys(
-    names: set[str], expected: set[str], tied: list[set[str]], shown: str, where: str
+    found: set[str],
+    expected: set[str],
+    tied: list[set[str]],
+    shown: str,
+    where: str,
+    fitting: Sequence[str],
 ) -> None:
-    shared = {name for group in tied if group & names for name in group}
-    missing = sorted(expected - names - shared)
-    unexpected = sorted(names - expected)
+    given = {name for names in tied if names & found for name in names}
+    missing = sorted(expected - found - given)
+    unexpected = sorted(found - expected)
     if not missing and not unexpected:
         return
     lines = []
@@ -116,7 +162,9 @@ def _check_keys(
         lines.append(_enumerated("unknown to the module", unexpected))
     fix = "save the weights of this very module, or correct args and kwargs of the source"
     prefix = _common_prefix(unexpected, expected)
-    if prefix:
+    if fitting:
+        fix = key_advice(fitting, shown)
+    elif prefix:
         fix = f'the keys have the prefix "{prefix}": save module.state_dict() without the wrapper'
     elif hints := [
         f"{name}: {hint}" for name in unexpected if (hint := did_you_mean(name, missing))
@@ -143,11 +191,7 @@ def _check_tensors(
     shown: str,
     where: str,
 ) -> None:
-    wrong = [
-        f"{name}: {tuple(state[name].shape)} in the file, {tuple(tensor.shape)} in the module"
-        for name, tensor in expected.items()
-        if name in state and _sized(tensor) and state[name].shape != tensor.shape
-    ]
+    wrong = _other_shapes(state, expected)
     if wrong:
         raise WeightsError(
             f'"{shown}" has tensors of another shape',
@@ -155,6 +199,16 @@ def _check_tensors(
             why=_enumerated("other shapes", wrong, separator="\n  "),
             fix="save the weights of this very module, or correct args and kwargs of the source",
         )
+
+
+def _other_shapes(
+    state: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]
+) -> list[str]:
+    return [
+        f"{name}: {tuple(state[name].shape)} in the file, {tuple(tensor.shape)} in the module"
+        for name, tensor in expected.items()
+        if name in state and _sized(tensor) and state[name].shape != tensor.shape
+    ]
 
 
 def _check_dtypes(

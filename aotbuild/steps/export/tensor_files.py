@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,6 +14,9 @@ from safetensors.torch import load_file
 
 from aotbuild.config.parse import did_you_mean, located
 from aotbuild.errors import WeightsError
+from aotbuild.runtime.checkpoint import part_of
+from aotbuild.steps.export.checkpoint_parts import tables_in
+from aotbuild.steps.export.module_state import is_state_dict
 
 _SHOWN = 5
 """How many names of tables are told."""
@@ -21,7 +24,11 @@ _DAMAGED = (zipfile.BadZipFile, zlib.error)
 
 
 def read_state_dict(
-    file: Path, shown: str, where: str, key: str = ""
+    file: Path,
+    shown: str,
+    where: str,
+    key: str = "",
+    parts: Callable[[object], list[str]] = tables_in,
 ) -> Mapping[str, torch.Tensor]:
     """Read a state dict without running code from it.
 
@@ -30,6 +37,7 @@ def read_state_dict(
         shown: Its path, as messages show it.
         where: Place of the key that names it, for messages.
         key: The key under which the state dict is in the file; empty where it is the file.
+        parts: The keys of a checkpoint to propose.
 
     Raises:
         WeightsError: The file is missing, damaged, or of another format.
@@ -44,16 +52,9 @@ def read_state_dict(
             fix="put the file there, or correct the path (it is relative to pyproject.toml)",
         ) from None
     state: Any
-    if key and file.suffix == ".safetensors":
-        raise WeightsError(
-            f'"{shown}" has no keys with state dicts in them',
-            where=where,
-            why="a safetensors file is one state dict",
-            fix=f'write weights = "{shown}"',
-        )
     if file.suffix == ".safetensors" or _looks_like_safetensors(head, file.stat().st_size):
         try:
-            return load_file(file)
+            state = load_file(file)
         except (SafetensorError, OSError, ValueError) as error:
             raise WeightsError(
                 f'"{shown}" is no valid safetensors file',
@@ -62,41 +63,27 @@ def read_state_dict(
                 fix="it may be truncated, a Git LFS pointer, or of another format; "
                 "write it again with safetensors.torch.save_file(module.state_dict(), ...)",
             ) from error
-    try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises nearly anything at a file that is not its own
-        reason = str(error).strip().splitlines() or [type(error).__name__]
+    else:
+        state = _loaded(file, shown, where)
+    tables = tables_in(state)
+    part = part_of(state, key)
+    if part is None and key:
         raise WeightsError(
-            f'"{shown}" cannot be read as weights',
+            f'"{shown}" holds no state dict under "{key}"',
             where=where,
-            why=reason[0],
-            fix="write it with safetensors.torch.save_file(module.state_dict(), ...) or "
-            "torch.save(module.state_dict(), ...); it is loaded with weights_only=True",
-        ) from error
-    nested = (
-        [str(k) for k, v in state.items() if isinstance(v, Mapping)]
-        if isinstance(state, Mapping)
-        else []
-    )
-    if key:
-        if key not in nested:
-            raise WeightsError(
-                f'"{shown}" holds no state dict under "{key}"',
-                where=where,
-                why=f"it holds a {type(state).__name__}"
-                + (f" with the tables {', '.join(nested[:_SHOWN])}" if nested else ""),
-                fix=did_you_mean(key, nested) or _key_advice(state, nested, shown),
-            )
-        state = state[key]
-    if not state or not _is_state_dict(state):
+            why=f"it holds a {type(state).__name__}"
+            + (f" with the tables {', '.join(tables[:_SHOWN])}" if tables else ""),
+            fix=did_you_mean(key, tables) or key_advice(parts(state), shown),
+        )
+    if not part or not is_state_dict(part):
         raise WeightsError(
             f'"{shown}" holds no state dict' + (f' under "{key}"' if key else ""),
             where=where,
-            why=f"it holds a {type(state).__name__}"
-            + (f" with the tables {', '.join(nested[:_SHOWN])}" if nested and not key else ""),
-            fix=_key_advice(state, [] if key else nested, shown),
+            why=f"it holds a {type(state if part is None else part).__name__}"
+            + (f" with the tables {', '.join(tables[:_SHOWN])}" if tables and not key else ""),
+            fix=key_advice(parts(state), shown),
         )
-    return cast("Mapping[str, torch.Tensor]", state)
+    return cast("Mapping[str, torch.Tensor]", part)
 
 
 def _looks_like_safetensors(head: bytes, size: int) -> bool:
@@ -104,18 +91,35 @@ def _looks_like_safetensors(head: bytes, size: int) -> bool:
     return len(head) > 8 and head[8:9] == b"{" and length < size
 
 
-def _is_state_dict(value: Any) -> bool:
-    return isinstance(value, Mapping) and all(
-        isinstance(item, torch.Tensor) or str(name).endswith("_extra_state")
-        for name, item in value.items()
-    )
+def _loaded(file: Path, shown: str, where: str) -> Any:
+    """What torch.save wrote.
+
+    Raises:
+        WeightsError: It did not, or there is more than data in the file.
+    """
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises nearly anything at a file that is not its own
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        # Of an object that is no data torch tells in the middle of a long text.
+        telling = [line for line in lines if "Unsupported" in line]
+        reason = (telling or lines or [type(error).__name__])[0]
+        for advice in (" Please use", " In PyTorch"):  # to whoever calls torch.load
+            reason = reason.partition(advice)[0]
+        raise WeightsError(
+            f'"{shown}" cannot be read as weights',
+            where=where,
+            why=reason,
+            fix="write it with safetensors.torch.save_file(module.state_dict(), ...) or "
+            "torch.save(module.state_dict(), ...); it is loaded with weights_only=True",
+        ) from error
 
 
-def _key_advice(state: Any, nested: Sequence[str], shown: str) -> str:
+def key_advice(parts: Sequence[str], shown: str) -> str:
     """What to write for a file that holds more than a state dict."""
-    likely = [name for name in nested if state[name] and _is_state_dict(state[name])]
+    likely = [f'weights = "{shown}{f"#{part}" if part else ""}"' for part in parts]
     if likely:
-        return f'write weights = "{shown}#{likely[0]}"'
+        return f"write {' or '.join(likely[:_SHOWN])}"
     return "save module.state_dict() alone, without optimizer or epoch"
 
 

@@ -59,6 +59,11 @@ def export_method(method: Method, *, oblivious: bool = False) -> Exported:
     try:
         with without_dumps(), proving(), recording() as recorder, _supposing(oblivious=oblivious):
             program = _export(method)
+        # Conditions on several sizes, or ones that are no range, torch.export takes in silence.
+        if not oblivious and _narrows(method, recorder):
+            supposed = _retry_supposing(method)
+            if supposed is not None:
+                program, suppositions, recorder = supposed
     except (Exception, SystemExit) as error:
         with proving():
             retried = _retry(method, error, recorder)
@@ -137,17 +142,39 @@ def _retry(
     )
     if not strict and "satisfy the generated guard" not in str(error):
         return None
+    supposed = _retry_supposing(method)
+    if supposed is not None:
+        return supposed[:2]
+    oblivious = _retry_oblivious(method, strict=strict)
+    return None if oblivious is None else (oblivious, [])
+
+
+def _narrows(method: Method, recorder: Recorder) -> bool:
+    """Whether the model leaves a declared range, not one to be found, narrower than it is."""
+    dims = method.call.dims
+    return any(not dims[each.dim.split(", ")[0]].auto for each in _findings(method, recorder))
+
+
+def _retry_supposing(
+    method: Method,
+) -> tuple[torch.export.ExportedProgram, Sequence[sympy.Ne], Recorder] | None:
+    """Trace supposing of sizes that the model derives what torch supposes of those of its inputs.
+
+    Returns:
+        The program, what it supposes, and what was asked; None where it works for fewer sizes than
+        declared.
+    """
     with (
-        contextlib.suppress(Exception, SystemExit),  # the first error is the one to tell
         without_dumps(),
+        proving(),
         recording() as recorder,
         supposing(lambda _: True) as suppositions,
+        contextlib.suppress(Exception, SystemExit),  # the first error is the one to tell
     ):
         program = _export(method)
         if not _findings(method, recorder):
-            return program, suppositions
-    oblivious = _retry_oblivious(method, strict=strict)
-    return None if oblivious is None else (oblivious, [])
+            return program, suppositions, recorder
+    return None
 
 
 def _retry_oblivious(method: Method, *, strict: bool) -> torch.export.ExportedProgram | None:

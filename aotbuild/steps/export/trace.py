@@ -20,11 +20,13 @@ from aotbuild.steps.artifacts.spec import ExportSpec
 from aotbuild.steps.export.diagnosis import fixed_products
 from aotbuild.steps.export.docstrings import method_doc, module_doc
 from aotbuild.steps.export.method import Method, method_to_trace
+from aotbuild.steps.export.module_state import state_of
 from aotbuild.steps.export.mutation import refuse_state
 from aotbuild.steps.export.outputs import output_tree
 from aotbuild.steps.export.saved_program import load_program
 from aotbuild.steps.export.small_sizes import Difference, differences, small_size_error
 from aotbuild.steps.export.source import build_module
+from aotbuild.steps.export.symbolic_sizes import symbolic_sizes
 from aotbuild.steps.export.torch_export import Exported, export_method, size_questions
 from aotbuild.steps.export.traced import (
     Traced,
@@ -51,7 +53,12 @@ def trace(spec: ExportSpec) -> TracedModel:
         AotBuildError: The source, its weights or its inputs are wrong, or torch cannot trace it.
     """
     project = Path(spec.project)
-    with importing(spec.import_paths, spec.package), torch.no_grad(), dynamic_steps():
+    with (
+        importing(spec.import_paths, spec.package),
+        torch.no_grad(),
+        dynamic_steps(),
+        symbolic_sizes(),
+    ):
         load_op_libraries(spec.declaration.op_libraries or [], project)
         if is_program(spec.declaration.source):
             return load_program(spec, project)
@@ -71,7 +78,7 @@ def _trace_methods(spec: ExportSpec, project: Path) -> TracedModel:
         _trace_method(method_to_trace(spec, name, call, module, original))
         for name, call in calls(spec.declaration).items()
     ]
-    return TracedModel(methods, module.state_dict(keep_vars=True))
+    return TracedModel(methods, state_of(module))
 
 
 def _trace_method(method: Method) -> Traced:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -66,6 +67,32 @@ def short_range_error(dims: Mapping[str, DeclaredDim], path: str) -> ExportError
     )
 
 
+_CHECK = re.compile(r"^ +\d+\. (torch\._check\(.*\))$", re.MULTILINE)
+"""What torch proposes where it has to know something of a size or number that follows from data."""
+
+
+def _data_dependent_fix(text: str) -> str:
+    """What to do where torch asks something that depends on the values of tensors."""
+    branch = (
+        "the model branches on the value of a tensor: use torch.where or torch.cond, or move the "
+        "branch out of forward()"
+    )
+    checks = _CHECK.findall(text)
+    # Of two, that a size is one number is hardly what is meant.
+    checks = [check for check in checks if " == " not in check] or checks
+    if checks:
+        return (
+            f"write {' or '.join(checks)} before that line, if it holds for every input\n"
+            f"or, where it does not: {branch}"
+        )
+    if "Size-like symbols: u" in text:
+        return (
+            f"{branch}; where the answer is the same for every input, tell torch before that line, "
+            "as in torch._check(x.shape[0] > 1)"
+        )
+    return branch
+
+
 def export_error(error: BaseException, where: str, project: Path) -> ExportError:
     """The error for what torch.export raised.
 
@@ -91,10 +118,7 @@ def export_error(error: BaseException, where: str, project: Path) -> ExportError
             "independent of the size, or write the size into the shape of the input"
         )
     elif "data-dependent" in text or "GuardOnDataDependent" in type(error).__name__:
-        fix = (
-            "the model branches on the value of a tensor: use torch.where or torch.cond, "
-            "or move the branch out of forward()"
-        )
+        fix = _data_dependent_fix(text)
     elif isinstance(error, RecursionError):
         fix = "return less deeply nested lists and dicts, and call no function without an end"
     elif isinstance(error, SystemExit):

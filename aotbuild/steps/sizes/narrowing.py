@@ -37,17 +37,24 @@ def narrowed(
         for dim, compiled in dims.items()
         if compiled != call.dims[dim]
     ]
-    if conditions:
-        messages.append(
-            CompileError(
-                f"{name} will accept only sizes for which {' and '.join(conditions)}",
-                where=located(f"{path}.dims"),
-                why="torch specialised the code for these sizes",
-                fix="give another example size (dims.<name>.example), or declare sizes that "
-                "depend on one another by the same name",
-            )
-        )
-    return messages
+    return messages + [conditional(path, conditions)] * bool(conditions)
+
+
+def conditional(path: str, conditions: Sequence[str]) -> CompileError:
+    """The message for code that only accepts sizes that fulfil conditions.
+
+    Args:
+        path: Dotted path of the declaration of the call.
+        conditions: Of which each has to hold.
+    """
+    return CompileError(
+        f"{path.removeprefix('tool.aotbuild.models.')} will accept only sizes for which "
+        f"{' and '.join(conditions)}",
+        where=located(f"{path}.dims"),
+        why="torch specialised the code for these sizes",
+        fix="give another example size (dims.<name>.example), or declare sizes that "
+        "depend on one another by the same name",
+    )
 
 
 def too_narrow(narrowed: Sequence[CompileError]) -> CompileError:

@@ -130,14 +130,18 @@ def fails_at(
 
 
 def _question(condition: Any, sizes: Any) -> tuple[sympy.Ne, bool] | None:
-    """Whether it is asked if a size is 0 or 1, or more: that it is not, and the answer then."""
+    """Whether it is asked if a size is 0, 1, or all of another: that it is not, and the answer."""
     if not isinstance(condition, sympy.core.relational.Relational):
         return None
+    condition = _compared_with_one(condition)
     size, number = map(sympy.factor, condition.args)
     if size.is_Integer:
         size, number = number, size
-    if number != 0 and not any(_is_whole(ratio) for ratio in (size / number, number / size)):
-        return None
+    if number != 0 and not any(map(_is_whole, (size / number, number / size))):
+        if _is_part(size, number, sizes):
+            size, number = number, size
+        elif not _is_part(number, size, sizes):
+            return None
     differ = sympy.Ne(size, number)
     if isinstance(condition, sympy.Eq | sympy.Ne):
         return differ, isinstance(condition, sympy.Ne)
@@ -150,6 +154,25 @@ def _question(condition: Any, sizes: Any) -> tuple[sympy.Ne, bool] | None:
     if (left, right) == ((size, number) if first else (number, size)):
         return differ, larger
     return None
+
+
+def _compared_with_one(condition: Any) -> Any:
+    """A comparison with 1 in place of one with 2: torch writes ``size > 1`` as ``size >= 2``."""
+    left, right = condition.args
+    others = {
+        sympy.GreaterThan: (right == 2, sympy.StrictGreaterThan, left, 1),
+        sympy.StrictLessThan: (right == 2, sympy.LessThan, left, 1),
+        sympy.LessThan: (left == 2, sympy.StrictLessThan, 1, right),
+        sympy.StrictGreaterThan: (left == 2, sympy.GreaterThan, 1, right),
+    }
+    is_two, kind, *sides = others.get(condition.func, (False, None))
+    return kind(*sides, evaluate=False) if is_two and kind is not None else condition
+
+
+def _is_part(part: sympy.Expr, whole: sympy.Expr, sizes: Any) -> bool:
+    """Whether one size is at most another one, as that of a slice, which may be all there is."""
+    free = part.free_symbols
+    return len(free) == 1 and free == whole.free_symbols and decided(part <= whole, sizes) is True
 
 
 def _is_whole(ratio: sympy.Expr) -> bool:

@@ -177,9 +177,41 @@ def test_the_names_of_the_old_weight_norm_are_known() -> None:
     }
 
 
+def test_names_may_begin_with_a_key(loaded: Loaded, tmp_path: Path) -> None:
+    given = {f"net.{name}": tensor.contiguous() for name, tensor in NEW.items()}
+    save_file({**given, "loss.weight": torch.ones(1)}, tmp_path / "net.safetensors")
+    loaded.net.load_state_dict(f"{tmp_path / 'net.safetensors'}#net")
+    assert equal(loaded.constants, NEW)
+
+
+@pytest.mark.parametrize("wrapper", ["module.", "_orig_mod."])
+def test_wrappers_inside_of_names_are_left_out(wrapper: str) -> None:
+    from aotbuild.runtime.checkpoint import as_named
+
+    plain = {"encoder.0.weight": 1, "head.bias": 2}
+    wrapped = {f"encoder.{wrapper}0.weight": 1, "head.bias": 2}
+    assert as_named(wrapped, plain) == plain
+    assert as_named(plain, wrapped) == wrapped
+    both = {"a.weight": 1, f"a.{wrapper}weight": 2}
+    assert as_named(both, both) == both
+    assert as_named(both, ["a.weight"]) == both  # which one is meant is not known
+
+
+def test_the_count_of_an_average_is_left_out() -> None:
+    from aotbuild.runtime.checkpoint import as_named
+
+    assert as_named({"n_averaged": 3, "module.weight": 1}, ["weight"]) == {"weight": 1}
+    other = {"n_averaged": 3, "weight": 1}
+    assert as_named(other, ["weight"]) == other
+
+
 def test_a_state_dict_may_be_under_a_key(loaded: Loaded, tmp_path: Path) -> None:
     torch.save({"model": NEW, "epoch": 3}, tmp_path / "net.pt")
     loaded.net.load_state_dict(f"{tmp_path / 'net.pt'}#model")
+    assert equal(loaded.constants, NEW)
+    torch.save({"trainer": {"ema": NEW}}, tmp_path / "deep.pt")
+    loaded.net.load_state_dict({**NEW, "steps": torch.tensor([1, 2])})
+    loaded.net.load_state_dict(f"{tmp_path / 'deep.pt'}#trainer.ema")
     assert equal(loaded.constants, NEW)
     told = refused(loaded.net.load_state_dict, f"{tmp_path / 'net.pt'}#modle")
     assert 'holds no state dict under "modle", but model, epoch' in told

@@ -175,11 +175,23 @@ def test_a_misspelt_key_is_told_with_the_one_meant(saved: Callable[[Any], Path])
     assert error.fix == 'layers.0.wieght: did you mean "layers.0.weight"?'
 
 
-@pytest.mark.parametrize("prefix", ["model.net.", "module.model."])
-def test_the_prefix_of_a_wrapper_is_told(saved: Callable[[Any], Path], prefix: str) -> None:
-    state = {f"{prefix}{name}": tensor for name, tensor in Net().state_dict().items()}
-    error = refused(Net(), saved(state))
-    assert error.fix.startswith(f'the keys have the prefix "{prefix.removeprefix("module.")}"')
+@pytest.mark.parametrize("prefix", ["model.net", "module.model", "net"])
+def test_a_prefix_of_all_names_is_told_with_what_to_write(
+    saved: Callable[[Any], Path], prefix: str
+) -> None:
+    source, module = Net(), Net()
+    state = {f"{prefix}.{name}": tensor for name, tensor in source.state_dict().items()}
+    file = saved({**state, "loss.weight": torch.ones(2)})
+    error = refused(module, file)
+    assert error.fix == f'write weights = "weights/{file.name}#{prefix}"'
+    load_weights(module, file, file.name, PATH, key=prefix)
+    assert torch.equal(module.norm.weight, source.norm.weight)
+
+
+def test_a_prefix_that_does_not_help_alone_is_told(saved: Callable[[Any], Path]) -> None:
+    state = {f"model.{name}": tensor for name, tensor in Net().state_dict().items()}
+    del state["model.norm.weight"]
+    assert refused(Net(), saved(state)).fix.startswith('the keys have the prefix "model."')
 
 
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
@@ -277,8 +289,153 @@ def test_a_state_dict_may_be_under_a_key(tmp_path: Path) -> None:
     assert caught.value.what == '"net.pt" holds no state dict under "modle"'
     assert caught.value.fix == 'did you mean "model"?'
     save_file(source.state_dict(), tmp_path / "net.safetensors")
-    with pytest.raises(WeightsError, match="has no keys with state dicts"):
-        load_weights(module, tmp_path / "net.safetensors", "net", PATH, key="model")
+    with pytest.raises(WeightsError, match='no state dict under "model"') as caught:
+        load_weights(module, tmp_path / "net.safetensors", "net.safetensors", PATH, key="model")
+    assert caught.value.fix == 'write weights = "net.safetensors"'
+
+
+CHECKPOINTS: dict[str, Callable[[Any], Any]] = {
+    "state_dict": lambda state: {"state_dict": state, "epoch": 3},
+    "trainer.ema": lambda state: {"trainer": {"ema": state, "optimizer": {"state": {}}}},
+    "state_dict.model": lambda state: {"state_dict": _under("model", state), "hparams": {"lr": 1}},
+    "generator": lambda state: {
+        "discriminator": {"weight": torch.zeros(1)}, "generator": state, "steps": [3]
+    },
+    "ema": lambda state: {"n": {0: torch.zeros(1)}, 1: {"a": 1}, "ema": _under("module", state)},
+}  # fmt: skip
+
+
+def _under(prefix: str, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {f"{prefix}.{name}": tensor for name, tensor in state.items()}
+
+
+@pytest.mark.parametrize("key", CHECKPOINTS)
+def test_the_part_of_a_checkpoint_that_fits_is_proposed(tmp_path: Path, key: str) -> None:
+    source, module = Net(), Net()
+    torch.save(CHECKPOINTS[key](source.state_dict()), tmp_path / "net.pt")
+    error = refused(module, tmp_path / "net.pt")
+    assert error.fix == f'write weights = "weights/net.pt#{key}"'
+    load_weights(module, tmp_path / "net.pt", "net.pt", PATH, key=key)
+    assert torch.equal(module.norm.weight, source.norm.weight)
+
+
+def test_a_prefix_under_a_key_is_proposed_with_the_key(tmp_path: Path) -> None:
+    torch.save({"state_dict": _under("model", Net().state_dict())}, tmp_path / "net.pt")
+    with pytest.raises(WeightsError) as caught:
+        load_weights(Net(), tmp_path / "net.pt", "net.pt", PATH, key="state_dict")
+    assert caught.value.fix == 'write weights = "net.pt#state_dict.model"'
+
+
+def test_several_parts_that_fit_are_all_proposed(tmp_path: Path) -> None:
+    torch.save({"model": Net().state_dict(), "ema": Net().state_dict()}, tmp_path / "net.pt")
+    fix = refused(Net(), tmp_path / "net.pt").fix
+    assert fix == 'write weights = "weights/net.pt#model" or weights = "weights/net.pt#ema"'
+
+
+def test_names_that_are_no_texts_are_told(tmp_path: Path) -> None:
+    torch.save({0: torch.zeros(1)}, tmp_path / "net.pt")
+    assert refused(Net(), tmp_path / "net.pt").why == "it holds a dict"
+
+
+def test_an_object_that_is_no_data_is_told_by_its_class(tmp_path: Path) -> None:
+    torch.save({"model": Net().state_dict(), "args": Custom()}, tmp_path / "net.pt")
+    why = refused(Net(), tmp_path / "net.pt").why
+    assert "Custom" in why
+    assert "add_safe_globals" not in why
+
+
+class Part(torch.nn.Module):
+    """A module with a part inside of another one, as torch.compile and DataParallel make them."""
+
+    def __init__(self, wrapper: str = "") -> None:
+        super().__init__()
+        inner: torch.nn.Module = torch.nn.Linear(3, 3)
+        if wrapper:
+            outer = torch.nn.Module()
+            outer.add_module(wrapper, inner)
+            inner = outer
+        self.part = inner
+
+
+@pytest.mark.parametrize(("of_file", "of_module"), [
+    ("_orig_mod", ""), ("module", ""), ("", "_orig_mod"), ("", "module"), ("module", "_orig_mod"),
+])  # fmt: skip
+def test_a_wrapper_inside_of_the_module_is_left_out(
+    saved: Callable[[Any], Path], of_file: str, of_module: str
+) -> None:
+    source, module = Part(of_file), Part(of_module)
+    load_weights(module, saved(source.state_dict()), "net", PATH)
+    loaded, expected = module.state_dict().values(), source.state_dict().values()
+    assert all(torch.equal(*pair) for pair in zip(loaded, expected, strict=True))
+
+
+def test_an_average_of_models_is_taken(saved: Callable[[Any], Path]) -> None:
+    source, module = torch.optim.swa_utils.AveragedModel(Net()), Net()
+    load_weights(module, saved(source.state_dict()), "net", PATH)
+    assert torch.equal(module.norm.weight, source.module.state_dict()["norm.weight"])
+
+
+class Versioned(torch.nn.Linear):
+    """A module whose tensors meant something else before its version 2."""
+
+    _version = 2
+
+    def _load_from_state_dict(
+        self, state_dict: Any, prefix: str, local_metadata: Any, *rest: Any
+    ) -> None:
+        if local_metadata.get("version", 0) < 2:
+            state_dict[f"{prefix}bias"] = state_dict[f"{prefix}bias"] + 1
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest)
+
+
+@pytest.mark.parametrize("layers", [0, 1])
+def test_the_version_of_a_module_is_known_without_its_wrapper(tmp_path: Path, layers: int) -> None:
+    source, module = (
+        torch.nn.Sequential(Versioned(3, 3)) if layers else Versioned(3, 3) for _ in range(2)
+    )
+    torch.save(torch.nn.DataParallel(source).state_dict(), tmp_path / "net.pt")
+    load_weights(module, tmp_path / "net.pt", "net", PATH)
+    for name, tensor in source.state_dict().items():
+        assert torch.equal(module.state_dict()[name], tensor)
+
+
+class Resizing(torch.nn.Module):
+    """A module whose table of positions takes one of another length."""
+
+    def __init__(self, length: int) -> None:
+        super().__init__()
+        self.table = torch.nn.Parameter(torch.randn(1, 2, length))
+        self.register_load_state_dict_pre_hook(self._resize)  # type: ignore[no-untyped-call]
+
+    @staticmethod
+    def _resize(module: Any, state: Any, prefix: str, *rest: Any) -> None:
+        del rest
+        length = module.table.shape[-1]
+        state[f"{prefix}table"] = torch.nn.functional.interpolate(state[f"{prefix}table"], length)
+
+
+def test_a_shape_that_a_hook_changes_is_taken(saved: Callable[[Any], Path]) -> None:
+    source, module = Resizing(8), Resizing(4)
+    load_weights(module, saved(source.state_dict()), "net", PATH)
+    assert torch.equal(module.table, source.table[..., ::2])
+
+
+def test_a_number_of_one_dimension_is_taken_for_one_without(saved: Callable[[Any], Path]) -> None:
+    module = torch.nn.Module()
+    module.register_buffer("scale", torch.tensor(1.0))
+    load_weights(module, saved({"scale": torch.tensor([3.0])}), "net", PATH)
+    assert module.scale == 3
+
+
+class Refusing(torch.nn.Linear):
+    def _load_from_state_dict(self, *args: Any) -> None:
+        raise KeyError(args[1])
+
+
+def test_what_loading_raises_is_told(saved: Callable[[Any], Path]) -> None:
+    error = refused(Refusing(3, 3), saved(torch.nn.Linear(3, 3).state_dict()))
+    assert error.what.startswith("the module does not take")
+    assert error.why.startswith("KeyError")
 
 
 def test_other_shapes_are_listed(saved: Callable[[Any], Path]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,10 +10,11 @@ import sympy
 import torch
 from torch import nn
 from torch.utils._sympy.functions import FloorDiv
+from torch.utils._sympy.value_ranges import ValueRanges
 
 from aotbuild.runtime.dims import Affine, Dim
 from aotbuild.steps.sizes.proofs import proving
-from aotbuild.steps.sizes.suppositions import exceptions, fails_at, supposing
+from aotbuild.steps.sizes.suppositions import _question, exceptions, fails_at, supposing
 from aotbuild.steps.sizes.symbols import SizeSymbol
 
 
@@ -29,6 +31,14 @@ class Frames(nn.Module):
         batch, channels, steps = frames.shape
         inner = self.inner(frames.transpose(1, 2).reshape(batch * steps, channels, 1))
         return inner.view(batch, steps, 4).flip(1)  # type: ignore[no-any-return]
+
+
+class Whole(nn.Module):
+    """What is left of a signal when it is cut into frames; it may be all of it."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        frames = x.shape[1] // 160
+        return x[:, : frames * 160].reshape(x.shape[0], -1, 160).mean(-1)
 
 
 class Asks(nn.Module):
@@ -56,6 +66,36 @@ def test_a_range_in_which_there_can_be_one_frame_is_traced() -> None:
         parameters = dict(program.state_dict)
         expected = torch.func.functional_call(Frames(), parameters, (value,))
         torch.testing.assert_close(module(value), expected)
+
+
+def test_a_part_of_a_size_may_be_all_of_it() -> None:
+    with proving(), supposing(lambda _: True) as supposed:
+        program = traced(Whole())
+    (symbol,) = supposed[0].free_symbols
+    assert sympy.Ne(symbol, 160 * FloorDiv(symbol, 160)) in supposed
+    module = program.module(check_guards=False)
+    for size in (320, 321, 479, 480, 640, 16000):
+        value = torch.rand(3, size)
+        torch.testing.assert_close(module(value), Whole()(value))
+
+
+@pytest.mark.parametrize("asked", [
+    lambda half: sympy.Ge(half, 2),
+    lambda half: sympy.Le(2, half),
+    lambda half: sympy.Gt(half, 1),
+    lambda half: sympy.Lt(half, 2),
+    lambda half: sympy.Gt(2, half),
+    lambda half: sympy.Le(half, 1),
+    lambda half: sympy.Ne(half, 1),
+    lambda half: sympy.Eq(half, 1),
+])  # fmt: skip
+def test_all_ways_to_ask_whether_a_size_is_one_are_known(asked: Callable[[Any], Any]) -> None:
+    symbol = sympy.Symbol("s27", integer=True, positive=True)
+    half = FloorDiv(symbol, 2)
+    question = _question(asked(half), {symbol: ValueRanges(2, 64)})
+    assert question is not None
+    assert question[0] in {sympy.Ne(half, 1), sympy.Ne(1, half)}
+    assert question[1] is bool(asked(sympy.Integer(5)))
 
 
 def test_what_the_model_itself_asks_is_not_supposed() -> None:

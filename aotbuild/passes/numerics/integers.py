@@ -25,11 +25,11 @@ import sympy
 import torch
 from torch._inductor import index_propagation
 from torch._inductor.bounds import ValueRangeAnalysis
-from torch._inductor.codegen import cpp
-from torch._inductor.codegen.cpp_utils import DTYPE_TO_CPP, cexpr_index, get_promote_dtype
+from torch._inductor.codegen import cpp, cpp_utils
 from torch._inductor.virtualized import V
 from torch.utils._sympy.value_ranges import ValueRanges, bound_sympy
 
+_utils: Any = cpp_utils
 _SHORT = {torch.int8, torch.uint8, torch.int16}
 """What C++ computes with as ``int``."""
 _LONG = {torch.int32, torch.int64}
@@ -65,15 +65,17 @@ def _dtype(x: Any) -> torch.dtype | None:
 
 
 def _unsigned(dtype: torch.dtype, x: Any) -> str:
-    return f"static_cast<std::make_unsigned_t<{DTYPE_TO_CPP[dtype]}>>({x})"
+    return f"static_cast<std::make_unsigned_t<{_utils.DTYPE_TO_CPP[dtype]}>>({x})"
 
 
 def _wrapping(name: str, operator: str, original: Callable[..., str]) -> Callable[..., str]:
     def call(a: Any, b: Any) -> str:
-        dtype = get_promote_dtype((a, b))
+        dtype = _utils.get_promote_dtype((a, b))
         if dtype not in _LONG:
             return original(a, b)
-        return f"{DTYPE_TO_CPP[dtype]}({_unsigned(dtype, a)} {operator} {_unsigned(dtype, b)})"
+        return (
+            f"{_utils.DTYPE_TO_CPP[dtype]}({_unsigned(dtype, a)} {operator} {_unsigned(dtype, b)})"
+        )
 
     call.__name__ = name  # by which Inductor finds the function for single numbers
     return call
@@ -85,7 +87,7 @@ def _negative(original: Callable[..., str]) -> Callable[..., str]:
         if dtype not in _LONG:
             return original(x)
         assert dtype is not None  # noqa: S101
-        return f"{DTYPE_TO_CPP[dtype]}(0 - {_unsigned(dtype, x)})"
+        return f"{_utils.DTYPE_TO_CPP[dtype]}(0 - {_unsigned(dtype, x)})"
 
     return neg
 
@@ -94,10 +96,10 @@ def _absolute(original: Callable[..., str]) -> Callable[..., str]:
     def abs(x: Any) -> str:  # noqa: A001  # by which Inductor finds it
         dtype = _dtype(x)
         if dtype in _SHORT:
-            return f"{DTYPE_TO_CPP[dtype]}({original(x)})"
+            return f"{_utils.DTYPE_TO_CPP[dtype]}({original(x)})"
         if dtype in _LONG:
             assert dtype is not None  # noqa: S101
-            return f"{x} < 0 ? {DTYPE_TO_CPP[dtype]}(0 - {_unsigned(dtype, x)}) : {x}"
+            return f"{x} < 0 ? {_utils.DTYPE_TO_CPP[dtype]}(0 - {_unsigned(dtype, x)}) : {x}"
         return original(x)
 
     return abs
@@ -105,8 +107,10 @@ def _absolute(original: Callable[..., str]) -> Callable[..., str]:
 
 def _quotient(original: Callable[..., str]) -> Callable[..., str]:
     def truncdiv(a: Any, b: Any) -> str:
-        dtype = get_promote_dtype((a, b))
-        return f"{DTYPE_TO_CPP[dtype]}({original(a, b)})" if dtype in _SHORT else original(a, b)
+        dtype = _utils.get_promote_dtype((a, b))
+        return (
+            f"{_utils.DTYPE_TO_CPP[dtype]}({original(a, b)})" if dtype in _SHORT else original(a, b)
+        )
 
     return truncdiv
 
@@ -116,7 +120,7 @@ def _remainder(original: Callable[..., str]) -> Callable[..., str]:
         if a.dtype.is_floating_point:
             return original(a, b)
         lanes = f"decltype({b})"
-        ones = f"{lanes}::set({lanes}(1), {b}, {cexpr_index(V.kernel.num_elems)})"
+        ones = f"{lanes}::set({lanes}(1), {b}, {_utils.cexpr_index(V.kernel.num_elems)})"
         return f"remainder_integral({a}, {ones})"
 
     return remainder

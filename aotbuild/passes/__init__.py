@@ -12,8 +12,9 @@
   (``constant_masks``), and attention as products and a softmax, for a recipe (``expand``).
 - ``recurrent``: LSTM, GRU and RNN (``rewrite``; ``recurrent.h``), and the way they are traced for
   any number of steps (``dynamic_steps``).
-- ``numerics``: functions that Inductor's vectors compute wrongly: formulas for generated code
-  (``overrides``; ``elementary.h``), and rewrites of the graph (``rewrite``).
+- ``numerics``: what Inductor computes wrongly: formulas for generated code
+  (``overrides``; ``elementary.h``), integers (``integers``), and rewrites of the graph
+  (``rewrite``).
 - ``graph``: what passes ask about a graph: nodes, constants, aliases, known values; and constants
   that are computed from others (``derived``).
 - ``template``: how an operator of ours becomes a C++ function within Inductor.

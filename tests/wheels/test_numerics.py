@@ -67,6 +67,59 @@ def test_stock_inductor_is_still_wrong() -> None:
     assert {*FUNCTIONS, "amax, dim 1", "amin, dim 1"} - names == mended
 
 
+class Integers(torch.nn.Module):
+    """Integers that wrap, are truth values, negative, or beside unused parts of a register."""
+
+    def forward(
+        self, x: torch.Tensor, q: torch.Tensor, k: torch.Tensor, n: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        count = torch.arange(x.shape[1])
+        small = torch.arange(x.shape[1], dtype=torch.uint8)
+        return {
+            "truth values of a range": x * count.bool(),
+            "truth values of thirds": (count // 3).bool() + x,
+            "narrowed range": x + (count * 9).to(torch.uint8),
+            "wrapped range": x + small * 13,
+            "wrapped int8": x + (small.to(torch.int8) * 7 - 100),
+            "negative range": x + (-small),
+            "remainder as in C": x + torch.fmod(count - 6, 3),
+            "floor of a constant": x + count.float() // 0.1,
+            "comparison of truth values": x + ((count > 3) != (count % 2 == 0)),
+            "product": q.prod(1, dtype=torch.int8),
+            "sum": (q + 1).sum(1, dtype=torch.int8),
+            "sum of all": (q - 3).sum(dtype=torch.int8),
+            "bytes": (q.to(torch.uint8) + 1).sum(1, dtype=torch.uint8).float(),
+            "absolute value": q.abs().float(),
+            "absolute value of shorts": (q.to(torch.int16) * 256).abs().int(),
+            "largest absolute value": q.abs().amax(1),
+            "quotient": torch.div(q, 1 - k.to(torch.int8), rounding_mode="trunc").float(),
+            "remainder": n % (k - 1),
+            "remainder of bytes": q % (k.to(torch.int8) - 1),
+            "overflow": (n[0, :3] + 1) > n[0, :3],
+            "overflow of one": n[0, 0] * 2 // 2,
+            "negated": -n[1, :3] < 0,
+            "absolute value of the smallest": n[1, :3].abs() < 0,
+            "overflow of longs": (n.long()[0, :3] + (2**63 - 2**31 + 1)) > 0,
+        }
+
+
+def test_integers_are_those_of_eager(tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    q = torch.randint(1, 4, (7, 43), generator=generator, dtype=torch.int8)
+    q[1] = -128
+    q[2] = torch.randint(-128, 128, (43,), generator=generator, dtype=torch.int8)
+    k = torch.randint(2, 9, (7, 43), generator=generator, dtype=torch.int32)
+    k[1] = 2
+    n = torch.randint(-(2**31), 2**31, (7, 43), generator=generator).to(torch.int32)
+    n[0], n[1] = 2**31 - 1, -(2**31)
+    given = torch.randn(7, 43, generator=generator), q, k, n
+    call, _ = compiled(Integers(), given, tmp_path, target=USUAL)
+    expected = Integers()(*given)
+    for (name, right), result in zip(expected.items(), call(*given), strict=True):
+        assert result.dtype is right.dtype, name
+        torch.testing.assert_close(result, right, rtol=1e-6, atol=1e-6, msg=name)
+
+
 class Others(torch.nn.Module):
     """Nothing that is inexact by itself."""
 

@@ -7,7 +7,8 @@ Inductor (torch 2.13) computes, in vectors and nowhere else:
   are made of them;
 - ``acosh`` with an overflow inside, ``erfinv`` with errors of a hundred units near 1, ``remainder``
   with that of a rounded quotient;
-- the smallest and the largest of 8-bit integers among lanes of a register that hold none of them.
+- reductions of 8-bit integers, as the largest and the product, among lanes of a register that hold
+  none of them.
 
 The functions are put in place where it generates code, so that all that decomposes into them gets
 them, in loops and branches too; scalar code calls the C library, which is exact. The reductions go
@@ -28,6 +29,7 @@ from torch._inductor.codegen import cpp
 from torch._inductor.lowering import to_dtype
 from torch._inductor.virtualized import ops
 
+from aotbuild.passes.numerics.integers import exact_integers
 from aotbuild.passes.template.tiled import kernel_text
 
 _HEADER = "numerics/elementary.h"
@@ -37,14 +39,14 @@ _PREFIX = re.compile(r"#include [^\n]*cpp_prefix\.h[>\"]\n")
 
 _UNARY = ("expm1", "erf", "erfinv", "atanh", "acosh")
 _NARROW = {torch.int8, torch.uint8}
-_ORDERED = {"min", "max", "argmin", "argmax"}
+_REDUCTIONS = {"min", "max", "argmin", "argmax", "sum", "prod", "xor_sum"}
 
 
 @contextlib.contextmanager
 def exact_functions() -> Iterator[None]:
     """Let Inductor generate exact code."""
     overrides: Any = cpp.CppVecOverrides
-    with contextlib.ExitStack() as stack:
+    with exact_integers(), contextlib.ExitStack() as stack:
         for name in _UNARY:
             stack.enter_context(patch.object(overrides, name, staticmethod(_call(name))))
         remainder = _of_floats("remainder", vars(overrides)["remainder"].__func__)
@@ -99,7 +101,7 @@ def _widened(create: Callable[..., Any]) -> Callable[..., Any]:
         **kwargs: Any,
     ) -> Any:
         rest = (ranges, reduction_ranges, reduction_type, *args)
-        if device.type != "cpu" or src_dtype not in _NARROW or reduction_type not in _ORDERED:
+        if device.type != "cpu" or src_dtype not in _NARROW or reduction_type not in _REDUCTIONS:
             return create(cls, device, dst_dtype, src_dtype, inner_fn, *rest, **kwargs)
 
         def wide(*index: Any) -> Any:

@@ -142,11 +142,19 @@ UNARY = [
     ),
 ]
 
+
+def _divisor(b: torch.Tensor) -> torch.Tensor:
+    """Without the zeros of integers, by which eager torch does not divide."""
+    if b.is_floating_point() or b.dtype is torch.bool:
+        return b
+    return torch.where(b == 0, 7, b)
+
+
 BINARY = [
     *_same(
         "binary",
         *(torch.add, torch.sub, torch.mul, torch.div, torch.maximum, torch.minimum, torch.fmax),
-        *(torch.fmin, torch.fmod, torch.remainder, torch.floor_divide, torch.atan2, torch.hypot),
+        *(torch.fmin, torch.atan2, torch.hypot),
         *(torch.copysign, torch.nextafter, torch.pow, torch.logaddexp, torch.logaddexp2),
         *(torch.xlogy, special.xlog1py, torch.heaviside, torch.eq, torch.ne, torch.lt, torch.le),
         *(torch.gt, torch.ge, torch.logical_and, torch.logical_or, torch.logical_xor),
@@ -157,8 +165,11 @@ BINARY = [
         {
             # Of numbers whose size is one of the type; of others it is left open.
             "lcm": lambda a, b: torch.lcm(a % 100, b % 100),
-            "div floor": lambda a, b: torch.div(a, b, rounding_mode="floor"),
-            "div trunc": lambda a, b: torch.div(a, b, rounding_mode="trunc"),
+            "fmod": lambda a, b: torch.fmod(a, _divisor(b)),
+            "remainder": lambda a, b: torch.remainder(a, _divisor(b)),
+            "floor_divide": lambda a, b: torch.floor_divide(a, _divisor(b)),
+            "div floor": lambda a, b: torch.div(a, _divisor(b), rounding_mode="floor"),
+            "div trunc": lambda a, b: torch.div(a, _divisor(b), rounding_mode="trunc"),
             "add alpha": lambda a, b: torch.add(a, b, alpha=2),
             "where (pair)": lambda a, b: torch.where(a > b, a, b),
         },

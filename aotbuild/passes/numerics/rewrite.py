@@ -1,7 +1,8 @@
 """Operators that Inductor decomposes into wrong ones are decomposed here.
 
 With torch 2.13, ``softshrink`` of NaN becomes 0, and a division of floats that is rounded down
-becomes the floor of a rounded quotient: ``1.0 // 0.1`` is 9, as in Python, and not 10.
+becomes the floor of a rounded quotient: ``1.0 // 0.1`` is 9, as in Python, and not 10. A sum of
+truth values with a factor becomes one of integers, for which the memory of its result is too small.
 ``test_stock_inductor_is_still_wrong`` notices when one can go.
 """
 
@@ -47,11 +48,13 @@ def run(module: GraphModule) -> int:
 
 def _replacement(module: GraphModule, node: Node) -> Node | None:
     result = value(node)
-    if node.op != "call_function" or result is None or not result.dtype.is_floating_point:
+    if node.op != "call_function" or result is None or result.device.type != "cpu":
         return None
     args: Any = node.args
     kwargs: Any = node.kwargs
-    if result.device.type != "cpu":
+    if node.target is aten.add.Tensor and result.dtype is torch.bool:
+        return _any_of(module, args[0], args[1], kwargs.get("alpha", 1))
+    if not result.dtype.is_floating_point:
         return None
     if node.target in _SOFTSHRINK:
         return _softshrink(module, *args, **kwargs)
@@ -59,6 +62,14 @@ def _replacement(module: GraphModule, node: Node) -> Node | None:
     if node.target in _FLOOR_DIVISIONS or (node.target in _DIVISIONS and rounded_down):
         return _floor_division(module, args[0], args[1], result)
     return None
+
+
+def _any_of(module: GraphModule, a: Any, b: Any, alpha: float) -> Node | None:
+    """The sum of truth values, of which Inductor makes integers where there is a factor."""
+    if alpha == 1 or not isinstance(a, Node) or not isinstance(b, Node):
+        return None
+    some = b if alpha else add(module, aten.zeros_like.default, b)
+    return add(module, aten.logical_or.default, a, some)
 
 
 def _softshrink(module: GraphModule, x: Node, lambd: float = 0.5) -> Node:

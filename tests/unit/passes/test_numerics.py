@@ -80,3 +80,21 @@ def test_branches_are_rewritten_too() -> None:
     assert graph(torch.ones(3)).tolist() == [9.0] * 3
     inner = [n.target for m in graph.modules() if m is not graph for n in m.graph.nodes]
     assert aten.fmod.Tensor in inner
+
+
+class Sums(torch.nn.Module):
+    def forward(self, a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return torch.add(a, b, alpha=2), torch.add(a, b[:1], alpha=0), a + b
+
+
+def test_sums_of_truth_values_are_truth_values() -> None:
+    a = torch.tensor([False, False, True, True])
+    b = torch.tensor([False, True, False, True])
+    graph: Any = torch.export.export(Sums(), (a, b)).module()
+    expected = Sums()(a, b)
+    apply(graph, None)
+    added = [node for node in graph.graph.nodes if node.target is aten.add.Tensor]
+    assert [node.kwargs.get("alpha", 1) for node in added] == [1]
+    for result, each in zip(graph(a, b), expected, strict=True):
+        assert result.dtype is torch.bool
+        assert torch.equal(result, each)

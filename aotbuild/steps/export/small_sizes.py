@@ -22,6 +22,7 @@ from aotbuild.steps.artifacts.reference import Case, Reference
 from aotbuild.steps.artifacts.samples import Samples
 from aotbuild.steps.export.arguments import call_program
 from aotbuild.steps.export.diagnosis import Finding
+from aotbuild.steps.export.partial_ranges import as_toml
 from aotbuild.steps.project_code import error_text
 
 _TOLERANCE = 1e-2
@@ -187,6 +188,4 @@ def _without(name: str, dim: Dim, largest: int) -> str:
     least = dim.multiple_from(largest + 1)
     if dim.max is not None and least >= dim.max:
         return f'write {dim.max} in place of "{name}"'
-    limit = "" if dim.max is None else f", max = {dim.max}"
-    step = "" if dim.multiple_of == 1 else f", multiple-of = {dim.multiple_of}"
-    return f"{name} = {{ min = {least}{limit}{step} }}"
+    return as_toml(name, Dim(least, dim.max, dim.multiple_of))

@@ -188,16 +188,11 @@ def _retry_oblivious(method: Method, *, strict: bool) -> torch.export.ExportedPr
     itself runs the code: reading its bytecode (``strict``), torch knows the function. It then
     tells no lines of what it assumes, and so is asked only where that is the error.
     """
-    config: Any = fx_config
-    if not hasattr(config, "backed_size_oblivious"):
+    if not hasattr(fx_config, "backed_size_oblivious"):
         return None
     for by_bytecode in (False, True) if strict else (False,):
         try:
-            with (
-                without_dumps(),
-                recording() as recorder,
-                config.patch(backed_size_oblivious=True),
-            ):
+            with without_dumps(), recording() as recorder, _supposing(oblivious=True):
                 program = _export(method, strict=by_bytecode)
         except (Exception, SystemExit):  # noqa: BLE001, S112  # the first error is the one to tell
             continue

@@ -2,27 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
+from one_model import check_model
 
-from aotbuild.commands.check import check_project
-
-PROJECT = """
-[build-system]
-requires = ["scikit-build-core>=1.1", "aotbuild", "torch==2.13.0"]
-build-backend = "scikit_build_core.build"
-
-[project]
-name = "sizes"
-version = "0.1"
-requires-python = ">=3.11"
-dynamic = ["dependencies"]
-
-[[tool.dynamic-metadata]]
-provider = "aotbuild"
-
+TABLE = """
 [tool.aotbuild.models.net]
 source = "sizes:net"
 {settings}
@@ -41,13 +26,9 @@ def net(x):
 
 
 def checked(tmp_path: Path, body: str, length: str, settings: str = "") -> int:
-    sys.modules.pop("sizes", None)  # of another test
-    text = PROJECT.format(length=length, settings=settings)
-    (tmp_path / "pyproject.toml").write_text(text)
-    (tmp_path / "sizes").mkdir()
+    table = TABLE.format(length=length, settings=settings)
     lines = body.replace("\n", "\n    ")
-    (tmp_path / "sizes" / "__init__.py").write_text(MODULE.format(body=lines))
-    return check_project(tmp_path, [])
+    return check_model(tmp_path, "sizes", table, MODULE.format(body=lines))
 
 
 WORKING = {

@@ -2,27 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
+from one_model import check_model
 
-from aotbuild.commands.check import check_project
-
-PROJECT = """
-[build-system]
-requires = ["scikit-build-core>=1.1", "aotbuild", "torch==2.13.0"]
-build-backend = "scikit_build_core.build"
-
-[project]
-name = "small"
-version = "0.1"
-requires-python = ">=3.11"
-dynamic = ["dependencies"]
-
-[[tool.dynamic-metadata]]
-provider = "aotbuild"
-
+TABLE = """
 [tool.aotbuild.models.net]
 source = "small:Net"
 inputs.x = {{ shape = ["batch", "rows"] }}
@@ -45,12 +30,9 @@ class Net(nn.Module):
 
 
 def checked(tmp_path: Path, body: str, batch: str, rows: str = "{ max = 16 }") -> int:
-    sys.modules.pop("small", None)  # of another test
-    (tmp_path / "pyproject.toml").write_text(PROJECT.format(batch=batch, rows=rows))
-    (tmp_path / "small").mkdir()
+    table = TABLE.format(batch=batch, rows=rows)
     lines = body.replace("\n", "\n        ")
-    (tmp_path / "small" / "__init__.py").write_text(MODULE.format(body=lines))
-    return check_project(tmp_path, [])
+    return check_model(tmp_path, "small", table, MODULE.format(body=lines))
 
 
 FROM_1 = "{ max = 8 }"

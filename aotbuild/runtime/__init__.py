@@ -26,7 +26,7 @@ Calling it:
 
 In torch:
 
-- ``tracing``, ``traced_operator``: models in ``torch.compile`` and ``torch.export``
+- ``tracing``, ``traced_operator``, ``dynamo``: models in ``torch.compile`` and ``torch.export``
 - ``as_module``, ``not_a_module``: a model as a ``torch.nn.Module``, and what it has not of one
 
 Engines, which run a compiled library:

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from .conditions import holds
 from .dims import Affine, Dim, Size
 from .lazy import torch
 from .manifest import Input, Manifest
@@ -146,6 +145,10 @@ def check_conditions(manifest: Manifest, sizes: dict[str, int]) -> None:
     Raises:
         ValueError: It does not.
     """
+    if not manifest.conditions:
+        return
+    from .conditions import holds  # few models have any, and imports take time
+
     for condition in manifest.conditions:
         if not holds(condition, sizes):
             raise refuse_condition(manifest, condition)

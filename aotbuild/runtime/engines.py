@@ -32,7 +32,7 @@ answers None and does nothing, also where the engine cannot tell. Calls with arr
 by itself."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class Loaded:
     """What runs a model on one device."""
 

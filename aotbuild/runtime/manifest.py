@@ -19,8 +19,10 @@ _DIGEST = "digest"
 FORMAT = 1
 """Version of the manifest; one with another number is refused."""
 
+# Of each class only what is used: Python compiles what dataclass writes whenever it is imported.
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Input:
     """A tensor that the model takes."""
 
@@ -39,7 +41,7 @@ class Input:
         return cls(**{**table, "shape": shape})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Constant:
     """A weight of a compiled library, and where its bytes are in the weights file."""
 
@@ -60,7 +62,7 @@ class Constant:
     """How oneDNN has packed it, in hexadecimal digits; empty where it is plain."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Parameter:
     """An entry of the state dict of the module: a parameter or a buffer."""
 
@@ -76,7 +78,7 @@ Derivation: TypeAlias = dict[str, Any]
 "args": [...], "kwargs": {...}}``, the result of an operator of torch; ``derived.py`` reads it."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class File:
     """A file of the package."""
 
@@ -88,7 +90,7 @@ class File:
     sha256: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Variant:
     """The model compiled for one target."""
 
@@ -116,7 +118,7 @@ class Variant:
     """What the comparison with the eager model gave."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Fallback:
     """The program that eager torch runs where no variant fits."""
 
@@ -126,7 +128,7 @@ class Fallback:
     """What it takes before the inputs."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Expected:
     """An output that the eager model gave for the recorded inputs."""
 
@@ -138,7 +140,7 @@ class Expected:
     """How far the compiled model may be from it, relatively and absolutely."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SelfTest:
     """A call that ``python -m <package>`` repeats."""
 
@@ -147,7 +149,7 @@ class SelfTest:
     outputs: list[Expected]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Manifest:
     """A compiled model, or a compiled method of one."""
 

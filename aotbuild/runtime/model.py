@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, Self, TypeVar
 from .arguments import admit, check_device, failure, nest, refuse_arguments
 from .arrays import through_torch
 from .checks import refuse_condition
-from .conditions import holds
 from .dims import Dim
 from .engines import ENGINES, Call, Loaded, Pool, Run, pool_of, shown_pool
 from .errors import ModelLoadError
@@ -276,6 +275,8 @@ class CompiledModel(Parameters):
         return write(f"{self._manifest.name}(): out", result, out)
 
     def _holds(self, condition: str, **sizes: int) -> bool:
+        from .conditions import holds
+
         return holds(condition, sizes)
 
     def _refuse(self, condition: str) -> NoReturn:

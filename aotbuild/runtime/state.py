@@ -40,7 +40,7 @@ class IncompatibleKeys(NamedTuple):
     unexpected_keys: list[str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class _Served:
     """What runs the model, and what it takes."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import math
 import re
+import sys
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -53,6 +54,36 @@ def traceable_call(model: Any) -> Callable[..., Any]:
 
     model.__dict__["_traced_call"] = run
     return run
+
+
+def is_traced(values: Sequence[Any]) -> bool:
+    """Whether a call is part of a trace: no tensor has values, or what is done is recorded.
+
+    A mode that gives tensors no values has none with values beside them, and no part in those of
+    another one.
+    """
+    from torch.utils import _python_dispatch
+
+    tensors = [value for value in values if isinstance(value, torch.Tensor)]
+    modes = _python_dispatch._get_current_dispatch_mode_stack()
+    tracing: list[Any] = [mode for mode in modes if getattr(mode, "_mode_key", None) is not None]
+    for mode in tracing:
+        if hasattr(mode, "allow_non_fake_inputs"):
+            fakes = [tensor for tensor in tensors if isinstance(tensor, _kinds_of_fakes())]
+            own = all(getattr(fake, "fake_mode", mode) is mode for fake in fakes)
+            complete = len(fakes) == len(tensors) or mode.allow_non_fake_inputs
+            return bool(fakes) and own and complete
+    return bool(tracing)
+
+
+def _kinds_of_fakes() -> tuple[type[Any], ...]:
+    """The classes of tensors without values, of those that are imported."""
+    classes = {
+        "torch._subclasses.fake_tensor": "FakeTensor",
+        "torch._subclasses.functional_tensor": "FunctionalTensor",
+    }
+    modules = {sys.modules.get(module): name for module, name in classes.items()}
+    return tuple(getattr(module, name) for module, name in modules.items() if module)
 
 
 _libraries: dict[str, Any] = {}

@@ -1,16 +1,14 @@
 """Compiled models in what torch traces: ``torch.compile``, ``torch.export`` and fake tensors.
 
 To a trace a model is one operator of torch, whose results have the shapes that the manifest tells.
-Its name is made of the model's import path: ``aotbuild_models::digits_models_net``. Nothing of
-torch is imported for this before it is used: ``torch._dynamo``, which takes a second to import, is
-told of the models when something else imports it.
+Its name is made of the model's import path: ``aotbuild_models::digits_models_net``. Nothing is
+imported for this before it is used: ``torch._dynamo``, which takes a second to import, is told of
+the models when something else imports it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
-import importlib
 import sys
 import threading
 import weakref
@@ -18,7 +16,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from .lazy import torch
-from .machine import engine_module
 from .manifest import Manifest
 
 _TRACER = "torch._dynamo"
@@ -47,45 +44,14 @@ def traced(manifest: Manifest, values: Sequence[Any]) -> list[Any] | None:
     Returns:
         Tensors without values, one for each output; None where nothing is traced.
     """
-    if not _is_traced(values):
+    if not torch._C._len_torch_dispatch_stack():
         return None
     model = _by_manifest.get(id(manifest))
     if model is None:
         return None
-    outputs: list[Any] = _traceable_call(model)(*values)
-    return outputs
+    from .traced_operator import is_traced, traceable_call
 
-
-def _is_traced(values: Sequence[Any]) -> bool:
-    """Whether a call is part of a trace: no tensor has values, or what is done is recorded.
-
-    A mode that gives tensors no values has none with values beside them, and no part in those of
-    another one.
-    """
-    if not torch._C._len_torch_dispatch_stack():
-        return False
-    from torch.utils import _python_dispatch
-
-    tensors = [value for value in values if isinstance(value, torch.Tensor)]
-    modes = _python_dispatch._get_current_dispatch_mode_stack()
-    tracing: list[Any] = [mode for mode in modes if getattr(mode, "_mode_key", None) is not None]
-    for mode in tracing:
-        if hasattr(mode, "allow_non_fake_inputs"):
-            fakes = [tensor for tensor in tensors if isinstance(tensor, _kinds_of_fakes())]
-            own = all(getattr(fake, "fake_mode", mode) is mode for fake in fakes)
-            complete = len(fakes) == len(tensors) or mode.allow_non_fake_inputs
-            return bool(fakes) and own and complete
-    return bool(tracing)
-
-
-def _kinds_of_fakes() -> tuple[type[Any], ...]:
-    """The classes of tensors without values, of those that are imported."""
-    classes = {
-        "torch._subclasses.fake_tensor": "FakeTensor",
-        "torch._subclasses.functional_tensor": "FunctionalTensor",
-    }
-    modules = {sys.modules.get(module): name for module, name in classes.items()}
-    return tuple(getattr(module, name) for module, name in modules.items() if module)
+    return list(traceable_call(model)(*values)) if is_traced(values) else None
 
 
 class _Watch:
@@ -132,56 +98,6 @@ def _prepare_for_tracer(model: Any) -> None:
     Where another torch does not allow that, a model breaks the graph, and all else goes on.
     """
     with contextlib.suppress(Exception):
-        _replace_for_tracer(model)
+        from .dynamo import make_traceable
 
-
-def _replace_for_tracer(model: Any) -> None:
-    model.__dict__.pop("__call__", None)  # Dynamo would take it for what runs the model
-    kind: Any = type(model)
-    shell = object.__new__(_traceable_class(kind))
-    shell.__dict__.update(model.__dict__)
-    shell.__dict__["_call"] = _traceable_call(model)
-    model.__dict__["_traceable"] = shell
-    base = getattr(engine_module(), "Model", None)
-    if base is not None and isinstance(model, base):
-        _substitute(base)
-    else:
-        call: Any = type(model).__call__
-        call._torchdynamo_inline = _call_traceable
-
-
-def _traceable_call(model: Any) -> Any:
-    from .traced_operator import traceable_call  # which only traces need
-
-    return traceable_call(model)
-
-
-def _call_traceable(self: Any, /, *args: Any, **kwargs: Any) -> Any:
-    return self._traceable(*args, **kwargs)
-
-
-def _substitute(base: Any) -> None:
-    """Tell Dynamo, once, what the call of models in C stands for."""
-    if base in _substituted:
-        return
-    _substituted.append(base)
-    compiler = importlib.import_module("torch.compiler")
-    substitute = compiler.substitute_in_graph(base.__call__, skip_signature_check=True)
-    substitute(_call_traceable)
-
-
-_substituted: list[Any] = []
-
-
-@functools.cache
-def _traceable_class(cls: Any) -> Any:
-    """The class of a model whose calls go through Python."""
-    base = getattr(engine_module(), "Model", None)
-    plain = next(each for each in cls.__mro__ if base is None or not issubclass(each, base))
-    # A function of its own, which Dynamo is told nothing of.
-    call = plain.__call__
-    copy = type(call)(
-        call.__code__, call.__globals__, call.__name__, call.__defaults__, call.__closure__
-    )
-    copy.__kwdefaults__ = call.__kwdefaults__
-    return type(plain.__name__, (plain,), {"__call__": copy, "__module__": plain.__module__})
+        make_traceable(model)

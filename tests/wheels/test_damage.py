@@ -85,6 +85,7 @@ FILES = {
     "_runtime/description.py": False,
     "_runtime/digest.py": False,
     "_runtime/dims.py": False,
+    "_runtime/dynamo.py": False,
     "_runtime/engines.py": False,
     "_runtime/errors.py": False,
     "_runtime/fallback.py": False,

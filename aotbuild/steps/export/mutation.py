@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -17,6 +18,8 @@ from aotbuild.config.parse import listed
 from aotbuild.errors import ExportError
 from aotbuild.steps.artifacts.export_weights import MODULE
 
+_TRAINED = ("training", "use_input_stats")
+"""What tells a norm to use, and to update, the statistics of what it is given."""
 _SHARED = "a compiled model is shared by all its callers and keeps no state between calls"
 _STATE_FIX = (
     "pass the state as an input and return the new one, or switch the update off in eval mode"
@@ -36,6 +39,8 @@ def refuse_mutation(
     Raises:
         ExportError: It does.
     """
+    if not any(map(_may_change, program.graph_module.modules())):
+        return
     # The exported graph keeps in-place operators; only without them does its signature tell
     # what they changed.
     try:
@@ -77,6 +82,31 @@ def refuse_mutation(
             why="a compiled model may work on a copy of an input, where the change is lost",
             fix=f"work on {changed[0]}.clone() and return the result",
         )
+
+
+def _may_change(module: torch.nn.Module) -> bool:
+    """Whether an operator of a graph may change what it is given; most graphs have none."""
+    if not isinstance(module, torch.fx.GraphModule):
+        return False
+    for node in module.graph.nodes:
+        if node.op != "call_function" or node.target is operator.getitem:
+            continue
+        if isinstance(node.target, torch._ops.OpOverload):
+            if node.target._schema.is_mutable or _updates_statistics(node):
+                return True
+        elif isinstance(node.target, torch._ops.HigherOrderOperator):
+            return True
+    return False
+
+
+def _updates_statistics(node: Node) -> bool:
+    """Whether a norm may change its running statistics, which its schema does not tell."""
+    names = [argument.name for argument in node.target._schema.arguments]  # type: ignore[union-attr]
+    given = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
+    if given.get("running_mean") is None:
+        return False
+    flags = [name for name in _TRAINED if name in names]
+    return not flags or any(given.get(name, True) is not False for name in flags)
 
 
 def _constant_error(program: torch.export.ExportedProgram, target: str, where: str) -> ExportError:

@@ -104,8 +104,8 @@ def test_the_steps_know_nothing_of_cmake(file: Path) -> None:
     # Compilers, a disassembler, itself, or a Python without torch.
     starting = {
         *(
-            "bundle.opening",
             "compile.instructions",
+            "compile.opening",
             "compile.shared_code",
             "engine.step",
             "forkserver",

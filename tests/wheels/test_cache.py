@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from wheels import Build, pip_wheel, write_speech_weights
 
+INTERFACE = "AOTInductorModelContainerRun"
+"""A function of what all libraries have in common."""
 COLD = "it has not been built before with this cache"
 
 
@@ -20,10 +22,14 @@ class Machine:
         directory.mkdir()
         self._calls = directory / "calls"
         self.cache = directory / "caches" / "aotbuild"
+        self.whole = directory / "whole"
+        """Names the sources that were compiled with what all libraries have in common."""
         compiler = directory / "g++"
         compiler.write_text(
             "#!/bin/sh\n"
             f'case "$*" in *--version* | -E\\ *) ;; *) echo "$@" >> {self._calls} ;; esac\n'
+            'for file do case "$file" in *.wrapper.cpp)\n'
+            f'    ! grep -q {INTERFACE} "$file" || echo "$file" >> {self.whole}; esac; done\n'
             f'exec {shutil.which("g++")} "$@"\n'
         )
         compiler.chmod(0o755)
@@ -77,6 +83,11 @@ def cold(machine: Machine, speech: Path, share: dict[str, str]) -> str:
     assert told == [f"{name} for cpu-x86-64-v3 is compiled: {COLD}" for name in ("net", "other")]
     assert machine.calls
     return digest(build)
+
+
+@pytest.mark.usefixtures("cold")
+def test_what_libraries_have_in_common_is_not_compiled_for_each(machine: Machine) -> None:
+    assert not machine.whole.exists()
 
 
 HITS = [f"{name} for cpu-x86-64-v3 was compiled before" for name in ("net", "other")]

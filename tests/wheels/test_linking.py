@@ -6,8 +6,9 @@ that are not those of the tests.
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,14 @@ from elftools.elf.elffile import ELFFile
 
 from aotbuild.errors import CompileError
 from aotbuild.runtime.machine import missing_symbols
-from aotbuild.runtime.manifest import File, Manifest, Variant
-from aotbuild.steps.bundle.opening import check_opening
 from aotbuild.steps.compile.cxx import write_compiler
+from aotbuild.steps.compile.opening import check_opening, opens_without_torch
 from aotbuild.steps.compile.symbols import check_needed, torch_symbols
 from aotbuild.target import TARGETS
 
 WHERE = "pyproject.toml: tool.aotbuild.models.net"
-TARGET = "cpu-x86-64-v3"
-NOT_OPENED = "net/cpu-x86-64-v3.so cannot be opened where torch is not imported"
+TARGET = TARGETS["cpu-x86-64-v3"]
+NOT_OPENED = "the library cannot be opened where torch is not imported"
 
 Link = Callable[..., Path]
 
@@ -64,7 +64,7 @@ def test_libtorch_is_not_linked(link: Link, tmp_path: Path) -> None:
     options = ["-ltorch", "-ltorch_cpu"]
     usual = link("usual.so", THROWING, *options)
     assert "libtorch.so" in needed(usual)
-    compiler = write_compiler(["g++"], TARGETS[TARGET], tmp_path)
+    compiler = write_compiler(["g++"], TARGET, tmp_path)
     named = tmp_path / "with a blank.so"
     command = [str(compiler.script), "usual.cpp", "-shared", "-fPIC", f"-L{tmp_path}", *options]
     subprocess.run([*command, "-o", str(named)], check=True, cwd=tmp_path)
@@ -143,28 +143,16 @@ def test_of_other_formats_nothing_is_known(tmp_path: Path, text: bytes) -> None:
     check_needed(library, WHERE)
 
 
-def manifest(op_libraries: Sequence[str] = (), **options: Any) -> Manifest:
-    """That of a package whose library is ``net/cpu-x86-64-v3.so``."""
-    file = File(f"net/{TARGET}.so", 0, "", "")
-    usual: dict[str, Any] = {"device": "cpu", "platform": "", "requires": [], "symbols": []}
-    variant = Variant(target=TARGET, library=file, onednn="", constants=[], **(usual | options))
-    fields: dict[str, Any] = {name: [] for name in ("inputs", "conditions")}
-    fields |= {name: {} for name in ("in_spec", "outputs", "dims", "declared")}
-    fields |= {"model": "net", "method": "forward", "source": "", "torch": ""}
-    fields["op_libraries"] = list(op_libraries)
-    return Manifest(variants=[variant], weights=file, **fields)
+def test_a_library_is_opened_without_torch_being_imported(link: Link) -> None:
+    code = 'extern "C" int aoti_torch_device_type_cpu();\nint net;'
+    check_opening(link("net.so", code), WHERE)
 
 
-def test_a_library_is_opened_without_torch_being_imported(link: Link, tmp_path: Path) -> None:
-    link(f"net/{TARGET}.so", 'extern "C" int aoti_torch_device_type_cpu();\nint net;')
-    check_opening(tmp_path, [manifest()])
-
-
-def test_a_library_that_needs_another_one_is_refused(link: Link, tmp_path: Path) -> None:
+def test_a_library_that_needs_another_one_is_refused(link: Link) -> None:
     link("libtorch.so", "int torch;")
-    library = link(f"net/{TARGET}.so", "int net;", "-Wl,--no-as-needed", "-ltorch")
+    library = link("net.so", "int net;", "-Wl,--no-as-needed", "-ltorch")
     with pytest.raises(CompileError) as caught:
-        check_opening(tmp_path, [manifest()])
+        check_opening(library, WHERE)
     assert caught.value.block() == (
         f"aotbuild: error: {NOT_OPENED}\n"
         f"  where: {WHERE}\n"
@@ -172,20 +160,19 @@ def test_a_library_that_needs_another_one_is_refused(link: Link, tmp_path: Path)
         "  fix:   remove options that link other libraries (such as -l in CXX), or report it to "
         "the aotbuild project"
     )
-    # These are opened with torch there, or on another machine.
-    check_opening(tmp_path, [manifest(op_libraries=["operators"])])
-    for options in ({"device": "cuda"}, {"requires": ["a feature"]}):
-        check_opening(tmp_path, [manifest(**options)])
-    library.with_suffix(".json").touch()
-    check_opening(tmp_path, [manifest()])
 
 
-def test_a_function_that_nothing_has_is_found_before_it_is_called(
-    link: Link, tmp_path: Path
-) -> None:
+def test_libraries_that_need_torch_or_another_machine_are_not_opened() -> None:
+    assert opens_without_torch(TARGET, [], proxied=False)
+    assert not opens_without_torch(TARGET, ["operators"], proxied=False)
+    assert not opens_without_torch(TARGET, [], proxied=True)
+    for other in ({"device": "cuda"}, {"requires": ("a feature",)}):
+        assert not opens_without_torch(dataclasses.replace(TARGET, **other), [], proxied=False)
+
+
+def test_a_function_that_nothing_has_is_found_before_it_is_called(link: Link) -> None:
     code = 'extern "C" void aoti_torch_nowhere();\nvoid net() { aoti_torch_nowhere(); }'
-    link(f"net/{TARGET}.so", code)
     with pytest.raises(CompileError) as caught:
-        check_opening(tmp_path, [manifest()])
+        check_opening(link("net.so", code), WHERE)
     assert caught.value.what == NOT_OPENED
     assert "undefined symbol: aoti_torch_nowhere" in caught.value.why

@@ -11,7 +11,6 @@ from aotbuild.steps.artifacts.spec import BundleSpec, MethodParts, read_spec
 from aotbuild.steps.artifacts.stamps import write_bundled
 from aotbuild.steps.artifacts.tuning import left_out
 from aotbuild.steps.artifacts.verification import UNVERIFIED, read_report
-from aotbuild.steps.bundle.opening import check_opening
 from aotbuild.steps.files import replacing_directory
 from aotbuild.steps.package.companion_wheel import move_weights
 from aotbuild.steps.package.folded import unreadable
@@ -32,7 +31,6 @@ def run(spec_file: Path) -> None:
         manifests = write_package(
             directory, parts, Path(spec.project), Path(spec.engine), spec.torch, spec.apart
         )
-        check_opening(directory, manifests)
         write_hooks(directory, spec.package)
         if spec.apart:
             move_weights(directory, spec.apart)

@@ -8,6 +8,7 @@ level, so that it is shared between levels too; what all models have in common o
 from __future__ import annotations
 
 import functools
+import re
 import shlex
 import sysconfig
 from collections.abc import Callable, Sequence
@@ -27,6 +28,10 @@ WRAPPER = Path("torch/csrc/inductor/aoti_include/cpu.h")
 
 _INTERFACE = Path("_inductor/codegen/aoti_runtime/interface.cpp")
 """What Inductor writes into the code around the kernels of each model, in torch's package."""
+_PRINTED = re.compile(r"^\s*std::cerr << [^;]*;[ \\]*\n", re.MULTILINE)
+"""A line of a macro that prints an error."""
+_KEPT_MESSAGE = "g_aoti_last_error"
+"""What keeps the message of an error."""
 _MODEL = "#include <torch/csrc/inductor/aoti_runtime/model.h>\n"
 """What the rest of that code needs of it."""
 
@@ -159,8 +164,25 @@ def path_names(scratch: Path) -> dict[str, str]:
     }
 
 
+def with_quiet_interface(wrapper: str) -> str:
+    """The code around the kernels with an interface that returns errors, and prints none."""
+    return wrapper.replace(_torch_interface(), interface_code(), 1)
+
+
 @functools.cache
 def interface_code() -> str:
+    """The code of the interface, without lines that print an error with its frames in C++.
+
+    That of torch 2.13 also keeps the message, from where the runtime takes it for the exception
+    that it raises; where it does not, as in torch 2.12, the print stays.
+    ``test_an_index_out_of_bounds_prints_nothing`` notices when torch no longer prints.
+    """
+    text = _torch_interface()
+    return _PRINTED.sub("", text) if _KEPT_MESSAGE in text else text
+
+
+@functools.cache
+def _torch_interface() -> str:
     """The code of the interface, as Inductor writes it."""
     file = Path(torch.__file__).parent / _INTERFACE
     # A torch that has it elsewhere gets what is in no code.

@@ -20,7 +20,12 @@ from torch._inductor import config as inductor_config
 from aotbuild.errors import CompileError, DiskError
 from aotbuild.passes.numerics.overrides import exact_functions, with_exact_functions
 from aotbuild.passes.recurrent.dynamic_steps import dynamic_steps
-from aotbuild.steps.compile.cxx import Compiler, CompilerCall, write_compiler
+from aotbuild.steps.compile.cxx import (
+    Compiler,
+    CompilerCall,
+    with_quiet_interface,
+    write_compiler,
+)
 from aotbuild.steps.compile.inductor_options import all_options, options_for, recorded_options
 from aotbuild.steps.compile.inductor_patches import patched
 from aotbuild.steps.compile.kept_memory import with_kept_pools
@@ -208,7 +213,7 @@ def _between_lowering_and_compiling(wanted: Callable[[], bool], setup: Setup) ->
             raise _UnwantedError
         lowered.constants = _constants_of(graph)
         wrapper, kernels = (
-            with_kept_pools(wrapper),
+            with_kept_pools(with_quiet_interface(wrapper)),
             with_exact_functions(with_caught_errors(kernels)),
         )
         lowered.code = (wrapper, kernels, setup.identity)

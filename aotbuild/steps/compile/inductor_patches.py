@@ -7,8 +7,6 @@ moved one fails with that name instead of compiling something else.
 from __future__ import annotations
 
 import contextlib
-import functools
-import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -29,7 +27,6 @@ def patched(replaceable: Callable[[torch.Tensor], bool]) -> Iterator[None]:
         _unguarded_pooling(),
         _fixed_caches(),
         _no_values_in_code(replaceable),
-        _errors_are_told_once(),
     ):
         yield
 
@@ -150,68 +147,3 @@ def _no_values_in_code(replaceable: Callable[[torch.Tensor], bool]) -> Iterator[
     finally:
         lowering.get_attr = lower
         folding._deduce_value = deduce
-
-
-_PRINTED = re.compile(r"^\s*std::cerr << [^;]*;[ \\]*\n", re.MULTILINE)
-"""A line of a macro that prints an error."""
-_EMITS = "_write_aoti_interface_header"
-"""The method that writes torch's ``interface.cpp`` into the source of a library."""
-
-
-@contextlib.contextmanager
-def _errors_are_told_once() -> Iterator[None]:
-    """Keep the library from printing an error with its frames in C++ before it returns it.
-
-    ``interface.cpp`` of torch 2.13 also keeps the message, from where the runtime takes it for the
-    exception that it raises; where it does not, as in torch 2.12, the print stays.
-    ``test_an_index_out_of_bounds_prints_nothing`` notices when torch no longer prints.
-    """
-    from torch._inductor.codegen.cpp_wrapper_cpu import CppWrapperCpu
-
-    wrapper: Any = CppWrapperCpu
-    original = wrapper.__dict__.get(_EMITS)
-
-    def emit(self: Any, *args: Any, **kwargs: Any) -> Any:
-        header, self.header = self.header, type(self.header)()
-        try:
-            result = original(self, *args, **kwargs)
-            text = self.header.getvalue()
-        finally:
-            self.header = header
-        self.header.splice(_PRINTED.sub("", text) if "g_aoti_last_error" in text else text)
-        return result
-
-    if original is None:
-        yield
-        return
-    setattr(wrapper, _EMITS, emit)
-    try:
-        yield
-    finally:
-        setattr(wrapper, _EMITS, original)
-
-
-class _Template:
-    """A template that is read when it is used."""
-
-    def __init__(self, read: Callable[[], Any]) -> None:
-        self._read = functools.cache(read)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._read(), name)
-
-
-def _read_templates_late() -> None:
-    """Spare reading the templates of all kernels when Inductor is imported, which takes a second.
-
-    Those of GPUs are never used for a CPU, and the others only with ``max_autotune``.
-    """
-    environment: Any = torch._inductor.codegen.common.jinja2_env()
-    if environment is not None and not isinstance(environment.from_string, functools.partial):
-        read = environment.from_string
-        environment.from_string = functools.partial(
-            lambda source: _Template(functools.partial(read, source))
-        )
-
-
-_read_templates_late()

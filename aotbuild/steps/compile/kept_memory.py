@@ -96,6 +96,8 @@ class KeptBlock {
 
 """
 
+_INCLUDE = re.compile(r"\s*#include .*\n")
+
 _RUN = "void AOTInductorModel::run_impl("
 
 _ALLOCATION = re.compile(
@@ -122,4 +124,10 @@ def with_kept_pools(wrapper: str) -> str:
     if not run_impl or end < 0 or _BRANCH.search(run):
         return wrapper
     changed, count = _ALLOCATION.subn(_KEPT, run)
-    return f"{_INCLUDES}{head}{_CLASS}{run_impl}{changed}{rest}" if count else wrapper
+    if not count:
+        return wrapper
+    # Only what a source includes first can be precompiled.
+    first = _INCLUDE.match(head)
+    place = first.end() if first else 0
+    head = f"{head[:place]}{_INCLUDES}{head[place:]}"
+    return f"{head}{_CLASS}{run_impl}{changed}{rest}"

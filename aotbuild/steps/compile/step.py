@@ -26,6 +26,7 @@ from aotbuild.steps.compile.inductor import Compiled, set_up
 from aotbuild.steps.compile.instructions import check_instructions
 from aotbuild.steps.compile.library_cache import Libraries
 from aotbuild.steps.compile.lowering import lowering
+from aotbuild.steps.compile.opening import check_opening, opens_without_torch
 from aotbuild.steps.compile.program_weights import ProgramWeights
 from aotbuild.steps.compile.shared_headers import shared_headers
 from aotbuild.steps.compile.symbols import check_needed, torch_symbols
@@ -144,8 +145,8 @@ def _write_library(
         The build record, which is not written yet.
 
     Raises:
-        CompileError: The library has instructions or constants that it should not have, or needs
-            other libraries than torch's.
+        CompileError: The library has instructions or constants that it should not have, needs
+            other libraries than torch's, or cannot be opened where torch is not imported.
     """
     output, weights, counts = job.output, job.weights, best.applied.counts
     derived = derivations(best.applied, weights)
@@ -154,6 +155,9 @@ def _write_library(
     check_instructions(compiled.library, job.target, job.where, guarded)
     check_needed(compiled.library, job.where)
     symbols = torch_symbols(compiled.library, job.where)
+    proxied = compiled.proxy_nodes is not None
+    if opens_without_torch(job.target, job.call.op_libraries, proxied=proxied):
+        check_opening(compiled.library, job.where)
     _copy_library(compiled, output)
     derived = {c.fqn: derived[c.fqn] for c in own if c.fqn in derived}
     return BuildRecord(
@@ -166,7 +170,7 @@ def _write_library(
         folded=sorted(weights.parameters - set(shared.values())) if len(derived) < len(own) else [],
         symbols=symbols,
         onednn=onednn_version() if any(constant.packed for constant in own) else "",
-        proxy_nodes=compiled.proxy_nodes is not None,
+        proxy_nodes=proxied,
         derived=derived,
         compiled={
             "torch": torch.__version__,

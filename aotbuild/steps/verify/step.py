@@ -41,7 +41,6 @@ from aotbuild.steps.verify.accuracy import (
 )
 from aotbuild.steps.verify.cases import cases_to_verify
 from aotbuild.steps.verify.compare import Worst, compare, tolerance
-from aotbuild.steps.verify.locate import first_difference
 from aotbuild.steps.verify.selftest import LARGEST, leaves_of, record_call, size_of
 from aotbuild.steps.verify.wide import Noise, WideCall, check_wide
 from aotbuild.target import TARGETS
@@ -246,6 +245,8 @@ def _verify_wide(model: _Model, cases: Sequence[Case]) -> None:
         return leaves_of(call.outputs, results)
 
     def locate(tensors: Sequence[torch.Tensor]) -> str:
+        from aotbuild.steps.verify.locate import first_difference  # imports torch's compiler
+
         target = TARGETS[spec.target]
         return first_difference(program(), tensors, target, Path(spec.project))
 

@@ -12,7 +12,7 @@ ALLOCATION = """\
 cached_torch_dtype_uint8, cached_torch_device_type_cpu, this->device_idx_, &pool{i}_handle));
     RAIIAtenTensorHandle pool{i}(pool{i}_handle);
 """
-CODE = """\
+CODE = """
 #include <header>
 namespace torch::aot_inductor {{
 void AOTInductorModel::run_impl(
@@ -34,6 +34,8 @@ def test_each_block_is_kept_in_a_place_of_its_own() -> None:
         assert f"KeptBlock pool{i}_kept(this, {i}, output_handles);" in found
         assert f"pool{i}_kept.take(int_array_{i}[0], this->device_idx_, &pool{i}_handle)" in found
     assert "aoti_torch_empty_strided(1, int_array" not in found
+    # What can be precompiled is included first.
+    assert found.startswith("\n#include <header>\n#include <cstdlib>\n")
     assert found.index("#include <map>") < found.index("namespace")
     assert found.index("namespace") < found.index("class KeptBlock") < found.index("::run_impl(")
 

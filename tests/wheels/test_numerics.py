@@ -29,7 +29,9 @@ def sample() -> list[Case]:
     found = []
     for names, dtypes in (
         (FUNCTIONS, [torch.float32]),
+        (["erfinv"], [torch.float64]),
         (REDUCTIONS, [torch.int8, torch.uint8]),
+        (["min indices, dim 0", "min indices, dim 1"], [torch.bool]),
     ):
         chosen = [each for each in OPERATORS if each.name in names]
         assert len(chosen) == len(names)
@@ -64,7 +66,8 @@ def test_stock_inductor_is_still_wrong() -> None:
     mended = set()
     if torch.__version__ >= "2.15":
         mended = {"expm1", "elu"}
-    assert {*FUNCTIONS, "amax, dim 1", "amin, dim 1"} - names == mended
+    places = {"min indices, dim 0", "min indices, dim 1"}
+    assert {*FUNCTIONS, "amax, dim 1", "amin, dim 1", *places} - names == mended
 
 
 class Integers(torch.nn.Module):
@@ -99,6 +102,10 @@ class Integers(torch.nn.Module):
             "overflow of one": n[0, 0] * 2 // 2,
             "negated": -n[1, :3] < 0,
             "absolute value of the smallest": n[1, :3].abs() < 0,
+            "place in what is transposed": (x.t() + 0.5).argmin(),
+            "place in what is permuted": (x.reshape(7, 1, 43).permute(2, 0, 1) * 2).argmax(),
+            "place as a tensor": (x.t() - 0.5).argmax(keepdim=True),
+            "place of a truth value": (q > 2).min(1).indices,
             "overflow of longs": (n.long()[0, :3] + (2**63 - 2**31 + 1)) > 0,
         }
 

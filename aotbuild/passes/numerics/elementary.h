@@ -158,7 +158,25 @@ inline Vectorized<T> remainder(Vectorized<T> a, Vectorized<T> b) {
 // Sleef's are exact for doubles.
 inline Vectorized<double> expm1(Vectorized<double> x) { return x.expm1(); }
 inline Vectorized<double> erf(Vectorized<double> x) { return x.erf(); }
-inline Vectorized<double> erfinv(Vectorized<double> x) { return x.erfinv(); }
+
+// ATen corrects its first value by erf, which is 1 in the tail. Here Halley's steps take erfc, which
+// keeps its digits there: 1 - |x| is exact.
+inline double erfinv(double x) {
+  const double tail = 1 - std::abs(x), first = calc_erfinv(x);
+  double y = std::abs(first);
+  if (!(tail < 0.5 && tail > 0)) return first;
+  for (int i = 0; i < 2; i++) {
+    const double step = (tail - std::erfc(y)) / (1.1283791670955126 * std::exp(-y * y));
+    y -= step / (1 + y * step);
+  }
+  return std::copysign(y, x);
+}
+inline Vectorized<double> erfinv(Vectorized<double> x) {
+  double values[Vectorized<double>::size()];
+  x.store(values);
+  for (double& each : values) each = erfinv(each);
+  return Vectorized<double>::loadu(values);
+}
 
 #define AOTBUILD_PARTS(function)                                                  \
   template <class T, int N, class... Rest>                                        \

@@ -38,8 +38,10 @@ _PREFIX = re.compile(r"#include [^\n]*cpp_prefix\.h[>\"]\n")
 """What each kernel includes, and the functions need."""
 
 _UNARY = ("expm1", "erf", "erfinv", "atanh", "acosh")
-_NARROW = {torch.int8, torch.uint8}
-_REDUCTIONS = {"min", "max", "argmin", "argmax", "sum", "prod", "xor_sum"}
+_PLACES = {"argmin", "argmax"}
+_REDUCTIONS = {"min", "max", "sum", "prod", "xor_sum"} | _PLACES
+_WIDENED = {torch.int8: _REDUCTIONS, torch.uint8: _REDUCTIONS, torch.bool: _PLACES}
+"""Reductions that are right for 32 bits only, by the type of what is reduced."""
 
 
 @contextlib.contextmanager
@@ -86,7 +88,7 @@ def _of_floats(name: str, original: Callable[[Any, Any], str]) -> Callable[[Any,
 
 
 def _widened(create: Callable[..., Any]) -> Callable[..., Any]:
-    """Reductions of 8-bit integers as those of 32 bits, which have a register of their own."""
+    """Reductions of 8-bit types as those of 32 bits, which have a register of their own."""
 
     def wide_create(
         cls: Any,
@@ -101,7 +103,7 @@ def _widened(create: Callable[..., Any]) -> Callable[..., Any]:
         **kwargs: Any,
     ) -> Any:
         rest = (ranges, reduction_ranges, reduction_type, *args)
-        if device.type != "cpu" or src_dtype not in _NARROW or reduction_type not in _REDUCTIONS:
+        if device.type != "cpu" or reduction_type not in _WIDENED.get(src_dtype, ()):
             return create(cls, device, dst_dtype, src_dtype, inner_fn, *rest, **kwargs)
 
         def wide(*index: Any) -> Any:

@@ -3,6 +3,8 @@
 With torch 2.13, ``softshrink`` of NaN becomes 0, and a division of floats that is rounded down
 becomes the floor of a rounded quotient: ``1.0 // 0.1`` is 9, as in Python, and not 10. A sum of
 truth values with a factor becomes one of integers, for which the memory of its result is too small.
+The place of the smallest or largest of a whole tensor is counted in the order in which it lies in
+memory, which that of a transposed one is not.
 ``test_stock_inductor_is_still_wrong`` notices when one can go.
 """
 
@@ -20,6 +22,7 @@ aten: Any = torch.ops.aten
 _SOFTSHRINK = {aten.softshrink.default}
 _DIVISIONS = {aten.div.Tensor_mode, aten.div.Scalar_mode}
 _FLOOR_DIVISIONS = {aten.floor_divide.default, aten.floor_divide.Scalar}
+_PLACES = {aten.argmin.default, aten.argmax.default}
 _LOW = {torch.bfloat16, torch.float16}
 
 
@@ -54,6 +57,8 @@ def _replacement(module: GraphModule, node: Node) -> Node | None:
     kwargs: Any = node.kwargs
     if node.target is aten.add.Tensor and result.dtype is torch.bool:
         return _any_of(module, args[0], args[1], kwargs.get("alpha", 1))
+    if node.target in _PLACES:
+        return _place_in_all(module, node.target, *args, **kwargs)
     if not result.dtype.is_floating_point:
         return None
     if node.target in _SOFTSHRINK:
@@ -70,6 +75,17 @@ def _any_of(module: GraphModule, a: Any, b: Any, alpha: float) -> Node | None:
         return None
     some = b if alpha else add(module, aten.zeros_like.default, b)
     return add(module, aten.logical_or.default, a, some)
+
+
+def _place_in_all(
+    module: GraphModule, target: Any, x: Node, dim: int | None = None, keepdim: Any = False
+) -> Node | None:
+    """The place of the smallest or largest of all elements, of which a row is made first."""
+    before = value(x)
+    if dim is not None or before is None or before.dim() < 2:
+        return None
+    place = add(module, target, add(module, aten.reshape.default, x, [-1]), 0)
+    return add(module, aten.reshape.default, place, [1] * before.dim()) if keepdim else place
 
 
 def _softshrink(module: GraphModule, x: Node, lambd: float = 0.5) -> Node:

@@ -159,8 +159,8 @@ inline Vectorized<T> remainder(Vectorized<T> a, Vectorized<T> b) {
 inline Vectorized<double> expm1(Vectorized<double> x) { return x.expm1(); }
 inline Vectorized<double> erf(Vectorized<double> x) { return x.erf(); }
 
-// ATen corrects its first value by erf, which is 1 in the tail. Here Halley's steps take erfc, which
-// keeps its digits there: 1 - |x| is exact.
+// ATen corrects its first value by erf, which is 1 in the tail. Here Halley's steps take erfc,
+// which keeps its digits there: 1 - |x| is exact.
 inline double erfinv(double x) {
   const double tail = 1 - std::abs(x), first = calc_erfinv(x);
   double y = std::abs(first);

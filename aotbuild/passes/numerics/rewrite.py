@@ -58,7 +58,7 @@ def _replacement(module: GraphModule, node: Node) -> Node | None:
     if node.target is aten.add.Tensor and result.dtype is torch.bool:
         return _any_of(module, args[0], args[1], kwargs.get("alpha", 1))
     if node.target in _PLACES:
-        return _place_in_all(module, node.target, *args, **kwargs)
+        return _place_in_all(module, node)
     if not result.dtype.is_floating_point:
         return None
     if node.target in _SOFTSHRINK:
@@ -77,14 +77,16 @@ def _any_of(module: GraphModule, a: Any, b: Any, alpha: float) -> Node | None:
     return add(module, aten.logical_or.default, a, some)
 
 
-def _place_in_all(
-    module: GraphModule, target: Any, x: Node, dim: int | None = None, keepdim: Any = False
-) -> Node | None:
+def _place_in_all(module: GraphModule, node: Node) -> Node | None:
     """The place of the smallest or largest of all elements, of which a row is made first."""
+    given = {**dict(zip(("self", "dim", "keepdim"), node.args, strict=False)), **node.kwargs}
+    x: Any = given["self"]
     before = value(x)
-    if dim is not None or before is None or before.dim() < 2:
+    if given.get("dim") is not None or before is None or before.dim() < 2:
         return None
+    target: Any = node.target
     place = add(module, target, add(module, aten.reshape.default, x, [-1]), 0)
+    keepdim = bool(given.get("keepdim"))
     return add(module, aten.reshape.default, place, [1] * before.dim()) if keepdim else place
 
 

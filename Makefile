@@ -8,7 +8,8 @@ PIP    := -m pip --disable-pip-version-check --quiet
 DEMO := build/demo
 VENV := .venv
 
-KERNELS := $(wildcard aotbuild/passes/*/*.h aotbuild/engine/*.[ch] tests/unit/passes/*.cpp)
+KERNELS := $(wildcard aotbuild/passes/*/*.h aotbuild/engine/*.[ch] aotbuild/standalone/*.h \
+  aotbuild/standalone/*.cpp tests/unit/passes/*.cpp tests/standalone/*.cpp)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint unit sanitize audit fuzz export-db generate venv bench bench-docs bench-venv clean
@@ -18,7 +19,7 @@ help:
 	@sed -n 's/^## \([a-z-]*\): /\1|/p' $(firstword $(MAKEFILE_LIST)) \
 	  | awk -F '|' '{ printf "make %-11s %s\n", $$1, $$2 }'
 
-## demo: build the example's wheel as a user does, install it elsewhere, predict with it
+## demo: build the example's wheels as a user does, install them elsewhere, predict with them
 demo:
 	rm -rf $(DEMO)
 	$(PYTHON) -m venv $(DEMO)/env
@@ -31,12 +32,20 @@ demo:
 	$(DEMO)/env/bin/python $(PIP) install $(TORCH) "$$(ls $(DEMO)/dist/digits-*.whl)[demo]"
 	mkdir $(DEMO)/run
 	cp -r example_project/predict.py example_project/reference $(DEMO)/run
-	cd $(DEMO)/run && ../env/bin/python -P predict.py --reference reference --expect-clean
+	cd $(DEMO)/run && ../env/bin/python -P predict.py --reference reference --expect-clean \
+	  --save saved
+	@echo "--- the same models stand-alone, installed where there is Python and nothing else"
+	AOTBUILD_PROFILE=standalone $(DEMO)/env/bin/python $(PIP) wheel --no-deps \
+	  --find-links $(DEMO)/aotbuild --wheel-dir $(DEMO)/standalone ./example_project
+	$(PYTHON) -m venv $(DEMO)/plain
+	$(DEMO)/plain/bin/python $(PIP) install $(DEMO)/standalone/digits-*.whl
+	cp example_project/predict_plain.py $(DEMO)/run
+	cd $(DEMO)/run && ../plain/bin/python -P predict_plain.py saved
 
 ## test: everything that CI runs: lint, types, unit tests, and tests that build wheels
 test: venv
 	$(MAKE) --jobs 2 --output-sync=target lint unit
-	$(VENV)/bin/pytest tests/wheels -n 2 --dist loadfile --no-loadscope-reorder
+	$(VENV)/bin/pytest tests/wheels tests/standalone -n 2 --dist loadfile --no-loadscope-reorder
 
 ## sanitize: call the native engine under AddressSanitizer and UBSan
 sanitize: venv
@@ -80,6 +89,7 @@ lint:
 	$(VENV)/bin/mypy
 	$(VENV)/bin/mypy tests/unit
 	$(VENV)/bin/mypy tests/wheels tests/audit tests/export_db
+	$(VENV)/bin/mypy tests/standalone
 
 ## generate: write the JSON schema and docs/reference.md anew, of the source tree
 generate:

@@ -38,7 +38,9 @@ def main() -> None:
             check_environment()
         print_models()
         _, held_out = load()
-        check_net(held_out, read_reference(arguments.reference / "net.pt"))
+        logits = check_net(held_out, read_reference(arguments.reference / "net.pt"))
+        if arguments.save:
+            save(arguments.save, images=held_out.images, logits=logits)
         check_denoiser(held_out, read_reference(arguments.reference / "denoiser.pt"))
         check_sources_unused()
     except CheckError as error:
@@ -62,7 +64,20 @@ def parse_arguments() -> argparse.Namespace:
         action="store_true",
         help=f"fail when {' or '.join(BUILD_TOOLS)} can be imported",
     )
+    parser.add_argument(
+        "--save",
+        type=Path,
+        metavar="DIR",
+        help="write the images and the answers of net there, for predict_plain.py",
+    )
     return parser.parse_args()
+
+
+def save(directory: Path, **tensors: torch.Tensor) -> None:
+    """Write each tensor's float32 values as they are."""
+    directory.mkdir(exist_ok=True)
+    for name, tensor in tensors.items():
+        (directory / f"{name}.bin").write_bytes(tensor.numpy().tobytes())
 
 
 def check_environment() -> None:
@@ -73,8 +88,8 @@ def check_environment() -> None:
     print(f"environment: clean, neither {' nor '.join(BUILD_TOOLS)} can be imported\n")
 
 
-def check_net(held_out: Digits, eager: dict[str, torch.Tensor]) -> None:
-    """Classify the held-out digits and compare with the eager logits."""
+def check_net(held_out: Digits, eager: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Classify the held-out digits, compare with the eager logits, and return the model's."""
     if not torch.equal(eager["labels"].long(), held_out.labels):
         raise CheckError("the held-out digits are not those of the reference; run train.py again.")
     logits = torch.cat([net(batch) for batch in torch.split(held_out.images, BATCH_SIZE)])
@@ -90,6 +105,7 @@ def check_net(held_out: Digits, eager: dict[str, torch.Tensor]) -> None:
     if equal != total:
         raise CheckError(f"net and eager predict another digit for {total - equal} of {total}.")
     check_difference("net", difference)
+    return logits
 
 
 def check_denoiser(held_out: Digits, eager: dict[str, torch.Tensor]) -> None:

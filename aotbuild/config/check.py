@@ -9,6 +9,7 @@ from pathlib import Path
 from aotbuild.config.check_call import check_call
 from aotbuild.config.check_dims import check_dim
 from aotbuild.config.check_files import check_file
+from aotbuild.config.check_runtime import check_runtime
 from aotbuild.config.check_settings import check_settings
 from aotbuild.config.inputs import named_dims
 from aotbuild.config.messages import choose_from, joined, located
@@ -19,6 +20,7 @@ from aotbuild.config.resolve import (
     is_example_file,
     is_program,
     known_profiles,
+    resolved,
     wanted_profile,
     weights_file,
 )
@@ -49,6 +51,8 @@ def check_config(config: Config, package: str, root: Path, import_paths: Iterabl
     for name, settings in config.profiles.items():
         check_settings(settings, joined("tool.aotbuild.profiles", name), root)
     _check_profile(known_profiles(config))
+    for name, model in resolved(config, wanted_profile()).items():
+        check_runtime(name, model)
 
 
 def _check_package(package: str, root: Path, import_paths: Iterable[Path]) -> None:

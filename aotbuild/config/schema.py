@@ -67,6 +67,10 @@ __all__ = [
 ]
 
 
+STANDALONE, TORCH = "standalone", "torch"
+"""What runs a model."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class DeclaredDim(Dim):
     """A dynamic dimension, named in the shapes of a model's inputs."""
@@ -260,6 +264,12 @@ class Settings:
     num_runners: Runners | None = None
     """How many calls of the model run at once, 1 when left out; further ones wait for their turn.
     They share the weights. ``net.pool()`` makes more at run time."""
+
+    runtime: Literal["standalone", "torch"] | None = None
+    """What runs the model where the wheel is installed. ``"torch"``, which holds when left out: the
+    library calls functions of torch, which the wheel requires, in the minor version of the build.
+    ``"standalone"``: the library has what it needs in itself; the build fails where the model needs
+    an operator that only torch has. A wheel whose models are all stand-alone requires no torch."""
 
     fallback: Literal["eager"] | None = None
     """``"eager"``: the package also carries the traced program, which torch runs uncompiled where

@@ -60,7 +60,7 @@ PACKAGE = Pattern(
 )
 """The rule for the name of the package, also where it follows from that of the project."""
 
-_RESERVED_MODELS = ("runtime", "weights")
+_RESERVED_MODELS = ("runtime", "set_num_threads", "weights")
 
 ModelName = Annotated[
     str,

@@ -1,51 +1,16 @@
-/* Calls with arrays of any library, by Python's buffers or DLPack, and the arrays they return. */
+/* Calls with arrays of any library, by Python's buffers or DLPack. */
 #include "engine.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-static PyTypeObject* array_type;
-
 /* ---- Arrays in ---- */
-
-typedef struct {
-  const char* format; /* as in Python's struct module, without the sign of the byte order */
-  uint8_t code, bits;
-} Format;
-
-static const Format FORMATS[] = {
-    {"f", 2, 32},
-    {"d", 2, 64},
-    {"?", 6, 8},
-    {"e", 2, 16},
-    {"b", 0, 8},
-    {"B", 1, 8},
-    {"h", 0, 16},
-    {"H", 1, 16},
-    {"i", 0, 32},
-    {"I", 1, 32},
-    {"l", 0, 8 * sizeof(long)},
-    {"L", 1, 8 * sizeof(long)},
-    {"q", 0, 64},
-    {"Q", 1, 64},
-    {"Zf", 5, 64},
-    {"Zd", 5, 128},
-};
-enum { FORMAT_COUNT = sizeof FORMATS / sizeof *FORMATS };
 
 /* What keeps an array usable while the model runs. */
 typedef struct {
   Py_buffer buffer; /* its `obj` is NULL where there is none */
   int64_t* strides; /* in elements; NULL where DLPack has them */
 } Held;
-
-/* A format without the sign of this machine's byte order; one of another order keeps its sign. */
-static const char* skip_byte_order(const char* format) {
-  const uint16_t one = 1;
-  bool little = *(const uint8_t*)&one;
-  if (*format == '@' || *format == '=' || *format == (little ? '<' : '>')) return format + 1;
-  return format;
-}
 
 /* The tensor of an object with a buffer; false, without an error set, if the engine cannot use it.
  */
@@ -57,10 +22,9 @@ static bool of_buffer(PyObject* value, Held* held, DLTensor* tensor) {
   }
   const Py_buffer* buffer = &held->buffer;
   const char* format = skip_byte_order(buffer->format ? buffer->format : "B");
-  int index = 0;
-  while (index < FORMAT_COUNT && strcmp(FORMATS[index].format, format)) index++;
-  if (index == FORMAT_COUNT || buffer->itemsize != (FORMATS[index].bits + 7) / 8) return false;
-  size_t size = (size_t)buffer->itemsize, aligned = FORMATS[index].code == 5 ? size / 2 : size;
+  DLDataType dtype;
+  if (!dtype_of(format, &dtype) || buffer->itemsize != (dtype.bits + 7) / 8) return false;
+  size_t size = (size_t)buffer->itemsize, aligned = dtype.code == 5 ? size / 2 : size;
   if ((uintptr_t)buffer->buf % aligned) return false;
   held->strides = malloc((size_t)buffer->ndim * sizeof *held->strides + 1);
   if (!held->strides) return false;
@@ -71,7 +35,7 @@ static bool of_buffer(PyObject* value, Held* held, DLTensor* tensor) {
   tensor->data = buffer->buf;
   tensor->device = (DLDevice){CPU, 0};
   tensor->ndim = buffer->ndim;
-  tensor->dtype = (DLDataType){FORMATS[index].code, FORMATS[index].bits, 1};
+  tensor->dtype = dtype;
   tensor->shape = (int64_t*)buffer->shape; /* Py_ssize_t, which has the same size here */
   tensor->strides = held->strides;
   tensor->byte_offset = 0;
@@ -107,16 +71,6 @@ static void release_held(Held* held) {
 
 /* ---- Arrays out ---- */
 
-/* An output: memory that numpy takes as a buffer, and fallback by DLPack. */
-typedef struct {
-  PyObject_HEAD int (*release)(Handle);
-  Handle handle;
-  PyObject* owner; /* the array whose memory this is a view of, or NULL */
-  DLTensor tensor;
-  const char* format;  /* NULL where buffers have no format for the dtype */
-  Py_ssize_t* strides; /* in bytes */
-} Array;
-
 /* The array that has the memory of an output; NULL where the output has its own. */
 static PyObject* find_owner(Engine* self, PyObject* const* owners, const DLTensor* tensors,
                             const char* data) {
@@ -129,129 +83,23 @@ static PyObject* find_owner(Engine* self, PyObject* const* owners, const DLTenso
 static PyObject* give(Engine* self, Handle handle, PyObject* const* owners,
                       const DLTensor* tensors) {
   const Torch* torch = &self->torch;
-  allocfunc allocate = (allocfunc)PyType_GetSlot(array_type, Py_tp_alloc);
-  Array* array = (Array*)allocate(array_type, 0);
-  if (!array) {
-    torch->release(handle);
-    return NULL;
-  }
-  array->release = torch->release;
-  array->handle = handle;
-  DLTensor* view = &array->tensor;
+  DLTensor view = {0};
   int64_t ndim;
   int32_t number;
   int dtype = -1;
-  if (!torch->data(handle, &view->data) && !torch->ndim(handle, &ndim) &&
-      !torch->sizes(handle, &view->shape) && !torch->strides(handle, &view->strides) &&
+  if (!torch->data(handle, &view.data) && !torch->ndim(handle, &ndim) &&
+      !torch->sizes(handle, &view.shape) && !torch->strides(handle, &view.strides) &&
       !torch->dtype(handle, &number))
     dtype = find_torch_dtype(self, number);
-  array->strides = dtype < 0 ? NULL : malloc((size_t)ndim * sizeof *array->strides + 1);
-  if (!array->strides) {
-    Py_DECREF((PyObject*)array);
+  if (dtype < 0) {
+    torch->release(handle);
     PyErr_SetString(PyExc_RuntimeError, "an output has a kind of tensor that cannot be returned");
     return NULL;
   }
-  view->device.type = CPU;
-  view->ndim = (int32_t)ndim;
-  view->dtype = (DLDataType){DTYPES[dtype].code, DTYPES[dtype].bits, 1};
-  for (int64_t i = 0; i < ndim; i++) array->strides[i] = view->strides[i] * (view->dtype.bits / 8);
-  for (int i = 0; i < FORMAT_COUNT && !array->format; i++)
-    if (FORMATS[i].code == view->dtype.code && FORMATS[i].bits == view->dtype.bits)
-      array->format = FORMATS[i].format;
-  array->owner = Py_XNewRef(find_owner(self, owners, tensors, view->data));
-  return (PyObject*)array;
-}
-
-static void array_dealloc(Array* self) {
-  PyTypeObject* type = Py_TYPE((PyObject*)self);
-  if (self->handle) self->release(self->handle);
-  Py_XDECREF(self->owner);
-  free(self->strides);
-  freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
-  release(self);
-  Py_DECREF(type);
-}
-
-/* Fill a Py_buffer; who asks for one without strides is refused. */
-static int array_buffer(Array* self, Py_buffer* view, int flags) {
-  const DLTensor* tensor = &self->tensor;
-  view->obj = NULL;
-  if (!self->format || (flags & PyBUF_STRIDES) != PyBUF_STRIDES) {
-    PyErr_SetString(PyExc_BufferError, self->format ? "this array is offered with its strides only"
-                                                    : "buffers have no word for this dtype");
-    return -1;
-  }
-  view->buf = tensor->data;
-  view->itemsize = tensor->dtype.bits / 8;
-  view->len = view->itemsize;
-  for (int32_t i = 0; i < tensor->ndim; i++) view->len *= (Py_ssize_t)tensor->shape[i];
-  view->readonly = 0;
-  view->ndim = tensor->ndim;
-  view->format = (flags & PyBUF_FORMAT) == PyBUF_FORMAT ? (char*)self->format : NULL;
-  view->shape = (Py_ssize_t*)tensor->shape; /* of the same size, see of_buffer() */
-  view->strides = self->strides;
-  view->suboffsets = NULL;
-  view->internal = NULL;
-  view->obj = Py_NewRef((PyObject*)self);
-  return 0;
-}
-
-static void release_managed(DLManagedTensor* managed) {
-  PyGILState_STATE state = PyGILState_Ensure();
-  Py_DECREF((PyObject*)managed->manager_ctx);
-  PyGILState_Release(state);
-  free(managed);
-}
-
-static void release_capsule(PyObject* capsule) {
-  if (!PyCapsule_IsValid(capsule, "dltensor")) return; /* whoever took it renamed it */
-  DLManagedTensor* managed = PyCapsule_GetPointer(capsule, "dltensor");
-  managed->deleter(managed);
-}
-
-static PyObject* array_dlpack(Array* self, PyObject* args, PyObject* kwargs) {
-  (void)args, (void)kwargs; /* streams are of other devices, versions may be older */
-  DLManagedTensor* managed = calloc(1, sizeof *managed);
-  if (!managed) return PyErr_NoMemory();
-  managed->dl_tensor = self->tensor;
-  managed->manager_ctx = Py_NewRef((PyObject*)self);
-  managed->deleter = release_managed;
-  PyObject* capsule = PyCapsule_New(managed, "dltensor", release_capsule);
-  if (!capsule) release_managed(managed);
-  return capsule;
-}
-
-static PyObject* array_device(Array* self, PyObject* none) {
-  (void)none;
-  return Py_BuildValue("ii", (int)self->tensor.device.type, (int)self->tensor.device.id);
-}
-
-static PyMethodDef array_methods[] = {
-    {"__dlpack__", (PyCFunction)(void (*)(void))array_dlpack, METH_VARARGS | METH_KEYWORDS,
-     "The capsule of DLPack before 1.0."},
-    {"__dlpack_device__", (PyCFunction)array_device, METH_NOARGS,
-     "DLPack's type of device, and 0."},
-    {NULL, NULL, 0, NULL},
-};
-
-static PyType_Slot array_slots[] = {
-    {Py_tp_doc, "An output, as a buffer and by DLPack."},
-    {Py_tp_dealloc, array_dealloc},
-    {Py_tp_methods, array_methods},
-    {Py_bf_getbuffer, array_buffer},
-    {0, NULL},
-};
-
-PyType_Spec array_spec = {
-    .name = "_engine.Array",
-    .basicsize = sizeof(Array),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
-    .slots = array_slots,
-};
-
-int keep_array_type(PyObject* module) {
-  array_type = (PyTypeObject*)PyObject_GetAttrString(module, "Array");
-  return array_type ? 0 : -1;
+  view.device.type = CPU;
+  view.ndim = (int32_t)ndim;
+  view.dtype = (DLDataType){DTYPES[dtype].code, DTYPES[dtype].bits, 1};
+  return new_array(&view, torch->release, handle, find_owner(self, owners, tensors, view.data));
 }
 
 /* ---- The call ---- */

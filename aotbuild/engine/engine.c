@@ -39,6 +39,7 @@ int borrow(Engine* self, const DLTensor* tensor, Handle* handle) {
 PyObject* fail(Engine* self) {
   const char* message = NULL;
   if (self->library.last_error) self->library.last_error(&message);
+  if (message && strstr(message, "std::bad_alloc")) return PyErr_NoMemory();
   PyErr_SetString(PyExc_RuntimeError, message && *message ? message : "the compiled code failed");
   return NULL;
 }
@@ -81,8 +82,19 @@ void release_outputs(Engine* self, const Handle* outputs, size_t i) {
 
 /* ---- Loading ---- */
 
+/* A function by the name that torch has for it: of torch's library, or, where that is NULL, of a
+ * library of a model that has its own. NULL if there is none.
+ */
+static void* find_function(void* torch, void* library, const char* name) {
+  if (torch) return dlsym(torch, name);
+  void* (*find)(const char*);
+  void* symbol = dlsym(library, "aotbuild_find");
+  memcpy(&find, &symbol, sizeof symbol);
+  return find ? find(name) : NULL;
+}
+
 /* Look up the functions of torch; not 0, with an error set, if one that is needed is missing. */
-static int find_torch(Engine* self, void* torch) {
+static int find_torch(Engine* self, void* torch, void* library) {
   struct {
     const char* name;
     void* place;
@@ -100,15 +112,16 @@ static int find_torch(Engine* self, void* torch) {
       {"aoti_torch_layout__mkldnn", &self->torch.packed_layout, false},
       {"omp_get_max_threads", &self->torch.get_threads, false},
       {"omp_set_num_threads", &self->torch.set_threads, false},
+      {"aotbuild_set_threads", &self->torch.use_threads, false},
   };
   for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
-    void* symbol = dlsym(torch, functions[i].name);
+    void* symbol = find_function(torch, library, functions[i].name);
     if (!symbol && functions[i].needed) return refuse(functions[i].name), -1;
     memcpy(functions[i].place, &symbol, sizeof symbol);
   }
   for (int i = 0; i < DTYPE_COUNT; i++) {
     int32_t (*number)(void);
-    void* symbol = dlsym(torch, DTYPES[i].torch);
+    void* symbol = find_function(torch, library, DTYPES[i].torch);
     memcpy(&number, &symbol, sizeof symbol);
     self->dtypes[i] = symbol ? number() : -1;
   }
@@ -156,7 +169,8 @@ static int add_runner(Engine* self) {
 /* Engine(library, torch): open a library.
  *
  * library: path of the compiled library. torch: path of torch's library, which is loaded if it is
- * not; what needs torch's Python side waits for attach().
+ * not; None for a library that has what it needs of torch in itself. What needs torch's Python side
+ * waits for attach().
  */
 static PyObject* engine_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
   const char *library_path, *torch_path;
@@ -164,9 +178,9 @@ static PyObject* engine_new(PyTypeObject* type, PyObject* args, PyObject* kwargs
     PyErr_SetString(PyExc_TypeError, "Engine() takes no keyword arguments");
     return NULL;
   }
-  if (!PyArg_ParseTuple(args, "ss", &library_path, &torch_path)) return NULL;
-  void* torch = open_torch(torch_path);
-  if (!torch) return NULL;
+  if (!PyArg_ParseTuple(args, "sz", &library_path, &torch_path)) return NULL;
+  void* torch = torch_path ? open_torch(torch_path) : NULL;
+  if (torch_path && !torch) return NULL;
   /* Opening a library may run code that waits for another thread. */
   PyThreadState* state = PyEval_SaveThread();
   void* library = dlopen(library_path, RTLD_LAZY | RTLD_LOCAL);
@@ -177,7 +191,7 @@ static PyObject* engine_new(PyTypeObject* type, PyObject* args, PyObject* kwargs
   Engine* self = (Engine*)allocate(type, 0);
   if (!self) return NULL;
   void* container = NULL;
-  if (!find_torch(self, torch) && !find_library(self, library) && !add_runner(self))
+  if (!find_torch(self, torch, library) && !find_library(self, library) && !add_runner(self))
     container = self->runners[0].container;
   if (!container || self->library.inputs(container, &self->input_count) ||
       self->library.outputs(container, &self->output_count)) {
@@ -386,6 +400,14 @@ static PyObject* engine_set_threads(Engine* self, PyObject* threads) {
   Py_RETURN_NONE;
 }
 
+/* use_threads(count): how many threads a stand-alone library uses in all threads. */
+static PyObject* engine_use_threads(Engine* self, PyObject* threads) {
+  long count = PyLong_AsLong(threads);
+  if (count == -1 && PyErr_Occurred()) return NULL;
+  if (self->torch.use_threads && count > 0) self->torch.use_threads((int)count);
+  Py_RETURN_NONE;
+}
+
 /* The library, its containers and constants are never freed: outputs may point into constants. */
 static void engine_dealloc(Engine* self) {
   PyTypeObject* type = Py_TYPE((PyObject*)self);
@@ -429,6 +451,8 @@ static PyMethodDef engine_methods[] = {
     {"unlock", (PyCFunction)engine_unlock, METH_NOARGS, "Forget calls of a parent process."},
     {"set_threads", (PyCFunction)engine_set_threads, METH_O,
      "Set how many threads OpenMP uses in the calling thread."},
+    {"use_threads", (PyCFunction)engine_use_threads, METH_O,
+     "Set how many threads a stand-alone library uses."},
     {NULL, NULL, 0, NULL},
 };
 

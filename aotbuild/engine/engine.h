@@ -92,7 +92,8 @@ typedef struct {
   int (*strides)(Handle, int64_t**);
   int (*dtype)(Handle, int32_t*);
   int (*get_threads)(void); /* OpenMP's; may be NULL */
-  void (*set_threads)(int);
+  void (*set_threads)(int); /* of the calling thread */
+  void (*use_threads)(int); /* of all threads; NULL in torch */
 } Torch;
 
 typedef struct {
@@ -254,8 +255,22 @@ PyObject* engine_find_flags(Engine* self, PyObject* args);
 /* ---- arrays.c: all other arrays ---- */
 
 PyObject* engine_run_arrays(Engine* self, PyObject* given);
+
+/* ---- array.c ---- */
+
 extern PyType_Spec array_spec;
 int keep_array_type(PyObject* module);
+
+/* An Array over the memory of a tensor, with the handle that owns it, and what else keeps the
+ * memory alive, or NULL. If there is an error, the handle is released. */
+PyObject* new_array(const DLTensor* tensor, int (*release)(Handle), Handle handle, PyObject* owner);
+
+/* A format without the sign of this machine's byte order; one of another order keeps its sign. */
+const char* skip_byte_order(const char* format);
+/* The dtype of a buffer's elements; false for a format that is not known. */
+bool dtype_of(const char* format, DLDataType* dtype);
+PyObject* view_of(PyObject* module, PyObject* args);
+PyObject* laid_out(PyObject* module, PyObject* args);
 
 /* ---- model.c ---- */
 

@@ -21,7 +21,8 @@ from packaging.version import Version
 
 from aotbuild.config.companion import companion
 from aotbuild.config.parse import located
-from aotbuild.config.schema import Config
+from aotbuild.config.project import Project
+from aotbuild.config.schema import STANDALONE, Config
 from aotbuild.errors import RequirementError, reported, warn
 from aotbuild.torch_version import installed_torch, runtime_range
 
@@ -57,8 +58,8 @@ def dynamic_metadata(settings: Mapping[str, Any], project: Mapping[str, Any]) ->
                 where=located("tool.dynamic-metadata"),
                 fix='the entry takes provider = "aotbuild" and nothing else',
             )
-        built = installed_torch()
         declared = load_project(Path.cwd())
+        built = installed_torch() if declared is None or needs_torch(declared) else None
         # With them off, the other hook, which would tell it, does not run.
         if declared and providers_off() and not (declared.root / "CMakeLists.txt").is_file():
             raise providers_error()
@@ -75,18 +76,26 @@ def dynamic_metadata(settings: Mapping[str, Any], project: Mapping[str, Any]) ->
         return fields
 
 
+def needs_torch(project: Project) -> bool:
+    """Whether a model of a project needs torch where the wheel is installed."""
+    return any(model.runtime != STANDALONE for model in project.models.values())
+
+
 def dynamic_wheel(settings: Mapping[str, Any]) -> dict[str, bool]:
     """Fields whose value in a wheel can differ from the sdist's: it follows the torch installed."""
     del settings
     return {"dependencies": True}
 
 
-def check_torch_requirement(pyproject: Mapping[str, Any], policy: str = "minor") -> None:
-    """Make sure that the wheel will require torch.
+def check_torch_requirement(
+    pyproject: Mapping[str, Any], policy: str = "minor", *, needed: bool = True
+) -> None:
+    """Make sure that the wheel will require torch, if it needs it.
 
     Args:
         pyproject: The whole file.
         policy: Which versions of torch the wheel runs with.
+        needed: Whether a model needs torch at run time.
 
     Raises:
         RequirementError: No requirement is given, or one that excludes the torch of the build.
@@ -101,6 +110,8 @@ def check_torch_requirement(pyproject: Mapping[str, Any], policy: str = "minor")
             where=located("project.dynamic"),
             fix='add dynamic = ["dependencies"] to [project]; static dependencies may stay',
         )
+    if not needed:
+        return
     if not provided and not static:
         _check_entry(pyproject)
         why = (

@@ -42,6 +42,7 @@ def settings(state: str) -> dict[str, Any]:
             check_build_torch,
             check_torch_requirement,
             check_weights_requirement,
+            needs_torch,
             warn_of_other_torch,
         )
         from aotbuild.toolchain import find_cxx
@@ -57,13 +58,15 @@ def settings(state: str) -> dict[str, Any]:
         check_requires(declared)
         skbuild = build_settings(declared, state)
         check_wheel(project, skbuild, state)
-        check_torch_requirement(project.pyproject, project.config.torch)
+        needed = needs_torch(project)
+        check_torch_requirement(project.pyproject, project.config.torch, needed=needed)
         check_weights_requirement(project.pyproject, project.config)
         if state != "sdist":
             check_build_torch(project.pyproject)
         if state in {"wheel", "editable"}:
             warn_of_python(declared)
-            warn_of_other_torch(project.config.torch)
+            if needed:
+                warn_of_other_torch(project.config.torch)
             find_cxx()  # better missed now than after the export
             cache_settings()
         return _settings(project, own=has_own_cmake(project, skbuild))

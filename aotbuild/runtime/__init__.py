@@ -1,5 +1,7 @@
 """Runs the compiled models of a package: the standard library and torch, nothing else.
 
+Stand-alone models need no torch, either.
+
 aotbuild copies this directory into each package of compiled models, as ``_runtime``. It imports
 torch only where it is needed: calls with arrays on the CPU do without. What it offers is imported
 when it is first used: ``aotbuild.runtime.dims`` is also imported in the hooks of a build, where
@@ -19,7 +21,7 @@ Calling it:
 
 - ``signature``: the signature that users see, and what it needs to refuse a wrong call
 - ``arguments``: checks and conversion of tensors, and the errors of wrong arguments
-- ``arrays``: calls with arrays of numpy or of other libraries
+- ``arrays``, ``buffers``: calls with arrays of numpy, of other libraries, or with plain buffers
 - ``checks``, ``dims``, ``conditions``: dtypes, shapes and ranges, for tensors and arrays alike
 - ``results``: writing a result to ``out``
 - ``description``: ``net.inputs`` and ``net.outputs``
@@ -33,6 +35,7 @@ Engines, which run a compiled library:
 
 - ``engines``: torch's runners, one for each type of device, and pools of them
 - ``native_engine``: the extension module ``_engine`` on the CPU
+- ``threads``: how many a call uses
 - ``processes``: forks, and the end of the interpreter
 
 Weights:

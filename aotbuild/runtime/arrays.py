@@ -1,7 +1,7 @@
-"""Calls with arrays: of numpy, or of any library that exchanges them by DLPack.
+"""Calls with arrays: of numpy, of any library that exchanges them by DLPack, or plain buffers.
 
-Their results are arrays of the same library. torch is not imported for them, unless it is torch
-that runs the model.
+Their results are arrays of the same library; for buffers they are the engine's own. torch is not
+imported for them, unless it is torch that runs the model.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import sys
 from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias
 
+from . import buffers
+from .buffers import Buffer, as_buffer, as_short_floats, short_floats
 from .checks import (
     check_conditions,
     check_number,
@@ -20,6 +22,7 @@ from .checks import (
     number_types,
 )
 from .lazy import is_tensor, torch
+from .machine import engine_module
 from .manifest import Input, Manifest
 from .tracing import traced
 
@@ -43,10 +46,13 @@ class Arrays:
         manifest: The model.
         run: What runs it.
         checks: Whether that tells by itself if it can run on what it gets.
+        standalone: Whether nothing else takes the values where torch is not imported.
     """
 
-    def __init__(self, manifest: Manifest, run: RunArrays, *, checks: bool) -> None:
-        self._manifest, self._run = manifest, run
+    def __init__(
+        self, manifest: Manifest, run: RunArrays, *, checks: bool, standalone: bool = False
+    ) -> None:
+        self._manifest, self._run, self._standalone = manifest, run, standalone
         self._checks = checks and not manifest.conditions
 
     def __call__(self, *values: Any) -> list[Any] | None:
@@ -60,7 +66,9 @@ class Arrays:
             return traced(self._manifest, values)
         library = next(filter(None, map(_library_of, values)), None)
         if library is None:
-            return None
+            if not self._standalone or "torch" in sys.modules:
+                return None
+            library = sys.modules.get("numpy", buffers)
         outputs = self._run([_exported(value) for value in values]) if self._checks else None
         if outputs is None:
             arrays = _admit(self._manifest, values, library)
@@ -105,9 +113,20 @@ def _library_of(value: Any) -> Any:
     """The module that an array is of; None for anything else."""
     if _is_numpy(value):
         return sys.modules["numpy"]
-    if not hasattr(type(value), "__dlpack__") or is_tensor(value):
+    if is_tensor(value):
         return None
-    return namespace_of(value)
+    if type(value) is getattr(engine_module(), "Array", None):
+        return buffers
+    if hasattr(type(value), "__dlpack__"):
+        return namespace_of(value)
+    return None if as_buffer(value) is None else buffers
+
+
+def _an_array(library: Any) -> str:
+    """An array of a library, as messages name it."""
+    if library is buffers:
+        return "an array of numpy, or of any type with the buffer protocol"
+    return f"an array of {library.__name__}"
 
 
 def namespace_of(array: Any) -> Any:
@@ -132,7 +151,11 @@ def _is_plain(value: Any) -> bool:
 def _exported(value: Any) -> Any:
     """An array as the engine takes it; None for what it does not."""
     if _is_numpy(value):
-        return value if _is_plain(value) else None
+        if not _is_plain(value):
+            return None
+        return short_floats(value) if value.dtype.name == "bfloat16" else value
+    if _library_of(value) is buffers and isinstance(buffer := as_buffer(value), memoryview):
+        return buffer
     if not hasattr(type(value), "__dlpack__"):
         return None
     try:
@@ -145,11 +168,15 @@ def _imported(manifest: Manifest, output: Any, library: Any) -> Any:
     """An output as an array of a library; None where a shared call leaves out an input."""
     if output is None:
         return None
+    if library is buffers:
+        return output
     try:
         if library.__name__ != "numpy":
             return library.from_dlpack(output)
+        if not is_tensor(output) and output.dtype == "bfloat16":
+            return as_short_floats(output)
         return library.asarray(output if is_tensor(output) else memoryview(output))
-    except (BufferError, TypeError) as error:
+    except (BufferError, TypeError, ModuleNotFoundError) as error:
         raise TypeError(
             f"{manifest.name}(): {library.__name__} cannot take a result ({error}). Call it with "
             "tensors of torch"
@@ -158,19 +185,21 @@ def _imported(manifest: Manifest, output: Any, library: Any) -> Any:
 
 def _admit(manifest: Manifest, values: tuple[Any, ...], library: Any) -> list[Any]:
     """Arrays as the compiled code reads them, copies where they had to be."""
-    first = next(
-        spec for spec, value in zip(manifest.inputs, values, strict=True) if _library_of(value)
-    )
+    pairs = list(zip(manifest.inputs, values, strict=True))
+    first = next((spec for spec, value in pairs if _library_of(value)), None)
     arrays = []
     sizes: dict[str, tuple[int, str]] = {}
-    for spec, value in zip(manifest.inputs, values, strict=True):
+    for spec, value in pairs:
         label = label_of(manifest, spec)
         array = _of_number(label, spec, value, library)
         if _library_of(array) is not library:
+            like = f", as {first.name!r} is" if first else ""
             raise TypeError(
-                f"{label} must be an array of {library.__name__}, as {first.name!r} is, "
+                f"{label} must be {_an_array(library)}{like}, "
                 f"got {kind_of(value)}. {_value_conversion(spec, value, library)}"
             )
+        if library is buffers:
+            array = Buffer(as_buffer(array) or memoryview(b""))
         _check_array(label, spec, array, library)
         check_shape(label, spec, tuple(array.shape), manifest.dims, sizes)
         arrays.append(_laid_out(spec, array))
@@ -182,6 +211,8 @@ def _of_number(label: str, spec: Input, value: Any, library: Any) -> Any:
     """A number as the array without dimensions that it stands for; anything else as it is."""
     if type(value) in number_types(spec):
         check_number(label, spec, value)
+        if library is buffers:
+            return buffers.asarray(value, spec.dtype)
         return library.asarray(value, dtype=getattr(library, _NAMES.get(spec.dtype, spec.dtype)))
     if _is_numpy(value) and not hasattr(type(value), "__dlpack__"):
         return library.asarray(value)  # a number of numpy's own
@@ -206,7 +237,7 @@ def _check_array(label: str, spec: Input, array: Any, library: Any) -> None:
             f"{label} must have dtype {spec.dtype}, got {dtype}. "
             f"{_array_conversion(spec, array, library)}"
         )
-    if not _is_numpy(array) and array.__dlpack_device__()[0] != 1:
+    if not isinstance(array, Buffer) and not _is_numpy(array) and array.__dlpack_device__()[0] != 1:
         raise ValueError(
             f"{label} is not on the CPU, where arrays of {library.__name__} are taken from. "
             "Move it there"
@@ -235,9 +266,10 @@ def _value_conversion(spec: Input, value: Any, library: Any) -> str:
     """How a user makes an array of a value; that there is no way where that fails."""
     if value is None:
         return "It is required"
-    if library.__name__ == "numpy":
+    numpy = sys.modules.get("numpy")
+    if library in {numpy, buffers} and numpy is not None:
         try:
-            library.asarray(value, dtype=spec.dtype)
+            numpy.asarray(value, dtype=spec.dtype)
         except (TypeError, ValueError, OverflowError):  # such as words
             return "numpy makes no such array of it"
     return f"Convert it: {_conversion(spec, library)}"
@@ -245,11 +277,14 @@ def _value_conversion(spec: Input, value: Any, library: Any) -> str:
 
 def _conversion(spec: Input, library: Any, value: str = "") -> str:
     """What makes a value one that is expected, as the user would write it."""
-    return f'{library.__name__}.asarray({value or spec.name}, dtype="{spec.dtype}")'
+    library = "numpy" if library is buffers else library.__name__
+    return f'{library}.asarray({value or spec.name}, dtype="{spec.dtype}")'
 
 
 def _laid_out(spec: Input, array: Any) -> Any:
     """An array in the order that the compiled code reads, in the byte order of this machine."""
+    if isinstance(array, Buffer):
+        return array.laid_out(spec.order)
     import numpy as np  # most libraries of arrays need it
 
     if not _is_numpy(array):

@@ -42,6 +42,8 @@ class Loaded:
     """What a model's class in C can call by itself, see ``native_engine.bind``."""
     target: str = ""
     """What it was compiled for; empty where it was not compiled."""
+    one_thread: Callable[[], None] | None = None
+    """Lets calls of this thread use no other one."""
 
 
 def not_loaded(library: Path, error: Exception) -> ModelLoadError:
@@ -99,6 +101,22 @@ class CallGate:
         self._runners = runners
         self._lock = self._new_lock()
         _engines.append(self)
+        if self._threads:
+            self.set_num_threads(self._threads)
+
+    _threads = 0
+    """What was asked for with ``use_threads``."""
+
+    @staticmethod
+    def use_threads(count: int) -> None:
+        """Let the calls of all engines use so many threads, also of those that come."""
+        CallGate._threads = count
+        for engine in _engines:
+            engine.set_num_threads(count)
+
+    def set_num_threads(self, count: int) -> None:
+        """Let calls use so many threads."""
+        torch.set_num_threads(count)
 
     def hold(self) -> None:
         """Wait for the calls that run, and let others wait, so that the constants can change."""
@@ -118,8 +136,11 @@ class CallGate:
         # A lock is a tenth of the work of a semaphore.
         return threading.Lock() if self._runners == 1 else threading.Semaphore(self._runners)
 
+    forks = False
+    """Whether a forked child can use other threads, as its parent could."""
+
     def one_thread(self) -> None:
-        """Let a forked child, which has no other threads, use none."""
+        """Let calls of this thread use no other one."""
 
     def set_constants(self, constants: dict[str, torch.Tensor]) -> None:
         """Hand over constants, by name; they are used in place, without a copy."""
@@ -268,9 +289,10 @@ def cpu_features() -> dict[str, Any]:
 
 
 def one_thread() -> None:
-    """Let all engines use only the thread that calls, see ``CallGate.one_thread``."""
+    """Let engines use only the thread that calls, in a child that has no other ones."""
     for engine in _engines:
-        engine.one_thread()
+        if not engine.forks:
+            engine.one_thread()
 
 
 def _after_fork() -> None:

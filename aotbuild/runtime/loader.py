@@ -105,14 +105,13 @@ def load_variant(
             f"{library}: its constants are not those of the manifest; install the package again"
         )
     state.serve(engine, variant.constants, device)
-    return Loaded(engine.run, engine.call, engine.direct, variant.target)
+    return Loaded(engine.run, engine.call, engine.direct, variant.target, engine.one_thread)
 
 
 def unfit(manifest: Manifest, variant: Variant) -> str | None:
     """Why a variant cannot run here, or None."""
-    version = torch_version()
-    if not in_range(version, manifest.torch):
-        return f"it needs torch{manifest.torch}, this is torch {version}"
+    if not variant.standalone and not in_range(torch_version(), manifest.torch):
+        return f"it needs torch{manifest.torch}, this is torch {torch_version()}"
     if variant.platform != this_platform():
         return f"it was built for {variant.platform}, this is {this_platform()}"
     engine = ENGINES[variant.device]
@@ -121,6 +120,11 @@ def unfit(manifest: Manifest, variant: Variant) -> str | None:
     missing = engine.missing(variant.requires)
     if missing:
         return f"this {variant.device.upper()} lacks {', '.join(missing)}"
+    return None if variant.standalone else _unfit_torch(variant)
+
+
+def _unfit_torch(variant: Variant) -> str | None:
+    """Why a torch of the right version cannot run a variant, or None."""
     if variant.onednn and variant.onednn != onednn_version():
         return (
             f"its weights are packed for oneDNN {variant.onednn}, this torch has "
@@ -128,7 +132,7 @@ def unfit(manifest: Manifest, variant: Variant) -> str | None:
         )
     absent = missing_symbols(variant.symbols)
     if absent:
-        return f"this torch {version} lacks {', '.join(absent[:3])}"
+        return f"this torch {torch_version()} lacks {', '.join(absent[:3])}"
     return None
 
 

@@ -19,6 +19,17 @@ from typing import Any
 
 from .lazy import torch
 
+DLPACK_DTYPES = {
+    **{f"int{bits}": (0, bits) for bits in (8, 16, 32, 64)},
+    **{f"uint{bits}": (1, bits) for bits in (8, 16, 32, 64)},
+    **{f"float{bits}": (2, bits) for bits in (16, 32, 64)},
+    "bfloat16": (4, 16),
+    "complex64": (5, 64),
+    "complex128": (5, 128),
+    "bool": (6, 8),
+}
+"""DLPack's code and bits of each dtype that can be handed over."""
+
 
 def this_platform() -> str:
     """Operating system and architecture, such as ``linux-x86_64``."""

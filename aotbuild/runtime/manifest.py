@@ -114,6 +114,8 @@ class Variant:
     """How constants are computed from parameters, by their ``fqn``."""
     compiled: dict[str, Any] = field(default_factory=dict)
     """How it was compiled: versions, options, the ranges it was found to accept."""
+    standalone: bool = False
+    """Whether the library has what it needs of torch in itself."""
     verified: dict[str, Any] = field(default_factory=dict)
     """What the comparison with the eager model gave."""
 

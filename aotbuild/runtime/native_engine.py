@@ -20,7 +20,7 @@ from .dims import Affine, Size
 from .engines import ALONE, ENGINES, Call, CallGate, Engine, Pool, not_loaded
 from .errors import ModelLoadError
 from .lazy import torch
-from .machine import engine_module, torch_library, torch_version
+from .machine import DLPACK_DTYPES, engine_module, torch_library, torch_version
 from .manifest import Constant, Manifest, Variant
 
 if TYPE_CHECKING:
@@ -28,31 +28,24 @@ if TYPE_CHECKING:
 
 VARIABLE = "AOTBUILD_ENGINE"
 
-_CODES = {
-    **{f"int{bits}": (0, bits) for bits in (8, 16, 32, 64)},
-    **{f"uint{bits}": (1, bits) for bits in (8, 16, 32, 64)},
-    **{f"float{bits}": (2, bits) for bits in (16, 32, 64)},
-    "bfloat16": (4, 16),
-    "complex64": (5, 64),
-    "complex128": (5, 128),
-    "bool": (6, 8),
-}
-"""DLPack's code and bits of each dtype that can be handed over."""
 _MOST_DIMS = 64
 
 
 class NativeEngine(Engine):
     """A library on the CPU, through AOTInductor's C ABI; it need not have torch imported."""
 
-    def __init__(self, library: Path, manifest: Manifest, pool: Pool) -> None:
+    def __init__(self, library: Path, manifest: Manifest, pool: Pool, *, standalone: bool) -> None:
+        self.forks = standalone  # it starts threads of its own after a fork
         try:
-            self._runner = engine_module().Engine(str(library), torch_library())
+            self._runner = engine_module().Engine(
+                str(library), None if standalone else torch_library()
+            )
         except (OSError, RuntimeError) as error:
             raise not_loaded(library, error) from error
         if pool != ALONE:
             self._runner.grow(pool.runners, pool.threads)
         self._runner.expect(_table(manifest))
-        self._arrays = Arrays(manifest, self._runner.run_arrays, checks=True)
+        self._arrays = Arrays(manifest, self._runner.run_arrays, checks=True, standalone=standalone)
         self._runner.set_fallback(self._call_arrays)
         self.call: Call = (
             self._call_arrays
@@ -71,7 +64,8 @@ class NativeEngine(Engine):
         exchange = torch.Tensor.__dlpack_c_exchange_api__
         modes = torch._C._len_torch_dispatch_stack
         self._runner.attach(torch._C.__file__, exchange, torch.Tensor, modes)
-        if self._runner.find_place(_samples()):
+        # A stand-alone library has tensors of its own, over the memory of torch's.
+        if not self.forks and self._runner.find_place(_samples()):
             self._runner.find_flags(_negated(), _conjugated())
         self._attached = True
 
@@ -92,7 +86,7 @@ class NativeEngine(Engine):
     def expects(self, constants: Mapping[str, Constant]) -> bool:
         expected = {name: (dtype, size) for name, dtype, size in self._runner.constants()}
         return expected.keys() == constants.keys() and all(
-            dtype == _CODES[constants[name].dtype] and size >= constants[name].size
+            dtype == DLPACK_DTYPES[constants[name].dtype] and size >= constants[name].size
             for name, (dtype, size) in expected.items()
         )
 
@@ -108,12 +102,25 @@ class NativeEngine(Engine):
         del device
         entries = [
             (
-                *(c.name, _CODES[c.dtype], tuple(c.shape), tuple(c.stride), c.offset, c.size),
+                *(
+                    c.name,
+                    DLPACK_DTYPES[c.dtype],
+                    tuple(c.shape),
+                    tuple(c.stride),
+                    c.offset,
+                    c.size,
+                ),
                 bytes.fromhex(c.packed),
             )
             for c in constants
         ]
         self._runner.map_constants(file.bytes, entries)
+
+    def set_num_threads(self, count: int) -> None:
+        if self.forks:  # its threads are not torch's
+            self._runner.use_threads(count)
+        else:
+            super().set_num_threads(count)
 
     def one_thread(self) -> None:
         self._runner.set_threads(1)
@@ -148,10 +155,16 @@ def open_engine(
         raise ModelLoadError(
             f"{VARIABLE}={choice}: expected native or torch; unset, the best is chosen"
         )
+    if variant.standalone and choice == "torch":
+        raise ModelLoadError(
+            f"{VARIABLE}={choice}: {manifest.name} was built to run without torch; unset it"
+        )
     if variant.device == "cpu" and choice != "torch":
         reason = _unable(manifest, variant, library)
         if not reason:
-            return NativeEngine(library, manifest, pool)
+            return NativeEngine(library, manifest, pool, standalone=variant.standalone)
+        if variant.standalone:
+            raise ModelLoadError(f"{manifest.name} cannot be run: {reason}")
         if choice:
             raise ModelLoadError(f"{VARIABLE}={choice}: {manifest.name} cannot use it: {reason}")
     return ENGINES[variant.device](library, device, pool)
@@ -163,12 +176,14 @@ def _unable(manifest: Manifest, variant: Variant, library: Path) -> str:
         return "it has operators that only torch's own runner finds"
     dtypes = {spec.dtype for spec in manifest.inputs} | _dtypes(manifest.outputs)
     dtypes |= {constant.dtype for constant in variant.constants}
-    if dtypes - _CODES.keys():
-        return f"it has tensors of dtype {min(dtypes - _CODES.keys())}"
+    if dtypes - DLPACK_DTYPES.keys():
+        return f"it has tensors of dtype {min(dtypes - DLPACK_DTYPES.keys())}"
     if len(manifest.dims) > _MOST_DIMS:
         return f"it has more than {_MOST_DIMS} dynamic dimensions"
     if engine_module() is None:
         return "this Python has none"
+    if variant.standalone:
+        return ""
     # Whether an older torch does is only found out by importing it.
     supported = "torch" not in sys.modules and not torch_version().startswith(("2.11.", "2.12."))
     if not supported and not hasattr(torch.Tensor, "__dlpack_c_exchange_api__"):
@@ -277,7 +292,7 @@ def _table(manifest: Manifest) -> bytes:
     for dim in manifest.dims.values():
         words += [dim.min, -1 if dim.max is None else dim.max, dim.multiple_of]
     for spec in manifest.inputs:
-        words += [*_CODES[spec.dtype], len(spec.shape)]
+        words += [*DLPACK_DTYPES[spec.dtype], len(spec.shape)]
         for size in spec.shape:
             words += _size(size, dims)
         words += spec.order

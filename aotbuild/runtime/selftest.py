@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import math
 import statistics
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from .arguments import admit
 from .engines import Loaded, Run
@@ -20,7 +21,7 @@ from .fallback import load_eager
 from .integrity import check_file, check_files
 from .lazy import torch
 from .loader import load_variant, unfit
-from .manifest import Manifest, Variant
+from .manifest import Expected, Manifest, Variant
 from .state import State
 from .weights import WeightsFile
 
@@ -75,40 +76,47 @@ def _variant(package: Path, manifest: Manifest, variant: Variant) -> Outcome:
     def load() -> Loaded:
         return load_variant(package, manifest, variant, variant.device, State(package, manifest))
 
-    return _tested(package, manifest, variant.target, variant.device, load)
+    standalone = variant.standalone
+    return _tested(package, manifest, variant.target, variant.device, load, standalone=standalone)
 
 
 def _tested(
-    package: Path, manifest: Manifest, target: str, device: str, load: Callable[[], Loaded]
+    package: Path,
+    manifest: Manifest,
+    target: str,
+    device: str,
+    load: Callable[[], Loaded],
+    *,
+    standalone: bool = False,
 ) -> Outcome:
     name, recorded = manifest.name, manifest.selftest
     try:
         check_files(package, manifest)
-        run = load().run
+        loaded = load()
         if recorded is None:
             reason = "its smallest example is too large to be shipped"
             return Outcome(name, target, passed=None, loaded=True, reason=reason)
         check_file(package, recorded.file)
         stored = WeightsFile(package / recorded.file.file)
-        inputs = [stored.tensor(entry).to(device) for entry in recorded.inputs]
-        if inputs:  # which are recorded in the order of their sizes, not of the compiled code
-            inputs = admit(manifest, tuple(inputs), torch.device(device))
-        outputs, milliseconds = _timed(run, inputs)
+        if standalone:
+            outputs, milliseconds = _timed_alone(loaded, [*map(stored.array, recorded.inputs)])
+        else:
+            inputs = [stored.tensor(entry).to(device) for entry in recorded.inputs]
+            if inputs:  # which are recorded in the order of their sizes, not of the compiled code
+                inputs = admit(manifest, tuple(inputs), torch.device(device))
+            outputs, milliseconds = _timed_by_torch(loaded.run, inputs)
     except (ModelLoadError, RuntimeError) as error:
         return Outcome(name, target, passed=False, loaded=False, reason=str(error))
     worst, reason = 0.0, ""
     for entry in recorded.outputs:
-        expected, actual = stored.tensor(entry.tensor), outputs[entry.index].cpu()
-        if actual.shape != expected.shape or actual.dtype != expected.dtype:
+        expected = stored.array(entry.tensor) if standalone else stored.tensor(entry.tensor)
+        actual = outputs[entry.index]
+        if _described(actual) != _described(expected):
             reason = f"output {entry.index} has the wrong shape or dtype"
             continue
-        wide = torch.complex128 if expected.is_complex() else torch.float64
-        same = torch.isnan(expected) | (actual == expected)
-        difference = (actual.to(wide) - expected.to(wide)).abs()
-        difference = torch.where(same, 0.0, difference).nan_to_num(nan=float("inf"))
-        allowed = entry.atol + entry.rtol * expected.to(wide).abs().nan_to_num(posinf=0.0)
-        worst = max([worst, *difference.flatten().tolist()])
-        if bool((difference > allowed).any()):
+        difference, within = _compared(_flat(actual), _flat(expected), entry)
+        worst = max(worst, difference)
+        if not within:
             reason = f"output {entry.index} differs from the eager model's by {worst:.3g}"
     return Outcome(
         name,
@@ -121,26 +129,67 @@ def _tested(
     )
 
 
-def _timed(run: Run, inputs: list[torch.Tensor]) -> tuple[list[torch.Tensor], float]:
-    """The outputs, and the median time of a call in milliseconds.
+def _described(array: Any) -> tuple[tuple[int, ...], str]:
+    """Shape and dtype of a tensor of torch, or of an array of the engine."""
+    return tuple(array.shape), str(array.dtype).removeprefix("torch.")
 
-    One thread runs them: on a busy machine several wait for one another a hundred times as long as
-    a small model takes. The first call, which starts them and reads the weights, does not count.
-    """
+
+def _flat(array: Any) -> list[Any]:
+    """The numbers of a tensor or of an array."""
+    values = array.tolist()
+    for _ in range(len(array.shape) - 1):
+        values = [value for row in values for value in row]
+    return values if array.shape else [values]
+
+
+def _compared(actual: list[Any], expected: list[Any], entry: Expected) -> tuple[float, bool]:
+    """The largest difference, and whether all are as small as they have to be."""
+    worst, within = 0.0, True
+    for got, want in zip(actual, expected, strict=True):
+        if got == want or want != want:  # noqa: PLR0124  # NaN, for which any value will do
+            continue
+        difference = abs(got - want)
+        if math.isnan(difference):
+            difference = math.inf
+        size = abs(want) if abs(want) < math.inf else 0.0
+        worst = max(worst, difference)
+        within = within and difference <= entry.atol + entry.rtol * size
+    return worst, within
+
+
+def _timed_by_torch(run: Run, inputs: list[torch.Tensor]) -> tuple[list[Any], float]:
+    """The outputs, and the median time of a call, see ``_timed``."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         with torch.no_grad():
-            outputs = run(inputs)
-            times: list[float] = []
-            while len(times) < _LEAST_CALLS or (
-                len(times) < _MOST_CALLS and sum(times) < _ENOUGH * 1e3
-            ):
-                start = time.perf_counter()
-                run(inputs)
-                times.append((time.perf_counter() - start) * 1e3)
+            outputs, milliseconds = _timed(lambda: run(inputs))
     finally:
         torch.set_num_threads(threads)
+    return [output.cpu() for output in outputs], milliseconds
+
+
+def _timed_alone(loaded: Loaded, inputs: list[Any]) -> tuple[list[Any], float]:
+    """The outputs of a library that needs no torch, and the median time of a call."""
+    assert loaded.call is not None  # noqa: S101  # the engine has it
+    assert loaded.one_thread is not None  # noqa: S101
+    call = loaded.call
+    loaded.one_thread()
+    return _timed(lambda: call(*inputs) or [])
+
+
+def _timed(call: Callable[[], list[Any]]) -> tuple[list[Any], float]:
+    """The outputs of a call, and its median time in milliseconds.
+
+    One thread runs it: on a busy machine several wait for one another a hundred times as long as
+    a small model takes. The first call, which starts them and reads the weights, does not count.
+    """
+    outputs = call()
+    times: list[float] = []
+    while len(times) < _LEAST_CALLS or (len(times) < _MOST_CALLS and sum(times) < _ENOUGH * 1e3):
+        start = time.perf_counter()
+        call()
+        times.append((time.perf_counter() - start) * 1e3)
     return outputs, statistics.median(times)
 
 
@@ -156,22 +205,24 @@ def main(package: Path, name: str) -> NoReturn:
     )
     parser.add_argument("--json", action="store_true", help="print JSON in place of the table")
     arguments = parser.parse_args()
-    try:
-        version = torch.__version__
-    except ModelLoadError as error:
-        sys.exit(f"python -m {name}: {error}")
     outcomes: list[Outcome] = []
     broken = []
+    needs_torch = False
     for path in _manifests(package, name):
         try:
             manifest = Manifest.read(path)
         except ModelLoadError as error:
             broken.append(str(error))
             continue
-        outcomes += test_model(package, manifest)
+        needs_torch = needs_torch or not all(v.standalone for v in manifest.variants)
+        try:
+            outcomes += test_model(package, manifest)
+        except ModelLoadError as error:  # such as without torch
+            sys.exit(f"python -m {name}: {error}")
     failed = any(outcome.passed is False for outcome in outcomes)
     unusable = {o.model for o in outcomes} - {o.model for o in outcomes if o.loaded}
     if arguments.json:
+        version = torch.__version__ if needs_torch else None
         table = {"torch": version, "variants": [asdict(o) for o in outcomes]}
         sys.stdout.write(json.dumps({**table, "errors": broken}, indent=1) + "\n")
     else:

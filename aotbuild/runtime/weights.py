@@ -16,7 +16,7 @@ from typing import Any
 from .errors import ModelLoadError
 from .integrity import check_file
 from .lazy import torch
-from .machine import packed_tensor
+from .machine import DLPACK_DTYPES, engine_module, packed_tensor
 from .manifest import Constant, File
 
 _POPULATE_READ = 22
@@ -55,6 +55,11 @@ class WeightsFile:
         count = constant.size // dtype.itemsize
         flat = torch.frombuffer(self._map, dtype=dtype, count=count, offset=constant.offset)
         return flat.as_strided(constant.shape, constant.stride)
+
+    def array(self, constant: Constant) -> Any:
+        """The tensor of ``constant`` as an array of the engine, over the mapped bytes."""
+        place = tuple(constant.shape), tuple(constant.stride), constant.offset
+        return engine_module().view(self._map, DLPACK_DTYPES[constant.dtype], *place)
 
     @property
     def bytes(self) -> mmap.mmap:

@@ -84,7 +84,9 @@ def aotbuild_identity() -> dict[str, str]:
     """The version of aotbuild, and all of its code."""
     digest = hashlib.sha256()
     root = source_directory("aotbuild")
-    paths = [path for suffix in ("py", "c", "h") for path in root.rglob(f"*.{suffix}")]
+    paths = [
+        path for suffix in ("py", "c", "cpp", "h", "map") for path in root.rglob(f"*.{suffix}")
+    ]
     for path in sorted(paths):
         digest.update(path.relative_to(root).as_posix().encode() + b"\0")
         digest.update(hashlib.sha256(path.read_bytes()).digest())

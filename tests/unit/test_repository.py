@@ -95,6 +95,7 @@ def test_pytest_without_arguments_comes_to_every_file_of_tests() -> None:
     files = {
         *(tests / "unit").rglob("test_*.py"),
         *(tests / "wheels").rglob("test_*.py"),
+        *(tests / "standalone").rglob("test_*.py"),
     }
     assert len(files) > 80
     assert files - seen == set()

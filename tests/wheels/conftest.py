@@ -114,8 +114,8 @@ def installed(
     common = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
     @functools.cache
-    def build_and_install(name: str) -> Installed:
-        directory = common / f"package-{name}"
+    def build_and_install(name: str, runtime: str = "") -> Installed:
+        directory = common / f"package-{name}{runtime}"
         log = directory / "pip.log"
         with FileLock(f"{directory}.lock"):
             if log.exists():
@@ -123,7 +123,7 @@ def installed(
                 return Installed(wheel, directory / "installed", log.read_text(), clean_python)
             shutil.rmtree(directory, ignore_errors=True)
             directory.mkdir()
-            copy = copy_package(directory, name)
+            copy = copy_package(directory, name, runtime)
             if name in PREPARE:
                 PREPARE[name](copy)
             found = install(pip_wheel(copy), directory / "installed", clean_python)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from wheels import AWAIT_CHILD, ENGINES, Installed
+from wheels import AWAIT_CHILD, KINDS, Installed, of_kind
 
 HEAD = """
 import json, os, sys, threading, time
@@ -61,9 +61,9 @@ def with_engine(installed: Installed, engine: str) -> Installed:
     return dataclasses.replace(installed, engine=engine)
 
 
-@pytest.fixture(scope="module", params=ENGINES)
+@pytest.fixture(scope="module", params=KINDS)
 def calls(installed: Callable[[str], Installed], request: pytest.FixtureRequest) -> Installed:
-    return with_engine(installed("calls"), request.param)
+    return of_kind(installed, "calls", request.param)
 
 
 ARGUMENTS = {

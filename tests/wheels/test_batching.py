@@ -9,12 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from wheels import AWAIT_CHILD, ENGINES, REPOSITORY, Installed
+from wheels import AWAIT_CHILD, KINDS, REPOSITORY, Installed, of_kind
 
 
-@pytest.fixture(scope="module", params=ENGINES)
+@pytest.fixture(scope="module", params=KINDS)
 def calls(installed: Callable[[str], Installed], request: pytest.FixtureRequest) -> Installed:
-    return dataclasses.replace(installed("calls"), engine=request.param)
+    return of_kind(installed, "calls", request.param)
 
 
 HEAD = """

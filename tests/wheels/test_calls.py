@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from wheels import ENGINES, Installed, forked
+from wheels import KINDS, Installed, forked, of_kind
 
 EAGER = ("eager", "")
 
@@ -590,11 +590,11 @@ BORROWING = "import calls.models._runtime.native_engine as native; native._sampl
 memory."""
 
 
-@pytest.fixture(scope="module", params=[*ENGINES, "native, borrowing"])
+@pytest.fixture(scope="module", params=[*KINDS, "native, borrowing"])
 def calls(installed: Callable[[str], Installed], request: pytest.FixtureRequest) -> Installed:
     engine, _, borrowing = request.param.partition(", ")
     before = BORROWING if borrowing else ""
-    return dataclasses.replace(installed("calls"), engine=engine, before=before)
+    return dataclasses.replace(of_kind(installed, "calls", engine), before=before)
 
 
 def outcomes(calls: Installed, model: str) -> list[list[str]]:

@@ -5,7 +5,6 @@ Whether a call is right is decided by the declaration alone: the model has to ac
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from test_calls import SAME, SOURCES
-from wheels import ENGINES, Installed, forked
+from wheels import KINDS, Installed, forked, of_kind
 
 EXAMPLES = 50
 
@@ -173,9 +172,9 @@ MODELS = [
 ]
 
 
-@pytest.fixture(scope="module", params=ENGINES)
+@pytest.fixture(scope="module", params=KINDS)
 def calls(installed: Callable[[str], Installed], request: pytest.FixtureRequest) -> Installed:
-    return dataclasses.replace(installed("calls"), engine=request.param)
+    return of_kind(installed, "calls", request.param)
 
 
 @pytest.mark.parametrize("model", MODELS)

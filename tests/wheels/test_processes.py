@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 
 import pytest
-from wheels import AWAIT_CHILD, ENGINES, Installed
+from wheels import AWAIT_CHILD, KINDS, Installed, of_kind
 
 
-@pytest.fixture(scope="module", params=ENGINES)
+@pytest.fixture(scope="module", params=KINDS)
 def example(installed: Callable[[str], Installed], request: pytest.FixtureRequest) -> Installed:
-    return dataclasses.replace(installed("example_project"), engine=request.param)
+    return of_kind(installed, "example_project", request.param)
 
 
 HEAD = """
@@ -73,12 +72,12 @@ def test_many_threads_load_a_model_once(example: Installed) -> None:
         """
 import json, threading, torch
 from digits.models._runtime import engines, native_engine
-kind = {"native": native_engine.NativeEngine, "torch": engines.CpuEngine}["{engine}"]
+kind = {"native": native_engine.NativeEngine, "torch": engines.CpuEngine}["{engine}" or "native"]
 loads, made = [], kind.__init__
 
-def counted(self, *args):
+def counted(self, *args, **named):
     loads.append(1)
-    made(self, *args)
+    made(self, *args, **named)
 
 kind.__init__ = counted
 models, start = [], threading.Barrier(16)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import os
@@ -10,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -150,6 +151,9 @@ class Installed:
 
 
 ENGINES = ("native", "torch")
+STANDALONE = "standalone"
+KINDS = (*ENGINES, STANDALONE)
+"""The engines of wheels that need torch, and wheels that need none."""
 
 AWAIT_CHILD = """
 deadline, ended = time.monotonic() + 60, 0
@@ -224,18 +228,33 @@ def forked(python: Path, directory: Path, code: str, engine: str = "") -> tuple[
     return status, output
 
 
-def copy_package(directory: Path, name: str) -> Path:
-    """Copy a sample package, to be built for one CPU level unless it tells others itself."""
+def of_kind(installed: Callable[..., Installed], name: str, kind: str) -> Installed:
+    """A sample package that one of ``KINDS`` runs."""
+    if kind == STANDALONE:
+        return installed(name, STANDALONE)
+    return dataclasses.replace(installed(name), engine=kind)
+
+
+def copy_package(directory: Path, name: str, runtime: str = "") -> Path:
+    """Copy a sample package, to be built for one CPU level unless it tells others itself.
+
+    Args:
+        directory: Where the copy goes.
+        name: The package.
+        runtime: What runs its models, if it does not tell that itself.
+    """
     source = ELSEWHERE.get(name, PACKAGES / name)
     ignored = shutil.ignore_patterns("__pycache__", "build", "dist")
     copy = Path(shutil.copytree(source, directory / name, ignore=ignored))
     pyproject = copy / "pyproject.toml"
     text = pyproject.read_text()
-    if "cpu-levels" not in text:
+    added = [] if "cpu-levels" in text else ['cpu-levels = ["x86-64-v3", "armv8"]\n']
+    added += [f'runtime = "{runtime}"\n'] if runtime else []
+    if added:
         head = "" if "[tool.aotbuild]\n" in text else "[tool.aotbuild]\n"
         place = re.compile(r"(?m)^(\[tool\.aotbuild\]\n|(?=\[tool\.aotbuild\.))")
-        levels = f'{head}cpu-levels = ["x86-64-v3", "armv8"]\n'
-        pyproject.write_text(place.sub(rf"\g<1>{levels}", text, count=1))
+        lines = head + "".join(added)
+        pyproject.write_text(place.sub(rf"\g<1>{lines}", text, count=1))
     return copy
 
 

@@ -43,6 +43,8 @@ class BuildRecord:
     ``aotbuild.passes.graph.derived``. They are computed again where they are needed."""
     compiled: dict[str, Any]
     """How it was compiled, for the manifest."""
+    standalone: bool = False
+    """Whether the library has what it needs of torch in itself."""
 
     @property
     def written(self) -> list[Constant]:

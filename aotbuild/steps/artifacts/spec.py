@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from aotbuild.config.parse import parse_table
-from aotbuild.config.schema import Model, Tune, Verify
+from aotbuild.config.schema import TORCH, Model, Tune, Verify
 from aotbuild.steps.artifacts.weights_index import WEIGHTS
 
 T = TypeVar("T")
@@ -74,6 +74,8 @@ class CompileSpec:
     chosen: list[str] = field(default_factory=list)
     """Dimensions whose example size is declared: no other one is tried."""
     quantize: str | None = None
+    runtime: str = TORCH
+    """What runs the library."""
     swappable: bool = False
     """Whether every parameter has to be replaceable."""
     allowed: Tune | None = None

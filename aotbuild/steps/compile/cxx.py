@@ -43,6 +43,9 @@ SOURCE, OBJECT, INCLUDE = "common.cpp", "common.o", "include"
 _IDLE = ".idle"
 """After the name of the script: the file whose presence lets it only make empty files."""
 
+_OBJECTS = ".objects"
+"""After the name of the script: the directory of the object files that were not linked."""
+
 _WITHOUT_LIBTORCH = """\
   for word do
     shift
@@ -56,6 +59,16 @@ libtorch of CUDA builds also defines symbols of C++'s own library, such as a con
 imported. ``test_libtorch_is_not_linked`` builds such a library without the script.
 """
 
+_NOT_LINKED = f"""\
+  mkdir -p "$0{_OBJECTS}"
+  while [ "$1" != -o ]; do
+    case $1 in *.o) cp "$1" "$0{_OBJECTS}" || exit 1 ;; esac  # Inductor removes them
+    shift || exit 1
+  done
+  : > "$2"
+  exit"""
+"""In the script, where a library is linked elsewhere."""
+
 
 @dataclass(frozen=True)
 class Compiler:
@@ -68,6 +81,14 @@ class Compiler:
     """It adds the flags that Inductor has no option for."""
     shared: Path
     """Directory of what is shared."""
+    standalone: bool = False
+    """Whether linking is left to ``standalone.py``."""
+
+    def objects(self) -> list[Path]:
+        """The object files that the script did not link, with the common one."""
+        directory = self.script.with_name(f"{self.script.name}{_OBJECTS}")
+        common = [self.common] if self.common.exists() else []
+        return sorted(directory.glob("*.o")) + common
 
     @property
     def includes(self) -> list[Path]:
@@ -109,13 +130,16 @@ class Compiler:
         return wrapper
 
 
-def write_compiler(cxx: Sequence[str], target: Target, scratch: Path) -> Compiler:
+def write_compiler(
+    cxx: Sequence[str], target: Target, scratch: Path, *, standalone: bool = False
+) -> Compiler:
     """Write the script.
 
     Args:
         cxx: The command of the C++ compiler.
         target: What to compile for.
         scratch: Directory for all files, whose path stays out of the libraries.
+        standalone: Whether it notes how it would link the library, and makes an empty file.
     """
     flags = ["-s"]  # strips when linking
     # g++ takes the last map that fits: the general one goes first.
@@ -126,8 +150,12 @@ def write_compiler(cxx: Sequence[str], target: Target, scratch: Path) -> Compile
     script = directory / compiler_name(cxx)  # Inductor tells compilers apart by their names
     shared = scratch / "shared"
     shared.mkdir()
-    compiler = Compiler(cxx, target, script, shared)
+    compiler = Compiler(cxx, target, script, shared, standalone)
     searched = " ".join(f"-I{directory}" for directory in compiler.includes)
+    linking = f"""\
+{_WITHOUT_LIBTORCH}
+  set -- "$@" {shlex.join(NO_FAST_MATH)}
+  [ -e {compiler.common} ] && set -- "$@" {compiler.common}"""
     around = rf"*.wrapper.cpp\ *|*/{SOURCE}\ *|*/{WRAPPER.name}\ *"
     script.write_text(
         f"""#!/bin/sh
@@ -139,9 +167,7 @@ fi
 march={target.march}
 case " $* " in
 *" -shared "*)
-{_WITHOUT_LIBTORCH}
-  set -- "$@" {shlex.join(NO_FAST_MATH)}
-  [ -e {compiler.common} ] && set -- "$@" {compiler.common} ;;
+{_NOT_LINKED if standalone else linking} ;;
 {around}) march={lowest(target).march} ;;
 esac
 # The last -march wins.

@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 import torch._inductor.codecache
@@ -35,6 +35,9 @@ from aotbuild.steps.compile.shared_code import sharing
 from aotbuild.steps.compile.shared_headers import Shared
 from aotbuild.steps.compile.vector_isa import only_vector_isa, vector_isa
 from aotbuild.target import Target
+
+Link: TypeAlias = "Callable[[Compiler, Path, torch.fx.Graph], None]"
+"""Links the objects of a compile into a library; the graph tells what the code comes from."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,8 @@ class Setup:
     libraries: Libraries
     identity: str
     """What the bytes of a library depend on besides its code."""
+    link: Link | None = None
+    """What links the library, where the compiler's script does not."""
 
 
 @contextlib.contextmanager
@@ -73,6 +78,7 @@ def set_up(
     extra: Mapping[str, Any],
     shared: Shared,
     libraries: Libraries,
+    link: Link | None = None,
 ) -> Iterator[Setup]:
     """Provide the compiler and the options.
 
@@ -83,13 +89,14 @@ def set_up(
         extra: Options of the project.
         shared: Where what all compiles have in common is kept.
         libraries: Where libraries are kept that may be the same.
+        link: What links the library in place of Inductor.
 
     Raises:
         DiskError: The disk is full.
     """
     output = scratch / "output"
     output.mkdir()
-    compiler = write_compiler(cxx, target, scratch)
+    compiler = write_compiler(cxx, target, scratch, standalone=link is not None)
     options = all_options(target, output, compiler.script, extra)
     with contextlib.ExitStack() as stack:
         try:
@@ -101,7 +108,7 @@ def set_up(
         except Exception as error:
             raise _compile_error(error) from error
         identity = compiler.identity(*calls)
-        yield Setup(target, options, compiler, ready, libraries, identity)
+        yield Setup(target, options, compiler, ready, libraries, identity, link)
 
 
 def compile_library(
@@ -145,7 +152,7 @@ def compile_library(
         return None
     except Exception as error:
         raise _compile_error(error) from error
-    return _collect(files, setup, lowered)
+    return _collect(files, setup, lowered, graph.graph)
 
 
 def _compiler_calls(target: Target) -> tuple[CompilerCall, CompilerCall]:
@@ -253,7 +260,7 @@ def _constants_of(graph: Any) -> dict[str, torch.Tensor]:
     }
 
 
-def _collect(files: Any, setup: Setup, lowered: _Lowered) -> Compiled:
+def _collect(files: Any, setup: Setup, lowered: _Lowered, graph: torch.fx.Graph) -> Compiled:
     names = [Path(file) for file in files if isinstance(file, str)]
     library = next(name for name in names if name.suffix == ".so")
     source = next(name for name in names if name.name.endswith(".wrapper.cpp"))
@@ -268,6 +275,8 @@ def _collect(files: Any, setup: Setup, lowered: _Lowered) -> Compiled:
             fix="report it to the aotbuild project",
         )
     if lowered.known is None:
+        if setup.link is not None:
+            setup.link(setup.compiler, library, graph)
         setup.libraries.keep(library, *lowered.code)
     recorded = recorded_options(setup.options)
     return Compiled(lowered.known or library, source, proxy, lowered.constants, recorded)

@@ -48,7 +48,7 @@ _ELSEWHERE = {
 }
 """Fields of the specification that are a part of their own, or change nothing."""
 
-_NO_VALUES = {"strict_dims", "chosen", "recipe", "passes"}
+_NO_VALUES = {"strict_dims", "chosen", "recipe", "passes", "runtime"}
 """Fields that do not let a compile compute with the values of weights; others may."""
 
 _MOST_NAMED = 4000

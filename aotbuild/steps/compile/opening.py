@@ -19,7 +19,8 @@ from aotbuild.target import Target
 _CODE = """\
 import ctypes, os, sys
 
-ctypes.CDLL(sys.argv[1], mode=os.RTLD_LAZY)
+if sys.argv[1]:
+    ctypes.CDLL(sys.argv[1], mode=os.RTLD_LAZY)
 try:
     # All symbols are resolved at once: what is missing would else end a process at its first use.
     ctypes.CDLL(sys.argv[2], mode=os.RTLD_NOW)
@@ -41,18 +42,19 @@ def opens_without_torch(target: Target, op_libraries: Sequence[str], *, proxied:
     return target.device == "cpu" and not op_libraries and not proxied and not missing
 
 
-def check_opening(library: Path, where: str) -> None:
+def check_opening(library: Path, where: str, *, standalone: bool = False) -> None:
     """Open a library as calls with arrays do, in a new process.
 
     Args:
         library: The shared library.
         where: Where its model is declared.
+        standalone: Whether it is opened without torch's library, too.
 
     Raises:
         CompileError: It cannot be opened.
     """
     done = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", _CODE, torch_library(), library],
+        [sys.executable, "-I", "-S", "-c", _CODE, "" if standalone else torch_library(), library],
         capture_output=True,
         text=True,
         check=False,

@@ -12,6 +12,7 @@ import torch
 
 from aotbuild.config.parse import located
 from aotbuild.config.resolve import call_path
+from aotbuild.config.schema import STANDALONE
 from aotbuild.errors import AotBuildError, warn
 from aotbuild.passes.pipeline import PASSES
 from aotbuild.runtime.machine import onednn_version
@@ -22,13 +23,15 @@ from aotbuild.steps.artifacts.library import LIBRARY, PROXY_NODES
 from aotbuild.steps.artifacts.spec import CompileSpec, read_spec
 from aotbuild.steps.compile.attempts import Attempt, best_attempt
 from aotbuild.steps.compile.constants import derivations, record_constants
-from aotbuild.steps.compile.inductor import Compiled, set_up
+from aotbuild.steps.compile.inductor import Compiled, Link, set_up
 from aotbuild.steps.compile.instructions import check_instructions
 from aotbuild.steps.compile.library_cache import Libraries
 from aotbuild.steps.compile.lowering import lowering
+from aotbuild.steps.compile.only_torch import Place, needs_torch
 from aotbuild.steps.compile.opening import check_opening, opens_without_torch
 from aotbuild.steps.compile.program_weights import ProgramWeights
 from aotbuild.steps.compile.shared_headers import shared_headers
+from aotbuild.steps.compile.standalone import link
 from aotbuild.steps.compile.symbols import check_needed, torch_symbols
 from aotbuild.steps.compile.variant_cache import CacheSlot, dependencies
 from aotbuild.steps.export.quantize import load_operators
@@ -111,7 +114,15 @@ def _lowered_best(job: _Job, slot: CacheSlot, directory: Path) -> Attempt:
     try:
         with (
             proving(),
-            set_up(job.target, find_cxx(), directory, job.spec.options, shared, libraries) as setup,
+            set_up(
+                job.target,
+                find_cxx(),
+                directory,
+                job.spec.options,
+                shared,
+                libraries,
+                _link(job, slot, directory),
+            ) as setup,
         ):
             return best_attempt(
                 job.call,
@@ -122,6 +133,21 @@ def _lowered_best(job: _Job, slot: CacheSlot, directory: Path) -> Attempt:
     except AotBuildError as error:
         error.where = error.where or job.where
         raise
+
+
+def _link(job: _Job, slot: CacheSlot, directory: Path) -> Link | None:
+    """What links a library that needs no torch; None for one that does."""
+    if job.spec.runtime != STANDALONE:
+        return None
+    objects = directory / "standalone"
+    place = Place(job.where, Path(job.spec.project))
+    return lambda compiler, library, graph: link(
+        compiler,
+        library,
+        slot.store,
+        objects,
+        lambda functions: needs_torch(functions, graph, library, place),
+    )
 
 
 def _fixed_dims(spec: CompileSpec, call: CallSpec) -> Sequence[str]:
@@ -154,10 +180,11 @@ def _write_library(
     guarded = [instruction for name in counts for instruction in PASSES[name].guarded]
     check_instructions(compiled.library, job.target, job.where, guarded)
     check_needed(compiled.library, job.where)
-    symbols = torch_symbols(compiled.library, job.where)
     proxied = compiled.proxy_nodes is not None
+    standalone = job.spec.runtime == STANDALONE
+    symbols = [] if standalone else torch_symbols(compiled.library, job.where)
     if opens_without_torch(job.target, job.call.op_libraries, proxied=proxied):
-        check_opening(compiled.library, job.where)
+        check_opening(compiled.library, job.where, standalone=standalone)
     _copy_library(compiled, output)
     derived = {c.fqn: derived[c.fqn] for c in own if c.fqn in derived}
     return BuildRecord(
@@ -171,6 +198,7 @@ def _write_library(
         symbols=symbols,
         onednn=onednn_version() if any(constant.packed for constant in own) else "",
         proxy_nodes=proxied,
+        standalone=standalone,
         derived=derived,
         compiled={
             "torch": torch.__version__,

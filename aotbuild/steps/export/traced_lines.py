@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import re
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,3 +43,19 @@ def recording_lines() -> Iterator[None]:
         yield
     finally:
         setattr(TracerBase, "_filter_traceback_frames", original)  # noqa: B010
+
+
+def traced_line(trace: str, project: Path) -> str:
+    """The innermost line of a stack, of the project where one is.
+
+    Args:
+        trace: As torch.export notes it; files are named by their place among the modules.
+        project: Directory of the project.
+    """
+    found = re.findall(r'File "(.*?)", line (\d+), in (.*)\n\s*(.*)', trace)
+    roots = [project.resolve(), project.resolve() / "src", project.resolve() / "python"]
+    own = [frame for frame in found if any((root / frame[0]).is_file() for root in roots)]
+    for file, number, function, code in (own or found)[-1:]:
+        name = file.removeprefix(f"{roots[0]}{os.sep}")
+        return f"{name}:{number} in {function}: {code.strip()}"
+    return ""

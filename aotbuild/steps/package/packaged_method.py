@@ -100,6 +100,7 @@ def _variant(package: Package, part: Part, path: Path, verified: Mapping[str, An
         folded=record.folded,
         derived=record.derived,
         compiled=record.compiled,
+        standalone=record.standalone,
         verified={key: value for key, value in verified.items() if key != "selftest"},
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from aotbuild.config.resolve import calls
+from aotbuild.config.schema import TORCH
 from aotbuild.steps.artifacts.spec import CompileSpec, Pinned
 from aotbuild.steps.plan.export import program_files
 from aotbuild.steps.plan.planned_step import PlannedStep, specification
@@ -32,6 +33,7 @@ def compile_spec(variant: PlannedVariant, lock: Lock) -> CompileSpec:
     return CompileSpec(
         **variant.common_fields,
         options=variant.settings.inductor,
+        runtime=model.runtime or TORCH,
         swappable=bool(model.swappable),
         recipe=model.recipe or "",
         pinned=_pinned(variant, lock),

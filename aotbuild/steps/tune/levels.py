@@ -15,6 +15,7 @@ from aotbuild.runtime.manifest import Manifest, Variant
 from aotbuild.runtime.state import State
 from aotbuild.steps.artifacts.build_record import BuildRecord
 from aotbuild.steps.artifacts.call_spec import CallSpec
+from aotbuild.steps.artifacts.engine_library import use_engine
 from aotbuild.steps.artifacts.samples import Samples, from_largest
 from aotbuild.steps.artifacts.spec import LevelsSpec, read_spec
 from aotbuild.steps.artifacts.tuning import write_levels
@@ -57,6 +58,7 @@ def _compared(spec: LevelsSpec, package: Path) -> tuple[Levels, list[str], list[
     paths = [Path(variant) for variant in spec.variants]
     part = Part(spec.model, spec.method, spec.source, exported, [(path, None) for path in paths])
     (manifest,) = write_package(package, [part], Path(spec.project), Path(spec.engine))
+    use_engine(Path(spec.engine))
     best = manifest.variants[0]
     call, record = CallSpec.read(exported), BuildRecord.read(paths[0])
     inputs = _inputs(call, record, Samples.read(exported), _loaded(package, manifest, best))

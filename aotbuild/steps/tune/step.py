@@ -23,6 +23,7 @@ from aotbuild.runtime.loader import load_variant
 from aotbuild.runtime.state import State
 from aotbuild.steps.artifacts.build_record import BuildRecord
 from aotbuild.steps.artifacts.call_spec import CallSpec
+from aotbuild.steps.artifacts.engine_library import use_engine
 from aotbuild.steps.artifacts.facts import Facts
 from aotbuild.steps.artifacts.samples import Samples
 from aotbuild.steps.artifacts.spec import TuneSpec, read_spec
@@ -190,6 +191,7 @@ def _opened(spec: TuneSpec, package: Path, compiled: Path, *, first: bool) -> Ru
     own = spec.compile
     part = Part(own.model, own.method, spec.source, Path(own.exported), [(compiled, None)])
     (manifest,) = write_package(package, [part], Path(own.project), Path(spec.verify.engine))
+    use_engine(Path(spec.verify.engine))
     if not first:  # operators are registered once in a process
         manifest = dataclasses.replace(manifest, op_libraries=[])
     state = State(package, manifest)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from aotbuild.passes.recurrent.dynamic_steps import dynamic_steps
 from aotbuild.steps.compile.vector_isa import only_vector_isa, vector_isa
 from aotbuild.steps.export.arguments import call_program
 from aotbuild.steps.export.input_uses import operator_name
+from aotbuild.steps.export.traced_lines import traced_line
 from aotbuild.steps.verify.wide import Noise, exceeding
 from aotbuild.target import Target
 
@@ -124,19 +123,3 @@ def _largest_change(expected: torch.Tensor, others: Sequence[torch.Tensor]) -> t
         change = torch.where(other == expected, 0.0, (other.to(kind) - expected.to(kind)).abs())
         doubt = torch.maximum(doubt, change.nan_to_num(nan=torch.inf, posinf=torch.inf))
     return doubt
-
-
-def traced_line(trace: str, project: Path) -> str:
-    """The innermost line of a stack, of the project where one is.
-
-    Args:
-        trace: As torch.export notes it; files are named by their place among the modules.
-        project: Directory of the project.
-    """
-    found = re.findall(r'File "(.*?)", line (\d+), in (.*)\n\s*(.*)', trace)
-    roots = [project.resolve(), project.resolve() / "src", project.resolve() / "python"]
-    own = [frame for frame in found if any((root / frame[0]).is_file() for root in roots)]
-    for file, number, function, code in (own or found)[-1:]:
-        name = file.removeprefix(f"{roots[0]}{os.sep}")
-        return f"{name}:{number} in {function}: {code.strip()}"
-    return ""

@@ -8,8 +8,7 @@ import torch
 
 from aotbuild.steps.export.arguments import bind_example
 from aotbuild.steps.export.flat_module import Flat
-from aotbuild.steps.export.traced_lines import recording_lines
-from aotbuild.steps.verify.locate import traced_line
+from aotbuild.steps.export.traced_lines import recording_lines, traced_line
 
 
 def helper(x: torch.Tensor) -> torch.Tensor:

@@ -40,6 +40,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
+    if name == "set_num_threads":
+        from ._runtime.threads import set_num_threads
+
+        return set_num_threads
     if name not in __all__:
         raise {needed["AttributeError"]}(f"module {{__name__!r}} has no attribute {{name!r}}")
     try:

@@ -48,6 +48,7 @@ def stub(models: Models) -> str:
         *(f"from typing import {', '.join(group)}" for group in [typing] if group),
         f"from torch import {aliased('Tensor', types.tensor)}",
         f"from ._runtime import {', '.join(runtime)}",
+        "from ._runtime.threads import set_num_threads as set_num_threads",
     ]
     return f"{HEADER}\n\n" + "\n\n".join([*head, *parts, f"__all__ = [{listing}]"]) + "\n"
 

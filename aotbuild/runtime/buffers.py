@@ -1,0 +1,116 @@
+"""Arrays where no library of arrays is: whatever has Python's buffer protocol.
+
+Such as ``array.array``, ``memoryview``, and images that tell their pixels by
+``__array_interface__``. Results are arrays of the engine, which have ``shape``, ``dtype``,
+``tolist()``, the buffer protocol and DLPack. This module has what ``arrays`` needs of any library.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from .machine import engine_module
+
+__all__ = ["Buffer", "as_buffer", "as_short_floats", "asarray", "short_floats"]
+
+_DTYPES = {
+    **dict(zip("bhiq", ("int8", "int16", "int32", "int64"), strict=True)),
+    **dict(zip("BHIQ", ("uint8", "uint16", "uint32", "uint64"), strict=True)),
+    **dict(zip("efd", ("float16", "float32", "float64"), strict=True)),
+    "?": "bool",
+    "Zf": "complex64",
+    "Zd": "complex128",
+    "l": "int64",
+    "L": "uint64",
+}
+"""Names of dtypes by the formats of buffers."""
+_FORMATS = {name: format_ for format_, name in _DTYPES.items() if format_ not in {"l", "L"}}
+
+
+class Buffer:
+    """A buffer with its dtype and shape."""
+
+    def __init__(self, view: Any) -> None:
+        self.view = view
+        self.shape = view.shape
+        if not isinstance(view, memoryview):  # an array of the engine, of any dtype
+            self.dtype = view.dtype
+            return
+        form = view.format.lstrip("@=<")
+        self.dtype = _DTYPES.get(form, f'one of format "{view.format}"')
+        if form in {"l", "L"} and view.itemsize == 4:
+            self.dtype = self.dtype.replace("64", "32")
+
+    def laid_out(self, order: list[int]) -> Any:
+        """A copy whose dimensions lie in memory in an order, the outermost first."""
+        if not isinstance(self.view, memoryview):
+            return self.view
+        return engine_module().laid_out(self.view, tuple(order))
+
+
+def as_buffer(value: Any) -> Any:
+    """The memory of a value, with its shape; None where it has none that can be read."""
+    if isinstance(value, Buffer):
+        return value.view
+    try:
+        return memoryview(value)
+    except BufferError:  # an array of the engine, of a dtype that buffers have no word for
+        return value
+    except TypeError:
+        return _of_interface(value)
+
+
+def asarray(value: Any, dtype: str) -> memoryview:
+    """A number as a buffer without dimensions."""
+    import array  # few models take numbers
+
+    form = _FORMATS[dtype]
+    made = array.array("B" if form == "?" else form, [value])
+    view: memoryview = memoryview(made).cast("B").cast(form, ())  # type: ignore[call-overload]
+    return view
+
+
+def _of_interface(value: Any) -> memoryview | None:
+    """The bytes that a value offers by numpy's ``__array_interface__``, such as of an image."""
+    interface = getattr(value, "__array_interface__", None)
+    if not isinstance(interface, dict) or interface.get("strides") is not None:
+        return None
+    try:
+        data, kind = memoryview(interface["data"]), interface["typestr"]
+        size = int(kind[2:])
+        names = {"u": "uint", "i": "int", "f": "float", "b": "bool"}
+        name = "bool" if kind[1] == "b" else f"{names[kind[1]]}{8 * size}"
+        form: Any = _FORMATS[name]
+        view: memoryview = data.cast("B").cast(form, interface["shape"])
+    except (TypeError, KeyError, ValueError):  # its memory is told by an address
+        return None
+    return view
+
+
+def short_floats(array: Any) -> Any:
+    """A bfloat16 array of numpy, by ml_dtypes, as the engine takes it; None where it has gaps."""
+    import numpy as np
+
+    order = sorted(range(array.ndim), key=lambda i: -array.strides[i])
+    dense = array.transpose(order)
+    if not dense.flags.c_contiguous:
+        return None
+    strides = tuple(stride // 2 for stride in array.strides)
+    made = engine_module().view(dense.view(np.uint16), (4, 16), array.shape, strides, 0)
+    return made.__dlpack__()
+
+
+def as_short_floats(output: Any) -> Any:
+    """An output of bfloat16 as an array of numpy.
+
+    Raises:
+        ModuleNotFoundError: ml_dtypes is not installed, without which numpy has no such dtype.
+    """
+    import numpy as np
+
+    try:
+        ml_dtypes: Any = importlib.import_module("ml_dtypes")
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError("it has bfloat16 by ml_dtypes: pip install ml_dtypes") from None
+    return np.asarray(memoryview(output.bits())).view(ml_dtypes.bfloat16)

@@ -1,0 +1,66 @@
+"""Models whose code calls functions that a stand-alone library has to have of its own."""
+
+import torch
+from torch import Tensor, nn
+
+
+class Outer(nn.Module):
+    """Needs much memory for large inputs."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, None] * x[None, :] + 1
+
+
+class Ordered(nn.Module):
+    """Sorts, sums up and places elements."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        values, places = x.topk(5, dim=1)
+        ordered, order = torch.sort(x, dim=1, stable=True)
+        sums = x.cumsum(1)
+        placed = torch.zeros_like(x).scatter(1, places, values)
+        return values, places, ordered, order, sums, placed
+
+
+class Spectrum(nn.Module):
+    """The magnitudes of a short-time Fourier transform, and their logarithms."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("window", torch.hann_window(256))
+
+    def forward(self, wave: Tensor) -> tuple[Tensor, Tensor]:
+        found = torch.stft(wave, 256, 64, window=self.window, return_complex=True)
+        magnitude = found.abs()
+        return magnitude, (magnitude + 1).log()
+
+
+class Decoder(nn.Module):
+    """Transposed, grouped and three-dimensional convolutions, and a product of activations."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.up = nn.ConvTranspose2d(8, 12, 4, stride=2, padding=1)
+        self.grouped = nn.Conv2d(12, 8, 3, padding=1, groups=4)
+        self.volume = nn.Conv3d(1, 2, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.grouped(torch.tanh(self.up(x)))
+        z = self.volume(y[:, None]).sum(1)
+        rows = z.flatten(2)
+        return torch.softmax(rows @ rows.transpose(1, 2), -1)
+
+
+class Short(nn.Module):
+    """Takes and returns bfloat16, for which Python's buffers have no word."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * 2
+
+
+class Factors(nn.Module):
+    """Calls what only torch has."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.linalg.cholesky(x @ x.mT + torch.eye(4))

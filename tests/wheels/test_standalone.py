@@ -1,0 +1,274 @@
+"""Wheels that need no torch: run where there is Python and nothing else, and beside torch."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from wheels import REPOSITORY, STANDALONE, Installed, assert_refused, edited, pip_wheel
+
+
+@pytest.fixture(scope="session")
+def bare_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An interpreter without any package."""
+    directory = tmp_path_factory.mktemp("bare") / "env"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", directory], check=True)
+    return directory / "bin" / "python"
+
+
+@pytest.fixture(scope="module")
+def alone(installed: Callable[..., Installed]) -> Installed:
+    return installed("alone")
+
+
+def run(python: Path, directory: Path, code: str, **variables: str) -> Any:
+    """Run code where there is a wheel; it prints a JSON value last."""
+    done = subprocess.run(
+        [python, "-P", "-c", code],
+        env={"PYTHONPATH": str(directory), "PATH": "/usr/bin:/bin", **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+IMAGES = """
+import array, json, sys
+from digits.models import denoiser, net
+values = array.array("f", [(i * 37 % 101) / 101 for i in range(9 * 64)])
+images = memoryview(values).cast("B").cast("f", (9, 1, 8, 8))
+"""
+
+
+def test_it_runs_without_torch_and_numpy_and_gives_the_same_bits(
+    installed: Callable[..., Installed], bare_python: Path
+) -> None:
+    kinds = installed("example_project", STANDALONE), installed("example_project")
+    (metadata,) = (
+        text.decode() for name, text in kinds[0].files.items() if name.endswith("/METADATA")
+    )
+    required = [line for line in metadata.splitlines() if line.startswith("Requires-Dist:")]
+    assert not [line for line in required if "torch" in line]
+    scores = "\nprint(json.dumps([memoryview(net(images)).tobytes().hex(), sorted(sys.modules)]))"
+    own, modules = run(bare_python, kinds[0].directory, IMAGES + scores)
+    assert not {"torch", "numpy"} & set(modules)
+    torch = "import torch\n" + IMAGES + "\nt = torch.frombuffer(values, dtype=torch.float32)"
+    expected = kinds[1].run(
+        torch + "\ny = net(t.reshape(9, 1, 8, 8)).flatten().view(torch.uint8)"
+        "\nprint(json.dumps(bytes(y.tolist()).hex()))"
+    )
+    assert own == expected
+
+
+def test_a_result_is_an_array(installed: Callable[..., Installed], bare_python: Path) -> None:
+    code = """
+cleaned = denoiser(images)
+scores = net(images)
+again = denoiser(cleaned["image"])  # which is an input as well
+print(json.dumps([
+    [str(type(scores).__name__), scores.dtype, list(scores.shape), len(scores), repr(scores)],
+    [len(scores.tolist()), len(scores.tolist()[0]), memoryview(scores).format],
+    [list(again["error"].shape), list(scores.__dlpack_device__())],
+]))
+"""
+    directory = installed("example_project", STANDALONE).directory
+    assert run(bare_python, directory, IMAGES + code) == [
+        ["Array", "float32", [9, 10], 9, "<array of float32, shape (9, 10)>"],
+        [9, 10, "f"],
+        [[9], [1, 0]],
+    ]
+
+
+WRONG = {
+    "values.tolist()": "TypeError: net(): argument 'image' must be an array of numpy, or of any "
+    "type with the buffer protocol, got list. Convert it: "
+    'numpy.asarray(image, dtype="float32")',
+    "values": "ValueError: net(): argument 'image' must have 4 dimensions, (batch, 1, 8, 8), got "
+    "1: shape (576,)",
+    "memoryview(values).cast('B').cast('f', (9, 1, 4, 16))": "ValueError: net(): argument 'image' "
+    "must have shape (batch, 1, 8, 8), got (9, 1, 4, 16): dimension 2 must be 8, not 4",
+    "array.array('d', values)": "TypeError: net(): argument 'image' must have dtype float32, got "
+    'float64. Convert it: numpy.asarray(image, dtype="float32")',
+    "None": "TypeError: net(): argument 'image' must be an array of numpy, or of any type with "
+    "the buffer protocol, got NoneType. It is required",
+    "images, images": "TypeError: net() got 2 positional arguments, 1 too many; it takes image",
+}
+
+
+def test_a_wrong_argument_is_told_without_torch(
+    installed: Callable[..., Installed], bare_python: Path
+) -> None:
+    cases = "".join(
+        f"try:\n    net({call})\n    told.append('accepted')\n"
+        "except Exception as error:\n    told.append(f'{type(error).__name__}: {error}')\n"
+        for call in WRONG
+    )
+    code = IMAGES + "told = []\n" + cases + "print(json.dumps(told))"
+    directory = installed("example_project", STANDALONE).directory
+    assert run(bare_python, directory, code) == list(WRONG.values())
+
+
+def test_its_own_test_needs_no_torch(alone: Installed, bare_python: Path) -> None:
+    """It runs each function that these models call: the build recorded what eager torch gave."""
+    done = subprocess.run(
+        [bare_python, "-P", "-m", "alone.models", "--json"],
+        env={"PYTHONPATH": str(alone.directory)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    table = json.loads(done.stdout)
+    assert table["torch"] is None
+    assert {o["model"]: o["passed"] for o in table["variants"]} == dict.fromkeys(
+        ["decoder", "ordered", "outer", "short", "spectrum"], True
+    )
+
+
+def test_types_that_buffers_have_no_word_for(alone: Installed, bare_python: Path) -> None:
+    code = """
+import array, json
+from alone.models import _runtime, short
+from alone.models._runtime import _engine
+bits = array.array("H", [0x3FC0, 0xC000, 0x7F80, 0x0001, 0, 0, 0, 0])  # 1.5, -2, inf, denormal
+x = _engine.view(bits.tobytes(), (4, 16), (1, 8), (8, 1), 0)
+y = short(x)
+print(json.dumps([y.dtype, list(y.shape), y.tolist()[0][:4], y.bits().tolist()[0][:4]]))
+"""
+    dtype, shape, values, bits = run(bare_python, alone.directory, code)
+    assert (dtype, shape) == ("bfloat16", [1, 8])
+    assert values == [3.0, -4.0, float("inf"), 2.0**-132]
+    assert bits == [0x4040, 0xC080, 0x7F80, 0x0002]
+
+
+def test_a_call_without_memory_is_an_error_and_the_next_one_works(
+    alone: Installed, bare_python: Path
+) -> None:
+    code = """
+import array, json, resource
+from alone.models import outer
+def call(n):
+    y = outer(array.array("f", [2.0] * n))
+    return [list(y.shape), memoryview(y).cast("B")[:4].cast("f")[0]] if n < 9 else None
+call(3)
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (64 << 20),) * 2)
+told = []
+for _ in range(20):
+    try:
+        call(6000)
+    except MemoryError:
+        told.append("MemoryError")
+print(json.dumps([told == ["MemoryError"] * 20, call(3)]))
+"""
+    assert run(bare_python, alone.directory, code) == [True, [[3, 3], 5.0]]
+
+
+def test_threads_are_its_own(installed: Callable[..., Installed], bare_python: Path) -> None:
+    code = """
+import os, threading
+from digits.models import set_num_threads
+def count():
+    return len(os.listdir("/proc/self/task"))
+def scores():
+    return memoryview(net(images)).tobytes()
+big = memoryview(array.array("f", values.tolist() * 28)).cast("B").cast("f", (252, 1, 8, 8))
+net(big)
+first = count()
+set_num_threads(5)
+net(big)
+five, expected = count(), scores()
+def work():
+    for _ in range(50):
+        same.append(scores() == expected)
+same = []
+threads = [threading.Thread(target=work) for _ in range(4)]
+[t.start() for t in threads]
+[t.join() for t in threads]
+pid = os.fork()
+if not pid:
+    net(big)
+    os._exit(0 if count() == 5 and scores() == expected else 1)
+refused = []
+for wrong in (0, 257, "2", True):
+    try:
+        set_num_threads(wrong)
+    except ValueError as error:
+        refused.append(str(error))
+print(json.dumps([first, five, all(same), os.waitpid(pid, 0)[1], refused]))
+"""
+    directory = installed("example_project", STANDALONE).directory
+    found = run(bare_python, directory, IMAGES + code, AOTBUILD_NUM_THREADS="3")
+    assert found == [
+        3,
+        5,
+        True,
+        0,
+        [
+            f"set_num_threads(): count is {wrong}, expected {integer}1 to 256"
+            for wrong, integer in (("0", ""), ("257", ""), ("'2'", "an integer, "))
+        ]
+        + ["set_num_threads(): count is True, expected an integer, 1 to 256"],
+    ]
+
+
+@pytest.mark.parametrize("first", ["torch", "wheel"])
+def test_torch_may_be_there(installed: Callable[..., Installed], first: str) -> None:
+    found = installed("example_project", STANDALONE)
+    both = "import torch\nfrom digits.models import net"
+    code = both if first == "torch" else "from digits.models import net\nimport torch"
+    code += """
+import json
+x = torch.rand(5, 1, 8, 8)
+y = net(x)
+out = torch.empty(5, 10)
+net(image=x.requires_grad_(), out=out)
+print(json.dumps([
+    type(y) is torch.Tensor, y.requires_grad, torch.equal(y, out),
+    torch.equal(net(x.detach().mT), net(x.detach().mT.contiguous())),
+    torch.equal(torch.compile(lambda x: net(x) + 1, backend="eager")(x.detach()), y + 1),
+    sorted(net.state_dict()) == sorted(k for k in net.state_dict()), str(net.device), net.target,
+]))
+"""
+    told = found.run(code, {})
+    assert told == [True, False, True, True, True, True, "cpu", "cpu-x86-64-v3"]
+
+
+def test_the_blocks_of_the_page_run(installed: Callable[..., Installed], bare_python: Path) -> None:
+    page = (REPOSITORY / "docs" / "standalone.md").read_text("utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(blocks) == 2
+    directory = installed("example_project", STANDALONE).directory
+    scores = run(bare_python, directory, "".join(blocks))
+    assert isinstance(scores, list)
+    assert len(scores) == 10
+
+
+def test_what_only_torch_has_is_told_with_its_line(
+    project: Callable[[str], Path],
+) -> None:
+    copy = edited(
+        project("alone"),
+        ("alone.modules:Outer", "alone.modules:Factors"),
+        ('inputs.x = { shape = ["n"] }', "inputs.x = { shape = [4, 4] }"),
+        ("dims.n = { min = 1, max = 6000, example = 6 }\n", ""),
+    )
+    text = (copy / "pyproject.toml").read_text()
+    only = text[: text.index("[tool.aotbuild.models.ordered]")]
+    (copy / "pyproject.toml").write_text(only)
+    assert_refused(
+        pip_wheel(copy),
+        "the model needs torch at run time",
+        "where: pyproject.toml: tool.aotbuild.models.outer",
+        "alone/modules.py:",
+        "torch.linalg.cholesky(x @ x.mT + torch.eye(4))",
+        'set runtime = "torch"',
+    )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from comparison import DTYPES, bits, check, numbers
 from library import Library
-from test_selection import DTYPES, bits, check, index_lists, inputs, numbers
+from test_selection import index_lists, inputs
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from comparison import FLOATS, INTEGERS, check
 from library import Library
 
-FLOATS = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
-INTEGERS = [torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64]
 DTYPES = [*FLOATS, *INTEGERS]
 
 
@@ -26,25 +25,6 @@ def numbers(dtype: torch.dtype, *shape: int, ties: bool = True) -> torch.Tensor:
         where = torch.rand(shape) < 0.1
         made = torch.where(where, specials[torch.randint(0, 4, shape)], made)
     return made
-
-
-def bits(tensor: torch.Tensor) -> torch.Tensor:
-    """What a tensor holds: all NaNs are equal, and 0.0 is not -0.0."""
-    kinds = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-    if tensor.dtype.is_floating_point:
-        tensor = torch.where(tensor.isnan(), float("nan"), tensor)
-    return tensor.contiguous().view(kinds[tensor.element_size()])
-
-
-def check(result: object, expected: object) -> None:
-    """Compare tensors in values, sizes, strides and dtypes."""
-    results = result if isinstance(result, tuple) else (result,)
-    wanted = expected if isinstance(expected, tuple) else (expected,)
-    for one, other in zip(results, wanted, strict=True):
-        assert one.dtype == other.dtype
-        assert one.shape == other.shape
-        assert one.stride() == other.stride()
-        assert torch.equal(bits(one), bits(other))
 
 
 def inputs(dtype: torch.dtype) -> list[tuple[torch.Tensor, int]]:

@@ -2,6 +2,8 @@
 
 #include "elementwise.h"
 
+#include "layout.h"
+
 #include <algorithm>
 #include <cmath>
 #include <stdexcept>
@@ -84,35 +86,21 @@ Elements::Elements(const std::vector<const Tensor*>& operands, int32_t result)
                                  " do not broadcast");
       if (size != 1) all = size;
     }
-  // The innermost dimension first. Of two, the first operand that has different strides for them
-  // decides; a broadcast one does not.
-  auto stride = [&](const Tensor* each, int d) -> int64_t {
-    int i = d - (ndim - each->ndim);
-    return i < 0 || each->sizes()[i] != sizes_[d] ? 0 : each->strides()[i];
-  };
-  auto swapped = [&](int inner, int outer) {
-    for (const Tensor* each : operands) {
-      int64_t a = stride(each, inner), b = stride(each, outer);
-      if (!a || !b) continue;
-      if (a != b) return a < b ? -1 : 1;
-      if (sizes_[inner] > sizes_[outer]) return 1;
-    }
-    return 0;
-  };
-  for (int d = ndim - 1; d >= 0; d--) order_.push_back(d);
   bool plain = true;
-  for (const Tensor* each : operands)
+  std::vector<Sizes> lists;  // of strides, 0 where an operand is broadcast
+  for (const Tensor* each : operands) {
     plain &= each->ndim == ndim && is_contiguous(each) &&
              std::equal(sizes_.begin(), sizes_.end(), each->sizes());
-  for (int i = 1; i < ndim && !plain; i++)
-    for (int at = i, below = i - 1; below >= 0; below--) {
-      int answer = swapped(order_[below], order_[at]);
-      if (answer < 0) break;
-      if (answer > 0) std::swap(order_[below], order_[at]), at = below;
-    }
-  std::vector<int64_t> strides(ndim);
-  int64_t next = 1;
-  for (int d : order_) strides[d] = next, next *= std::max<int64_t>(sizes_[d], 1);
+    Sizes strides(ndim, 0);
+    for (int i = 0, d = ndim - each->ndim; i < each->ndim; i++, d++)
+      if (each->sizes()[i] == sizes_[d]) strides[d] = each->strides()[i];
+    lists.push_back(strides);
+  }
+  if (plain)
+    for (int d = ndim - 1; d >= 0; d--) order_.push_back(d);
+  else
+    order_ = by_stride(sizes_, lists);
+  Sizes strides = strides_in_order(sizes_, order_);
   made_.tensor = new_tensor(result, ndim, sizes_.data(), strides.data());
   std::reverse(order_.begin(), order_.end());
 }

@@ -4,14 +4,10 @@
 #include <cstdint>
 #include <vector>
 
+#include "dtypes.h"
 #include "tensor.h"
 
 namespace aotbuild::standalone {
-
-inline bool is_complex(int32_t dtype) { return dtype >= kComplexHalf && dtype <= kComplexDouble; }
-inline bool is_real(int32_t dtype) {
-  return dtype == kHalf || dtype == kFloat || dtype == kDouble || dtype == kBFloat16;
-}
 
 // The dtype of a result, as torch's type promotion has it: a tensor without dimensions counts only
 // where its kind of number is the higher one.

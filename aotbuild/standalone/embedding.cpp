@@ -8,9 +8,8 @@
 #include <vector>
 
 #include <torch/csrc/inductor/aoti_torch/generated/c_shim_cpu.h>
-#include <torch/headeronly/util/BFloat16.h>
-#include <torch/headeronly/util/Half.h>
 
+#include "dtypes.h"
 #include "layout.h"
 
 using namespace aotbuild::standalone;
@@ -63,21 +62,6 @@ void gather(const Bags& bags, int64_t bag, const Tensor* table, const T* factors
   }
   W share = bags.mode == kMean && used ? static_cast<W>(used) : W(1);
   for (int64_t k = 0; k < columns; k++) result[k] = static_cast<T>(values[k] / share);
-}
-
-template <typename F>
-void with_real(int32_t dtype, F&& use) {
-  switch (dtype) {
-    case kFloat:
-      return use(float());
-    case kDouble:
-      return use(double());
-    case kHalf:
-      return use(c10::Half());
-    case kBFloat16:
-      return use(c10::BFloat16());
-  }
-  refuse("embedding_bag", dtype);
 }
 
 void check(Tensor* weight, Tensor* indices, Tensor* offsets, int64_t mode, Tensor* factors) {
@@ -142,7 +126,7 @@ void embedding_bag(Tensor* weight, Tensor* given, Tensor* starts, int64_t mode,
       if (bag_of->numel) bag_of->as<int64_t>()[i] = bag;
       if (bags.indices[i] != bags.ignored) bag_size->as<int64_t>()[bag]++;
     }
-  with_real(weight->dtype, [&](auto zero) {
+  bool known = with_real(weight->dtype, [&](auto zero) {
     using T = decltype(zero);
     const T* scale = factors.tensor ? factors->as<T>() : nullptr;
 #pragma omp parallel for num_threads(workers(indices->numel* columns, bags.count* blocks))
@@ -153,6 +137,7 @@ void embedding_bag(Tensor* weight, Tensor* given, Tensor* starts, int64_t mode,
              mode == kMax ? largest->as<int64_t>() + bag * columns + column : nullptr);
     }
   });
+  if (!known) refuse("embedding_bag", weight->dtype);
   Owned second(contiguous(bag_of.tensor, dtype)), third(contiguous(bag_size.tensor, dtype));
   results[3] = contiguous(largest.tensor, dtype);
   results[0] = made.take();

@@ -2,7 +2,6 @@
 
 #include <cmath>
 #include <stdexcept>
-#include <vector>
 
 #include <torch/csrc/inductor/aoti_torch/generated/c_shim_aten.h>
 #include <torch/csrc/inductor/aoti_torch/generated/c_shim_cpu.h>
@@ -13,24 +12,21 @@ using namespace aotbuild::standalone;
 
 namespace {
 
-void fill(Tensor* tensor, double value) {
+void fill_with(double value, Tensor* tensor) {
   Owned number(new_tensor(kDouble, 0, nullptr));
   *number->as<double>() = value;
-  std::vector<int64_t> still(tensor->ndim, 0);
-  Owned same(
-      tensor_over(share(number->storage), 0, kDouble, tensor->ndim, tensor->sizes(), still.data()));
-  copy(tensor, same.tensor);
+  fill(tensor, number.tensor);
 }
 
 }  // namespace
 
 AOTITorchError aoti_torch_cpu_fill__Scalar(AtenTensorHandle self, double value) {
-  fill(self, value);
+  fill_with(value, self);
   return AOTI_TORCH_SUCCESS;
 }
 
 AOTITorchError aoti_torch_aten_fill__Scalar(AtenTensorHandle self, double value) {
-  fill(self, value);
+  fill_with(value, self);
   return AOTI_TORCH_SUCCESS;
 }
 
@@ -38,7 +34,7 @@ AOTITorchError aoti_torch_aten_full(const int64_t* size, int64_t size_len_, doub
                                     int32_t* dtype, int32_t*, int32_t*, int32_t, int32_t*,
                                     AtenTensorHandle* ret0) {
   Owned made(new_tensor(dtype ? *dtype : static_cast<int32_t>(kFloat), size_len_, size));
-  fill(made.tensor, fill_value);
+  fill_with(fill_value, made.tensor);
   *ret0 = made.take();
   return AOTI_TORCH_SUCCESS;
 }
@@ -54,7 +50,7 @@ AOTITorchError aoti_torch_aten_new_zeros(AtenTensorHandle self, const int64_t* s
                                          int64_t size_len_, int32_t* dtype, int32_t*, int32_t*,
                                          int32_t, int32_t*, AtenTensorHandle* ret0) {
   Owned made(new_tensor(dtype ? *dtype : self->dtype, size_len_, size));
-  fill(made.tensor, 0);
+  fill_with(0, made.tensor);
   *ret0 = made.take();
   return AOTI_TORCH_SUCCESS;
 }

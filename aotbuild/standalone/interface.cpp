@@ -197,33 +197,33 @@ AOTITorchError aoti_torch_assign_tensors_out(AtenTensorHandle from, AtenTensorHa
 }
 
 AOTITorchError aoti_torch_zero_(AtenTensorHandle tensor) {
-  Owned zeros(new_tensor(tensor->dtype, tensor->ndim, tensor->sizes()));
-  if (zeros->numel) std::memset(zeros->data(), 0, zeros->numel * zeros->itemsize);
-  copy(tensor, zeros.tensor);
+  Owned zero(new_tensor(tensor->dtype, 0, nullptr));
+  std::memset(zero->data(), 0, zero->itemsize);
+  fill(tensor, zero.tensor);
   return AOTI_TORCH_SUCCESS;
 }
 
 // ---- Numbers ----
 
-#define NUMBER(name, type, number)                                              \
+#define NUMBER(name, type)                                                      \
   AOTITorchError aoti_torch_item_##name(AtenTensorHandle tensor, type* value) { \
     std::memcpy(value, tensor->data(), sizeof *value);                          \
     return AOTI_TORCH_SUCCESS;                                                  \
   }
-NUMBER(float16, c10::Half, kHalf)
-NUMBER(bfloat16, c10::BFloat16, kBFloat16)
-NUMBER(float32, float, kFloat)
-NUMBER(float64, double, kDouble)
-NUMBER(uint8, uint8_t, kUInt8)
-NUMBER(uint16, uint16_t, kUInt16)
-NUMBER(uint32, uint32_t, kUInt32)
-NUMBER(uint64, uint64_t, kUInt64)
-NUMBER(int8, int8_t, kInt8)
-NUMBER(int16, int16_t, kInt16)
-NUMBER(int32, int32_t, kInt32)
-NUMBER(int64, int64_t, kInt64)
-NUMBER(bool, bool, kBool)
-NUMBER(complex64, c10::complex<float>, kComplexFloat)
+NUMBER(float16, c10::Half)
+NUMBER(bfloat16, c10::BFloat16)
+NUMBER(float32, float)
+NUMBER(float64, double)
+NUMBER(uint8, uint8_t)
+NUMBER(uint16, uint16_t)
+NUMBER(uint32, uint32_t)
+NUMBER(uint64, uint64_t)
+NUMBER(int8, int8_t)
+NUMBER(int16, int16_t)
+NUMBER(int32, int32_t)
+NUMBER(int64, int64_t)
+NUMBER(bool, bool)
+NUMBER(complex64, c10::complex<float>)
 
 #define SCALAR(name, type, number)                                                        \
   AOTITorchError aoti_torch_scalar_to_tensor_##name(type value, AtenTensorHandle* made) { \

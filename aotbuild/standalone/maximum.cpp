@@ -7,9 +7,8 @@
 #include <vector>
 
 #include <torch/csrc/inductor/aoti_torch/generated/c_shim_aten.h>
-#include <torch/headeronly/util/BFloat16.h>
-#include <torch/headeronly/util/Half.h>
 
+#include "dtypes.h"
 #include "layout.h"
 
 using namespace aotbuild::standalone;
@@ -58,40 +57,11 @@ AOTITorchError aoti_torch_aten_amax(AtenTensorHandle self, const int64_t* dim, i
                          ordered.data(), strides.data()));
   Owned rows(contiguous(view.tensor, self->dtype));
   Owned made(new_tensor(self->dtype, static_cast<int64_t>(sizes.size()), sizes.data()));
-  switch (self->dtype) {
-    case kUInt8:
-      largest<uint8_t>(rows.tensor, made.tensor, length);
-      break;
-    case kInt8:
-      largest<int8_t>(rows.tensor, made.tensor, length);
-      break;
-    case kInt16:
-      largest<int16_t>(rows.tensor, made.tensor, length);
-      break;
-    case kInt32:
-      largest<int32_t>(rows.tensor, made.tensor, length);
-      break;
-    case kInt64:
-      largest<int64_t>(rows.tensor, made.tensor, length);
-      break;
-    case kBool:
-      largest<bool>(rows.tensor, made.tensor, length);
-      break;
-    case kHalf:
-      largest<c10::Half>(rows.tensor, made.tensor, length);
-      break;
-    case kBFloat16:
-      largest<c10::BFloat16>(rows.tensor, made.tensor, length);
-      break;
-    case kFloat:
-      largest<float>(rows.tensor, made.tensor, length);
-      break;
-    case kDouble:
-      largest<double>(rows.tensor, made.tensor, length);
-      break;
-    default:
-      refuse("amax", self->dtype);
-  }
+  auto find = [&](auto sample) { largest<decltype(sample)>(rows.tensor, made.tensor, length); };
+  if (self->dtype == kBool)
+    find(bool());
+  else if (!with_integer(self->dtype, find) && !with_real(self->dtype, find))
+    refuse("amax", self->dtype);
   *ret0 = made.take();
   return AOTI_TORCH_SUCCESS;
 }

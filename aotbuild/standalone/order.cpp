@@ -5,6 +5,8 @@
 #include <stdexcept>
 #include <type_traits>
 
+#include "dtypes.h"
+
 namespace aotbuild::standalone {
 namespace {
 
@@ -99,10 +101,6 @@ void load_any(const Tensor* tensor, int64_t offset, int64_t stride, int64_t coun
 
 }  // namespace
 
-bool is_float(int32_t dtype) {
-  return dtype == kHalf || dtype == kBFloat16 || dtype == kFloat || dtype == kDouble;
-}
-
 bool has_order(int32_t dtype) {
   switch (dtype) {
     case kUInt8:
@@ -116,7 +114,7 @@ bool has_order(int32_t dtype) {
     case kUInt64:
       return true;
   }
-  return is_float(dtype);
+  return is_real(dtype);
 }
 
 void load(const Tensor* tensor, int64_t offset, int64_t stride, int64_t count, Order order,

@@ -22,7 +22,6 @@ inline uint64_t key_of(const Wide& item) { return item.key; }
 inline int64_t position_of(Narrow item) { return static_cast<uint32_t>(item); }
 inline int64_t position_of(const Wide& item) { return item.position; }
 
-bool is_float(int32_t dtype);
 bool has_order(int32_t dtype);  // neither complex nor of eight bits with an exponent
 // The key of NaN, in ascending order.
 inline uint64_t nan_key(const Tensor* tensor) {

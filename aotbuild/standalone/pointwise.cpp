@@ -12,9 +12,8 @@
 
 #include <torch/csrc/inductor/aoti_torch/generated/c_shim_aten.h>
 #include <torch/csrc/inductor/aoti_torch/generated/c_shim_cpu.h>
-#include <torch/headeronly/util/BFloat16.h>
-#include <torch/headeronly/util/Half.h>
 
+#include "dtypes.h"
 #include "elementwise.h"
 #include "layout.h"
 #include "vector_trigonometry.h"
@@ -45,51 +44,22 @@ constexpr bool is_number = false;
 template <typename T>
 constexpr bool is_number<Number<T>> = true;
 template <typename T>
-constexpr bool is_small = std::is_same_v<T, c10::Half> || std::is_same_v<T, c10::BFloat16>;
-
-// What is computed with.
-template <typename T>
-using Wide = std::conditional_t<is_small<T>, float, T>;
-
-template <typename T>
-Wide<T> from_double(double x) {
+Computed<T> from_double(double x) {
   if constexpr (is_number<T>)
     return {static_cast<decltype(T::re)>(x), 0};
   else
-    return static_cast<Wide<T>>(x);
+    return static_cast<Computed<T>>(x);
 }
 
 // Calls `use` with a value of the C++ type of a dtype.
 enum Kinds { kAll, kNumbers, kIntegers };  // kNumbers: without bool
 template <Kinds kinds, typename F>
 void with_type(int32_t dtype, const char* name, F&& use) {
-  switch (dtype) {
-    case kUInt8:
-      return use(uint8_t());
-    case kInt8:
-      return use(int8_t());
-    case kInt16:
-      return use(int16_t());
-    case kInt32:
-      return use(int32_t());
-    case kInt64:
-      return use(int64_t());
-  }
+  if (with_integer(dtype, use)) return;
   if constexpr (kinds != kIntegers) {
-    switch (dtype) {
-      case kHalf:
-        return use(c10::Half());
-      case kBFloat16:
-        return use(c10::BFloat16());
-      case kFloat:
-        return use(float());
-      case kDouble:
-        return use(double());
-      case kComplexFloat:
-        return use(Number<float>());
-      case kComplexDouble:
-        return use(Number<double>());
-    }
+    if (with_real(dtype, use)) return;
+    if (dtype == kComplexFloat) return use(Number<float>());
+    if (dtype == kComplexDouble) return use(Number<double>());
   }
   if constexpr (kinds == kAll)
     if (dtype == kBool) return use(bool());
@@ -113,7 +83,7 @@ void map(Elements& all, int32_t dtype, F&& work) {
   int64_t sa = all.step(0);
   R* to = all.results<R>();
   each(all.count(),
-       [&](int64_t i) { to[i] = static_cast<R>(work(static_cast<Wide<T>>(a[i * sa]))); });
+       [&](int64_t i) { to[i] = static_cast<R>(work(static_cast<Computed<T>>(a[i * sa]))); });
 }
 
 template <typename T, typename F>
@@ -126,7 +96,7 @@ void map_pairs(Elements& all, int32_t dtype, F&& work) {
   auto loop = [&](auto step_a, auto step_b) {
     each(all.count(), [&](int64_t i) {
       to[i] = static_cast<T>(
-          work(static_cast<Wide<T>>(a[i * step_a]), static_cast<Wide<T>>(b[i * step_b])));
+          work(static_cast<Computed<T>>(a[i * step_a]), static_cast<Computed<T>>(b[i * step_b])));
     });
   };
   using One = std::integral_constant<int64_t, 1>;

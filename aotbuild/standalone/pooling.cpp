@@ -9,9 +9,8 @@
 #include <vector>
 
 #include <torch/csrc/inductor/aoti_torch/generated/c_shim_cpu.h>
-#include <torch/headeronly/util/BFloat16.h>
-#include <torch/headeronly/util/Half.h>
 
+#include "dtypes.h"
 #include "layout.h"
 #include "memory_formats.h"
 
@@ -83,10 +82,6 @@ struct Field {
   bool last;     // channels are innermost
 };
 
-template <typename T>
-using Wide =
-    std::conditional_t<std::is_same_v<T, c10::Half> || std::is_same_v<T, c10::BFloat16>, float, T>;
-
 // Whether a value takes the place of the largest one; NaN does.
 template <typename T>
 bool beats(T value, T most) {
@@ -150,7 +145,7 @@ void largest(const Tensor* from, Tensor* to, Tensor* indices, const Field& field
   int64_t windows = axes[0].out * axes[1].out * axes[2].out;
   each_window(field, axes, [&](int64_t n, int64_t c, int64_t count, const auto& at, int64_t o) {
     const T* source = values + n * field.n + c * field.c;
-    using W = Wide<T>;
+    using W = Computed<T>;
     if (!field.last) {
       W most = lowest<W>();
       int64_t index = first_of(axes, at);
@@ -193,7 +188,7 @@ void mean(const Tensor* from, Tensor* to, const Field& field, const Axes& axes, 
   int64_t windows = axes[0].out * axes[1].out * axes[2].out;
   each_window(field, axes, [&](int64_t n, int64_t c, int64_t count, const auto& at, int64_t o) {
     const T* source = values + n * field.n + c * field.c;
-    using W = Wide<T>;
+    using W = Computed<T>;
     int64_t inside = 1, padded = 1;
     for (int i = 0; i < 3; i++) {
       inside *= std::max<int64_t>(axes[i].last[at[i]] - axes[i].first[at[i]], 0);
@@ -220,35 +215,8 @@ void mean(const Tensor* from, Tensor* to, const Field& field, const Axes& axes, 
 }
 
 template <typename F>
-void with_real(int32_t dtype, const char* name, F&& use) {
-  switch (dtype) {
-    case kFloat:
-      return use(float());
-    case kDouble:
-      return use(double());
-    case kHalf:
-      return use(c10::Half());
-    case kBFloat16:
-      return use(c10::BFloat16());
-  }
-  refuse(name, dtype);
-}
-
-template <typename F>
 void with_any(int32_t dtype, const char* name, F&& use) {
-  switch (dtype) {
-    case kUInt8:
-      return use(uint8_t());
-    case kInt8:
-      return use(int8_t());
-    case kInt16:
-      return use(int16_t());
-    case kInt32:
-      return use(int32_t());
-    case kInt64:
-      return use(int64_t());
-  }
-  with_real(dtype, name, use);
+  if (!with_integer(dtype, use) && !with_real(dtype, use)) refuse(name, dtype);
 }
 
 // The tensor as it is read, its layout, and the result's.
@@ -365,8 +333,8 @@ void store_largest(const Laid& laid, const Axes& axes, int spatial, const char* 
   };
   if constexpr (integers)
     with_any(input->dtype, name, run);
-  else
-    with_real(input->dtype, name, run);
+  else if (!with_real(input->dtype, run))
+    refuse(name, input->dtype);
   *values = laid.finished(best);
   *places = laid.finished(found);
 }
@@ -393,8 +361,8 @@ Tensor* average(const Laid& laid, const Axes& axes, int spatial, const char* nam
   };
   if (input->dtype == kInt64)
     run(int64_t());
-  else
-    with_real(input->dtype, name, run);
+  else if (!with_real(input->dtype, run))
+    refuse(name, input->dtype);
   return laid.finished(made);
 }
 

@@ -1,5 +1,6 @@
 // Running sums, products, largest and smallest values.
 
+#include "dtypes.h"
 #include "layout.h"
 #include "order.h"
 
@@ -10,8 +11,6 @@
 #include <type_traits>
 
 #include <torch/csrc/inductor/aoti_torch/generated/c_shim_cpu.h>
-#include <torch/headeronly/util/BFloat16.h>
-#include <torch/headeronly/util/Half.h>
 
 using namespace aotbuild::standalone;
 
@@ -129,7 +128,7 @@ Tensor* scanned(const Tensor* self, int64_t given, const int32_t* wanted, const 
   int dim = dimension(self, given);
   int32_t dtype =
       wanted ? *wanted
-      : is_float(self->dtype) || self->dtype == kComplexFloat || self->dtype == kComplexDouble
+      : is_real(self->dtype) || self->dtype == kComplexFloat || self->dtype == kComplexDouble
           ? self->dtype
           : kInt64;
   Owned from(contiguous(const_cast<Tensor*>(self), dtype));
@@ -212,38 +211,8 @@ void running_best(const Tensor* self, int64_t given, const char* name, AtenTenso
                              lines.step(2));
     });
   };
-  switch (self->dtype) {
-    case kBool:
-    case kUInt8:
-      as(uint8_t{});
-      break;
-    case kInt8:
-      as(int8_t{});
-      break;
-    case kInt16:
-      as(int16_t{});
-      break;
-    case kInt32:
-      as(int32_t{});
-      break;
-    case kInt64:
-      as(int64_t{});
-      break;
-    case kHalf:
-      as(c10::Half{});
-      break;
-    case kBFloat16:
-      as(c10::BFloat16{});
-      break;
-    case kFloat:
-      as(float{});
-      break;
-    case kDouble:
-      as(double{});
-      break;
-    default:
-      refuse(name, self->dtype);
-  }
+  int32_t dtype = self->dtype == kBool ? static_cast<int32_t>(kUInt8) : self->dtype;
+  if (!with_integer(dtype, as) && !with_real(dtype, as)) refuse(name, dtype);
   *first = values.take();
   *second = indices.take();
 }
@@ -277,7 +246,7 @@ AOTITorchError aoti_torch_cpu_cummin(AtenTensorHandle self, int64_t dim, AtenTen
 AOTITorchError aoti_torch_cpu_logcumsumexp(AtenTensorHandle self, int64_t given,
                                            AtenTensorHandle* result) {
   int dim = dimension(self, given);
-  if (!is_float(self->dtype)) refuse("logcumsumexp", self->dtype);
+  if (!is_real(self->dtype)) refuse("logcumsumexp", self->dtype);
   Owned from(contiguous(self, self->dtype));
   Owned to(new_tensor(self->dtype, self->ndim, self->sizes()));
   Shape shape(to.tensor, dim);

@@ -1,5 +1,6 @@
 // Values written to, or combined with, elements at given positions of a dimension.
 
+#include "dtypes.h"
 #include "layout.h"
 #include "order.h"
 
@@ -13,8 +14,6 @@
 #include <vector>
 
 #include <torch/csrc/inductor/aoti_torch/generated/c_shim_cpu.h>
-#include <torch/headeronly/util/BFloat16.h>
-#include <torch/headeronly/util/Half.h>
 
 using namespace aotbuild::standalone;
 
@@ -176,32 +175,9 @@ void combine(const Scatter& all, Way way, bool start_anew) {
 // Calls `use` with a value of the tensor's type; `name` is the operator's.
 template <typename F>
 void with_number(int32_t dtype, const char* name, bool complex, F&& use) {
-  switch (dtype) {
-    case kUInt8:
-      return use(uint8_t{});
-    case kInt8:
-      return use(int8_t{});
-    case kInt16:
-      return use(int16_t{});
-    case kInt32:
-      return use(int32_t{});
-    case kInt64:
-      return use(int64_t{});
-    case kFloat:
-      return use(float{});
-    case kDouble:
-      return use(double{});
-    case kHalf:
-      return use(c10::Half{});
-    case kBFloat16:
-      return use(c10::BFloat16{});
-    case kComplexFloat:
-      if (complex) return use(std::complex<float>{});
-      break;
-    case kComplexDouble:
-      if (complex) return use(std::complex<double>{});
-      break;
-  }
+  if (with_integer(dtype, use) || with_real(dtype, use)) return;
+  if (complex && dtype == kComplexFloat) return use(std::complex<float>{});
+  if (complex && dtype == kComplexDouble) return use(std::complex<double>{});
   refuse(name, dtype);
 }
 

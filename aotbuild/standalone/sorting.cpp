@@ -3,6 +3,7 @@
 // Torch's results for equal values depend on its algorithms: those of the C++ library, whose
 // comparisons and moves are the same here, over keys instead of values.
 
+#include "dtypes.h"
 #include "layout.h"
 #include "order.h"
 
@@ -151,7 +152,7 @@ void sort(const Tensor* self, int64_t given, bool stable, bool descending, AtenT
   Owned values(new_tensor(self->dtype, self->ndim, self->sizes(), strides.data()));
   Owned indices(new_tensor(kInt64, self->ndim, self->sizes(), strides.data()));
   // Torch counts bytes for long lists of integers, which is stable.
-  if (self->ndim == 1 && self->numel >= 32768 && !descending && !is_float(self->dtype) &&
+  if (self->ndim == 1 && self->numel >= 32768 && !descending && !is_real(self->dtype) &&
       self->dtype != kBool)
     stable = true;
   Order order = descending ? Order::down : Order::up;
@@ -292,7 +293,7 @@ Tensor* median(const Tensor* self, const char* name, bool ignore_nan) {
   int64_t count = dense->numel, one = 1;
   Owned flat(tensor_over(share(dense->storage), dense->offset, dense->dtype, 1, &count, &one));
   Owned position(new_tensor(kInt64, 0, nullptr));
-  bool floats = is_float(self->dtype);
+  bool floats = is_real(self->dtype);
   uint64_t nan = nan_key(self);
   with_item(flat.tensor, 0, [&](auto sample) {
     using Item = decltype(sample);
@@ -384,7 +385,7 @@ AOTITorchError aoti_torch_cpu_mode(AtenTensorHandle self, int64_t given, int32_t
   need_elements(self, dim, "mode");
   if (!has_topk(self->dtype) && self->dtype != kBool) refuse("mode", self->dtype);
   Results results(self, dim, 1);
-  bool floats = is_float(self->dtype);
+  bool floats = is_real(self->dtype);
   uint64_t nan = nan_key(self);
   with_item(self, dim, [&](auto sample) {
     using Item = decltype(sample);

@@ -93,6 +93,8 @@ void destroy(Tensor* tensor);
 
 // Copies what one tensor holds into another one of the same sizes, and converts it.
 void copy(Tensor* to, const Tensor* from);
+// Gives each element the value of a tensor without dimensions.
+void fill(Tensor* tensor, const Tensor* number);
 bool is_contiguous(const Tensor* tensor);
 
 // A tensor of the same values, with strides as torch's `clone` gives them.

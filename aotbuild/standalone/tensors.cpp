@@ -1,5 +1,6 @@
 // Tensors: made, copied, converted.
 
+#include "layout.h"
 #include "tensor.h"
 
 #include <algorithm>
@@ -197,39 +198,13 @@ void with_type(const Tensor* tensor, F&& use) {
                            " cannot be converted");
 }
 
-// Calls `use(to, from, count, to_stride, from_stride)` for each row: dimensions that lie next to
-// each other in both tensors are one.
+// Calls `use(to, from, count, to_stride, from_stride)` for each row.
 template <typename F>
 void each_row(const Tensor* to, const Tensor* from, F&& use) {
-  int ndim = 0;
-  std::vector<int64_t> memory(3 * (to->ndim + 1));
-  int64_t* sizes = memory.data();
-  int64_t *a = sizes + to->ndim + 1, *b = a + to->ndim + 1;
-  for (int i = 0; i < to->ndim; i++) {
-    int64_t size = to->sizes()[i], sa = to->strides()[i], sb = from->strides()[i];
-    if (size == 1) continue;
-    if (ndim && a[ndim - 1] == size * sa && b[ndim - 1] == size * sb) {
-      sizes[ndim - 1] *= size, a[ndim - 1] = sa, b[ndim - 1] = sb;
-    } else {
-      sizes[ndim] = size, a[ndim] = sa, b[ndim] = sb, ndim++;
-    }
-  }
-  if (!ndim) sizes[0] = 1, a[0] = b[0] = 1, ndim = 1;
-  int64_t rows = 1, inner = ndim - 1;
-  for (int i = 0; i < inner; i++) rows *= sizes[i];
-  for (int64_t row = 0; row < rows; row++) {
-    int64_t rest = row, at = 0, bt = 0;
-    for (int i = static_cast<int>(inner) - 1; i >= 0; i--) {
-      at += rest % sizes[i] * a[i], bt += rest % sizes[i] * b[i];
-      rest /= sizes[i];
-    }
-    use(at, bt, sizes[inner], a[inner], b[inner]);
-  }
+  Walk<2> walk(sizes_of(to), {to->strides(), from->strides()});
+  walk.run(
+      [&](const auto& at) { use(at[0], at[1], walk.inner(), walk.step()[0], walk.step()[1]); });
 }
-
-}  // namespace
-
-namespace {
 
 template <typename W>
 void convert(Tensor* to, const Tensor* from) {
@@ -252,16 +227,18 @@ void copy(Tensor* to, const Tensor* from) {
   if (to->ndim != from->ndim || std::memcmp(to->sizes(), from->sizes(), to->ndim * sizeof(int64_t)))
     throw std::runtime_error("a tensor is copied into one of another shape");
   if (!to->numel) return;
-  int64_t size = to->itemsize;
   if (to->dtype == from->dtype) {
-    each_row(to, from, [&](int64_t a, int64_t b, int64_t count, int64_t sa, int64_t sb) {
-      char *target = to->data() + a * size, *source = from->data() + b * size;
-      if (sa == 1 && sb == 1) {
-        std::memmove(target, source, count * size);
-        return;
-      }
-      for (int64_t i = 0; i < count; i++)
-        std::memcpy(target + i * sa * size, source + i * sb * size, size);
+    with_size(to->itemsize, [&](auto sample) {
+      constexpr int64_t size = sizeof sample;  // of an element, which may lie at any address
+      each_row(to, from, [&](int64_t a, int64_t b, int64_t count, int64_t sa, int64_t sb) {
+        char *target = to->data() + a * size, *source = from->data() + b * size;
+        if (sa == 1 && sb == 1) {
+          std::memmove(target, source, count * size);
+          return;
+        }
+        for (int64_t i = 0; i < count; i++)
+          std::memcpy(target + i * sa * size, source + i * sb * size, size);
+      });
     });
     return;
   }
@@ -275,6 +252,13 @@ void copy(Tensor* to, const Tensor* from) {
     case Wide::complex:
       return convert<std::complex<double>>(to, from);
   }
+}
+
+void fill(Tensor* tensor, const Tensor* number) {
+  std::vector<int64_t> still(tensor->ndim, 0);
+  Owned same(tensor_over(share(number->storage), number->offset, number->dtype, tensor->ndim,
+                         tensor->sizes(), still.data()));
+  copy(tensor, same.tensor);
 }
 
 }  // namespace aotbuild::standalone

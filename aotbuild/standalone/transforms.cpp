@@ -18,6 +18,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "lanes.h"
 #include "tensor.h"
 #include "threads.h"
 
@@ -25,23 +26,6 @@ extern "C" int omp_get_thread_num();
 
 namespace aotbuild::standalone {
 namespace {
-
-#if defined(__AVX512F__)
-constexpr int kBytes = 64;
-#elif defined(__AVX__)
-constexpr int kBytes = 32;
-#else
-constexpr int kBytes = 16;
-#endif
-
-template <typename T>
-struct Packed {
-  typedef T type __attribute__((vector_size(kBytes)));
-};
-template <typename T>
-using Pack = typename Packed<T>::type;
-template <typename T>
-constexpr int kLanes = kBytes / sizeof(T);
 
 constexpr int kLargestPrime = 31;       // from which on a convolution is faster
 constexpr int64_t kLong = 1 << 13;      // numbers of a line, which a second-level cache holds
@@ -163,7 +147,7 @@ struct Butterfly<8, T> {
 // How lines of one length are transformed.
 template <typename T>
 class Plan {
-  using V = Pack<T>;
+  using V = Vec<T>;
 
  public:
   explicit Plan(int64_t length);
@@ -218,7 +202,7 @@ Plan<T>::Plan(int64_t length) : space(length), length_(length) {
     for (int64_t k = 0; k < length; k++)
       std::tie(chirp_[2 * k], chirp_[2 * k + 1]) = root<T>(k * k % (2 * length), 2 * length);
     // The transform of the conjugated chirp, which is as long to the left as to the right.
-    using W = Pack<double>;
+    using W = Vec<double>;
     std::vector<T> spectrum(2 * padded);
     Plan<double> exact(padded);
     std::unique_ptr<Storage, void (*)(Storage*)> memory(allocate(2 * padded * sizeof(W)), release);
@@ -410,51 +394,40 @@ struct Circle {
 
 // Numbers that lie side by side become the same element of vectors, and the other way round.
 template <typename T, int H, size_t... I>
-inline void exchange(Pack<T>* rows, std::index_sequence<I...>) {
+inline void exchange(Vec<T>* rows, std::index_sequence<I...>) {
   constexpr int kWidth = kLanes<T>;
 #pragma GCC unroll 16
   for (int i = 0; i < kWidth; i++) {
     if (i & H) continue;
-    Pack<T> a = rows[i], b = rows[i + H];
+    Vec<T> a = rows[i], b = rows[i + H];
     rows[i] = __builtin_shufflevector(a, b, (I & H ? kWidth + I - H : I)...);
     rows[i + H] = __builtin_shufflevector(a, b, (I & H ? kWidth + I : I + H)...);
   }
   if constexpr (H > 1) exchange<T, H / 2>(rows, std::index_sequence<I...>{});
 }
 template <typename T>
-inline void transpose(Pack<T>* rows) {
+inline void transpose(Vec<T>* rows) {
   exchange<T, kLanes<T> / 2>(rows, std::make_index_sequence<kLanes<T>>{});
-}
-
-template <typename T>
-inline Pack<T> load(const T* from) {
-  Pack<T> value;
-  std::memcpy(&value, from, sizeof value);
-  return value;
-}
-template <typename T>
-inline void store(T* to, Pack<T> value) {
-  std::memcpy(to, &value, sizeof value);
 }
 
 // Pairs that follow each other, from their parts and the other way round.
 template <typename T, size_t... I>
-inline void separate(Pack<T> a, Pack<T> b, Pack<T>& re, Pack<T>& im, std::index_sequence<I...>) {
+inline void separate(Vec<T> a, Vec<T> b, Vec<T>& re, Vec<T>& im, std::index_sequence<I...>) {
   re = __builtin_shufflevector(a, b, (2 * I)...);
   im = __builtin_shufflevector(a, b, (2 * I + 1)...);
 }
 template <typename T>
-inline void separate(Pack<T> a, Pack<T> b, Pack<T>& re, Pack<T>& im) {
+inline void separate(Vec<T> a, Vec<T> b, Vec<T>& re, Vec<T>& im) {
   separate<T>(a, b, re, im, std::make_index_sequence<kLanes<T>>{});
 }
 template <typename T, size_t... I>
-inline void unite(Pack<T> re, Pack<T> im, Pack<T>& a, Pack<T>& b, std::index_sequence<I...>) {
+inline void unite(Vec<T> re, Vec<T> im, Vec<T>& a, Vec<T>& b, std::index_sequence<I...>) {
   constexpr int kWidth = kLanes<T>;
   a = __builtin_shufflevector(re, im, (I / 2 + I % 2 * kWidth)...);
   b = __builtin_shufflevector(re, im, ((kWidth + I) / 2 + I % 2 * kWidth)...);
 }
 template <typename T>
-inline void unite(Pack<T> re, Pack<T> im, Pack<T>& a, Pack<T>& b) {
+inline void unite(Vec<T> re, Vec<T> im, Vec<T>& a, Vec<T>& b) {
   unite<T>(re, im, a, b, std::make_index_sequence<kLanes<T>>{});
 }
 
@@ -476,7 +449,7 @@ struct Group {
 
 // The parts of complex numbers change places for an inverse transform: `swap` is 1.
 template <typename T>
-void load_group(const Signals<T>& lines, const Group<T>& group, Pack<T>* x) {
+void load_group(const Signals<T>& lines, const Group<T>& group, Vec<T>* x) {
   constexpr int kWidth = kLanes<T>;
   bool pairs = lines.real && lines.length % 2 == 0;
   // `parts` numbers of T follow each other, then comes the next step.
@@ -484,7 +457,7 @@ void load_group(const Signals<T>& lines, const Group<T>& group, Pack<T>* x) {
   int64_t spread = lines.real && !pairs ? 2 : 1, done = 0;
   if (lines.from_step == parts) {
     for (; done + kWidth <= values; done += kWidth) {
-      Pack<T> rows[kWidth];
+      Vec<T> rows[kWidth];
 #pragma GCC unroll 16
       for (int i = 0; i < kWidth; i++) rows[i] = load(group.from[i] + done);
       transpose<T>(rows);
@@ -494,7 +467,7 @@ void load_group(const Signals<T>& lines, const Group<T>& group, Pack<T>* x) {
   } else if (group.side_by_side(group.from, parts)) {
     const T* from = group.from[0];
     for (; done < values; done += parts, from += lines.from_step) {
-      Pack<T> a = load(from);
+      Vec<T> a = load(from);
       if (parts == 1) {
         x[done * spread] = a;
       } else {
@@ -506,17 +479,17 @@ void load_group(const Signals<T>& lines, const Group<T>& group, Pack<T>* x) {
     for (int lane = 0; lane < kWidth; lane++)
       x[(i ^ swap) * spread][lane] = group.from[lane][i / parts * lines.from_step + i % parts];
   if (spread == 2)
-    for (int64_t i = 0; i < values; i++) x[2 * i + 1] = Pack<T>{};
+    for (int64_t i = 0; i < values; i++) x[2 * i + 1] = Vec<T>{};
 }
 
 template <typename T>
-void store_group(const Signals<T>& lines, const Group<T>& group, const Pack<T>* x,
+void store_group(const Signals<T>& lines, const Group<T>& group, const Vec<T>* x,
                  const int64_t* where, int64_t count) {
   constexpr int kWidth = kLanes<T>;
   int64_t swap = lines.inverse, values = 2 * count, done = 0;
   if (lines.to_step == 2) {
     for (; done + kWidth <= values; done += kWidth) {
-      Pack<T> rows[kWidth];
+      Vec<T> rows[kWidth];
 #pragma GCC unroll 16
       for (int i = 0; i < kWidth; i++)
         rows[i] = x[2 * where[(done + i) / 2] + (i % 2 ^ swap)] * lines.scale;
@@ -526,15 +499,15 @@ void store_group(const Signals<T>& lines, const Group<T>& group, const Pack<T>* 
   } else if (group.side_by_side(group.to, 2)) {
     T* to = group.to[0];
     for (; done < values; done += 2, to += lines.to_step) {
-      const Pack<T>* at = x + 2 * where[done / 2];
-      Pack<T> a, b;
+      const Vec<T>* at = x + 2 * where[done / 2];
+      Vec<T> a, b;
       unite<T>(at[swap] * lines.scale, at[1 - swap] * lines.scale, a, b);
       store(to, a);
       store(to + kWidth, b);
     }
   }
   for (int64_t i = done; i < values; i++) {
-    Pack<T> row = x[2 * where[i / 2] + (i % 2 ^ swap)] * lines.scale;
+    Vec<T> row = x[2 * where[i / 2] + (i % 2 ^ swap)] * lines.scale;
     for (int lane = 0; lane < group.count; lane++)
       group.to[lane][i / 2 * lines.to_step + i % 2] = row[lane];
   }
@@ -550,14 +523,14 @@ inline void unpair(Number<V>& a, Number<V>& b, T re, T im) {
 }
 
 template <typename T>
-void unpair_all(Pack<T>* x, const int64_t* where, int64_t half, const T* roots) {
-  Pack<T>*first = x + 2 * where[0], *last = x + 2 * where[half];
-  Pack<T> re = first[0], im = first[1];
-  first[0] = re + im, first[1] = Pack<T>{};
-  last[0] = re - im, last[1] = Pack<T>{};
+void unpair_all(Vec<T>* x, const int64_t* where, int64_t half, const T* roots) {
+  Vec<T>*first = x + 2 * where[0], *last = x + 2 * where[half];
+  Vec<T> re = first[0], im = first[1];
+  first[0] = re + im, first[1] = Vec<T>{};
+  last[0] = re - im, last[1] = Vec<T>{};
   for (int64_t k = 1; 2 * k <= half; k++) {
-    Pack<T>*p = x + 2 * where[k], *q = x + 2 * where[half - k];
-    Number<Pack<T>> a = {p[0], p[1]}, b = {q[0], q[1]};
+    Vec<T>*p = x + 2 * where[k], *q = x + 2 * where[half - k];
+    Number<Vec<T>> a = {p[0], p[1]}, b = {q[0], q[1]};
     unpair(a, b, roots[2 * k], roots[2 * k + 1]);
     q[0] = b.re, q[1] = b.im;
     p[0] = a.re, p[1] = a.im;
@@ -595,9 +568,9 @@ void transform_together(const Signals<T>& lines) {
   bool threaded = groups > 1 && count * lines.length >= kThreaded;
   int64_t values = 2 * (plan->space + 1), each = threaded ? threads() : 1;
   std::unique_ptr<Storage, void (*)(Storage*)> memory(
-      allocate(each * values * static_cast<int64_t>(sizeof(Pack<T>))), release);
+      allocate(each * values * static_cast<int64_t>(sizeof(Vec<T>))), release);
   auto work = [&](int64_t index, int thread) {
-    Pack<T>* x = reinterpret_cast<Pack<T>*>(memory->data) + thread * values;
+    Vec<T>* x = reinterpret_cast<Vec<T>*>(memory->data) + thread * values;
     Group<T> group;
     int64_t first = index * kLanes<T>;
     group.count = static_cast<int>(std::min<int64_t>(kLanes<T>, count - first));

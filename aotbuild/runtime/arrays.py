@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias
 
 from . import buffers
-from .buffers import Buffer, as_buffer, as_short_floats, short_floats
 from .checks import (
     check_conditions,
     check_number,
@@ -119,7 +118,7 @@ def _library_of(value: Any) -> Any:
         return buffers
     if hasattr(type(value), "__dlpack__"):
         return namespace_of(value)
-    return None if as_buffer(value) is None else buffers
+    return None if buffers.as_buffer(value) is None else buffers
 
 
 def _an_array(library: Any) -> str:
@@ -153,11 +152,9 @@ def _exported(value: Any) -> Any:
     if _is_numpy(value):
         if not _is_plain(value):
             return None
-        return short_floats(value) if value.dtype.name == "bfloat16" else value
-    if _library_of(value) is buffers and isinstance(buffer := as_buffer(value), memoryview):
-        return buffer
+        return buffers.short_floats(value) if value.dtype.name == "bfloat16" else value
     if not hasattr(type(value), "__dlpack__"):
-        return None
+        return buffers.as_buffer(value)
     try:
         return value.__dlpack__(max_version=(1, 0))
     except TypeError:  # it is older than versions
@@ -174,7 +171,7 @@ def _imported(manifest: Manifest, output: Any, library: Any) -> Any:
         if library.__name__ != "numpy":
             return library.from_dlpack(output)
         if not is_tensor(output) and output.dtype == "bfloat16":
-            return as_short_floats(output)
+            return buffers.as_short_floats(output)
         return library.asarray(output if is_tensor(output) else memoryview(output))
     except (BufferError, TypeError, ModuleNotFoundError) as error:
         raise TypeError(
@@ -199,7 +196,7 @@ def _admit(manifest: Manifest, values: tuple[Any, ...], library: Any) -> list[An
                 f"got {kind_of(value)}. {_value_conversion(spec, value, library)}"
             )
         if library is buffers:
-            array = Buffer(as_buffer(array) or memoryview(b""))
+            array = buffers.Buffer(buffers.as_buffer(array) or memoryview(b""))
         _check_array(label, spec, array, library)
         check_shape(label, spec, tuple(array.shape), manifest.dims, sizes)
         arrays.append(_laid_out(spec, array))
@@ -237,7 +234,11 @@ def _check_array(label: str, spec: Input, array: Any, library: Any) -> None:
             f"{label} must have dtype {spec.dtype}, got {dtype}. "
             f"{_array_conversion(spec, array, library)}"
         )
-    if not isinstance(array, Buffer) and not _is_numpy(array) and array.__dlpack_device__()[0] != 1:
+    if (
+        not isinstance(array, buffers.Buffer)
+        and not _is_numpy(array)
+        and array.__dlpack_device__()[0] != 1
+    ):
         raise ValueError(
             f"{label} is not on the CPU, where arrays of {library.__name__} are taken from. "
             "Move it there"
@@ -283,7 +284,7 @@ def _conversion(spec: Input, library: Any, value: str = "") -> str:
 
 def _laid_out(spec: Input, array: Any) -> Any:
     """An array in the order that the compiled code reads, in the byte order of this machine."""
-    if isinstance(array, Buffer):
+    if isinstance(array, buffers.Buffer):
         return array.laid_out(spec.order)
     import numpy as np  # most libraries of arrays need it
 

@@ -136,8 +136,8 @@ class CallGate:
         # A lock is a tenth of the work of a semaphore.
         return threading.Lock() if self._runners == 1 else threading.Semaphore(self._runners)
 
-    forks = False
-    """Whether a forked child can use other threads, as its parent could."""
+    standalone = False
+    """Whether it runs without torch: its threads are its own, and a forked child has them, too."""
 
     def one_thread(self) -> None:
         """Let calls of this thread use no other one."""
@@ -291,7 +291,7 @@ def cpu_features() -> dict[str, Any]:
 def one_thread() -> None:
     """Let engines use only the thread that calls, in a child that has no other ones."""
     for engine in _engines:
-        if not engine.forks:
+        if not engine.standalone:
             engine.one_thread()
 
 

@@ -35,7 +35,7 @@ class NativeEngine(Engine):
     """A library on the CPU, through AOTInductor's C ABI; it need not have torch imported."""
 
     def __init__(self, library: Path, manifest: Manifest, pool: Pool, *, standalone: bool) -> None:
-        self.forks = standalone  # it starts threads of its own after a fork
+        self.standalone = standalone
         try:
             self._runner = engine_module().Engine(
                 str(library), None if standalone else torch_library()
@@ -65,7 +65,7 @@ class NativeEngine(Engine):
         modes = torch._C._len_torch_dispatch_stack
         self._runner.attach(torch._C.__file__, exchange, torch.Tensor, modes)
         # A stand-alone library has tensors of its own, over the memory of torch's.
-        if not self.forks and self._runner.find_place(_samples()):
+        if not self.standalone and self._runner.find_place(_samples()):
             self._runner.find_flags(_negated(), _conjugated())
         self._attached = True
 
@@ -117,7 +117,7 @@ class NativeEngine(Engine):
         self._runner.map_constants(file.bytes, entries)
 
     def set_num_threads(self, count: int) -> None:
-        if self.forks:  # its threads are not torch's
+        if self.standalone:
             self._runner.use_threads(count)
         else:
             super().set_num_threads(count)

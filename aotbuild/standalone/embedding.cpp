@@ -147,8 +147,8 @@ void embedding_bag(Tensor* weight, Tensor* given, Tensor* starts, int64_t mode,
 
 }  // namespace
 
-#define EMBEDDING_BAG(name, forward_only)                                                          \
-  AOTITorchError aoti_torch_cpu_##name(                                                            \
+#define EMBEDDING_BAG(kind, forward_only)                                                          \
+  AOTITorchError aoti_torch_cpu__embedding_bag##kind(                                              \
       AtenTensorHandle weight, AtenTensorHandle indices, AtenTensorHandle offsets, int32_t,        \
       int64_t mode, int32_t, AtenTensorHandle* per_sample_weights, int32_t include_last_offset,    \
       int64_t padding_idx, AtenTensorHandle* ret0, AtenTensorHandle* ret1, AtenTensorHandle* ret2, \
@@ -161,5 +161,5 @@ void embedding_bag(Tensor* weight, Tensor* given, Tensor* starts, int64_t mode,
     return AOTI_TORCH_SUCCESS;                                                                     \
   }
 
-EMBEDDING_BAG(_embedding_bag, false)
-EMBEDDING_BAG(_embedding_bag_forward_only, true)
+EMBEDDING_BAG(, false)
+EMBEDDING_BAG(_forward_only, true)

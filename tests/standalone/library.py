@@ -82,17 +82,21 @@ class Library:
         directory.mkdir(exist_ok=True, parents=True)
         command = ["g++", *_FLAGS, f"-march={march}", f"-I{HEADERS}", f"-I{SOURCES}", *flags]
         headers = max(path.stat().st_mtime for path in SOURCES.glob("*.h"))
-        running, objects = [], []
+        running = []
+        self.objects: dict[str, Path] = {}
         for source in sorted(SOURCES.glob("*.cpp")):
             if only and source.stem not in only:
                 continue
-            objects.append(directory / f"{source.stem}.o")
+            made = self.objects[source.stem] = directory / f"{source.stem}.o"
             newest = max(headers, source.stat().st_mtime)
-            if not objects[-1].exists() or objects[-1].stat().st_mtime < newest:
-                running.append(subprocess.Popen([*command, "-c", source, "-o", objects[-1]]))
+            if not made.exists() or made.stat().st_mtime < newest:
+                running.append(subprocess.Popen([*command, "-c", source, "-o", made]))
         assert not sum(process.wait() for process in running)
         symbols = subprocess.run(
-            ["nm", "-g", "--defined-only", *objects], check=True, text=True, capture_output=True
+            ["nm", "-g", "--defined-only", *self.objects.values()],
+            check=True,
+            text=True,
+            capture_output=True,
         ).stdout
         defined = set(re.findall(r"\bT (aoti_torch_\w+)", symbols))
         self.names = sorted(defined & declarations().keys())
@@ -104,7 +108,7 @@ class Library:
                 *command,
                 "-shared",
                 calls,
-                *objects,
+                *self.objects.values(),
                 "-o",
                 library,
                 "-nodefaultlibs",

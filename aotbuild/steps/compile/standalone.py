@@ -10,7 +10,7 @@ import functools
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,8 +44,8 @@ _DEFINED = re.compile(r"// Defined in .*")
 _SOURCE = re.compile(r"(\w+)\.cpp")
 """What a header tells of the sources that define what it declares, if they have not its name."""
 _UNDEFINED = re.compile(r"undefined reference to [`']([^'(]+)")
-_CALLED = re.compile(r"\b(aoti_torch_\w+|Sleef_)")
-"""Names of functions that sources define; of vector functions they have but the beginning."""
+_NAMED = re.compile(r"\b((?:aoti_torch|Sleef)_\w*)(##)?")
+"""A function that a source names, or what its name begins with where a macro completes it."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,13 @@ class Source:
     needs: frozenset[str]
     """Names of other sources, by the headers that it includes."""
     names: frozenset[str]
-    """Functions that it may define."""
+    """Functions that it names, and so may define."""
+    beginnings: tuple[str, ...]
+    """Of the names that macros complete."""
+
+    def may_define(self, name: str) -> bool:
+        """Whether it may define a function."""
+        return name in self.names or name.startswith(self.beginnings)
 
 
 @functools.cache
@@ -79,17 +85,21 @@ def sources() -> dict[str, Source]:
             told = _DEFINED.search(declared)
             needs |= set(_SOURCE.findall(told[0])) if told else {header}
         needs = {name for name in needs if (directory / f"{name}.cpp").is_file()}
+        named = _NAMED.findall(text)
         found[path.stem] = Source(
-            path, frozenset(needs - {path.stem}), frozenset(_CALLED.findall(text))
+            path,
+            frozenset(needs - {path.stem}),
+            frozenset(name for name, completed in named if not completed),
+            tuple(sorted({name for name, completed in named if completed})),
         )
     return found
 
 
-def needed(undefined: Iterator[str] | Sequence[str]) -> list[str]:
+def needed(undefined: Iterable[str]) -> list[str]:
     """The sources that define these symbols, and what those need, by name."""
-    names = {name if name.startswith("aoti_") else name[: len("Sleef_")] for name in undefined}
     waiting = [*_ALWAYS]
-    waiting += [source for source, each in sources().items() if each.names & names]
+    for name in undefined:
+        waiting += [source for source, each in sources().items() if each.may_define(name)]
     chosen = set[str]()
     while waiting:
         source = waiting.pop()
@@ -119,8 +129,11 @@ def link(
         CompileError: The code calls such functions.
     """
     objects = compiler.objects()
-    undefined = {name for path in objects for name in _undefined(path)}
-    own = _compiled(compiler, needed(sorted(undefined)), store, directory)
+    chosen, own = set[str](), list[Path]()
+    # Functions of some sources call those of others.
+    while not chosen.issuperset(wanted := needed(missing_symbols([*objects, *own]))):
+        chosen.update(wanted)
+        own = _compiled(compiler, sorted(chosen), store, directory)
     exported = source_directory("aotbuild") / "standalone" / _EXPORTED
     with replacing(library) as temporary:
         done = subprocess.run(
@@ -173,19 +186,21 @@ def _compiled(
         own = f"-ffile-prefix-map={sources()[name].path.parent}=standalone"
         words = [*command, own, str(sources()[name].path), "-o", str(made)]
         running[made, key] = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
-    errors = {}
+    failed = []
     for (made, key), process in running.items():
-        errors[made] = process.communicate()[1] if process.wait() is not None else ""
-        if not process.returncode:
-            store.put(KIND, key, {made.name: made})
-    for (made, _), process in running.items():
+        _, errors = process.communicate()
         if process.returncode:
-            raise CompileError(
-                f"aotbuild/standalone/{made.stem}.cpp could not be compiled",
-                where="aotbuild/standalone",
-                why=errors[made].strip()[-1000:],
-                fix='set CXX to g++ 11 or newer, or runtime = "torch"',
-            )
+            failed.append((made.stem, errors))
+        else:
+            store.put(KIND, key, {made.name: made})
+    if failed:
+        name, errors = failed[0]
+        raise CompileError(
+            f"aotbuild/standalone/{name}.cpp could not be compiled",
+            where="aotbuild/standalone",
+            why=errors.strip()[-1000:],
+            fix='set CXX to g++ 11 or newer, or runtime = "torch"',
+        )
     return objects
 
 
@@ -202,11 +217,13 @@ def _key(compiler: Compiler, name: str) -> str:
     )
 
 
-def _undefined(path: Path) -> Iterator[str]:
-    """The symbols that an object file needs."""
-    with path.open("rb") as file:
-        table = ELFFile(file).get_section_by_name(".symtab")
-        if isinstance(table, SymbolTableSection):
-            for symbol in table.iter_symbols():
-                if symbol["st_shndx"] == "SHN_UNDEF" and symbol.name:
-                    yield symbol.name
+def missing_symbols(objects: Iterable[Path]) -> set[str]:
+    """The symbols that object files need and none of them defines."""
+    symbols: dict[bool, set[str]] = {True: set(), False: set()}
+    for path in objects:
+        with path.open("rb") as file:
+            table = ELFFile(file).get_section_by_name(".symtab")
+            if isinstance(table, SymbolTableSection):
+                for symbol in table.iter_symbols():
+                    symbols[symbol["st_shndx"] != "SHN_UNDEF"].add(symbol.name)
+    return symbols[False] - symbols[True]

@@ -52,6 +52,22 @@ class Decoder(nn.Module):
         return torch.softmax(rows @ rows.transpose(1, 2), -1)
 
 
+class Pooled(nn.Module):
+    """Pools by large windows, adds up rows of a table, and places values by a mask."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.bag = nn.EmbeddingBag(10, 4, mode="sum")
+        self.register_buffer("starts", torch.tensor([0, 5, 7]))
+
+    def forward(self, image: Tensor, words: Tensor) -> tuple[Tensor, ...]:
+        largest = nn.functional.max_pool2d(image, 9, stride=3)
+        mean = nn.functional.avg_pool2d(image, 9, stride=3)
+        more = torch.index_put(image, (image > 0,), torch.ones(1), accumulate=True)
+        return largest, mean, more, self.bag(words, self.starts)
+
+
 class Short(nn.Module):
     """Takes and returns bfloat16, for which Python's buffers have no word."""
 

@@ -8,8 +8,9 @@ PIP    := -m pip --disable-pip-version-check --quiet
 DEMO := build/demo
 VENV := .venv
 
-KERNELS := $(wildcard aotbuild/passes/*/*.h aotbuild/engine/*.[ch] aotbuild/standalone/*.h \
-  aotbuild/standalone/*.cpp tests/unit/passes/*.cpp tests/standalone/*.cpp)
+KERNELS := $(wildcard aotbuild/passes/*/*.h aotbuild/engine/*.[ch] aotbuild/c_interface/*.[ch] \
+  aotbuild/standalone/*.h aotbuild/standalone/*.cpp aotbuild/standalone/*/*.h \
+  aotbuild/standalone/*/*.cpp tests/unit/passes/*.cpp tests/standalone/*.cpp)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint unit sanitize audit fuzz export-db generate venv bench bench-docs bench-venv clean
@@ -39,8 +40,15 @@ demo:
 	  --find-links $(DEMO)/aotbuild --wheel-dir $(DEMO)/standalone ./example_project
 	$(PYTHON) -m venv $(DEMO)/plain
 	$(DEMO)/plain/bin/python $(PIP) install $(DEMO)/standalone/digits-*.whl
+	@echo "--- the same from C++, without Python"
+	$(PYTHON) -m venv $(DEMO)/tools
+	$(DEMO)/tools/bin/python $(PIP) install cmake
+	$(DEMO)/tools/bin/cmake -S example_project/cpp -B $(DEMO)/cpp -DCMAKE_BUILD_TYPE=Release \
+	  -Ddigits_DIR="$$($(DEMO)/plain/bin/python -m digits.models --cmake-dir)"
+	$(DEMO)/tools/bin/cmake --build $(DEMO)/cpp
+	$(DEMO)/cpp/predict $(DEMO)/run/saved/images.bin > $(DEMO)/run/digits.txt
 	cp example_project/predict_plain.py $(DEMO)/run
-	cd $(DEMO)/run && ../plain/bin/python -P predict_plain.py saved
+	cd $(DEMO)/run && ../plain/bin/python -P predict_plain.py saved --digits digits.txt
 
 ## test: everything that CI runs: lint, types, unit tests, and tests that build wheels
 test: venv

@@ -24,6 +24,13 @@ With ``-Ofast``, ``-ffast-math`` or ``-funsafe-math-optimizations`` g++ before 1
 start-up code that flushes denormals to zero in the whole process that loads the library.
 """
 
+PLAIN_STACK = ("-Wl,-z,noexecstack",) if sys.platform == "linux" else ()
+"""What keeps the stack of a process free of code when it loads a library.
+
+The constants of a model come as assembler, in which Inductor (torch 2.13) does not say that it
+needs no such stack. glibc makes the stack executable then, and from 2.41 on refuses the library.
+"""
+
 
 def find_cxx() -> list[str]:
     """The command of the C++ compiler: ``CXX``, else ``g++`` (``clang++`` on macOS).

@@ -60,6 +60,11 @@ def _text(tokens: int, model: str, name: str, label: str) -> Case:
     return Case(name, model, source, inputs, label, () if model == "minilm" else dynamic)
 
 
+def _family(name: str, label: str, parameter: str, shape: tuple[int, ...], kind: str) -> Case:
+    source = f"gallery.families:{name}"
+    return Case(name, name, source, ((parameter, shape, kind),), label)
+
+
 CASES = {
     case.name: case
     for case in (
@@ -73,6 +78,12 @@ CASES = {
             _text(tokens, "minilm_tokens", f"minilm_{tokens}", f"minilm, any length: {tokens}")
             for tokens in (16, 64, 256)
         ),
+        _family("decoder", "decoder of 50 frames", "input", (1, 64, 50), "float"),
+        _family("video", "16 frames of 56x56", "input", (1, 3, 16, 56, 56), "float"),
+        _family("spectrogram", "mel spectrogram of 1 s", "signal", (1, 16000), "float"),
+        _family("recommender", "64 bags of 20 ids", "ids", (64, 20), "ids"),
+        _family("graph", "messages, 3000 edges", "nodes", (500, 32), "float"),
+        _family("candidates", "300 best of 8400 boxes", "found", (1, 8400, 84), "float"),
         Case(
             *("one", "one", "overhead.modules:One", (("x", (8,), "float"),), "x + 1, 8 floats"),
             project="overhead",

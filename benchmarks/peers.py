@@ -212,12 +212,14 @@ class OpenVino(Peer):
 
 
 class Ours(Peer):
-    """The model out of an installed wheel, called with tensors."""
+    """The model out of an installed wheel that torch runs, called with tensors."""
 
     name = "ours"
     label = "aotbuild"
     needs = ("torch", "aotbuild")
     artifact = "site"
+    kind: ClassVar[str] = "torch"
+    """What runs its models, as declared."""
 
     def open(self, case: Case, directory: str, threads: int) -> Any:
         import torch
@@ -242,6 +244,22 @@ class Arrays_(Ours):  # noqa: N801  # cases has the other one
     def open(self, case: Case, directory: str, threads: int) -> Any:
         os.environ["OMP_NUM_THREADS"] = str(threads)
         return self._import(case, directory.removesuffix("arrays") + "ours")
+
+    def bind(self, opened: Any, case: Case, arrays: Arrays) -> Callable[[], Any]:
+        return partial(opened, *arrays)
+
+
+class Standalone(Ours):
+    """The model out of a wheel that needs no torch, called with numpy arrays."""
+
+    name = "standalone"
+    label = "aotbuild, stand-alone"
+    runtime = ()
+    kind = "standalone"
+
+    def open(self, case: Case, directory: str, threads: int) -> Any:
+        os.environ["AOTBUILD_NUM_THREADS"] = str(threads)
+        return self._import(case, directory)
 
     def bind(self, opened: Any, case: Case, arrays: Arrays) -> Callable[[], Any]:
         return partial(opened, *arrays)
@@ -278,7 +296,16 @@ class Nothing(Peer):
 PEERS: dict[str, Peer] = {
     peer.name: peer
     for peer in (
-        *(Ours(), Arrays_(), Eager(), Compile(), Package(), OnnxRuntime(), OpenVino()),
+        *(
+            Ours(),
+            Arrays_(),
+            Standalone(),
+            Eager(),
+            Compile(),
+            Package(),
+            OnnxRuntime(),
+            OpenVino(),
+        ),
         *(Torch(), Nothing()),
     )
 }

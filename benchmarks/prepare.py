@@ -117,9 +117,11 @@ def _wheel(case: Case, peer: Ours, place: Path) -> None:
     pyproject = project / "pyproject.toml"
     head, *models = re.split(r"(?m)^(?=\[tool\.aotbuild\.models\.)", pyproject.read_text())
     (model,) = (text for text in models if text.startswith(f"[tool.aotbuild.models.{case.model}]"))
-    pyproject.write_text(head + model)
+    profile = f'[tool.aotbuild.profiles.measured]\nruntime = "{peer.kind}"\n'
+    pyproject.write_text(f"{head}{model}\n{profile}")
     kept = os.environ.get("AOTBUILD_CACHE_DIR", str(PLACE / "cache"))
-    wheel = pip_wheel(project, place / "dist", {"AOTBUILD_CACHE_DIR": kept})
+    env = {"AOTBUILD_CACHE_DIR": kept, "AOTBUILD_PROFILE": "measured"}
+    wheel = pip_wheel(project, place / "dist", env)
     install(wheel, place / peer.artifact)
     shutil.rmtree(project)
 

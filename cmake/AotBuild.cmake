@@ -100,7 +100,7 @@ exec '@Python_EXECUTABLE@' -P -m aotbuild.steps \"$@\"
   cmake_policy(VERSION 3.19)
 
   execute_process(
-    COMMAND ${aotbuild} plan "${AOTBUILD_PROJECT_DIR}" ${requested}
+    COMMAND ${aotbuild} plan "${AOTBUILD_PROJECT_DIR}" "--runtimes=${AOTBUILD_RUNTIMES}" ${requested}
     WORKING_DIRECTORY "${build_dir}"
     RESULT_VARIABLE failed)
   if(failed)

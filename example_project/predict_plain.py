@@ -27,7 +27,14 @@ def main() -> None:
     parser.add_argument(
         "saved", type=Path, metavar="DIR", help="what predict.py --save has written"
     )
-    directory = parser.parse_args().saved
+    parser.add_argument(
+        "--digits",
+        type=Path,
+        metavar="FILE",
+        help="what another program predicted, a digit a line, to compare it as well",
+    )
+    arguments = parser.parse_args()
+    directory = arguments.saved
     for module in ("torch", "numpy"):
         if importlib.util.find_spec(module) is not None:
             sys.exit(f"predict_plain.py: {module} can be imported; this is for where it cannot.")
@@ -43,6 +50,11 @@ def main() -> None:
     if scores.tobytes() != expected.tobytes():
         sys.exit("predict_plain.py: the scores differ from those of the wheel that needs torch.")
     print("and so is every bit of the scores")
+    if arguments.digits:
+        others = [int(line) for line in arguments.digits.read_text().split()]
+        if others != wanted:
+            sys.exit(f"predict_plain.py: the digits in {arguments.digits} are others.")
+        print(f"and so are the {len(others)} digits in {arguments.digits}")
 
 
 def read(path: Path) -> array[float]:

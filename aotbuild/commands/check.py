@@ -10,15 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aotbuild.commands.check_packaging import check_packaging, import_line
+from aotbuild.commands.check_runtime import check_declared_torch, runtime_of
 from aotbuild.config.messages import located
 from aotbuild.config.project import load_declared
 from aotbuild.config.resolve import call_path, method_label
+from aotbuild.config.runtimes import with_runtimes
 from aotbuild.errors import as_aotbuild_error, debugging, warn
-from aotbuild.hook.requirement import (
-    check_build_torch,
-    check_torch_requirement,
-    check_weights_requirement,
-)
+from aotbuild.hook.requirement import check_build_torch, check_weights_requirement
 from aotbuild.steps.plan.export import export_spec
 from aotbuild.steps.plan.options import check_options
 from aotbuild.steps.plan.plan import declared_models
@@ -36,6 +34,8 @@ class Row:
     """What is told of a model, or of one of its methods."""
 
     model: str
+    runtime: str
+    """What runs it."""
     inputs: list[str]
     outputs: list[str]
     parameters: int
@@ -59,17 +59,19 @@ def check_project(directory: Path, names: Sequence[str], *, explain: bool = Fals
     """
     check_packaging(directory)
     project = load_declared(directory)
-    check_torch_requirement(project.pyproject, project.config.torch)
+    chosen = declared_models(project, names, where=located("tool.aotbuild.models"))
+    check_declared_torch(project)
     check_weights_requirement(project.pyproject, project.config)
     check_build_torch(project.pyproject)
     check_cxx()
-    chosen = declared_models(project, names, where=located("tool.aotbuild.models"))
     check_options(project, chosen)
     quieten()
     from aotbuild.steps.export.step import check_writing  # imports torch, which takes a second
     from aotbuild.steps.export.trace import trace
+    from aotbuild.steps.project_code import FileTracker
 
     quieten_torch()
+    tracker = FileTracker(project.root)
     rows: list[Row] = []
     lines: list[str] = []
     traced_names: list[str] = []
@@ -81,7 +83,8 @@ def check_project(directory: Path, names: Sequence[str], *, explain: bool = Fals
             traced = trace(spec)
             check_writing(traced, spec)
             _check_conditions(project.models[name], name, traced.methods)
-            of_model = [_row(name, method) for method in traced.methods]
+            runtime = runtime_of(project, name, traced, tracker)
+            of_model = [_row(name, runtime.runtime, method) for method in traced.methods]
         except Exception as error:
             if debugging():
                 raise
@@ -90,11 +93,13 @@ def check_project(directory: Path, names: Sequence[str], *, explain: bool = Fals
         else:
             rows += of_model
             traced_names.append(name)
+            lines += [runtime.line(name)] if runtime.reason else []
             lines += _folded(project.models[name], name, traced.methods)
             if explain:
                 from aotbuild.commands.explain import explain as explained
 
-                lines += explained(project, name, traced)
+                decided = with_runtimes(project, {name: runtime.runtime})
+                lines += explained(decided, name, traced)
     if rows:
         print("\n".join([table(rows), import_line(project, traced_names), *lines]))  # noqa: T201
     return int(failed)
@@ -135,23 +140,23 @@ def _folded(model: Model, name: str, methods: Iterable[Traced]) -> Iterator[str]
 
 def table(rows: Iterable[Row]) -> str:
     """Rows as a text table: one line for each input or output of a model."""
-    lines = [("model", "inputs", "outputs", "parameters", "weights")]
+    lines = [("model", "runtime", "inputs", "outputs", "parameters", "weights")]
     for row in rows:
-        cells = (row.model, f"{row.parameters:,}", _size(row.weights))
+        cells = (row.model, row.runtime, f"{row.parameters:,}", _size(row.weights))
         for given, returned in itertools.zip_longest(row.inputs, row.outputs, fillvalue=""):
-            lines.append((cells[0], given, returned, cells[1], cells[2]))
-            cells = ("", "", "")
-    widths = [max(len(line[i]) for line in lines) for i in range(5)]
+            lines.append((*cells[:2], given, returned, *cells[2:]))
+            cells = ("",) * 4
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(
-            cell.rjust(width) if i > 2 else cell.ljust(width)
+            cell.rjust(width) if i > 3 else cell.ljust(width)
             for i, (cell, width) in enumerate(zip(line, widths, strict=True))
         ).rstrip()
         for line in lines
     )
 
 
-def _row(name: str, traced: Traced) -> Row:
+def _row(name: str, runtime: str, traced: Traced) -> Row:
     call = traced.call
     tensors = list(traced.program.state_dict.values())
     tensors += [c for c in traced.program.constants.values() if hasattr(c, "numel")]
@@ -161,6 +166,7 @@ def _row(name: str, traced: Traced) -> Row:
     constants = _constants(call.in_spec["keys"], call.in_spec["items"])
     return Row(
         method_label(name, traced.name),
+        runtime,
         inputs + [f"{label} = {value!r}" for label, value in constants],
         list(_outputs(call.outputs, "")),
         sum(parameter.numel() for parameter in parameters.values()),

@@ -12,7 +12,7 @@ from aotbuild.cache.settings import cache_settings
 from aotbuild.cache.store import Found, Store
 from aotbuild.steps.artifacts.facts import Facts
 from aotbuild.steps.compile.variant_cache import MODULES, CacheSlot
-from aotbuild.steps.plan.plan import compile_specs
+from aotbuild.steps.plan.compile import compile_specs
 from aotbuild.steps.tune.lock import read_lock
 from aotbuild.steps.tune.pins import decided, why_unfit
 

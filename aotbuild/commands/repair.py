@@ -19,6 +19,7 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from aotbuild.commands.newest_symbols import newest_symbols
 from aotbuild.errors import RepairError
 
 EXCLUDED = ("libtorch*", "libc10*", "libshm*", "libgomp*.so*", "libomp*.so*", "libiomp5*.so*")
@@ -37,7 +38,7 @@ print(*sorted(set(re.findall(r"\\S*/lib(?:gomp|omp|iomp5)\\b[^/\\s]*", maps))), 
 
 
 def repair_wheels(wheels: Sequence[Path], directory: Path, platform: str | None) -> None:
-    """Repair wheels, test them, and print the tag of each.
+    """Repair wheels, test them, and print the tag of each, and what is against an older one.
 
     Args:
         wheels: The wheels.
@@ -78,6 +79,8 @@ def repair_wheels(wheels: Sequence[Path], directory: Path, platform: str | None)
             shutil.move(repaired, done)
         tag = done.stem.split("-")[-1]
         sys.stdout.write(f"{done}: {tag}, self-test passed\n")
+        for line in newest_symbols(done):
+            sys.stdout.write(f"  an older tag would not have {line}\n")
 
 
 def _repair(wheel: Path, scratch: Path, platform: str | None) -> Path:
@@ -93,7 +96,7 @@ def _repair(wheel: Path, scratch: Path, platform: str | None) -> Path:
         raise RepairError(
             "auditwheel cannot repair the wheel",
             where=str(wheel),
-            why=_last(done.stderr or done.stdout),
+            why="\n".join([_last(done.stderr or done.stdout), *newest_symbols(wheel)]),
             fix="build it in an older image, such as manylinux_2_28, for an older platform tag",
         )
     copied = [name for name in _names(repaired[0]) if _COPIED.search(name)]

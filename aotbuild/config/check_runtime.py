@@ -1,6 +1,8 @@
-"""Checks of what runs a model, against what else is declared for it."""
+"""What runs a model: what is declared for it that only torch can do."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 from aotbuild.config.messages import located
 from aotbuild.config.resolve import call_path
@@ -8,6 +10,27 @@ from aotbuild.config.schema import FORWARD, STANDALONE, Model
 from aotbuild.errors import ConfigError
 
 _STAND_ALONE = 'runtime = "standalone" makes a library that needs no torch'
+
+
+@dataclass(frozen=True)
+class TorchKey:
+    """A key of a model that only torch can do."""
+
+    key: str
+    given: str
+    """The key as messages show it."""
+    why: str
+
+
+def torch_key(model: Model) -> TorchKey | None:
+    """The first key of a model, with every setting in place, that needs torch at run time."""
+    if model.fallback:
+        given = f'fallback = "{model.fallback}"'
+        return TorchKey("fallback", given, "the fallback is a program that torch runs")
+    if model.op_libraries:
+        why = "these libraries register operators in it"
+        return TorchKey("op-libraries", "op-libraries", why)
+    return None
 
 
 def check_runtime(name: str, model: Model) -> None:
@@ -20,20 +43,11 @@ def check_runtime(name: str, model: Model) -> None:
     Raises:
         ConfigError: Something is.
     """
-    if model.runtime != STANDALONE:
-        return
-    path = call_path(name, FORWARD)
-    if model.fallback:
+    found = torch_key(model) if model.runtime == STANDALONE else None
+    if found:
         raise ConfigError(
-            f'{name} cannot be stand-alone with fallback = "{model.fallback}"',
-            where=located(f"{path}.fallback"),
-            why=f"{_STAND_ALONE}, and the fallback is a program that torch runs",
-            fix='remove fallback, or set runtime = "torch"',
-        )
-    if model.op_libraries:
-        raise ConfigError(
-            f"{name} cannot be stand-alone with op-libraries",
-            where=located(f"{path}.op-libraries"),
-            why=f"{_STAND_ALONE}, and these libraries register operators in it",
-            fix='remove op-libraries, or set runtime = "torch"',
+            f"{name} cannot be stand-alone with {found.given}",
+            where=located(f"{call_path(name, FORWARD)}.{found.key}"),
+            why=f"{_STAND_ALONE}, and {found.why}",
+            fix=f'remove {found.key}, or set runtime = "torch"',
         )

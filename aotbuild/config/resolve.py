@@ -11,6 +11,7 @@ from aotbuild.config.inputs import named_dims
 from aotbuild.config.messages import joined
 from aotbuild.config.schema import (
     FORWARD,
+    TORCH,
     Call,
     Config,
     Model,
@@ -64,7 +65,7 @@ def resolved(config: Config, profile: str) -> dict[str, Model]:
     """
     built_in = PROFILES.get(profile, Settings())
     chosen = Settings(**_over(built_in, config.profiles.get(profile, Settings())))
-    built_in_defaults = Settings(devices=["cpu"], cpu_levels="auto", op_libraries=[])
+    built_in_defaults = Settings(devices=["cpu"], cpu_levels="auto", op_libraries=[], runtime=TORCH)
     defaults = Settings(**_over(built_in_defaults, config))
     models = {}
     for name, model in config.models.items():

@@ -9,7 +9,7 @@ can be written in more than one way.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 
 from aotbuild.config.rules import NotEmpty, Unique
 from aotbuild.config.values import (
@@ -67,8 +67,11 @@ __all__ = [
 ]
 
 
-STANDALONE, TORCH = "standalone", "torch"
-"""What runs a model."""
+AUTO: Final = "auto"
+"""Leaves to the build what runs a model."""
+STANDALONE: Final = "standalone"
+TORCH: Final = "torch"
+Runtime: TypeAlias = Literal["auto", "standalone", "torch"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -265,11 +268,12 @@ class Settings:
     """How many calls of the model run at once, 1 when left out; further ones wait for their turn.
     They share the weights. ``net.pool()`` makes more at run time."""
 
-    runtime: Literal["standalone", "torch"] | None = None
+    runtime: Runtime | None = None
     """What runs the model where the wheel is installed. ``"torch"``, which holds when left out: the
     library calls functions of torch, which the wheel requires, in the minor version of the build.
     ``"standalone"``: the library has what it needs in itself; the build fails where the model needs
-    an operator that only torch has. A wheel whose models are all stand-alone requires no torch."""
+    an operator that only torch has. ``"auto"``: stand-alone where that is possible, else torch, and
+    the log says what needs it. A wheel whose models are all stand-alone requires no torch."""
 
     fallback: Literal["eager"] | None = None
     """``"eager"``: the package also carries the traced program, which torch runs uncompiled where

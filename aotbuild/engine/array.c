@@ -88,6 +88,10 @@ PyObject* new_array(const DLTensor* tensor, int (*release)(Handle), Handle handl
   return (PyObject*)array;
 }
 
+const DLTensor* tensor_of_array(PyObject* value) {
+  return Py_TYPE(value) == array_type ? &((Array*)value)->tensor : NULL;
+}
+
 static int keep_memory(Handle handle) {
   (void)handle;
   return 0;

@@ -5,21 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-const Dtype DTYPES[DTYPE_COUNT] = {
-    {"aoti_torch_dtype_float32", 2, 32},     {"aoti_torch_dtype_int64", 0, 64},
-    {"aoti_torch_dtype_bool", 6, 8},         {"aoti_torch_dtype_uint8", 1, 8},
-    {"aoti_torch_dtype_int32", 0, 32},       {"aoti_torch_dtype_bfloat16", 4, 16},
-    {"aoti_torch_dtype_float16", 2, 16},     {"aoti_torch_dtype_float64", 2, 64},
-    {"aoti_torch_dtype_int8", 0, 8},         {"aoti_torch_dtype_int16", 0, 16},
-    {"aoti_torch_dtype_uint16", 1, 16},      {"aoti_torch_dtype_uint32", 1, 32},
-    {"aoti_torch_dtype_uint64", 1, 64},      {"aoti_torch_dtype_complex64", 5, 64},
-    {"aoti_torch_dtype_complex128", 5, 128},
-};
-
 int find_dtype(DLDataType dtype) {
-  for (int i = 0; i < DTYPE_COUNT && dtype.lanes == 1; i++)
-    if (DTYPES[i].code == dtype.code && DTYPES[i].bits == dtype.bits) return i;
-  return -1;
+  return dtype.lanes == 1 ? dtype_index(dtype.code, dtype.bits) : -1;
 }
 
 int find_torch_dtype(Engine* self, int32_t number) {
@@ -69,12 +56,6 @@ bool run_library(Engine* self, Handle* handles) {
   return !failed;
 }
 
-size_t first_output(const Handle* outputs, size_t i) {
-  size_t first = 0;
-  while (outputs[first] != outputs[i]) first++;
-  return first;
-}
-
 void release_outputs(Engine* self, const Handle* outputs, size_t i) {
   for (; i < self->output_count; i++)
     if (first_output(outputs, i) == i) self->torch.release(outputs[i]);
@@ -82,78 +63,12 @@ void release_outputs(Engine* self, const Handle* outputs, size_t i) {
 
 /* ---- Loading ---- */
 
-/* A function by the name that torch has for it: of torch's library, or, where that is NULL, of a
- * library of a model that has its own. NULL if there is none.
+/* Look up the functions of torch and of the library; not 0, with an error set, if one is missing.
  */
-static void* find_function(void* torch, void* library, const char* name) {
-  if (torch) return dlsym(torch, name);
-  void* (*find)(const char*);
-  void* symbol = dlsym(library, "aotbuild_find");
-  memcpy(&find, &symbol, sizeof symbol);
-  return find ? find(name) : NULL;
-}
-
-/* Look up the functions of torch; not 0, with an error set, if one that is needed is missing. */
-static int find_torch(Engine* self, void* torch, void* library) {
-  struct {
-    const char* name;
-    void* place;
-    bool needed;
-  } functions[] = {
-      {"aoti_torch_create_tensor_from_blob", &self->torch.from_blob, true},
-      {"aoti_torch_new_tensor_handle", &self->torch.copy, true},
-      {"aoti_torch_delete_tensor_object", &self->torch.release, true},
-      {"aoti_torch_get_data_ptr", &self->torch.data, true},
-      {"aoti_torch_get_dim", &self->torch.ndim, true},
-      {"aoti_torch_get_sizes", &self->torch.sizes, true},
-      {"aoti_torch_get_strides", &self->torch.strides, true},
-      {"aoti_torch_get_dtype", &self->torch.dtype, true},
-      {"aoti_torch_create_tensor_from_blob_v2", &self->torch.packed_from_blob, false},
-      {"aoti_torch_layout__mkldnn", &self->torch.packed_layout, false},
-      {"omp_get_max_threads", &self->torch.get_threads, false},
-      {"omp_set_num_threads", &self->torch.set_threads, false},
-      {"aotbuild_set_threads", &self->torch.use_threads, false},
-  };
-  for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
-    void* symbol = find_function(torch, library, functions[i].name);
-    if (!symbol && functions[i].needed) return refuse(functions[i].name), -1;
-    memcpy(functions[i].place, &symbol, sizeof symbol);
-  }
-  for (int i = 0; i < DTYPE_COUNT; i++) {
-    int32_t (*number)(void);
-    void* symbol = find_function(torch, library, DTYPES[i].torch);
-    memcpy(&number, &symbol, sizeof symbol);
-    self->dtypes[i] = symbol ? number() : -1;
-  }
-  return 0;
-}
-
-/* Look up the functions of the model's library, in the same way. */
-static int find_library(Engine* self, void* library) {
-  struct {
-    const char* name;
-    void* place;
-    bool needed;
-  } functions[] = {
-      {"AOTInductorModelContainerCreateWithDevice", &self->library.create, true},
-      /* Takes no lock of its own. */
-      {"AOTInductorModelContainerRunSingleThreaded", &self->library.run, true},
-      {"AOTInductorModelContainerGetNumInputs", &self->library.inputs, true},
-      {"AOTInductorModelContainerGetNumOutputs", &self->library.outputs, true},
-      {"AOTInductorModelContainerGetNumConstants", &self->library.constants, true},
-      {"AOTInductorModelContainerGetConstantName", &self->library.constant_name, true},
-      {"AOTInductorModelContainerGetConstantDtype", &self->library.constant_dtype, true},
-      {"AOTInductorModelContainerGetConstantDataSize", &self->library.constant_size, true},
-      {"AOTInductorModelContainerUpdateUserManagedConstantBufferPairs",
-       &self->library.set_constants, true},
-      {"AOTInductorGetLastError", &self->library.last_error, false},
-  };
-  for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
-    void* symbol = dlsym(library, functions[i].name);
-    if (!symbol && functions[i].needed) return refuse(functions[i].name), -1;
-    memcpy(functions[i].place, &symbol, sizeof symbol);
-  }
-  return 0;
+static int find_functions(Engine* self, void* torch, void* library) {
+  const char* lacking = find_torch(torch, library, &self->torch, self->dtypes);
+  if (!lacking) lacking = find_library(library, &self->library);
+  return lacking ? refuse(lacking), -1 : 0;
 }
 
 /* Create one more container; not 0, with an error set, if that fails. */
@@ -191,7 +106,7 @@ static PyObject* engine_new(PyTypeObject* type, PyObject* args, PyObject* kwargs
   Engine* self = (Engine*)allocate(type, 0);
   if (!self) return NULL;
   void* container = NULL;
-  if (!find_torch(self, torch, library) && !find_library(self, library) && !add_runner(self))
+  if (!find_functions(self, torch, library) && !add_runner(self))
     container = self->runners[0].container;
   if (!container || self->library.inputs(container, &self->input_count) ||
       self->library.outputs(container, &self->output_count)) {
@@ -244,18 +159,22 @@ static PyObject* engine_constants(Engine* self, PyObject* none) {
   return constants;
 }
 
-/* Hand constants to the library, to each of its containers, and free the list of them. */
+/* Hand constants to the library, to each of its containers, and free the list of them. They need
+ * not be all: others stay what they are.
+ */
 static PyObject* hand_constants(Engine* self, Constant* pairs, Py_ssize_t count) {
   int failed = 0;
   for (size_t i = 0; !failed && i < self->runner_count; i++)
     failed =
-        self->library.set_constants(self->runners[i].container, pairs, (size_t)count, false, true);
+        self->library.set_constants(self->runners[i].container, pairs, (size_t)count, false, false);
   free(pairs);
   if (failed) return fail(self);
   Py_RETURN_NONE;
 }
 
-/* set_constants(tensors): hand over constants, a dict of tensors, or of capsules with handles. */
+/* set_constants(tensors): hand over constants, a dict of tensors, of capsules with handles, or of
+ * Arrays.
+ */
 static PyObject* engine_set_constants(Engine* self, PyObject* tensors) {
   if (!PyDict_Check(tensors)) {
     PyErr_SetString(PyExc_TypeError, "expected a dict of tensors");
@@ -276,8 +195,11 @@ static PyObject* engine_set_constants(Engine* self, PyObject* tensors) {
       pairs[i].handle = PyCapsule_GetPointer(value, NULL);
       if (pairs[i].handle) continue;
     }
-    if (!pairs[i].name || !self->exchange || self->exchange->tensor_from_object(value, &tensor) ||
-        borrow(self, &tensor, &pairs[i].handle)) {
+    const DLTensor* own = tensor_of_array(value);
+    if (own) tensor = *own;
+    bool taken = pairs[i].name &&
+                 (own || (self->exchange && !self->exchange->tensor_from_object(value, &tensor)));
+    if (!taken || borrow(self, &tensor, &pairs[i].handle)) {
       free(pairs);
       return PyErr_Occurred() ? NULL
                               : refuse("the compiled code cannot take a constant of this kind");

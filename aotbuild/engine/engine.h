@@ -14,8 +14,7 @@
 #define Py_LIMITED_API 0x030B0000
 #include <Python.h>
 
-#include <stdbool.h>
-#include <stdint.h>
+#include "library.h"
 
 /* ---- DLPack 1, https://dmlc.github.io/dlpack/latest/c_api.html ---- */
 
@@ -68,54 +67,6 @@ typedef struct DLManagedTensor {
 } DLManagedTensor; /* that of DLPack before 1.0 */
 
 enum { CPU = 1 }; /* kDLCPU */
-
-/* ---- torch's and the library's C ABI: 0 is success ---- */
-
-typedef void* Handle; /* AtenTensorHandle */
-
-typedef struct {
-  const char* name;
-  Handle handle;
-} Constant; /* AOTInductorConstantMapEntry */
-
-typedef struct {
-  int (*from_blob)(void*, int64_t, const int64_t*, const int64_t*, int64_t, int32_t, int32_t,
-                   int32_t, Handle*);
-  int (*packed_from_blob)(void*, int64_t, const int64_t*, const int64_t*, int64_t, int32_t, int32_t,
-                          int32_t, Handle*, int32_t, const uint8_t*, int64_t);
-  int32_t (*packed_layout)(void); /* oneDNN's; both may be NULL */
-  int (*copy)(Handle, Handle*);   /* a further handle of the same tensor */
-  int (*release)(Handle);
-  int (*data)(Handle, void**);
-  int (*ndim)(Handle, int64_t*);
-  int (*sizes)(Handle, int64_t**);
-  int (*strides)(Handle, int64_t**);
-  int (*dtype)(Handle, int32_t*);
-  int (*get_threads)(void); /* OpenMP's; may be NULL */
-  void (*set_threads)(int); /* of the calling thread */
-  void (*use_threads)(int); /* of all threads; NULL in torch */
-} Torch;
-
-typedef struct {
-  int (*create)(void**, size_t, const char*, const char*);
-  int (*run)(void*, Handle*, size_t, Handle*, size_t, void*, void*);
-  int (*inputs)(void*, size_t*);
-  int (*outputs)(void*, size_t*);
-  int (*constants)(void*, size_t*);
-  int (*constant_name)(void*, size_t, const char**);
-  int (*constant_dtype)(void*, size_t, int32_t*);
-  int (*constant_size)(void*, size_t, size_t*);
-  int (*set_constants)(void*, const Constant*, size_t, bool, bool);
-  int (*last_error)(const char**); /* may be NULL: newer than the rest */
-} Library;
-
-typedef struct {
-  const char* torch; /* the function that gives torch's number of the dtype */
-  uint8_t code, bits;
-} Dtype;
-
-enum { DTYPE_COUNT = 15 };
-extern const Dtype DTYPES[DTYPE_COUNT];
 
 /* ---- The rules of a usual call, read from a table that Python wrote ---- */
 
@@ -214,11 +165,6 @@ int borrow(Engine* self, const DLTensor* tensor, Handle* handle);
  */
 bool run_library(Engine* self, Handle* handles);
 
-/* The index of the first output that has the same handle as output i. A library gives one handle
- * for all outputs that are one tensor: it is released once, and they are one object.
- */
-size_t first_output(const Handle* outputs, size_t i);
-
 /* Release the handles of the outputs from i on, but for those that earlier outputs have. */
 void release_outputs(Engine* self, const Handle* outputs, size_t i);
 
@@ -264,6 +210,9 @@ int keep_array_type(PyObject* module);
 /* An Array over the memory of a tensor, with the handle that owns it, and what else keeps the
  * memory alive, or NULL. If there is an error, the handle is released. */
 PyObject* new_array(const DLTensor* tensor, int (*release)(Handle), Handle handle, PyObject* owner);
+
+/* The tensor of an Array; NULL for any other object. */
+const DLTensor* tensor_of_array(PyObject* value);
 
 /* A format without the sign of this machine's byte order; one of another order keeps its sign. */
 const char* skip_byte_order(const char* format);

@@ -21,8 +21,8 @@ from packaging.version import Version
 
 from aotbuild.config.companion import companion
 from aotbuild.config.parse import located
-from aotbuild.config.project import Project
-from aotbuild.config.schema import STANDALONE, Config
+from aotbuild.config.runtimes import needs_torch
+from aotbuild.config.schema import Config
 from aotbuild.errors import RequirementError, reported, warn
 from aotbuild.torch_version import installed_torch, runtime_range
 
@@ -50,6 +50,7 @@ def dynamic_metadata(settings: Mapping[str, Any], project: Mapping[str, Any]) ->
     from aotbuild.config.project import load_project
     from aotbuild.hook.build_settings import providers_off
     from aotbuild.hook.check_wheel import providers_error
+    from aotbuild.hook.runtimes import known_for
 
     with reported():
         if settings:
@@ -59,10 +60,11 @@ def dynamic_metadata(settings: Mapping[str, Any], project: Mapping[str, Any]) ->
                 fix='the entry takes provider = "aotbuild" and nothing else',
             )
         declared = load_project(Path.cwd())
-        built = installed_torch() if declared is None or needs_torch(declared) else None
         # With them off, the other hook, which would tell it, does not run.
         if declared and providers_off() and not (declared.root / "CMakeLists.txt").is_file():
             raise providers_error()
+        needed = declared is None or needs_torch(known_for(declared))
+        built = installed_torch() if needed else None
         policy = declared.config.torch if declared else "minor"
         # Only an sdist can be made without torch; there the field is marked dynamic.
         required = [f"torch{runtime_range(built, policy)}"] if built else []
@@ -74,11 +76,6 @@ def dynamic_metadata(settings: Mapping[str, Any], project: Mapping[str, Any]) ->
             hooks = f"{declared.package}._pyinstaller:hook_dirs"
             fields["entry-points"] = {"pyinstaller40": {"hook-dirs": hooks}}
         return fields
-
-
-def needs_torch(project: Project) -> bool:
-    """Whether a model of a project needs torch where the wheel is installed."""
-    return any(model.runtime != STANDALONE for model in project.models.values())
 
 
 def dynamic_wheel(settings: Mapping[str, Any]) -> dict[str, bool]:

@@ -34,6 +34,7 @@ def settings(state: str) -> dict[str, Any]:
             return {}
         from aotbuild.cache.settings import cache_settings
         from aotbuild.config.project import load_project, read_pyproject
+        from aotbuild.config.runtimes import needs_torch
         from aotbuild.hook.build_settings import build_settings
         from aotbuild.hook.build_system import check_requires
         from aotbuild.hook.check_project import check_metadata, check_table, warn_of_python
@@ -42,9 +43,9 @@ def settings(state: str) -> dict[str, Any]:
             check_build_torch,
             check_torch_requirement,
             check_weights_requirement,
-            needs_torch,
             warn_of_other_torch,
         )
+        from aotbuild.hook.runtimes import chosen_for
         from aotbuild.toolchain import find_cxx
 
         root = Path.cwd()
@@ -58,17 +59,18 @@ def settings(state: str) -> dict[str, Any]:
         check_requires(declared)
         skbuild = build_settings(declared, state)
         check_wheel(project, skbuild, state)
-        needed = needs_torch(project)
-        check_torch_requirement(project.pyproject, project.config.torch, needed=needed)
         check_weights_requirement(project.pyproject, project.config)
         if state != "sdist":
             check_build_torch(project.pyproject)
         if state in {"wheel", "editable"}:
             warn_of_python(declared)
-            if needed:
-                warn_of_other_torch(project.config.torch)
             find_cxx()  # better missed now than after the export
             cache_settings()
+        project = chosen_for(project, state)
+        needed = needs_torch(project)
+        check_torch_requirement(project.pyproject, project.config.torch, needed=needed)
+        if needed and state in {"wheel", "editable"}:
+            warn_of_other_torch(project.config.torch)
         return _settings(project, own=has_own_cmake(project, skbuild))
 
 
@@ -77,9 +79,11 @@ _MEANT = re.compile(rb"(?i)aot[-_]?b")
 
 
 def _settings(project: Project, *, own: bool) -> dict[str, Any]:
+    from aotbuild.hook.runtimes import defined
+
     cmake = Path(str(resource_files("aotbuild.cmake")))
     table: dict[str, Any] = {
-        "cmake": {"define": {"AOTBUILD_PROJECT_DIR": str(project.root)}},
+        "cmake": {"define": {"AOTBUILD_PROJECT_DIR": str(project.root), **defined(project)}},
         # The steps are written for Ninja: dependency files, and outputs that did not change.
         "ninja": {"make-fallback": False},
         "wheel": {"reproducible": True},

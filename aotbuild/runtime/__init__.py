@@ -43,6 +43,8 @@ Weights:
 - ``weights``: the weights file, mapped
 - ``state``, ``parameters``: the state dict: read, replaced, merged into
 - ``derived``: constants that are computed from parameters
+- ``chosen_library``, ``array_library``, ``torch_arrays``, ``numpy_arrays``: what a state dict is of
+- ``numpy_operators``, ``numpy_dtypes``: what numpy has by other names, or not at all
 - ``checkpoint``, ``deltas``: files and differences that are loaded
 
 Serving:
@@ -50,8 +52,8 @@ Serving:
 - ``batching``: requests of many threads and tasks that share calls
 - ``joining``: several requests as one call, and its outputs split again
 
-``errors`` has the exceptions, ``lazy`` torch before it is imported, and ``selftest`` is
-``python -m <package>``.
+``errors`` has the exceptions, ``lazy`` torch and numpy before they are imported, ``selftest`` is
+``python -m <package>``, and ``c_interface`` tells where the package's headers for C are.
 """
 
 import importlib

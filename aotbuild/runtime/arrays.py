@@ -20,7 +20,7 @@ from .checks import (
     label_of,
     number_types,
 )
-from .lazy import is_tensor, torch
+from .lazy import is_numpy, is_tensor, torch
 from .machine import engine_module
 from .manifest import Input, Manifest
 from .tracing import traced
@@ -103,14 +103,14 @@ def _mapped(convert: Callable[[Any], Any], outputs: list[Any]) -> list[Any]:
 
 def as_tensor(array: Any) -> torch.Tensor:
     """The tensor over the memory of an array, or over a copy of what may not be written to."""
-    if not _is_numpy(array):
+    if not is_numpy(array):
         return torch.utils.dlpack.from_dlpack(array)
     return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
 def _library_of(value: Any) -> Any:
     """The module that an array is of; None for anything else."""
-    if _is_numpy(value):
+    if is_numpy(value):
         return sys.modules["numpy"]
     if is_tensor(value):
         return None
@@ -135,12 +135,6 @@ def namespace_of(array: Any) -> Any:
     return sys.modules[type(array).__module__.partition(".")[0]]
 
 
-def _is_numpy(value: Any) -> bool:
-    numpy = sys.modules.get("numpy")
-    known = (getattr(numpy, "ndarray", None), getattr(numpy, "generic", None))
-    return any(kind is not None and isinstance(value, kind) for kind in known)
-
-
 def _is_plain(value: Any) -> bool:
     """Whether an array of numpy is what its memory holds, which a masked one is not."""
     numpy: Any = sys.modules["numpy"]
@@ -149,7 +143,7 @@ def _is_plain(value: Any) -> bool:
 
 def _exported(value: Any) -> Any:
     """An array as the engine takes it; None for what it does not."""
-    if _is_numpy(value):
+    if is_numpy(value):
         if not _is_plain(value):
             return None
         return buffers.short_floats(value) if value.dtype.name == "bfloat16" else value
@@ -211,7 +205,7 @@ def _of_number(label: str, spec: Input, value: Any, library: Any) -> Any:
         if library is buffers:
             return buffers.asarray(value, spec.dtype)
         return library.asarray(value, dtype=getattr(library, _NAMES.get(spec.dtype, spec.dtype)))
-    if _is_numpy(value) and not hasattr(type(value), "__dlpack__"):
+    if is_numpy(value) and not hasattr(type(value), "__dlpack__"):
         return library.asarray(value)  # a number of numpy's own
     return value
 
@@ -221,13 +215,13 @@ _NAMES = {"bool": "bool_"}
 
 
 def _check_array(label: str, spec: Input, array: Any, library: Any) -> None:
-    if _is_numpy(array) and not _is_plain(array):
+    if is_numpy(array) and not _is_plain(array):
         raise TypeError(
             f"{label} must be a plain array, got {kind_of(array)}. {_plain_array(spec, array)}"
         )
     dtype = getattr(array.dtype, "name", None) or str(array.dtype).rpartition(".")[2]
     if dtype != spec.dtype:
-        if _is_numpy(array):
+        if is_numpy(array):
             kind = array.dtype.kind
             dtype = "a structured one" if array.dtype.names else _WORDS.get(kind, dtype)
         raise TypeError(
@@ -236,7 +230,7 @@ def _check_array(label: str, spec: Input, array: Any, library: Any) -> None:
         )
     if (
         not isinstance(array, buffers.Buffer)
-        and not _is_numpy(array)
+        and not is_numpy(array)
         and array.__dlpack_device__()[0] != 1
     ):
         raise ValueError(
@@ -288,7 +282,7 @@ def _laid_out(spec: Input, array: Any) -> Any:
         return array.laid_out(spec.order)
     import numpy as np  # most libraries of arrays need it
 
-    if not _is_numpy(array):
+    if not is_numpy(array):
         try:
             array = np.from_dlpack(array)
         except (BufferError, RuntimeError, TypeError):

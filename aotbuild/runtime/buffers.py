@@ -7,10 +7,10 @@ Such as ``array.array``, ``memoryview``, and images that tell their pixels by
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 from .machine import engine_module
+from .numpy_dtypes import dtype_named
 
 __all__ = ["Buffer", "as_buffer", "as_short_floats", "asarray", "short_floats"]
 
@@ -109,8 +109,4 @@ def as_short_floats(output: Any) -> Any:
     """
     import numpy as np
 
-    try:
-        ml_dtypes: Any = importlib.import_module("ml_dtypes")
-    except ModuleNotFoundError:
-        raise ModuleNotFoundError("it has bfloat16 by ml_dtypes: pip install ml_dtypes") from None
-    return np.asarray(memoryview(output.bits())).view(ml_dtypes.bfloat16)
+    return np.asarray(memoryview(output.bits())).view(dtype_named("bfloat16"))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import mmap
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from .array_library import ArrayLibrary
 from .errors import StateDictError
 from .lazy import torch
 
@@ -36,12 +38,15 @@ DTYPES = {
 """Those of torch by their names in a safetensors file."""
 
 
-def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
+def read_checkpoint(
+    path: str | os.PathLike[str], arrays: Callable[[], ArrayLibrary]
+) -> dict[str, Any]:
     """Read a safetensors file, or one that ``torch.save`` wrote, with ``weights_only=True``.
 
     Args:
         path: Of the file; ``net.pt#model`` is the state dict under the key ``model`` in it, as
             ``part_of`` finds it.
+        arrays: Gives what the tensors of a safetensors file are made by.
 
     Raises:
         StateDictError: It is missing, damaged, or holds no state dict.
@@ -52,9 +57,11 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         file = Path(name)
     try:
         if file.suffix == ".safetensors":
-            state: Any = _read_safetensors(file)
+            state: Any = _read_safetensors(file, arrays())
         else:
-            state = torch.load(file, map_location="cpu", weights_only=True, mmap=_is_archive(file))
+            state = _read_saved(file)
+    except StateDictError:
+        raise
     except OSError as error:
         raise StateDictError(f"{file}: cannot be read ({error.strerror or error})") from error
     except Exception as error:  # torch.load raises nearly anything at a file that is not its own
@@ -138,19 +145,23 @@ def _unwrapped(name: str) -> str:
     return ".".join(word for word in name.split(".") if f"{word}." not in WRAPPERS)
 
 
-def is_whole(value: torch.Tensor, dtype: torch.dtype) -> bool:
-    """Whether a tensor holds whole numbers that a dtype of whole numbers has too."""
-    if dtype.is_floating_point or dtype.is_complex or value.is_complex():
-        return False
-    return bool(torch.equal(value.to(dtype).to(value.dtype), value))
+def _read_saved(file: Path) -> Any:
+    """What ``torch.save`` wrote.
 
-
-def _is_archive(file: Path) -> bool:
+    Raises:
+        StateDictError: torch is not installed.
+    """
     with file.open("rb") as opened:
-        return opened.read(2) == b"PK"
+        is_archive = opened.read(2) == b"PK"
+    if not importlib.util.find_spec("torch"):
+        raise StateDictError(
+            f"{file}: is no .safetensors file, and any other is read by torch, which is not "
+            "installed: pip install torch, or save the state dict by safetensors"
+        )
+    return torch.load(file, map_location="cpu", weights_only=True, mmap=is_archive)
 
 
-def _read_safetensors(file: Path) -> dict[str, torch.Tensor]:
+def _read_safetensors(file: Path, arrays: ArrayLibrary) -> dict[str, Any]:
     """The tensors of a safetensors file, over its mapped bytes."""
     with file.open("rb") as opened:
         mapped = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_COPY)
@@ -161,13 +172,9 @@ def _read_safetensors(file: Path) -> dict[str, torch.Tensor]:
     for name, entry in json.loads(mapped[8:start]).items():
         if name == "__metadata__" or name.startswith(PADDING):
             continue
-        dtype = getattr(torch, DTYPES[entry["dtype"]])
+        dtype = DTYPES[entry["dtype"]]
         begin, end = entry["data_offsets"]
         if not 0 <= begin <= end <= len(mapped) - start:
             raise ValueError(f"it is truncated: {name} is not in it")
-        tensor = torch.empty(0, dtype=dtype)
-        if end > begin:
-            count = (end - begin) // dtype.itemsize
-            tensor = torch.frombuffer(mapped, dtype=dtype, count=count, offset=start + begin)
-        tensors[name] = tensor.reshape(entry["shape"])
+        tensors[name] = arrays.over(mapped, dtype, entry["shape"], start + begin, end - begin)
     return tensors

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .lazy import torch
+from .array_library import ArrayLibrary, dtype_of
 from .manifest import Parameter
 
 
@@ -43,17 +43,21 @@ def differences(
             wrong.append(f"{name}: is unknown to the model")
 
 
-def product(delta: Any) -> torch.Tensor:
+def product(delta: Any, arrays: ArrayLibrary) -> Any:
     """A difference, or the product of a pair ``(B, A)``, in no less than float32.
 
     Raises:
         TypeError: It is neither.
-        RuntimeError: The shapes of the pair have no product.
+        RuntimeError, ValueError: The shapes of the pair have no product.
     """
-    pair = delta if isinstance(delta, tuple | list) else (delta,)
-    if not all(isinstance(part, torch.Tensor) for part in pair) or len(pair) not in {1, 2}:
-        raise TypeError("expected a tensor, or a pair (B, A) of tensors")
-    wide: list[torch.Tensor] = [
-        part.detach().cpu().to(torch.promote_types(part.dtype, torch.float32)) for part in pair
-    ]
+    pair = [*map(arrays.taken, delta if isinstance(delta, tuple | list) else (delta,))]
+    if len(pair) not in {1, 2} or any(part is None for part in pair):
+        plural = f"{arrays.NOUN.split()[1]}s"
+        raise TypeError(f"expected {arrays.NOUN}, or a pair (B, A) of {plural}")
+    wide = [_wide(arrays.on_cpu(part), arrays) for part in pair]
     return wide[0] if len(wide) == 1 else wide[0] @ wide[1]
+
+
+def _wide(array: Any, arrays: ArrayLibrary) -> Any:
+    wide = dtype_of(array).startswith(("float64", "complex"))
+    return array if wide else arrays.cast(array, "float32")

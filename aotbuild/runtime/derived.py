@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from .lazy import torch
+from .array_library import ArrayLibrary, dtype_of
 from .manifest import Constant, Derivation
 
 _MOVING = {
@@ -51,16 +51,17 @@ class Derivations:
         return set().union(*own) - {key}
 
     def anew(
-        self, keys: Collection[str], value: Callable[[str], torch.Tensor]
-    ) -> dict[str, torch.Tensor]:
+        self, keys: Collection[str], value: Callable[[str], Any], arrays: ArrayLibrary
+    ) -> dict[str, Any]:
         """What changes with parameters, by its name among the constants.
 
         Args:
             keys: The parameters that have other values.
             value: Gives any parameter by its key.
+            arrays: What computes.
         """
         return {
-            name: compute(recipe, value)
+            name: compute(recipe, value, arrays)
             for name, (_, recipe) in self._known.items()
             if not uses(recipe).isdisjoint(keys)
         }
@@ -69,21 +70,23 @@ class Derivations:
         self,
         key: str,
         shapes: Mapping[str, Sequence[int]],
-        stored: Callable[[Constant], torch.Tensor],
-    ) -> torch.Tensor | None:
+        stored: Callable[[Constant], Any],
+        arrays: ArrayLibrary,
+    ) -> Any:
         """A parameter, out of something in which its elements only have other places.
 
         Args:
             key: The parameter.
             shapes: The shapes of all parameters, by key.
             stored: Gives a constant as it is now, on the CPU.
+            arrays: What computes.
 
         Returns:
             The parameter; None where there is nothing of that kind.
         """
         for constant, recipe in self._known.values():
             if key in uses(recipe):
-                parameter = recover(recipe, key, shapes, stored(constant))
+                parameter = recover(recipe, key, shapes, stored(constant), arrays)
                 if parameter is not None:
                     return parameter
         return None
@@ -105,32 +108,39 @@ def renamed(recipe: Any, names: Mapping[str, str]) -> Any:
     return {key: renamed(each, names) for key, each in recipe.items()}
 
 
-def compute(recipe: Any, value: Callable[[str], torch.Tensor]) -> Any:
+def compute(recipe: Any, value: Callable[[str], Any], arrays: ArrayLibrary) -> Any:
     """Compute a constant, or an argument of an operator.
 
     Args:
         recipe: How.
         value: Gives a parameter by its key.
+        arrays: What computes.
+
+    Raises:
+        StateDictError: It lacks an operator.
     """
     if isinstance(recipe, list):
-        return [compute(each, value) for each in recipe]
+        return [compute(each, value, arrays) for each in recipe]
     if not isinstance(recipe, dict):
         return recipe
     if "tensor" in recipe:
         return value(recipe["tensor"])
     if "op" not in recipe:
         (word,) = recipe.values()
-        return getattr(torch, word)
-    namespace, name, overload = recipe["op"].split(".")
-    operator = getattr(getattr(getattr(torch.ops, namespace), name), overload)
-    args = [compute(each, value) for each in recipe["args"]]
-    kwargs = {key: compute(each, value) for key, each in recipe.get("kwargs", {}).items()}
+        return arrays.word(word)
+    operator = arrays.operator(recipe["op"])
+    args = [compute(each, value, arrays) for each in recipe["args"]]
+    kwargs = {key: compute(each, value, arrays) for key, each in recipe.get("kwargs", {}).items()}
     return operator(*args, **kwargs)
 
 
 def recover(
-    recipe: Derivation, key: str, shapes: Mapping[str, Sequence[int]], constant: torch.Tensor
-) -> torch.Tensor | None:
+    recipe: Derivation,
+    key: str,
+    shapes: Mapping[str, Sequence[int]],
+    constant: Any,
+    arrays: ArrayLibrary,
+) -> Any:
     """A parameter out of a constant that was computed from it.
 
     Args:
@@ -138,6 +148,7 @@ def recover(
         key: The parameter.
         shapes: The shapes of all parameters, by key.
         constant: What was computed.
+        arrays: What computes.
 
     Returns:
         The parameter; None where its elements were not only moved.
@@ -146,18 +157,18 @@ def recover(
         return None
     # Numbers instead of the elements tell where each of them went.
     count = math.prod(shapes[key])
-    numbers = torch.arange(1, count + 1).reshape(list(shapes[key]))
-    others = {
-        other: torch.zeros(list(shapes[other]), dtype=numbers.dtype) for other in uses(recipe)
-    }
-    moved = compute(recipe, lambda name: numbers if name == key else others[name])
+    numbers = arrays.numbers(shapes[key])
+    others = {other: arrays.zeros(shapes[other], "int64") for other in uses(recipe)}
+    moved = compute(recipe, lambda name: numbers if name == key else others[name], arrays)
     there = moved > 0
     places = moved[there] - 1
-    if places.unique().numel() != count:
+    found = arrays.zeros([count], "bool")
+    found[places] = True
+    if not found.all():
         return None
-    parameter = torch.empty(count, dtype=constant.dtype)
+    parameter = arrays.zeros([count], dtype_of(constant))
     parameter[places] = constant[there]
-    return parameter.reshape(list(shapes[key]))
+    return parameter.reshape(tuple(shapes[key]))
 
 
 def _tensors(recipe: Any) -> Iterator[str]:

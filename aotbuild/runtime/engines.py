@@ -142,8 +142,12 @@ class CallGate:
     def one_thread(self) -> None:
         """Let calls of this thread use no other one."""
 
-    def set_constants(self, constants: dict[str, torch.Tensor]) -> None:
-        """Hand over constants, by name; they are used in place, without a copy."""
+    def set_constants(self, constants: dict[str, Any]) -> None:
+        """Hand over constants, by name; they are used in place, without a copy.
+
+        Args:
+            constants: Tensors of torch; the native engine takes its own arrays, too.
+        """
         raise NotImplementedError
 
     def map_constants(self, file: WeightsFile, constants: list[Constant], device: str) -> None:

@@ -1,4 +1,4 @@
-"""torch, imported when something of it is first used: a call with arrays needs nothing of it."""
+"""torch and numpy, imported when something of them is first used: few calls need either."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import ModelLoadError
 
+__all__ = ["is_numpy", "is_tensor", "np", "torch"]
+
 if TYPE_CHECKING:
-    import torch as torch  # noqa: PLC0414  # offered under this name
+    import numpy as np
+    import torch
 else:
 
     class _Torch:
@@ -24,10 +27,23 @@ else:
                 ) from None
             return getattr(module, name)
 
-    torch = _Torch()
+    class _Numpy:
+        def __getattr__(self, name: str) -> Any:
+            import numpy as np  # not before
+
+            return getattr(np, name)
+
+    torch, np = _Torch(), _Numpy()
 
 
 def is_tensor(value: Any) -> bool:
     """Whether a value is a tensor of torch, which is not imported to find out."""
     kind = getattr(sys.modules.get("torch"), "Tensor", None)
     return kind is not None and isinstance(value, kind)
+
+
+def is_numpy(value: Any) -> bool:
+    """Whether a value is an array or a number of numpy, which is not imported to find out."""
+    module = sys.modules.get("numpy")
+    known = (getattr(module, "ndarray", None), getattr(module, "generic", None))
+    return any(kind is not None and isinstance(value, kind) for kind in known)

@@ -19,7 +19,7 @@ from .arrays import Arrays
 from .dims import Affine, Size
 from .engines import ALONE, ENGINES, Call, CallGate, Engine, Pool, not_loaded
 from .errors import ModelLoadError
-from .lazy import torch
+from .lazy import is_tensor, torch
 from .machine import DLPACK_DTYPES, engine_module, torch_library, torch_version
 from .manifest import Constant, Manifest, Variant
 
@@ -90,13 +90,10 @@ class NativeEngine(Engine):
             for name, (dtype, size) in expected.items()
         )
 
-    def set_constants(self, constants: dict[str, torch.Tensor]) -> None:
-        self._attach()
-        # Those that oneDNN has packed are not exchanged by DLPack. The library keeps their handles.
-        handle: Any = torch._C._aoti.unsafe_alloc_void_ptr_from_tensor
-        self._runner.set_constants(
-            {name: handle(t) if t.is_mkldnn else t for name, t in constants.items()}
-        )
+    def set_constants(self, constants: dict[str, Any]) -> None:
+        if any(map(is_tensor, constants.values())):  # and not arrays of the engine
+            self._attach()
+        self._runner.set_constants({name: _handed(value) for name, value in constants.items()})
 
     def map_constants(self, file: WeightsFile, constants: list[Constant], device: str) -> None:
         del device
@@ -133,6 +130,14 @@ class NativeEngine(Engine):
 
     def unlock(self) -> None:
         self._runner.unlock()
+
+
+def _handed(value: Any) -> Any:
+    """A constant as the library takes it: what oneDNN has packed is not exchanged by DLPack."""
+    if not is_tensor(value) or not value.is_mkldnn:
+        return value
+    handle: Any = torch._C._aoti.unsafe_alloc_void_ptr_from_tensor  # which the library keeps
+    return handle(value)
 
 
 def open_engine(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .lazy import torch
+from typing import Any
+
 from .not_a_module import listed
 from .state import IncompatibleKeys, State, StateDictOrPath
 
@@ -15,13 +16,15 @@ class Parameters:
     def __dir__(self) -> list[str]:
         return listed(self)
 
-    def state_dict(self) -> dict[str, torch.Tensor]:
+    def state_dict(self) -> dict[str, Any]:
         """The parameters and persistent buffers by the names of the module, on the CPU.
 
-        What nothing compiled uses is not there. Changing the tensors does not change the model.
+        They are tensors of torch; of a stand-alone model, arrays of numpy where torch has not been
+        imported. What nothing compiled uses is not there. Changing them does not change the model.
 
         Raises:
-            StateDictError: The code for a CPU or device has only what was computed from one.
+            StateDictError: The code for a CPU or device has only what was computed from one, or
+                numpy or a dtype of it is not installed.
         """
         return self._state.read()
 
@@ -31,8 +34,8 @@ class Parameters:
         Calls that run end with the old values; those after it use the new ones.
 
         Args:
-            state_dict: Tensors by the names of the module, or the path of a safetensors file or of
-                one that ``torch.save`` wrote. They are copied.
+            state_dict: Tensors, arrays or buffers by the names of the module, or the path of a
+                safetensors file or of one that ``torch.save`` wrote. They are copied.
             strict: Whether names that are missing or unexpected are an error.
 
         Returns:
@@ -48,9 +51,9 @@ class Parameters:
         """Add ``scale`` times a difference to parameters, such as a low-rank adapter.
 
         Args:
-            delta: By the names of parameters a tensor of the same shape, or a pair ``(B, A)`` whose
-                product has that shape; or an adapter whose names end in ``.lora_A.weight`` and
-                ``.lora_B.weight``; or the path of such a file.
+            delta: By the names of parameters a tensor or array of the same shape, or a pair
+                ``(B, A)`` whose product has that shape; or an adapter whose names end in
+                ``.lora_A.weight`` and ``.lora_B.weight``; or the path of such a file.
             scale: What the differences are multiplied by, such as ``alpha / rank``.
 
         Raises:

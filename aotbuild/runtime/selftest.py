@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from . import c_interface
 from .arguments import admit
 from .engines import Loaded, Run
 from .errors import ModelLoadError
@@ -204,7 +205,17 @@ def main(package: Path, name: str) -> NoReturn:
         prog=f"python -m {name}", description="Run the recorded example of each compiled model."
     )
     parser.add_argument("--json", action="store_true", help="print JSON in place of the table")
+    for part in c_interface.PARTS:
+        parser.add_argument(
+            f"--{part}-dir",
+            dest="part",
+            action="store_const",
+            const=part,
+            help=f"print where the C interface has its files for {part}, and test nothing",
+        )
     arguments = parser.parse_args()
+    if arguments.part:
+        c_interface.show(package, name, arguments.part)
     outcomes: list[Outcome] = []
     broken = []
     needs_torch = False

@@ -4,6 +4,8 @@ Until something is replaced, all tensors lie over the mapped weights file. A ten
 gets memory of its own once, for all methods of the model, which later ones are copied into: the
 library keeps whatever it is handed for good. While that is done no call runs, so that each sees
 one state or the other.
+
+The tensors are torch's, or numpy's arrays where a model needs no torch: ``array_library``.
 """
 
 from __future__ import annotations
@@ -11,17 +13,19 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-from .checkpoint import as_named, is_whole, read_checkpoint
+from .array_library import ArrayLibrary, Held, dtype_of, is_whole
+from .checkpoint import as_named, read_checkpoint
+from .chosen_library import array_library
 from .deltas import differences, product
 from .derived import Derivations, uses
 from .engines import CallGate
 from .errors import StateDictError
-from .lazy import torch
+from .lazy import is_tensor, torch
 from .manifest import Constant, Manifest, Parameter
 from .weights import WeightsFile, find_weights, open_weights
 
@@ -68,7 +72,10 @@ class State:
         self._kept: dict[str, Constant] = {}
         """By key, what only the state dict has: code has what is computed from it."""
         self._served: list[_Served] = []
-        self._own: dict[tuple[Any, ...], torch.Tensor] = {}
+        self._standalone = True
+        self._arrays: ArrayLibrary
+        """What computes, set by ``_computing``; the arrays in ``_own`` are its own."""
+        self._own: dict[tuple[Any, ...], Held] = {}
         """By key, device and strides, what was replaced."""
         self.unlock()
         self.join(manifest)
@@ -83,6 +90,8 @@ class State:
             if constant.fqn in keys:
                 self._constants.setdefault(constant.fqn, constant)
         self._kept |= {constant.fqn: constant for constant in manifest.kept}
+        alone = all(variant.standalone for variant in manifest.variants)
+        self._standalone &= alone and manifest.fallback is None
         for variant in manifest.variants:
             self._folded |= dict.fromkeys(variant.folded, variant.target)
             for constant in variant.constants:
@@ -117,11 +126,15 @@ class State:
             constants = [c for served in self._served for c in served.constants]
         self._file().prefetch(constants)
 
-    def read(self) -> dict[str, torch.Tensor]:
-        """The state dict: tensors that may be changed without changing the model."""
+    def read(self) -> dict[str, Any]:
+        """The state dict: tensors that may be changed without changing the model.
+
+        Raises:
+            StateDictError: It is not in the package, or there is no library of arrays.
+        """
         mapped = WeightsFile(self._path)
-        state: dict[str, torch.Tensor] = {}
-        with self._lock:
+        state: dict[str, Any] = {}
+        with self._computing() as arrays:
             self._refuse_folded(self._folded)
             needed = self._needed()
             for name, parameter in self._parameters.items():
@@ -131,9 +144,9 @@ class State:
                     replaced = self._replaced(parameter.key)
                     constant = self._constants.get(parameter.key)
                     if replaced is not None:
-                        state[name] = replaced.clone().cpu()
+                        state[name] = arrays.copied(replaced)
                     elif constant is not None:
-                        state[name] = mapped.tensor(constant)
+                        state[name] = arrays.mapped(mapped, constant)
                     else:
                         state[name] = self._recovered(parameter.key)
         return state
@@ -144,16 +157,31 @@ class State:
         Raises:
             StateDictError: It does not fit; nothing is replaced then.
         """
-        opened, label = _opened(source)
-        state = as_named(opened, self._parameters)
-        values: dict[str, torch.Tensor] = {}
+        given, label = self._opened(source)
+        state = as_named(given, self._parameters)
+        with self._computing():
+            found, values = self._compared(state, label, strict=strict)
+            self._replace(values)
+        return found
+
+    def _compared(
+        self, state: Mapping[str, Any], label: str, *, strict: bool
+    ) -> tuple[IncompatibleKeys, dict[str, Any]]:
+        """What a state dict and the model do not have in common, and values by their keys.
+
+        Raises:
+            StateDictError: It does not fit.
+        """
+        arrays = self._arrays
+        values: dict[str, Any] = {}
         wrong: list[str] = []
         unexpected = [name for name in state if name not in self._parameters]
-        for name, value in state.items():
+        for name, given in state.items():
             parameter = self._parameters.get(name)
             if parameter is None:
                 continue
-            reason = _unfit(parameter, value)
+            value = arrays.taken(given)
+            reason = _unfit(arrays, parameter, given, value)
             if reason:
                 wrong.append(f"{name}: {reason}")
                 continue
@@ -164,7 +192,7 @@ class State:
                 )
                 continue
             tied = values.setdefault(parameter.key, value)
-            if tied is not value and not torch.equal(tied, value):
+            if tied is not value and not _equal(tied, value):
                 wrong.append(f"{name}: is tied to {parameter.key}, found another value")
         needed = self._needed()
         missing = [
@@ -181,8 +209,7 @@ class State:
             report += [_listed("unexpected", unexpected)] if unexpected else []
         if report:
             raise StateDictError(f"{label} does not fit {self._model}:\n" + "\n".join(report))
-        self._replace(values)
-        return IncompatibleKeys(missing, unexpected)
+        return IncompatibleKeys(missing, unexpected), values
 
     def merge(self, source: StateDictOrPath, scale: float) -> None:
         """Add differences to tensors.
@@ -190,9 +217,9 @@ class State:
         Raises:
             StateDictError: They do not fit; nothing is changed then.
         """
-        state, label = _opened(source)
-        with self._lock:
-            values: dict[str, torch.Tensor] = {}
+        state, label = self._opened(source)
+        with self._computing() as arrays:
+            values: dict[str, Any] = {}
             wrong: list[str] = []
             needed = self._needed()
             for name, delta in differences(state, self._parameters, wrong):
@@ -202,30 +229,65 @@ class State:
                 self._refuse_folded([parameter.key])
                 before = self._value(parameter.key)
                 try:
-                    change = product(delta) * scale
+                    change = product(delta, arrays) * scale
                 except (RuntimeError, TypeError, ValueError) as error:
                     wrong.append(f"{name}: {error}")
                     continue
                 if list(change.shape) != parameter.shape:
                     wrong.append(f"{name}: {_other_shape(change, parameter)}")
-                elif not before.is_floating_point():
+                elif not dtype_of(before).startswith(("float", "bfloat")):
                     wrong.append(
                         f"{name}: has dtype {parameter.dtype}, to which nothing can be added"
                     )
                 else:
-                    base = values.get(parameter.key, before)
-                    values[parameter.key] = (base.cpu().to(change.dtype) + change).to(before.dtype)
+                    base = arrays.on_cpu(values.get(parameter.key, before))
+                    summed = arrays.cast(base, dtype_of(change)) + change
+                    values[parameter.key] = arrays.cast(summed, dtype_of(before))
             if wrong:
                 raise StateDictError(
                     f"{label} cannot be merged into {self._model}:\n" + _listed("wrong", wrong)
                 )
             self._replace(values)
 
+    def _opened(self, source: StateDictOrPath) -> tuple[Mapping[str, Any], str]:
+        """A state dict, and how messages name it."""
+        if isinstance(source, Mapping):
+            return source, "the given dict"
+        if isinstance(source, str | os.PathLike):
+            return read_checkpoint(source, self._library), os.fspath(source)
+        raise TypeError(f"expected a state dict or the path of a file, got {type(source).__name__}")
+
+    def _library(self) -> ArrayLibrary:
+        """What computes where that begins now.
+
+        Raises:
+            StateDictError: There is nothing.
+        """
+        return array_library(self._model, standalone=self._standalone)
+
+    @contextlib.contextmanager
+    def _computing(self) -> Iterator[ArrayLibrary]:
+        """In it, one library computes, and no other thread reads or replaces tensors.
+
+        Raises:
+            StateDictError: There is none.
+        """
+        with self._lock:
+            arrays = self._library()
+            if self._own and self._arrays is not arrays:  # torch was imported in between
+                self._own = {
+                    place: Held(arrays.taken(held.array), held.handed)
+                    for place, held in self._own.items()
+                }
+            self._arrays = arrays
+            with arrays.computing():
+                yield arrays
+
     def _needed(self) -> set[str]:
         """The keys of what the model computes with."""
         return {*self._constants, *self._folded, *self._derived.keys}
 
-    def _value(self, key: str) -> torch.Tensor:
+    def _value(self, key: str) -> Any:
         """What a parameter is now.
 
         Raises:
@@ -235,22 +297,24 @@ class State:
         if replaced is not None:
             return replaced
         if key in self._constants:
-            return self._file().tensor(self._constants[key])
+            return self._arrays.mapped(self._file(), self._constants[key])
         return self._recovered(key)
 
-    def _recovered(self, key: str) -> torch.Tensor:
+    def _recovered(self, key: str) -> Any:
         """A parameter, out of something in which its elements only have other places.
 
         Raises:
             StateDictError: There is nothing of that kind.
         """
+        arrays = self._arrays
 
-        def stored(constant: Constant) -> torch.Tensor:
+        def stored(constant: Constant) -> Any:
             replaced = self._replaced(constant.fqn)
-            return (self._file().tensor(constant) if replaced is None else replaced).cpu()
+            current = arrays.mapped(self._file(), constant) if replaced is None else replaced
+            return arrays.on_cpu(current)
 
         shapes = {parameter.key: parameter.shape for parameter in self._parameters.values()}
-        parameter = self._derived.recover(key, shapes, stored)
+        parameter = self._derived.recover(key, shapes, stored, arrays)
         if parameter is not None:
             return parameter
         raise StateDictError(
@@ -269,19 +333,20 @@ class State:
     def _file(self) -> WeightsFile:
         return open_weights(self._path, self._weights)
 
-    def _current(self, constant: Constant, device: str) -> torch.Tensor:
-        """The tensor for a constant."""
+    def _current(self, constant: Constant, device: str) -> Any:
+        """What an engine takes for a constant."""
+        arrays = self._arrays
         replaced = self._replaced(constant.fqn)
         if replaced is None:
-            return self._file().on(device, constant)
+            return arrays.placed(self._file(), constant, device)
         place = _place(constant, device)
         if place not in self._own:
-            self._own[place] = _copy(replaced, constant, device)
-        return self._own[place]
+            self._own[place] = _copy(arrays, replaced, constant, device)
+        return self._own[place].handed
 
-    def _replaced(self, key: str) -> torch.Tensor | None:
+    def _replaced(self, key: str) -> Any:
         """What a tensor was replaced by, on any device."""
-        return next((tensor for (other, *_), tensor in self._own.items() if other == key), None)
+        return next((held.array for (other, *_), held in self._own.items() if other == key), None)
 
     def _refuse_folded(self, keys: Iterable[str]) -> None:
         folded = [key for key in keys if key in self._folded]
@@ -292,50 +357,53 @@ class State:
                 "package with swappable = true for this model, which keeps every parameter"
             )
 
-    def _computed(self, values: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def _computed(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """What is computed from parameters, some of which get other values."""
+        arrays = self._arrays
 
-        def value(key: str) -> torch.Tensor:
-            return (values[key] if key in values else self._value(key)).detach().cpu()
+        def value(key: str) -> Any:
+            return arrays.on_cpu(values[key] if key in values else self._value(key))
 
-        return self._derived.anew(values.keys(), value)
+        return self._derived.anew(values.keys(), value, arrays)
 
-    def _replace(self, values: Mapping[str, torch.Tensor]) -> None:
+    def _replace(self, values: Mapping[str, Any]) -> None:
         """Replace tensors, by key; they fit."""
-        with self._lock, torch.no_grad():
-            self._refuse_folded(values)
-            values = {**values, **self._computed(values)}
-            created: dict[tuple[Any, ...], torch.Tensor] = {
-                place: _copy(values[key], constant, "cpu")
-                for key, constant in self._kept.items()
-                if key in values and (place := _place(constant, "cpu")) not in self._own
-            }
-            handed: list[tuple[CallGate, dict[str, torch.Tensor]]] = []
+        arrays = self._arrays
+        self._refuse_folded(values)
+        values = {**values, **self._computed(values)}
+        created: dict[tuple[Any, ...], Held] = {
+            place: _copy(arrays, values[key], constant, "cpu")
+            for key, constant in self._kept.items()
+            if key in values and (place := _place(constant, "cpu")) not in self._own
+        }
+        handed: list[tuple[CallGate, dict[str, Any]]] = []
+        for served in self._served:
+            new = {}
+            for constant in served.constants:
+                place = _place(constant, served.device)
+                if constant.fqn in values and place not in self._own:
+                    if place not in created:
+                        value = values[constant.fqn]
+                        created[place] = _copy(arrays, value, constant, served.device)
+                    new[constant.name] = created[place].handed
+            if new:
+                handed.append((served.engine, new))
+        in_place = [
+            (place, held.array, values[place[0]])
+            for place, held in self._own.items()
+            if place[0] in values
+        ]
+        with contextlib.ExitStack() as stack:
             for served in self._served:
-                new = {}
-                for constant in served.constants:
-                    place = _place(constant, served.device)
-                    if constant.fqn in values and place not in self._own:
-                        if place not in created:
-                            value = values[constant.fqn]
-                            created[place] = _copy(value, constant, served.device)
-                        new[constant.name] = created[place]
-                if new:
-                    handed.append((served.engine, new))
-            in_place = [
-                (self._own[place], values[place[0]]) for place in self._own if place[0] in values
-            ]
-            with contextlib.ExitStack() as stack:
-                for served in self._served:
-                    served.engine.hold()
-                    stack.callback(served.engine.release)
-                self._own |= created
-                for engine, new in handed:
-                    engine.set_constants(new)
-                for tensor, value in in_place:
-                    _write(tensor, value)
-                if any(_kind(served.device) in _ASYNCHRONOUS for served in self._served):
-                    torch.accelerator.synchronize()  # the next call may be on another stream
+                served.engine.hold()
+                stack.callback(served.engine.release)
+            self._own |= created
+            for engine, new in handed:
+                engine.set_constants(new)
+            for (*_, strides), array, value in in_place:
+                arrays.write(array, _distinct(strides), value)
+            if any(_kind(served.device) in _ASYNCHRONOUS for served in self._served):
+                torch.accelerator.synchronize()  # the next call may be on another stream
 
 
 _states: dict[tuple[Path, str], State] = {}
@@ -359,36 +427,28 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def _opened(source: StateDictOrPath) -> tuple[Mapping[str, Any], str]:
-    """A state dict, and how messages name it."""
-    if isinstance(source, Mapping):
-        return source, "the given dict"
-    if isinstance(source, str | os.PathLike):
-        return read_checkpoint(source), os.fspath(source)
-    raise TypeError(f"expected a state dict or the path of a file, got {type(source).__name__}")
-
-
-def _unfit(parameter: Parameter, value: Any) -> str:
-    """Why a value cannot replace a parameter; empty where it can."""
-    if not isinstance(value, torch.Tensor):
-        return f"is a {type(value).__name__}, expected a tensor"
+def _unfit(arrays: ArrayLibrary, parameter: Parameter, given: Any, value: Any) -> str:
+    """Why a value, taken as an array, cannot replace a parameter; empty where it can."""
+    if value is None:
+        return f"is a {type(given).__name__}, expected {arrays.NOUN}"
     if list(value.shape) != parameter.shape:
         return _other_shape(value, parameter)
-    wanted: torch.dtype = getattr(torch, parameter.dtype)
+    wanted, dtype = parameter.dtype, dtype_of(value)
     # A count, as of batches tracked, may have been saved with another dtype.
-    if value.dtype is not wanted and not is_whole(value, wanted):
-        dtype = str(value.dtype).removeprefix("torch.")
-        return (
-            f"has dtype {dtype}, expected {parameter.dtype}; convert it: "
-            f".to(torch.{parameter.dtype})"
-        )
+    if dtype != wanted and not is_whole(arrays, value, wanted):
+        fix = f".to(torch.{wanted})" if is_tensor(given) else f'.astype("{wanted}")'
+        return f"has dtype {dtype}, expected {wanted}; convert it: {fix}"
     return ""
 
 
-def _holds(constant: Constant, value: torch.Tensor) -> bool:
+def _holds(constant: Constant, value: Any) -> bool:
     """Whether the memory of a constant, in which elements may be one, can hold a value."""
-    distinct = value[_distinct(constant.stride)]
-    return 0 not in constant.stride or torch.equal(distinct.expand_as(value), value)
+    return 0 not in constant.stride or _equal(value[_distinct(constant.stride)], value)
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """Whether arrays have equal elements; a dimension of one element may stand for more."""
+    return bool((one == other).all())
 
 
 def _kind(device: str) -> str:
@@ -399,19 +459,11 @@ def _place(constant: Constant, device: str) -> tuple[Any, ...]:
     return constant.fqn, device, tuple(constant.stride)
 
 
-def _copy(value: torch.Tensor, constant: Constant, device: str) -> torch.Tensor:
+def _copy(arrays: ArrayLibrary, value: Any, constant: Constant, device: str) -> Held:
     """A copy of a value in memory of its own, laid out like a constant."""
-    tensor = torch.empty_strided(
-        constant.shape, constant.stride, dtype=getattr(torch, constant.dtype), device=device
-    )
-    _write(tensor, value)
-    return tensor
-
-
-def _write(tensor: torch.Tensor, value: torch.Tensor) -> None:
-    """Copy a value into a tensor, of which some elements may be one in memory."""
-    index = _distinct(tensor.stride())
-    tensor[index].copy_(value.detach()[index])
+    held = arrays.held(constant, device)
+    arrays.write(held.array, _distinct(constant.stride), value)
+    return held
 
 
 def _distinct(strides: Iterable[int]) -> tuple[slice, ...]:
@@ -426,5 +478,5 @@ def _listed(label: str, lines: list[str]) -> str:
     )
 
 
-def _other_shape(tensor: torch.Tensor, parameter: Parameter) -> str:
+def _other_shape(tensor: Any, parameter: Parameter) -> str:
     return f"has shape {tuple(tensor.shape)}, expected {tuple(parameter.shape)}"

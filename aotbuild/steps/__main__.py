@@ -6,18 +6,23 @@ import sys
 from pathlib import Path
 
 from aotbuild.errors import reported
-from aotbuild.steps.compile.variant_cache import restored
 from aotbuild.steps.forkserver import run_forked
 from aotbuild.steps.run import MODULES, run_step
+
+_RUNTIMES = "--runtimes="
 
 
 def main(arguments: list[str]) -> None:
     """Run the step that the command line names.
 
-    ``plan <project directory> <model>...`` plans the build in the current directory; the models
-    are names, or ``--all``. Every other step takes its specification file.
+    ``plan <project directory> [--runtimes=net=torch,...] <model>...`` plans the build in the
+    current directory; the models are names, or ``--all``. Every other step takes its specification
+    file.
     """
-    usage = f"usage: python -m aotbuild.steps plan PROJECT MODEL... | {{{'|'.join(MODULES)}}} SPEC"
+    usage = (
+        "usage: python -m aotbuild.steps plan PROJECT [--runtimes=NAME=RUNTIME,...] MODEL... | "
+        f"{{{'|'.join(MODULES)}}} SPEC"
+    )
     if len(arguments) < 2:
         raise SystemExit(usage)
     step, path, *names = arguments
@@ -25,10 +30,15 @@ def main(arguments: list[str]) -> None:
         if step == "plan":
             from aotbuild.steps.plan.plan import plan
 
-            plan(Path(path), names, Path.cwd())
+            told = [name.removeprefix(_RUNTIMES) for name in names if name.startswith(_RUNTIMES)]
+            runtimes = dict(pair.split("=", 1) for pair in ",".join(told).split(",") if pair)
+            plan(Path(path), names[len(told) :], Path.cwd(), runtimes)
         elif step in MODULES and not names:
-            if step == "compile" and restored(Path(path)):
-                return
+            if step == "compile":
+                from aotbuild.steps.compile.variant_cache import restored
+
+                if restored(Path(path)):
+                    return
             status = None if step == "engine" else run_forked(step, path)  # which needs no torch
             if status is not None:
                 raise SystemExit(status)

@@ -22,7 +22,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -37,7 +37,7 @@ _LOCK = "forkserver.lock"
 _SERVER = ["-m", __name__]
 _LAST = "bundle"
 """After this step there is nothing more to do."""
-_IDLE, _FAILED = 10.0, 1.0
+_IDLE, _FAILED = 30.0, 1.0
 """Seconds without a step after which the server ends, before and after a step has failed."""
 _STARTED = b"\x00"
 _KILLED = b"\xff"
@@ -152,7 +152,7 @@ def serve(listening: socket.socket, run: Callable[[str, str], None]) -> None:
             connection.close()
         else:
             step = functools.partial(_run_step, request, connection, streams, watched, run)
-            running[_fork(request["step"], step)] = connection
+            running[_fork(request, step)] = connection
             patience = 0.0 if request["step"] == _LAST else patience
         for stream in streams:
             os.close(stream)
@@ -175,10 +175,12 @@ def _request(connection: socket.socket) -> tuple[dict[str, Any] | None, list[int
         return None, streams
 
 
-def _fork(step: str, run: Callable[[], int]) -> int:
+def _fork(request: Mapping[str, Any], run: Callable[[], int]) -> int:
     """Run in a process of its own, which ends with the status that comes back; its number."""
     with contextlib.suppress(Exception):  # a step that cannot be imported says so itself
-        importlib.import_module(MODULES[step])
+        module = importlib.import_module(MODULES[request["step"]])
+        if hasattr(module, "prepare"):
+            module.prepare(Path(request["directory"], request["spec"]))
     gc.freeze()  # garbage is not looked for there again, which would copy the memory
     process = os.fork()
     if process:

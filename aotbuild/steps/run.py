@@ -18,7 +18,11 @@ MODULES = {
     "levels": "aotbuild.steps.tune.levels",
     "bundle": "aotbuild.steps.bundle.step",
 }
-"""The steps by name. Each module has ``run(spec_file)``."""
+"""The steps by name.
+
+Each module has ``run(spec_file)``. One may have ``prepare(spec_file)``, which the server of a build
+calls before each of its forks: what it keeps, the steps that follow have.
+"""
 
 
 def run_step(step: str, spec: str) -> None:

@@ -25,6 +25,7 @@ class Request:
 
 SUITES = {
     "latency": "time of a call of a usual model",
+    "standalone": "wheels that need no torch, beside those that do and other runtimes",
     "cold_start": "fresh process to first result",
     "overhead": "time of a call of a model that does next to nothing",
     "gil": "what a second thread of Python achieves",

@@ -6,7 +6,10 @@ import os
 
 import pytest
 from filelock import FileLock
-from library import Library
+from library import ROOT, Library
+
+# As in tests/wheels, whose builds link the same object files.
+os.environ["AOTBUILD_CACHE_DIR"] = str(ROOT / "build" / "cache")
 
 
 @pytest.fixture(scope="session")
@@ -15,4 +18,4 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Library:
     own = tmp_path_factory.getbasetemp()
     directory = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "standalone"
     with FileLock(f"{directory}.lock"):
-        return Library(directory, "x86-64-v3")
+        return Library(directory, "cpu-x86-64-v3")

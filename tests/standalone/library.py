@@ -16,12 +16,17 @@ from typing import Any
 
 import torch
 
+from aotbuild.cache.store import Store
+from aotbuild.steps.compile.cxx import Compiler
+from aotbuild.steps.compile.standalone import _compiled, sources
+from aotbuild.target import TARGETS
+from aotbuild.toolchain import find_cxx
+
 ROOT = Path(__file__).parents[2]
 SOURCES = ROOT / "aotbuild" / "standalone"
 HEADERS = Path(torch.__file__).parent / "include"
 _SHIMS = HEADERS / "torch/csrc/inductor/aoti_torch"
 _HEADERS = ("c/shim.h", "generated/c_shim_cpu.h", "generated/c_shim_aten.h")
-_FLAGS = ["-std=c++20", "-O2", "-fPIC", "-fopenmp", "-Wall", "-Wextra", "-ffp-contract=off"]
 
 _DECLARATION = re.compile(r"AOTI_TORCH_EXPORT\s+AOTITorchError\s+(aoti_torch_\w+)\(([^)]*)\);")
 _DTYPES = {
@@ -70,28 +75,16 @@ _NUMBERS: dict[str, Any] = {
 class Library:
     """The functions of object files, each behind one that answers with an error's message."""
 
-    def __init__(self, directory: Path, march: str, *flags: str, only: Sequence[str] = ()) -> None:
-        """Compile the library.
+    def __init__(self, directory: Path, target: str) -> None:
+        """Link the object files that builds link, by way of their cache.
 
         Args:
-            directory: For all files; objects that are newer than their sources are kept.
-            march: The level of the CPU.
-            flags: Further flags of the compiler.
-            only: The sources, by name without suffix; all of them when left out.
+            directory: For all files; a library that is there is taken.
+            target: The name of the target that they are compiled for.
         """
-        directory.mkdir(exist_ok=True, parents=True)
-        command = ["g++", *_FLAGS, f"-march={march}", f"-I{HEADERS}", f"-I{SOURCES}", *flags]
-        headers = max(path.stat().st_mtime for path in SOURCES.glob("*.h"))
-        running = []
-        self.objects: dict[str, Path] = {}
-        for source in sorted(SOURCES.glob("*.cpp")):
-            if only and source.stem not in only:
-                continue
-            made = self.objects[source.stem] = directory / f"{source.stem}.o"
-            newest = max(headers, source.stat().st_mtime)
-            if not made.exists() or made.stat().st_mtime < newest:
-                running.append(subprocess.Popen([*command, "-c", source, "-o", made]))
-        assert not sum(process.wait() for process in running)
+        compiler = Compiler(find_cxx(), TARGETS[target], directory, directory)
+        made = _compiled(compiler, list(sources()), Store.of_build(), directory)
+        self.objects = dict(zip(sources(), made, strict=True))
         symbols = subprocess.run(
             ["nm", "-g", "--defined-only", *self.objects.values()],
             check=True,
@@ -100,29 +93,21 @@ class Library:
         ).stdout
         defined = set(re.findall(r"\bT (aoti_torch_\w+)", symbols))
         self.names = sorted(defined & declarations().keys())
-        calls = directory / "calls.cpp"
-        calls.write_text("\n".join(_wrappers(self.names)), encoding="utf-8")
         library = directory / "standalone.so"
-        subprocess.run(
-            [
-                *command,
-                "-shared",
-                calls,
-                *self.objects.values(),
-                "-o",
-                library,
-                "-nodefaultlibs",
-                "-Wl,-Bsymbolic",
-                "-Wl,-z,defs",
-                "-lstdc++",
-                "-lm",
-                "-lc",
-                "-lgcc_s",
-            ],
-            check=True,
-        )
+        if not library.exists():
+            self._link(directory / "calls.cpp", library)
         self._library = ctypes.CDLL(str(library))
         self._library.message.restype = ctypes.c_char_p
+
+    def _link(self, calls: Path, library: Path) -> None:
+        calls.write_text("\n".join(_wrappers(self.names)), encoding="utf-8")
+        command = ["g++", "-std=c++20", "-O2", "-fPIC", "-shared", f"-I{HEADERS}"]
+        options = ["-nodefaultlibs", "-Wl,-Bsymbolic", "-Wl,-z,defs"]
+        options += ["-lstdc++", "-lm", "-lc", "-lgcc_s"]
+        # What stands in for newer functions of the C library is linked with options of its own.
+        system = {name for name, each in sources().items() if each.path.parent.name == "system"}
+        objects = [path for name, path in self.objects.items() if name not in system]
+        subprocess.run([*command, calls, *objects, "-o", library, *options], check=True)
 
     def call(self, name: str, *values: Any) -> Any:
         """Call a function with its arguments in order; the lengths of lists are left out.

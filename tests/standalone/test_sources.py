@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 
-from library import Library
+from library import ROOT, SOURCES, Library
 
 from aotbuild.steps.compile.standalone import missing_symbols, needed
 
@@ -40,3 +40,16 @@ def test_what_a_source_calls_is_found(library: Library) -> None:
 
 def test_what_no_source_defines_adds_none() -> None:
     assert needed(["aoti_torch_cpu_geqrf", "memcpy"]) == needed([])
+
+
+def test_what_the_engine_looks_up_is_exported() -> None:
+    exported = set(re.findall(r"^ +(\w+);", (SOURCES / "exported.map").read_text(), re.MULTILINE))
+    engine = "".join(path.read_text() for path in (ROOT / "aotbuild/engine").glob("*.c"))
+    names = set(re.findall(r'"(AOTInductor\w+|aotbuild_find)"', engine))
+    assert len(names) > 10
+    assert names <= exported
+
+
+def test_streams_are_set_up_where_code_uses_them() -> None:
+    assert "streams" not in needed(["memcpy"])
+    assert set(needed(["_ZSt4cerr"])) - set(needed([])) == {"streams"}

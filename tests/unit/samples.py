@@ -43,6 +43,7 @@ provider = "aotbuild"
 
 [tool.aotbuild]
 package = "demo.models"
+runtime = "torch"
 
 [tool.aotbuild.models.net]
 source = "demo.network:Net"

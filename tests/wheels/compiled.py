@@ -16,7 +16,7 @@ from aotbuild.passes.pipeline import Applied, apply
 from aotbuild.passes.template.operators import register_lowerings
 from aotbuild.steps.compile.inductor import compile_library, set_up
 from aotbuild.steps.compile.library_cache import Libraries
-from aotbuild.steps.compile.shared_headers import Shared
+from aotbuild.steps.compile.shared_headers import shared_headers
 from aotbuild.target import TARGETS
 from aotbuild.toolchain import find_cxx
 
@@ -55,7 +55,8 @@ def compiled(
     register_lowerings()
     applied = apply(graph, passes, precision=precision)
     example: Any = program.example_inputs
-    libraries = Libraries(Store.of_build(), directory / "kept", directory)
+    store = Store.of_build()
+    libraries = Libraries(store, directory / "kept", directory)
     with (
         warnings.catch_warnings(action="ignore"),  # of torch about itself
         # In the usual one, all compiles of a machine wait for the same lock.
@@ -65,11 +66,11 @@ def compiled(
             find_cxx(),
             directory,
             options or {},
-            Shared(None, precompile=False),
+            shared_headers(store, TARGETS[target]),
             libraries,
         ) as setup,
     ):
-        found = compile_library(graph, example, setup, lambda: True, lambda _: True)
+        found = compile_library(graph, example, setup, lambda _: True, lambda _: True)
     assert found is not None
     runner = torch._C._aoti.AOTIModelContainerRunnerCpu(str(found.library), 1)
     names = runner.get_constant_names_to_original_fqns()

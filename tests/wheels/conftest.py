@@ -19,6 +19,7 @@ from packaging.utils import canonicalize_name
 from random_modules import write_random_modules
 from wheels import (
     REPOSITORY,
+    TORCH,
     Installed,
     compile_clip,
     copy_package,
@@ -36,8 +37,9 @@ os.environ["AOTBUILD_CACHE_DIR"] = str(REPOSITORY / "build" / "cache")
 os.environ.setdefault("CMAKE_BUILD_PARALLEL_LEVEL", "2")
 
 LONGEST = (
-    *("architectures", "calls", "weights", "reproducible", "rebuild", "levels", "zoo"),
-    *("wrong_models", "precision", "sources", "options", "frontends", "projects"),
+    *("architectures", "calls", "weights", "rebuild", "options", "cache", "reproducible", "zoo"),
+    *("recurrent_layers", "convolutions", "levels", "attention", "precision", "sources"),
+    *("corners", "wrong_models", "frontends", "projects"),
 )
 """The files that take longest, which go first, so that all workers end at about the same time."""
 
@@ -66,7 +68,26 @@ def clean_python() -> Path:
     They are those of this environment, by links: installing them again takes a minute. ``make
     demo`` installs a wheel into an environment of its own.
     """
-    directory = REPOSITORY / "build" / "clean-env"
+    return _environment("clean-env", "torch")
+
+
+@pytest.fixture(scope="session")
+def bare_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An interpreter without any package."""
+    directory = tmp_path_factory.mktemp("bare") / "env"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", directory], check=True)
+    return directory / "bin" / "python"
+
+
+@pytest.fixture(scope="session")
+def numpy_python() -> Path:
+    """The interpreter of an environment that holds numpy and nothing else."""
+    return _environment("numpy-env", "numpy")
+
+
+def _environment(name: str, distribution: str) -> Path:
+    """The interpreter of an environment with a distribution of this one and what that needs."""
+    directory = REPOSITORY / "build" / name
     python = directory / "bin" / "python"
     directory.parent.mkdir(exist_ok=True)
     with FileLock(f"{directory}.lock"):
@@ -74,7 +95,7 @@ def clean_python() -> Path:
             shutil.rmtree(directory, ignore_errors=True)
             subprocess.run([sys.executable, "-m", "venv", "--without-pip", directory], check=True)
             site = next(directory.glob("lib/python*/site-packages"))
-            for path in _files_of("torch"):
+            for path in _files_of(distribution):
                 (site / path.name).symlink_to(path)
             (directory / "complete").touch()
     return python
@@ -114,8 +135,8 @@ def installed(
     common = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
     @functools.cache
-    def build_and_install(name: str, runtime: str = "") -> Installed:
-        directory = common / f"package-{name}{runtime}"
+    def build_and_install(name: str, runtime: str = TORCH) -> Installed:
+        directory = common / f"package-{name}-{runtime}"
         log = directory / "pip.log"
         with FileLock(f"{directory}.lock"):
             if log.exists():

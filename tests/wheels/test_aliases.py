@@ -74,7 +74,7 @@ def run(aliases: Installed, request: pytest.FixtureRequest) -> Callable[[str], o
     engine, model = request.param.split("-")
     installed = dataclasses.replace(aliases, engine=engine)
     setup = SETUP.replace("{model}", model).replace("{source}", MODELS[model])
-    return lambda code: installed.run(setup + code + "\nprint(1)\n", {})
+    return lambda code: installed.run(setup + code + "\nprint(1)\n")
 
 
 def test_values_and_shared_memory_are_those_of_eager(run: Callable[[str], object]) -> None:
@@ -203,8 +203,7 @@ for net in nets:
         _, one, other = net(x)
         assert one is x and other is x
 print(1)
-""",
-        {},
+"""
     )
 
 
@@ -233,8 +232,7 @@ for net, kind in itertools.product(nets, kinds):
         for j in range(i):
             assert not any(overlap(a, b) for a in results for b in found[j][1])
 print(1)
-""",
-        {},
+"""
     )
 
 
@@ -253,6 +251,5 @@ model.load_state_dict(module.state_dict())
 equal(results, before)
 equal(leaves(model(*args)), eager(args))
 print(1)
-""",
-        {},
+"""
     )

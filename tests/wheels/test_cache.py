@@ -141,7 +141,8 @@ def test_a_damaged_cache_before_one_that_is_unreachable_stops_no_build(
 ) -> None:
     shutil.copytree(machine.cache, tmp_path / "aotbuild")
     entries = [path for path in tmp_path.glob("aotbuild/*/??/*") if path.is_file()]
-    assert {path.parents[1].name for path in entries} == {"compiled", "libraries", "engines"}
+    kinds = {"compiled", "libraries", "engines", "glibc"}
+    assert {path.parents[1].name for path in entries} == kinds
     for entry in entries:  # other code under the old digest
         data = bytearray(entry.read_bytes())
         data[-100] ^= 1
@@ -153,10 +154,10 @@ def test_a_damaged_cache_before_one_that_is_unreachable_stops_no_build(
     build, told = machine.build(speech, **environment)
     reason = "its entry was damaged"
     assert told == [f"{name} for cpu-x86-64-v3 is compiled: {reason}" for name in ("net", "other")]
-    # Both models, their code, and the engine; the remote is told once.
-    assert build.output.count("an entry of the cache is damaged") == 5
+    # Both models, their code, the engine, and what it is linked with; the remote is told once.
+    assert build.output.count("an entry of the cache is damaged") == 6
     assert "the shared cache no-such-scheme://bucket/cache cannot be reached" in build.output
-    assert build.output.count("aotbuild: warning:") == 6, build.output
+    assert build.output.count("aotbuild: warning:") == 7, build.output
     assert machine.calls
     assert digest(build) == cold
     _, told = machine.build(speech, XDG_CACHE_HOME=str(tmp_path))

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from wheels import KINDS, Installed, forked, of_kind
+from forks import forked
+from wheels import KINDS, Installed, of_kind
 
 EAGER = ("eager", "")
 
@@ -145,6 +146,9 @@ print(json.dumps(outcomes))
 
 SOURCES = {"fixed": "Dense", "dense": "Dense"}
 """The classes that are not called as their models."""
+
+IMPORTS = ("numpy", "torch._subclasses.fake_tensor", "torch.utils.flop_counter")
+"""What the cases need, imported once for all."""
 
 SETUP = {
     "fixed": "x = rand(8, 6)",
@@ -609,7 +613,7 @@ def outcomes(calls: Installed, model: str) -> list[list[str]]:
         before=calls.before,
     )
     # NumPy is not in the clean environment.
-    status, output = forked(Path(sys.executable), calls.directory, code, calls.engine)
+    status, output = forked(Path(sys.executable), calls.directory, code, calls.engine, IMPORTS)
     assert status == 0, output
     found: list[list[str]] = json.loads(output.splitlines()[-1])
     return found

@@ -11,8 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from forks import forked
 from test_calls import SAME, SOURCES
-from wheels import KINDS, Installed, forked, of_kind
+from wheels import KINDS, Installed, of_kind
 
 EXAMPLES = 50
 
@@ -186,7 +187,9 @@ def test_a_random_call_is_right_or_told(calls: Installed, model: str) -> None:
         examples=EXAMPLES,
     )
     # Hypothesis is not in the clean environment.
-    status, output = forked(Path(sys.executable), calls.directory, code, calls.engine)
+    status, output = forked(
+        Path(sys.executable), calls.directory, code, calls.engine, ("numpy", "hypothesis")
+    )
     assert status == 0, output[-5000:]
     counts = json.loads(output.splitlines()[-1])
     assert counts["accepted"] >= EXAMPLES // 6

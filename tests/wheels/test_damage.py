@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from wheels import STANDALONE, Installed, forked, of_kind
+from forks import forked
+from wheels import STANDALONE, Installed, of_kind
 
 from aotbuild.runtime.manifest import _digest
 
@@ -74,10 +75,13 @@ FILES = {
     "_runtime/__init__.py": False,
     "_runtime/_engine.abi3.so": False,
     "_runtime/arguments.py": False,
+    "_runtime/array_library.py": False,
+    "_runtime/chosen_library.py": False,
     "_runtime/arrays.py": False,
     "_runtime/as_module.py": False,
     "_runtime/batching.py": False,
     "_runtime/buffers.py": False,
+    "_runtime/c_interface.py": False,
     "_runtime/checkpoint.py": False,
     "_runtime/checks.py": False,
     "_runtime/conditions.py": False,
@@ -99,6 +103,9 @@ FILES = {
     "_runtime/model.py": False,
     "_runtime/native_engine.py": False,
     "_runtime/not_a_module.py": False,
+    "_runtime/numpy_arrays.py": False,
+    "_runtime/numpy_dtypes.py": False,
+    "_runtime/numpy_operators.py": False,
     "_runtime/operators.py": False,
     "_runtime/parameters.py": False,
     "_runtime/processes.py": False,
@@ -107,6 +114,7 @@ FILES = {
     "_runtime/signature.py": False,
     "_runtime/state.py": False,
     "_runtime/threads.py": False,
+    "_runtime/torch_arrays.py": False,
     "_runtime/traced_operator.py": False,
     "_runtime/tracing.py": False,
     "_runtime/weights.py": False,
@@ -144,7 +152,8 @@ DAMAGE = {
 
 def test_the_files_are_all_that_the_package_has(copy: Path) -> None:
     found = {str(path.relative_to(copy)) for path in copy.rglob("*") if path.is_file()}
-    assert found == set(FILES)
+    # What Python does not look at has tests of its own, in test_c_interface.py.
+    assert {name for name in found if not name.startswith("_c/")} == set(FILES)
 
 
 @pytest.mark.parametrize("damage", DAMAGE)

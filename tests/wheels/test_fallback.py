@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from wheels import Installed, assert_refused, edited, forked, pip_wheel
+from forks import forked
+from wheels import Installed, assert_refused, edited, pip_wheel
 
 from aotbuild.runtime.derived import uses
 from aotbuild.runtime.manifest import _digest

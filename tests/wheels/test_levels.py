@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from wheels import Installed, edited, keep_models, pip_wheel
@@ -120,8 +121,9 @@ needs_qemu = pytest.mark.skipif(
 
 
 def emulated(cpu: str, installed: Installed, code: str) -> str:
-    """Run code on another CPU where there is only torch and a wheel; the last line it prints."""
+    """Run code on another CPU with a wheel, torch and numpy; the last line it prints."""
     site = next(installed.python.parents[1].glob("lib/python*/site-packages"))
+    places = (installed.directory, site, Path(np.__file__).parents[1])
     done = subprocess.run(
         ["qemu-x86_64", "-cpu", cpu, str(installed.python.resolve()), "-W", "ignore", "-c", code],
         capture_output=True,
@@ -129,7 +131,7 @@ def emulated(cpu: str, installed: Installed, code: str) -> str:
         check=False,
         env={
             **os.environ,
-            "PYTHONPATH": f"{installed.directory}:{site}",
+            "PYTHONPATH": ":".join(map(str, places)),
             "OMP_NUM_THREADS": "1",
             # numpy's OpenBLAS takes what qemu calls Nehalem for a Haswell, and dies of its own code
             "OPENBLAS_CORETYPE": cpu,
@@ -139,29 +141,26 @@ def emulated(cpu: str, installed: Installed, code: str) -> str:
     return done.stdout.splitlines()[-1]
 
 
+# An import of torch takes a quarter of a minute there.
 EMULATED = """
-import json, torch
+import json, sys
+import numpy as np
 from levels.models import curve
-told = [curve.target, curve(torch.linspace(-3, 3, 64)).tolist()]
+told = [curve.target, curve(np.linspace(-3, 3, 64, dtype=np.float32)).tolist()]
 try:
     from levels.models import matrix
     told.append(matrix.target)
 except ImportError as error:
     told.append(str(error))
-print(json.dumps([torch.backends.cpu.get_cpu_capability(), *told]))
+print(json.dumps(["torch" in sys.modules, *told]))
 """
 
 
 @needs_qemu
-@pytest.mark.parametrize(
-    ("cpu", "capability", "level"),
-    [("Haswell", "AVX2", "x86-64-v3"), ("Nehalem", "DEFAULT", "x86-64-v2")],
-)
-def test_another_cpu_runs_its_own_level(
-    levels: Installed, cpu: str, capability: str, level: str
-) -> None:
+@pytest.mark.parametrize(("cpu", "level"), [("Haswell", "x86-64-v3"), ("Nehalem", "x86-64-v2")])
+def test_another_cpu_runs_its_own_level(levels: Installed, cpu: str, level: str) -> None:
     told: Any = json.loads(emulated(cpu, levels, EMULATED))
-    assert told[:2] == [capability, f"cpu-{level}"]
+    assert told[:2] == [False, f"cpu-{level}"]
     assert told[2] == pytest.approx(eager(64), rel=1e-5, abs=1e-5)
     if level == "x86-64-v2":  # the other model is for v3 and above, and no signal ends the process
         assert "cpu-x86-64-v3: this CPU lacks avx, avx2" in told[3]

@@ -6,8 +6,13 @@ that are not those of the tests.
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
+import math
+import signal
+import struct
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,11 +20,17 @@ from typing import Any
 import pytest
 from elftools.elf.elffile import ELFFile
 
+from aotbuild.cache.store import Store
+from aotbuild.commands.newest_symbols import versioned_symbols
 from aotbuild.errors import CompileError
 from aotbuild.runtime.machine import missing_symbols
 from aotbuild.steps.compile.cxx import write_compiler
 from aotbuild.steps.compile.opening import check_opening, opens_without_torch
+from aotbuild.steps.compile.small_headers import write_small_headers
+from aotbuild.steps.compile.standalone import link_options
 from aotbuild.steps.compile.symbols import check_needed, torch_symbols
+from aotbuild.steps.older_glibc import OLDEST, numbers, older_libraries
+from aotbuild.steps.sources import source_directory
 from aotbuild.target import TARGETS
 
 WHERE = "pyproject.toml: tool.aotbuild.models.net"
@@ -71,6 +82,24 @@ def test_libtorch_is_not_linked(link: Link, tmp_path: Path) -> None:
     assert not [name for name in needed(named) if "torch.so" in name]
     assert "libstdc++.so.6" in needed(named)
     assert torch_symbols(named, WHERE) == []  # with the version that libstdc++ has for it
+
+
+def has_code_on_the_stack(library: Path) -> bool:
+    with library.open("rb") as file:
+        flags = [each["p_flags"] for each in ELFFile(file).iter_segments("PT_GNU_STACK")]
+    return len(flags) != 1 or bool(flags[0] & 1)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="of glibc")
+def test_the_stack_stays_free_of_code(tmp_path: Path) -> None:
+    """As Inductor writes constants; glibc 2.41 does not open a library that wants it otherwise."""
+    source = tmp_path / "constants.S"
+    source.write_text(".data\n.globl constants\nconstants: .quad 1\n")
+    compiler = write_compiler(["g++"], TARGET, tmp_path)
+    made, library = tmp_path / "constants.o", tmp_path / "constants.so"
+    subprocess.run([str(compiler.script), "-c", source, "-o", made], check=True)
+    subprocess.run([str(compiler.script), made, "-shared", "-o", library], check=True)
+    assert not has_code_on_the_stack(library)
 
 
 NEEDING = """
@@ -176,3 +205,98 @@ def test_a_function_that_nothing_has_is_found_before_it_is_called(link: Link) ->
         check_opening(link("net.so", code), WHERE)
     assert caught.value.what == NOT_OPENED
     assert "undefined symbol: aoti_torch_nowhere" in caught.value.why
+
+
+NEWER = """
+#include <cmath>
+#include <stdexcept>
+#include <string>
+#include <thread>
+
+extern "C" {
+long __isoc23_strtol(const char*, char**, int);  // by which glibc 2.38 reads numbers
+double test_log(double x) { return std::log(x); }
+double test_log2(double x) { return std::log2(x); }
+float test_log2f(float x) { return std::log2(x); }
+double test_power(double x, double y) { return std::hypot(std::exp(x), std::pow(x, y)); }
+long test_parsed(const char* text) { return __isoc23_strtol(text, nullptr, 10); }
+int test_thrown(const char* text) {
+  int thrown = 0;
+  std::thread([&] {
+    try {
+      throw std::runtime_error(text);
+    } catch (const std::exception& error) {
+      thrown = error.what() == std::string(text);
+    }
+  }).join();
+  return thrown;
+}
+void test_ended() { throw std::runtime_error("no one catches it"); }
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def older(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A library that is linked as stand-alone ones are."""
+    directory = tmp_path_factory.mktemp("older")
+    (directory / "newer.cpp").write_text(NEWER)
+    system = source_directory("aotbuild") / "standalone" / "system"
+    stubs = older_libraries(["g++"], directory / "glibc", Store.of_build(directory))
+    library = directory / "older.so"
+    sources = [directory / "newer.cpp", system / "glibc.cpp", system / "terminate.cpp"]
+    command = ["g++", "-shared", "-fPIC", "-O1", "-s", "-ffunction-sections", *map(str, sources)]
+    exported = directory / "exported.map"
+    exported.write_text("{ global: test_*; local: *; };")
+    options = link_options(stubs, exported)
+    subprocess.run([*command, *options, "-o", str(library)], check=True)
+    return library
+
+
+def test_older_versions_of_the_c_library_are_linked(older: Path) -> None:
+    versions = {name: numbers(v) for name, v in versioned_symbols(older.read_bytes())}
+    assert versions["log"] <= OLDEST
+    assert versions["hypot"] <= OLDEST
+    assert versions["pthread_create"] <= OLDEST
+    assert max(versions.values()) <= OLDEST
+    assert [name for name in needed(older) if "stdc++" in name or "gcc" in name] == []
+    assert not has_code_on_the_stack(older)
+
+
+def test_older_functions_give_what_newer_ones_give(older: Path) -> None:
+    library, mathematics = ctypes.CDLL(str(older)), ctypes.CDLL("libm.so.6")
+    double, single = ctypes.c_double, ctypes.c_float
+    for name, kind in (("log", double), ("log2", double), ("log2f", single)):
+        functions = [getattr(library, f"test_{name}"), getattr(mathematics, name)]
+        for function in functions:
+            function.argtypes, function.restype = [kind], kind
+        for x in (-1.0, -0.0, 0.0, 2.5, -math.inf, math.inf, math.nan, -1e-40):
+            first, second = (struct.pack("d", function(x)) for function in functions)
+            assert first == second, (name, x)
+    library.test_power.argtypes, library.test_power.restype = [double, double], double
+    assert library.test_power(2.0, 3.0) == math.hypot(math.exp(2.0), 8.0)
+    assert library.test_parsed(b"-127 ") == -127
+    assert library.test_thrown(b"a message") == 1
+
+
+def test_the_end_by_an_exception_is_told(older: Path) -> None:
+    code = f"import ctypes; ctypes.CDLL({str(older)!r}).test_ended()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGABRT
+    assert "instance of 'std::runtime_error'\n  what():  no one catches it\n" in done.stderr
+
+
+def test_a_stream_that_code_uses_is_set_up(tmp_path: Path) -> None:
+    write_small_headers(tmp_path / "headers")
+    source, library = tmp_path / "printing.cpp", tmp_path / "printing.so"
+    source.write_text(
+        "#include <iostream>\n"
+        "static const int printed = (std::cerr << 1.5 << std::endl, 0);\n"
+        'extern "C" void call() { std::cerr << "called " << printed << std::endl; }\n'
+    )
+    streams = source_directory("aotbuild") / "standalone" / "system" / "streams.cpp"
+    command = ["g++", "-shared", "-fPIC", "-static-libstdc++", f"-I{tmp_path / 'headers'}"]
+    subprocess.run([*command, str(source), str(streams), "-o", str(library)], check=True)
+    code = f"import ctypes; ctypes.CDLL({str(library)!r}).call()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "1.5\ncalled 0\n")

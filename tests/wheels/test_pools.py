@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
+import json
 import resource
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
 from compiled import Call, compiled
+from forks import forked
 from torch import nn
 
 
@@ -87,44 +87,56 @@ class Wide(nn.Module):
         return (y.softmax(1) @ x[:, :, None]).amax(1)
 
 
-def faults(run: Call, batch: int) -> int:
-    """How many pages a call is given anew, when there were calls before."""
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The library of ``Wide``."""
+    directory = tmp_path_factory.mktemp("wide")
+    batch = torch.export.Dim("batch", min=1, max=8)
+    compiled(Wide(), [torch.ones(2, 4096)], directory, dynamic=({0: batch},), passes=[])
+    # The linker's output is empty where the library is known by its code.
+    (library,) = (path for path in directory.rglob("*.so") if path.stat().st_size)
+    return library
+
+
+FAULTS = """
+import json, os, resource, torch
+os.environ.update({environment!r})
+runner = torch._C._aoti.AOTIModelContainerRunnerCpu({library!r}, 1)
+
+def faults(batch):
     x = torch.ones(batch, 4096)
     for _ in range(2):
-        run(x)
+        runner.run([x])
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    run(x)
+    runner.run([x])
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
+print(json.dumps([faults(batch) for batch in {batches!r}]))
+"""
+"""How many pages a call is given anew, when there were calls before."""
 
-def test_memory_is_kept_up_to_a_limit(tmp_path: Path) -> None:
-    pages = 4096 * 4096 * 4 // resource.getpagesize()
-    batch = torch.export.Dim("batch", min=1, max=8)
-    run, _ = compiled(Wide(), [torch.ones(2, 4096)], tmp_path, dynamic=({0: batch},), passes=[])
-    assert faults(run, 1) < pages // 2
-    assert faults(run, 8) > pages  # half a gigabyte
-    assert faults(run, 1) < pages // 2
+ROW = 4096 * 4096 * 4 // resource.getpagesize()
+"""The pages of what is computed in between."""
+
+
+def faults(library: Path, *batches: int, **environment: str) -> list[int]:
+    """How many pages calls are given anew, in a process of their own."""
+    code = FAULTS.format(environment=environment, library=str(library), batches=batches)
+    status, output = forked(Path(sys.executable), library.parent, code)
+    assert status == 0, output
+    found: list[int] = json.loads(output.splitlines()[-1])
+    return found
+
+
+def test_memory_is_kept_up_to_a_limit(wide: Path) -> None:
+    one, eight, one_again = faults(wide, 1, 8, 1)
+    assert one < ROW // 2
+    assert eight > ROW  # half a gigabyte
+    assert one_again < ROW // 2
 
 
 @pytest.mark.parametrize(("limit", "kept"), [("0", False), ("1000", True), ("", True)])
-def test_the_limit_is_set_by_the_environment(tmp_path: Path, limit: str, *, kept: bool) -> None:
+def test_the_limit_is_set_by_the_environment(wide: Path, limit: str, *, kept: bool) -> None:
     # It is read once in a process.
-    program = f"""
-import sys
-sys.path.insert(0, {str(Path(__file__).parent)!r})
-import torch
-from pathlib import Path
-import test_pools
-from compiled import compiled
-run, _ = compiled(test_pools.Wide(), [torch.ones(1, 4096)], Path({str(tmp_path)!r}), passes=[])
-print(test_pools.faults(run, 1))
-"""
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", program],
-        env={**os.environ, "AOTBUILD_KEPT_MB": limit},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    pages = 4096 * 4096 * 4 // resource.getpagesize()
-    assert (int(done.stdout) < pages // 2) is kept
+    (pages,) = faults(wide, 1, AOTBUILD_KEPT_MB=limit)
+    assert (pages < ROW // 2) is kept

@@ -8,36 +8,26 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from wheels import REPOSITORY, STANDALONE, Installed, assert_refused, edited, pip_wheel
+from wheels import (
+    REPOSITORY,
+    STANDALONE,
+    Installed,
+    assert_refused,
+    edited,
+    keep_models,
+    pip_wheel,
+    run_plain,
+)
 
-
-@pytest.fixture(scope="session")
-def bare_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An interpreter without any package."""
-    directory = tmp_path_factory.mktemp("bare") / "env"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", directory], check=True)
-    return directory / "bin" / "python"
+from aotbuild.commands.newest_symbols import versioned_symbols
+from aotbuild.steps.older_glibc import numbers
 
 
 @pytest.fixture(scope="module")
 def alone(installed: Callable[..., Installed]) -> Installed:
     return installed("alone")
-
-
-def run(python: Path, directory: Path, code: str, **variables: str) -> Any:
-    """Run code where there is a wheel; it prints a JSON value last."""
-    done = subprocess.run(
-        [python, "-P", "-c", code],
-        env={"PYTHONPATH": str(directory), "PATH": "/usr/bin:/bin", **variables},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 IMAGES = """
@@ -58,7 +48,7 @@ def test_it_runs_without_torch_and_numpy_and_gives_the_same_bits(
     required = [line for line in metadata.splitlines() if line.startswith("Requires-Dist:")]
     assert not [line for line in required if "torch" in line]
     scores = "\nprint(json.dumps([memoryview(net(images)).tobytes().hex(), sorted(sys.modules)]))"
-    own, modules = run(bare_python, kinds[0].directory, IMAGES + scores)
+    own, modules = run_plain(bare_python, kinds[0].directory, IMAGES + scores)
     assert not {"torch", "numpy"} & set(modules)
     torch = "import torch\n" + IMAGES + "\nt = torch.frombuffer(values, dtype=torch.float32)"
     expected = kinds[1].run(
@@ -80,7 +70,7 @@ print(json.dumps([
 ]))
 """
     directory = installed("example_project", STANDALONE).directory
-    assert run(bare_python, directory, IMAGES + code) == [
+    assert run_plain(bare_python, directory, IMAGES + code) == [
         ["Array", "float32", [9, 10], 9, "<array of float32, shape (9, 10)>"],
         [9, 10, "f"],
         [[9], [1, 0]],
@@ -113,7 +103,7 @@ def test_a_wrong_argument_is_told_without_torch(
     )
     code = IMAGES + "told = []\n" + cases + "print(json.dumps(told))"
     directory = installed("example_project", STANDALONE).directory
-    assert run(bare_python, directory, code) == list(WRONG.values())
+    assert run_plain(bare_python, directory, code) == list(WRONG.values())
 
 
 def test_its_own_test_needs_no_torch(alone: Installed, bare_python: Path) -> None:
@@ -143,7 +133,7 @@ x = _engine.view(bits.tobytes(), (4, 16), (1, 8), (8, 1), 0)
 y = short(x)
 print(json.dumps([y.dtype, list(y.shape), y.tolist()[0][:4], y.bits().tolist()[0][:4]]))
 """
-    dtype, shape, values, bits = run(bare_python, alone.directory, code)
+    dtype, shape, values, bits = run_plain(bare_python, alone.directory, code)
     assert (dtype, shape) == ("bfloat16", [1, 8])
     assert values == [3.0, -4.0, float("inf"), 2.0**-132]
     assert bits == [0x4040, 0xC080, 0x7F80, 0x0002]
@@ -169,7 +159,7 @@ for _ in range(20):
         told.append("MemoryError")
 print(json.dumps([told == ["MemoryError"] * 20, call(3)]))
 """
-    assert run(bare_python, alone.directory, code) == [True, [[3, 3], 5.0]]
+    assert run_plain(bare_python, alone.directory, code) == [True, [[3, 3], 5.0]]
 
 
 def test_threads_are_its_own(installed: Callable[..., Installed], bare_python: Path) -> None:
@@ -206,7 +196,7 @@ for wrong in (0, 257, "2", True):
 print(json.dumps([first, five, all(same), os.waitpid(pid, 0)[1], refused]))
 """
     directory = installed("example_project", STANDALONE).directory
-    found = run(bare_python, directory, IMAGES + code, AOTBUILD_NUM_THREADS="3")
+    found = run_plain(bare_python, directory, IMAGES + code, AOTBUILD_NUM_THREADS="3")
     assert found == [
         3,
         5,
@@ -252,7 +242,7 @@ def test_the_blocks_of_the_page_run(installed: Callable[..., Installed], bare_py
     blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     assert len(blocks) == 2
     directory = installed("example_project", STANDALONE).directory
-    scores = run(bare_python, directory, "".join(blocks))
+    scores = run_plain(bare_python, directory, "".join(blocks))
     assert isinstance(scores, list)
     assert len(scores) == 10
 
@@ -277,3 +267,29 @@ def test_what_only_torch_has_is_told_with_its_line(
         "torch.linalg.cholesky(x @ x.mT + torch.eye(4))",
         'set runtime = "torch"',
     )
+
+
+def test_it_runs_on_older_systems(installed: Callable[..., Installed], alone: Installed) -> None:
+    """No library needs a newer C library than that of manylinux_2_28."""
+    for found in (installed("example_project", STANDALONE), alone):
+        libraries = sorted(found.directory.rglob("*.so"))
+        assert len(libraries) > 2
+        for library in libraries:
+            needed = {name: numbers(v) for name, v in versioned_symbols(library.read_bytes())}
+            newest = {name: version for name, version in needed.items() if version > (2, 28)}
+            assert newest == {}, library.name
+
+
+def test_two_levels_of_a_model_are_small(project: Callable[..., Path], tmp_path: Path) -> None:
+    """Installed beside numpy, without weights, and with the modules that pip compiles."""
+    copy = keep_models(project("example_project", STANDALONE), "net")
+    edited(copy, ('cpu-levels = ["x86-64-v3", "armv8"]', 'cpu-levels = ["x86-64-v3", "x86-64-v4"]'))
+    build = pip_wheel(copy)
+    assert build.returncode == 0, build.output
+    directory = tmp_path / "site"
+    pip = [sys.executable, "-P", "-m", "pip", "install", "--quiet", "--no-deps"]
+    subprocess.run([*pip, "--target", directory, *build.wheels], check=True)
+    files = [path for path in directory.rglob("*") if path.is_file()]
+    assert len([path for path in files if path.parent.name == "net" and path.suffix == ".so"]) == 2
+    sizes = {path: path.stat().st_size for path in files if path.name != "weights.safetensors"}
+    assert sum(sizes.values()) <= 1_500_000, sorted(sizes.items(), key=lambda file: -file[1])[:9]

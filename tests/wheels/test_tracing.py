@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import pytest
@@ -44,7 +45,7 @@ def test_compiled_code_calls_models_without_a_break(calls: Installed, engine: st
         "    torch.testing.assert_close(found, function(*args), rtol=0, atol=0)\n"
         "print(len(cases))"
     )
-    assert calls.run(code, {"AOTBUILD_ENGINE": engine}) == len(CASES)
+    assert dataclasses.replace(calls, engine=engine).run(code) == len(CASES)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -60,7 +61,7 @@ def test_a_trace_of_torch_jit_would_keep_one_result_and_is_refused(
         "dense(x)\n"
         "print(json.dumps(said))"
     )
-    said = calls.run(code, {"AOTBUILD_ENGINE": engine})
+    said = dataclasses.replace(calls, engine=engine).run(code)
     assert len(said) == 3
     assert all("argument 'x' is passed while torch.jit traces" in message for message in said)
 
@@ -86,14 +87,14 @@ def test_an_exported_program_is_saved_and_loaded(calls: Installed) -> None:
         "torch.export.save(program, 'around.pt2')\n"
         "print(1)"
     )
-    calls.run(code, {})
+    calls.run(code)
     code = (
         "import json, torch\nfrom calls.models import dense\n"
         "program = torch.export.load('around.pt2')\n"
         "x = torch.randn(7, 6)\n"
         "print(json.dumps(torch.equal(program.module()(x), dense(x) * 2)))"
     )
-    assert calls.run(code, {}) is True
+    assert calls.run(code) is True
 
 
 @pytest.mark.parametrize("engine", ENGINES)

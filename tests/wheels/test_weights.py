@@ -11,12 +11,14 @@ from typing import Any
 
 import pytest
 from wheels import (
+    KINDS,
     Build,
     Installed,
     assert_refused,
     edited,
     install,
     keep_models,
+    of_kind,
     own_cache,
     pip_wheel,
 )
@@ -60,6 +62,12 @@ def refused(call, *args, **kwargs):
 @pytest.fixture(scope="module")
 def built(installed: Callable[[str], Installed]) -> Installed:
     return installed("weights")
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def either(installed: Callable[..., Installed], request: pytest.FixtureRequest) -> Installed:
+    """The package as each engine runs it; models that can be are stand-alone in one of them."""
+    return of_kind(installed, "weights", request.param)
 
 
 def constants(built: Installed, model: str) -> dict[str, dict[str, Any]]:
@@ -112,9 +120,9 @@ def test_the_file_holds_each_tensor_once_and_nothing_else(built: Installed) -> N
     assert sum(own.values()) == elements * 4 + steps
 
 
-def test_every_parameter_stays_one_however_small(built: Installed) -> None:
-    assert {"scale", "shift", "rows", "more_rows", "steps"} <= set(constants(built, "classifier"))
-    built.run(
+def test_every_parameter_stays_one_however_small(either: Installed) -> None:
+    assert {"scale", "shift", "rows", "more_rows", "steps"} <= set(constants(either, "classifier"))
+    either.run(
         SETUP
         + """
 same(classifier, eager(nets.Classifier), X)
@@ -131,8 +139,26 @@ print(1)
     )
 
 
-def test_methods_change_together(built: Installed) -> None:
-    built.run(
+def test_a_part_may_be_replaced_first(either: Installed) -> None:
+    either.run(
+        SETUP
+        + """
+new = eager(nets.Classifier)
+for name in ("head.bias", "encoder.layers.2.weight"):  # of which one is packed
+    tensor = new.get_parameter(name)
+    tensor += 1
+    classifier.load_state_dict({name: tensor}, strict=False)
+    same(classifier, new, X)
+classifier.merge({"head.weight": torch.ones(5, 64)})
+new.head.weight += 1
+same(classifier, new, X)
+print(1)
+"""
+    )
+
+
+def test_methods_change_together(either: Installed) -> None:
+    either.run(
         SETUP
         + """
 for seed in (None, 9):
@@ -151,9 +177,8 @@ print(1)
     )
 
 
-@pytest.mark.parametrize("engine", ["native", "torch"])
-def test_threads_see_one_state_or_the_other(built: Installed, engine: str) -> None:
-    built.run(
+def test_threads_see_one_state_or_the_other(either: Installed) -> None:
+    either.run(
         SETUP
         + """
 states = [eager(nets.Classifier, seed) for seed in (1, 2)]
@@ -185,13 +210,12 @@ for thread in threads:
 assert not wrong, len(wrong)
 assert min(calls) and sum(calls) > 100, calls  # who gets its turn is not for us to say
 print(1)
-""",
-        env={"AOTBUILD_ENGINE": engine},
+"""
     )
 
 
-def test_a_thousand_swaps_leave_the_memory_where_it_was(built: Installed) -> None:
-    grown = built.run(
+def test_a_thousand_swaps_leave_the_memory_where_it_was(either: Installed) -> None:
+    grown = either.run(
         SETUP
         + """
 def resident():
@@ -258,7 +282,7 @@ def test_packed_weights_are_mapped_as_well(built: Installed, engine: str) -> Non
     packed = [constant for constant in variant["constants"] if constant["packed"]]
     assert len(packed) >= 2
     assert variant["onednn"]
-    grown = built.run(
+    grown = dataclasses.replace(built, engine=engine).run(
         SETUP
         + """
 same(packed, eager(nets.Wide), [torch.randn(n, 3, 16, 16) for n in (1, 2, 5, 8)])
@@ -272,8 +296,7 @@ for tensor in found:
     address = torch.ops.mkldnn.data_ptr(tensor)
     assert any(start <= address < end for start, end in ranges)
 print(1)
-""",
-        env={"AOTBUILD_ENGINE": engine},
+"""
     )
     assert grown == 1
 
@@ -346,8 +369,7 @@ same(regressor, eager(nets.Regressor), X)
 regressor.load_state_dict(eager(nets.Regressor, 3).state_dict())
 same(regressor, eager(nets.Regressor, 3), X)
 print(1)
-""",
-        env={},
+"""
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from wheels import REPOSITORY, Installed
 
+from aotbuild.runtime import torch_arrays
 from aotbuild.runtime.derived import compute
 
 RUNTIME = [path.stem for path in (REPOSITORY / "aotbuild" / "runtime").glob("*.py")]
@@ -40,6 +41,19 @@ def test_the_layout_is_that_of_the_documentation(example: Installed) -> None:
         "digits/models/_runtime/_engine.abi3.so",
         *(f"digits/models/_runtime/{module}.py" for module in RUNTIME),
     }
+
+
+def test_pip_installs_the_files_of_the_wheel(example: Installed, tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-P", "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile"]
+        + ["--target", tmp_path, example.wheel],
+        check=True,
+    )
+    files = {p.relative_to(tmp_path).as_posix(): p for p in tmp_path.rglob("*") if p.is_file()}
+    record = "digits-0.1.0.dist-info/RECORD"  # to which pip adds what it writes itself
+    for name, data in example.files.items():
+        assert name == record or files.pop(name).read_bytes() == data
+    assert all(name.startswith("digits-0.1.0.dist-info/") for name in files)
 
 
 def test_one_wheel_serves_every_python(example: Installed) -> None:
@@ -172,6 +186,8 @@ def test_weights_open_with_safetensors_and_follow_from_the_source(example: Insta
     assert variant["constants"]
     for constant in variant["constants"]:
         recipe = variant["derived"].get(constant["fqn"])
-        expected = compute(recipe, source.__getitem__) if recipe else source[constant["fqn"]]
+        expected = (
+            compute(recipe, source.__getitem__, torch_arrays) if recipe else source[constant["fqn"]]
+        )
         assert packed[constant["tensor"]].equal(expected)
     assert variant["derived"]  # as weights in the order in which they are read

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from forks import forked
 from sanitize import environment as sanitizing
 from sanitize import sanitize
 
@@ -151,7 +152,7 @@ class Installed:
 
 
 ENGINES = ("native", "torch")
-STANDALONE = "standalone"
+STANDALONE, TORCH = "standalone", "torch"
 KINDS = (*ENGINES, STANDALONE)
 """The engines of wheels that need torch, and wheels that need none."""
 
@@ -166,66 +167,17 @@ if not ended:
 """Code that waits until the process ``child`` has ended, or ends it."""
 
 
-_FORKING = """
-import json, os, sys, traceback, warnings
-import torch
-warnings.simplefilter("ignore")
-for line in sys.stdin:
-    code, directory, os.environ["AOTBUILD_ENGINE"] = json.loads(line)
-    read, write = os.pipe()
-    child = os.fork()
-    if not child:
-        os.dup2(write, 1)
-        os.dup2(write, 2)
-        os.chdir(os.path.dirname(directory))
-        sys.path.insert(0, directory)
-        status = 1
-        try:
-            exec(code, {"__name__": "__main__"})
-            status = 0
-        except BaseException:  # noqa: BLE001
-            traceback.print_exc()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
-    os.close(write)
-    with os.fdopen(read, errors="replace") as pipe:
-        output = pipe.read()
-    print(json.dumps([os.waitpid(child, 0)[1], output]), flush=True)
-"""
-
-
-@functools.cache
-def _forking(python: Path) -> subprocess.Popen[str]:
-    """A process that has imported torch, and forks for each piece of code."""
-    return subprocess.Popen(
-        [str(python), "-P", "-c", _FORKING],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
+def run_plain(python: Path, directory: Path, code: str, **variables: str) -> Any:
+    """Run code by an interpreter where there is a wheel; it prints a JSON value last."""
+    done = subprocess.run(
+        [python, "-P", "-c", code],
+        env={"PYTHONPATH": str(directory), "PATH": "/usr/bin:/bin", **variables},
+        capture_output=True,
         text=True,
-        env={**os.environ, **sanitizing()},
+        check=False,
     )
-
-
-def forked(python: Path, directory: Path, code: str, engine: str = "") -> tuple[int, str]:
-    """Run code with ``directory`` on its path, as a process of its own that need not import torch.
-
-    Args:
-        python: The interpreter.
-        directory: Where the wheel was installed to.
-        code: The code.
-        engine: What runs the models; empty for the best one.
-
-    Returns:
-        How it ended, and all that it printed.
-    """
-    server = _forking(python)
-    assert server.stdin is not None
-    assert server.stdout is not None
-    server.stdin.write(json.dumps([code, str(directory), engine]) + "\n")
-    server.stdin.flush()
-    status, output = json.loads(server.stdout.readline())
-    return status, output
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def of_kind(installed: Callable[..., Installed], name: str, kind: str) -> Installed:
@@ -235,13 +187,14 @@ def of_kind(installed: Callable[..., Installed], name: str, kind: str) -> Instal
     return dataclasses.replace(installed(name), engine=kind)
 
 
-def copy_package(directory: Path, name: str, runtime: str = "") -> Path:
+def copy_package(directory: Path, name: str, runtime: str = TORCH) -> Path:
     """Copy a sample package, to be built for one CPU level unless it tells others itself.
 
     Args:
         directory: Where the copy goes.
         name: The package.
-        runtime: What runs its models, if it does not tell that itself.
+        runtime: What runs its models, if it does not tell that itself. To find it out takes each
+            build some seconds.
     """
     source = ELSEWHERE.get(name, PACKAGES / name)
     ignored = shutil.ignore_patterns("__pycache__", "build", "dist")
@@ -249,7 +202,8 @@ def copy_package(directory: Path, name: str, runtime: str = "") -> Path:
     pyproject = copy / "pyproject.toml"
     text = pyproject.read_text()
     added = [] if "cpu-levels" in text else ['cpu-levels = ["x86-64-v3", "armv8"]\n']
-    added += [f'runtime = "{runtime}"\n'] if runtime else []
+    declared = tomllib.loads(text)["tool"]["aotbuild"]
+    added += [] if "runtime" in declared else [f'runtime = "{runtime}"\n']
     if added:
         head = "" if "[tool.aotbuild]\n" in text else "[tool.aotbuild]\n"
         place = re.compile(r"(?m)^(\[tool\.aotbuild\]\n|(?=\[tool\.aotbuild\.))")
@@ -300,13 +254,11 @@ def assert_refused(build: Build, *said: str) -> None:
 
 
 def install(build: Build, directory: Path, python: Path) -> Installed:
+    """Install the wheel of a build, as ``test_wheel.py`` shows that pip does."""
     assert build.returncode == 0, build.output
     (wheel,) = build.wheels
-    subprocess.run(
-        [sys.executable, "-P", "-m", "pip", "install", "--quiet", "--no-deps"]
-        + ["--no-compile", "--target", directory, wheel],
-        check=True,
-    )
+    with zipfile.ZipFile(wheel) as archive:  # pip takes a second for it
+        archive.extractall(directory)
     sanitize(directory)
     return Installed(wheel, directory, build.output, python)
 

@@ -208,6 +208,8 @@ class BundleSpec:
 
     package: str
     project: str
+    version: str = ""
+    """Of the project; empty where pyproject.toml does not tell it, or torch runs all models."""
     parts: list[MethodParts]
     engine: str
     """Directory of the engine."""

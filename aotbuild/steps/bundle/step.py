@@ -12,6 +12,7 @@ from aotbuild.steps.artifacts.stamps import write_bundled
 from aotbuild.steps.artifacts.tuning import left_out
 from aotbuild.steps.artifacts.verification import UNVERIFIED, read_report
 from aotbuild.steps.files import replacing_directory
+from aotbuild.steps.package.c_interface.write import write_c_interface
 from aotbuild.steps.package.companion_wheel import move_weights
 from aotbuild.steps.package.folded import unreadable
 from aotbuild.steps.package.parts import Part
@@ -32,6 +33,7 @@ def run(spec_file: Path) -> None:
             directory, parts, Path(spec.project), Path(spec.engine), spec.torch, spec.apart
         )
         write_hooks(directory, spec.package)
+        write_c_interface(directory, spec.package, spec.version, manifests)
         if spec.apart:
             move_weights(directory, spec.apart)
     summary = _summary(spec, manifests)

@@ -19,7 +19,7 @@ from aotbuild.runtime.conditions import holds
 from aotbuild.runtime.dims import Dim
 from aotbuild.steps.artifacts.call_spec import CallSpec
 from aotbuild.steps.artifacts.samples import LARGEST_INPUTS, input_bytes, nearer
-from aotbuild.steps.compile.inductor import Compiled
+from aotbuild.steps.compile.inductor import Code, Compiled
 from aotbuild.steps.sizes.ranges import Ranges
 
 _UNLIMITED = 8
@@ -40,6 +40,8 @@ class Attempt:
     """None where only the ranges were of interest."""
     applied: Applied = field(default_factory=Applied)
     """What passes had done to it."""
+    code: Code | None = None
+    """What lowering it gave."""
 
 
 Lower = Callable[[dict[str, int], Callable[[Ranges], bool]], Attempt]

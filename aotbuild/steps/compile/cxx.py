@@ -17,8 +17,19 @@ from pathlib import Path
 
 import torch
 
+from aotbuild.steps.compile.small_headers import (
+    headers_digest,
+    with_small_headers,
+    write_small_headers,
+)
 from aotbuild.target import Target, lowest
-from aotbuild.toolchain import NO_FAST_MATH, compiler_name, compiler_version, without_launcher
+from aotbuild.toolchain import (
+    NO_FAST_MATH,
+    PLAIN_STACK,
+    compiler_name,
+    compiler_version,
+    without_launcher,
+)
 
 CompilerCall = Callable[[str, str], list[str]]
 """Gives the command that compiles a source file to an object file."""
@@ -43,8 +54,14 @@ SOURCE, OBJECT, INCLUDE = "common.cpp", "common.o", "include"
 _IDLE = ".idle"
 """After the name of the script: the file whose presence lets it only make empty files."""
 
+_HEADERS = ".headers"
+"""After the name of the script: the directory of headers that are found before all others."""
+
 _OBJECTS = ".objects"
 """After the name of the script: the directory of the object files that were not linked."""
+
+_SECTIONS = ["-ffunction-sections", "-fdata-sections"]
+"""Flags by which the linker leaves out each function that nothing calls."""
 
 _WITHOUT_LIBTORCH = """\
   for word do
@@ -83,6 +100,8 @@ class Compiler:
     """Directory of what is shared."""
     standalone: bool = False
     """Whether linking is left to ``standalone.py``."""
+    headers: str = ""
+    """Digest of the headers in ``own_headers``; none if empty."""
 
     def objects(self) -> list[Path]:
         """The object files that the script did not link, with the common one."""
@@ -93,7 +112,13 @@ class Compiler:
     @property
     def includes(self) -> list[Path]:
         """Directories in which the script looks for headers first, if they are there."""
-        return [self.shared / part / INCLUDE for part in (AROUND, KERNELS)]
+        first = [self.own_headers] if self.headers else []
+        return first + [self.shared / part / INCLUDE for part in (AROUND, KERNELS)]
+
+    @property
+    def own_headers(self) -> Path:
+        """Directory of headers in place of torch's and of C++'s own."""
+        return self.script.with_name(f"{self.script.name}{_HEADERS}")
 
     @property
     def common(self) -> Path:
@@ -124,10 +149,11 @@ class Compiler:
         """The code around the kernels, without what is in the common object file."""
         interface = interface_code()
         if self.common.exists() and interface in wrapper:
-            return wrapper.replace(interface, _MODEL, 1)
-        # Another torch, or another compiler: the whole is compiled for each model.
-        self.common.parent.unlink(missing_ok=True)
-        return wrapper
+            wrapper = wrapper.replace(interface, _MODEL, 1)
+        else:
+            # Another torch, or another compiler: the whole is compiled for each model.
+            self.common.parent.unlink(missing_ok=True)
+        return with_small_headers(wrapper) if self.headers else wrapper
 
 
 def write_compiler(
@@ -150,15 +176,20 @@ def write_compiler(
     script = directory / compiler_name(cxx)  # Inductor tells compilers apart by their names
     shared = scratch / "shared"
     shared.mkdir()
-    compiler = Compiler(cxx, target, script, shared, standalone)
+    headers = headers_digest() if standalone else ""
+    compiler = Compiler(cxx, target, script, shared, standalone, headers)
+    if headers:
+        write_small_headers(compiler.own_headers)
+        flags += _SECTIONS
     searched = " ".join(f"-I{directory}" for directory in compiler.includes)
     linking = f"""\
 {_WITHOUT_LIBTORCH}
-  set -- "$@" {shlex.join(NO_FAST_MATH)}
+  set -- "$@" {shlex.join([*NO_FAST_MATH, *PLAIN_STACK])}
   [ -e {compiler.common} ] && set -- "$@" {compiler.common}"""
     around = rf"*.wrapper.cpp\ *|*/{SOURCE}\ *|*/{WRAPPER.name}\ *"
     script.write_text(
         f"""#!/bin/sh
+# headers: {headers or "torch"}
 if [ -e "$0{_IDLE}" ]; then
   while [ "$1" != -o ]; do shift || exit 1; done
   : > "$2"

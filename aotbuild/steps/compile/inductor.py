@@ -6,6 +6,7 @@ Its options are in ``inductor_options``, what is patched in it in ``inductor_pat
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -55,6 +56,17 @@ class Compiled:
 
 
 @dataclass(frozen=True)
+class Code:
+    """What lowering a graph gave, before it is compiled."""
+
+    text: str
+    """The code around the kernels, and the kernels."""
+    called_by_runner: str
+    """A list, as JSON, of the operators that are called by way of torch's own runner, or empty."""
+    graph: torch.fx.Graph
+
+
+@dataclass(frozen=True)
 class Setup:
     """What all attempts at a library have in common."""
 
@@ -63,7 +75,8 @@ class Setup:
     compiler: Compiler
     ready: Callable[[], None]
     """Waits for what the compiler shares between models."""
-    libraries: Libraries
+    libraries: Libraries | None
+    """None where nothing is compiled."""
     identity: str
     """What the bytes of a library depend on besides its code."""
     link: Link | None = None
@@ -76,8 +89,8 @@ def set_up(
     cxx: Sequence[str],
     scratch: Path,
     extra: Mapping[str, Any],
-    shared: Shared,
-    libraries: Libraries,
+    shared: Shared | None = None,
+    libraries: Libraries | None = None,
     link: Link | None = None,
 ) -> Iterator[Setup]:
     """Provide the compiler and the options.
@@ -87,8 +100,8 @@ def set_up(
         cxx: Command of the C++ compiler.
         scratch: Directory for all files.
         extra: Options of the project.
-        shared: Where what all compiles have in common is kept.
-        libraries: Where libraries are kept that may be the same.
+        shared: Where what all compiles have in common is kept; None where graphs are only lowered.
+        libraries: Where libraries are kept that may be the same; None likewise.
         link: What links the library in place of Inductor.
 
     Raises:
@@ -98,6 +111,10 @@ def set_up(
     output.mkdir()
     compiler = write_compiler(cxx, target, scratch, standalone=link is not None)
     options = all_options(target, output, compiler.script, extra)
+    if shared is None:
+        compiler.script.write_text("#!/bin/sh\n", encoding="utf-8")  # Inductor asks if it works
+        yield Setup(target, options, compiler, _nothing, libraries, "")
+        return
     with contextlib.ExitStack() as stack:
         try:
             with inductor_config.patch(options), only_vector_isa(target.isa):
@@ -111,11 +128,15 @@ def set_up(
         yield Setup(target, options, compiler, ready, libraries, identity, link)
 
 
+def _nothing() -> None:
+    """What there is to wait for where nothing is compiled."""
+
+
 def compile_library(
     graph: torch.fx.GraphModule,
     example: tuple[tuple[Any, ...], dict[str, Any]],
     setup: Setup,
-    wanted: Callable[[], bool],
+    wanted: Callable[[Code], bool],
     replaceable: Callable[[torch.Tensor], bool],
 ) -> Compiled | None:
     """Compile a traced graph into a shared library without weights.
@@ -143,7 +164,7 @@ def compile_library(
             dynamic_steps(),
             exact_functions(),
             patched(replaceable),
-            _between_lowering_and_compiling(wanted, setup) as lowered,
+            _between_lowering_and_compiling(graph.graph, wanted, setup) as lowered,
         ):
             files = torch._inductor.aot_compile(
                 graph, *example, options=options_for(graph, setup.options)
@@ -153,6 +174,19 @@ def compile_library(
     except Exception as error:
         raise _compile_error(error) from error
     return _collect(files, setup, lowered, graph.graph)
+
+
+def make_patterns(target: Target) -> None:
+    """Import the rest of Inductor, and make the patterns that it looks for.
+
+    Both take as long as lowering a small model.
+    """
+    importlib.import_module("torch._inductor.compile_fx")
+    from torch._inductor.fx_passes import joint_graph
+
+    if target.device == "cpu":  # of others, each number has its own
+        with torch.no_grad():  # as in a compile
+            joint_graph.lazy_init(torch.device(target.device))
 
 
 def _compiler_calls(target: Target) -> tuple[CompilerCall, CompilerCall]:
@@ -199,7 +233,9 @@ class _Lowered:
 
 
 @contextlib.contextmanager
-def _between_lowering_and_compiling(wanted: Callable[[], bool], setup: Setup) -> Iterator[_Lowered]:
+def _between_lowering_and_compiling(
+    traced: torch.fx.Graph, wanted: Callable[[Code], bool], setup: Setup
+) -> Iterator[_Lowered]:
     """Step in after lowering, which takes a second, and before the C++ compiler, which takes many.
 
     Code that is not wanted is not compiled, nor is what was compiled before. Else the kernels are
@@ -215,9 +251,12 @@ def _between_lowering_and_compiling(wanted: Callable[[], bool], setup: Setup) ->
     options = codecache.CppTorchDeviceOptions
     lowered = _Lowered()
 
-    def compile_wanted(graph: Any, wrapper: str, kernels: str, *args: Any, **kwargs: Any) -> Any:
-        if not wanted():
+    def compile_wanted(
+        graph: Any, wrapper: str, kernels: str, nodes: str | None, **kwargs: Any
+    ) -> Any:
+        if not wanted(Code(f"{wrapper}\n{kernels}", nodes or "", traced)):
             raise _UnwantedError
+        assert setup.libraries is not None  # noqa: S101  # compiling was prepared
         lowered.constants = _constants_of(graph)
         wrapper, kernels = (
             with_kept_pools(with_quiet_interface(wrapper)),
@@ -230,7 +269,7 @@ def _between_lowering_and_compiling(wanted: Callable[[], bool], setup: Setup) ->
         else:
             setup.ready()
             wrapper = setup.compiler.split(wrapper)
-        return compile_code(graph, wrapper, kernels, *args, **kwargs)
+        return compile_code(graph, wrapper, kernels, nodes, **kwargs)
 
     def plain_wrapper(*, min_optimize: bool = False, **kwargs: Any) -> Any:
         # The code around the kernels has no vectors, and is shared by all CPU levels without them.
@@ -277,6 +316,7 @@ def _collect(files: Any, setup: Setup, lowered: _Lowered, graph: torch.fx.Graph)
     if lowered.known is None:
         if setup.link is not None:
             setup.link(setup.compiler, library, graph)
+        assert setup.libraries is not None  # noqa: S101  # something was compiled
         setup.libraries.keep(library, *lowered.code)
     recorded = recorded_options(setup.options)
     return Compiled(lowered.known or library, source, proxy, lowered.constants, recorded)

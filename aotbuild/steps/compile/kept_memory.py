@@ -51,7 +51,8 @@ class KeptBlock {
 
   static Slot& slot_of(const AOTInductorModel* model, int index) {
     static std::mutex lock;
-    static std::map<std::pair<const void*, int>, Slot> slots;
+    // Never destroyed, as models are not: a call may still run when the process ends.
+    static auto& slots = *new std::map<std::pair<const void*, int>, Slot>;
     std::lock_guard<std::mutex> guard(lock);
     return slots[{model, index}];
   }

@@ -16,7 +16,7 @@ from aotbuild.steps.artifacts.program import module_of
 from aotbuild.steps.artifacts.samples import verification_sizes
 from aotbuild.steps.artifacts.spec import CompileSpec
 from aotbuild.steps.compile.attempts import Attempt, Lower
-from aotbuild.steps.compile.inductor import Setup, compile_library
+from aotbuild.steps.compile.inductor import Code, Setup, compile_library
 from aotbuild.steps.compile.program_weights import ProgramWeights
 from aotbuild.steps.project_code import error_text, importing
 from aotbuild.steps.sizes.hints import hinted, hints_at
@@ -61,11 +61,11 @@ def lowering(spec: CompileSpec, call: CallSpec, setup: Setup, weights: ProgramWe
         def ranges() -> Ranges:
             return compiled_ranges(graph.graph, call.inputs, call.dims, sizes)
 
-        seen: list[Ranges] = []
+        seen: list[tuple[Ranges, Code]] = []
 
-        def is_wanted() -> bool:
-            seen.append(ranges())
-            return wanted(seen[0])
+        def is_wanted(code: Code) -> bool:
+            seen.append((ranges(), code))
+            return wanted(seen[0][0])
 
         with supposing(verified):
             applied = _rewritten(graph, spec)
@@ -80,7 +80,8 @@ def lowering(spec: CompileSpec, call: CallSpec, setup: Setup, weights: ProgramWe
         example = program.example_inputs
         with supposing(verified):
             compiled = compile_library(graph, example, setup, is_wanted, replaceable)
-        return Attempt(sizes, ranges() if compiled else seen[0], compiled, applied)
+        accepted, code = seen[0]
+        return Attempt(sizes, ranges() if compiled else accepted, compiled, applied, code)
 
     return lower
 

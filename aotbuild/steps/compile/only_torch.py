@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,15 +37,47 @@ def needs_torch(
             are called by way of torch's own runner.
         place: Where the model is.
     """
-    names = [_PREFIX.sub("", name) for name in functions if name not in _BY_RUNNER]
-    names += _called_by_runner(library) if _PROXY in functions else []
-    operators = [_operator(name, graph, place.project) for name in names]
+    listed = library.with_suffix(".json")
+    called = listed.read_text("utf-8") if _PROXY in functions else ""
+    reasons = what_needs_torch(functions, graph, called, place.project)
+    return torch_needed(place.where, "\n".join(reasons))
+
+
+def torch_needed(where: str, why: str) -> CompileError:
+    """The error for a model that has to be stand-alone, and needs torch."""
     return CompileError(
         "the model needs torch at run time",
-        where=place.where,
-        why="\n".join(dict.fromkeys(operators)),
+        where=where,
+        why=why,
         fix='write the line in another way, or set runtime = "torch"',
     )
+
+
+def what_needs_torch(
+    functions: Sequence[str], graph: torch.fx.Graph, called_by_runner: str, project: Path
+) -> list[str]:
+    """What of a model needs torch: a text for each line of its code.
+
+    Args:
+        functions: The names of functions that only torch has.
+        graph: The graph that the code was made of.
+        called_by_runner: Inductor's list, as JSON, of the operators that are called by way of
+            torch's own runner.
+        project: Directory of the project.
+    """
+    names = [_PREFIX.sub("", name) for name in functions if name not in _BY_RUNNER]
+    names += _called_by_runner(called_by_runner) if _PROXY in functions else []
+    lines: dict[str, list[str]] = {}
+    for name in names:
+        for operator, line in _operators(name, graph, project):
+            lines.setdefault(line, []).append(operator)
+    if not lines:  # where operators are known, what they were made into tells nothing more
+        return [f"its code calls {name}, which only torch has" for name in names]
+    return [
+        f"only torch has {' and '.join(dict.fromkeys(operators))}"
+        + (f", called at {line}" if line else "")
+        for line, operators in lines.items()
+    ]
 
 
 _PREFIX = re.compile(r"aoti_torch_(?:cpu_|aten_)?_*")
@@ -54,22 +86,19 @@ _BY_RUNNER = {_PROXY, "aoti_torch_new_uninitialized_tensor"}
 """What is called for operators that have no function in C."""
 
 
-def _called_by_runner(library: Path) -> list[str]:
+def _called_by_runner(listed: str) -> list[str]:
     """The names of operators that have no function in C."""
-    listed = json.loads(library.with_suffix(".json").read_text("utf-8"))
-    targets = [str(entry["node"]["target"]) for entry in listed["nodes"]]
+    targets = [str(entry["node"]["target"]) for entry in json.loads(listed)["nodes"]]
     return [target.removeprefix("torch.ops.").replace("::", ".") for target in targets]
 
 
-def _operator(function: str, graph: torch.fx.Graph, project: Path) -> str:
-    """What calls a function, and from which line of the project, as far as it can be told."""
-    bare = function.removesuffix("_out").removeprefix("aten.").removesuffix(".default")
+def _operators(function: str, graph: torch.fx.Graph, project: Path) -> Iterator[tuple[str, str]]:
+    """The operator of a graph that calls a function, with its line if that is known."""
+    bare = function.removesuffix("_out").removeprefix("aten.").removesuffix(".default").lstrip("_")
     for node in graph.nodes:
         if not isinstance(node.target, torch._ops.OpOverload):
             continue
         name = operator_name(node.target)
         own = name.removeprefix("aten.").lstrip("_")
         if bare == own or bare.startswith((f"{own}_", f"{own}.")):
-            line = traced_line(str(node.meta.get("stack_trace") or ""), project)
-            return f"only torch has {name}" + (f", called at {line}" if line else "")
-    return f"its code calls {function}, which only torch has"
+            yield name, traced_line(str(node.meta.get("stack_trace") or ""), project)

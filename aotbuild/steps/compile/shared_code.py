@@ -37,6 +37,7 @@ from aotbuild.steps.compile.cxx import (
     interface_code,
     path_names,
 )
+from aotbuild.steps.compile.small_headers import have_regular_expressions, with_small_headers
 from aotbuild.target import lowest
 from aotbuild.toolchain import compiler_version, without_launcher
 
@@ -96,9 +97,10 @@ def sharing(
         yield lambda: None  # others look for precompiled headers in other ways
         return
     low, own = lowest(compiler.target).march, compiler.target.march
-    few = [_Part(AROUND, wrapper, low, WRAPPER, _common_text(), precompile=False)]
+    common = _common_text(compiler)
+    few = [_Part(AROUND, wrapper, low, WRAPPER, common, precompile=False)]
     many = [
-        _Part(AROUND, wrapper, low, WRAPPER, _common_text(), precompile=True),
+        _Part(AROUND, wrapper, low, WRAPPER, common, precompile=True),
         _Part(KERNELS, kernel, own, _KERNEL, "", precompile=True),
     ]
     room = cache is not None and _has_room(cache, precompile=precompile)
@@ -144,7 +146,7 @@ def _place(part: _Part, compiler: Compiler, directory: Path) -> Path:
         for path, name in path_names(scratch).items():
             text = text.replace(path, name)
     cxx = without_launcher(compiler.cxx)
-    text = f"{text}\n{shlex.join(cxx)}\n{compiler_version(cxx)}"
+    text = f"{text}{compiler.headers}\n{shlex.join(cxx)}\n{compiler_version(cxx)}"
     return directory / f"{part.name}-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
 
 
@@ -193,10 +195,14 @@ def _shared(part: _Part, compiler: Compiler, directory: Path) -> Iterator[Callab
         lock.release(force=True)
 
 
-def _common_text() -> str:
+def _common_text(compiler: Compiler) -> str:
     """The source of the common object file."""
-    regex = _REGEX.replace("{linkage}", "")
-    return f"#include <{WRAPPER}>\n#include <regex>\n{regex}\n{interface_code()}\n"
+    code = interface_code()
+    if compiler.headers:
+        code = with_small_headers(code)
+    if not compiler.headers or have_regular_expressions():
+        code = f"#include <regex>\n{_REGEX.replace('{linkage}', '')}\n{code}"
+    return f"#include <{WRAPPER}>\n{code}\n"
 
 
 _ROOM = {True: 600 << 20, False: 20 << 20}

@@ -11,33 +11,40 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
+from filelock import FileLock
 
 from aotbuild.cache.history import key_of
 from aotbuild.cache.store import Found, Store
 from aotbuild.errors import CompileError
+from aotbuild.runtime.machine import cores
 from aotbuild.steps.compile.cxx import Compiler
 from aotbuild.steps.files import replacing
 from aotbuild.steps.identity import aotbuild_identity, torch_identity
+from aotbuild.steps.older_glibc import older_libraries, wrapped_logarithms
 from aotbuild.steps.sources import source_directory
-from aotbuild.toolchain import NO_FAST_MATH, compiler_version, without_launcher
+from aotbuild.toolchain import NO_FAST_MATH, PLAIN_STACK, compiler_version, without_launcher
 
 KIND = "standalone"
 """Of entries in the cache: an object file each."""
 
-_ALWAYS = ("interface", "lookup")
+_ALWAYS = ("glibc", "interface", "lookup", "terminate")
 """Sources that each library needs, besides what they need."""
+_STREAMS = {"_ZSt4cerr": "streams", "_ZSt4cout": "streams", "_ZSt4clog": "streams"}
+"""What sets up streams of C++'s library, by their names."""
 
 _FLAGS = [
     *("-std=c++20", "-O2", "-DNDEBUG", "-fPIC", "-fopenmp", "-ffp-contract=off"),
     *("-fvisibility=hidden", "-ffunction-sections", "-fdata-sections"),
 ]
 _EXPORTED = "exported.map"
+_LOCK = "standalone.lock"
 
 _INCLUDED = re.compile(r'^#include "([\w/]+)\.h"', re.MULTILINE)
 _DEFINED = re.compile(r"// Defined in .*")
@@ -70,7 +77,7 @@ def sources() -> dict[str, Source]:
     """All sources by their names, without suffix."""
     directory = source_directory("aotbuild") / "standalone"
     found = {}
-    for path in sorted(directory.glob("*.cpp")):
+    for path in sorted([*directory.glob("*.cpp"), *directory.glob("system/*.cpp")]):
         text = path.read_text("utf-8")
         needs, seen = set[str](), set[str]()
         waiting = _INCLUDED.findall(text)
@@ -95,11 +102,20 @@ def sources() -> dict[str, Source]:
     return found
 
 
+def only_of_torch(code: str) -> list[str]:
+    """The functions of torch's interface in C that code names and no source may define."""
+    named = {name for name, _ in _NAMED.findall(code)}
+    return sorted(
+        name for name in named if not any(each.may_define(name) for each in sources().values())
+    )
+
+
 def needed(undefined: Iterable[str]) -> list[str]:
     """The sources that define these symbols, and what those need, by name."""
     waiting = [*_ALWAYS]
     for name in undefined:
         waiting += [source for source, each in sources().items() if each.may_define(name)]
+        waiting += [_STREAMS[name]] if name in _STREAMS else []
     chosen = set[str]()
     while waiting:
         source = waiting.pop()
@@ -122,7 +138,7 @@ def link(
         compiler: What compiled the objects.
         library: The library.
         store: The cache, which keeps the objects of the sources.
-        directory: For those objects.
+        directory: For those objects; compiles that share it wait for one another.
         missing: The error for functions that only torch has.
 
     Raises:
@@ -135,14 +151,15 @@ def link(
         chosen.update(wanted)
         own = _compiled(compiler, sorted(chosen), store, directory)
     exported = source_directory("aotbuild") / "standalone" / _EXPORTED
+    stubs = older_libraries(compiler.cxx, compiler.script.with_name("glibc"), store)
     with replacing(library) as temporary:
         done = subprocess.run(
             [
                 *compiler.cxx,
                 *("-shared", "-fPIC", "-s", *NO_FAST_MATH, f"-march={compiler.target.march}"),
                 *map(str, [*objects, *own]),
-                *("-static-libstdc++", "-static-libgcc", "-Wl,--gc-sections", "-Wl,-z,defs"),
-                *(f"-Wl,--version-script={exported}", "-pthread", "-lm", "-o", str(temporary)),
+                *link_options(stubs, exported),
+                *("-o", str(temporary)),
             ],
             capture_output=True,
             text=True,
@@ -151,6 +168,25 @@ def link(
         if done.returncode:
             functions = sorted(set(_UNDEFINED.findall(done.stderr)))
             raise missing(functions) if functions else _not_linked(done.stderr)
+
+
+def link_options(stubs: Sequence[Path], exported: Path) -> list[str]:
+    """The options that link C++'s library privately, for systems older than this one.
+
+    They follow the objects.
+
+    Args:
+        stubs: Of glibc's libraries.
+        exported: The linker's script of the functions that others call.
+    """
+    return [
+        # The archive comes first: a stub is needed only by what precedes it.
+        *("-Wl,-Bstatic", "-lstdc++", "-Wl,-Bdynamic", "-Wl,--as-needed", *map(str, stubs)),
+        *wrapped_logarithms(stubs),
+        *PLAIN_STACK,
+        *("-static-libstdc++", "-static-libgcc", "-Wl,--gc-sections", "-Wl,-z,defs"),
+        *(f"-Wl,--version-script={exported}", "-Wl,-z,noseparate-code", "-pthread", "-lm"),
+    ]
 
 
 def _not_linked(output: str) -> CompileError:
@@ -172,27 +208,38 @@ def _compiled(
     """
     headers = Path(torch.__file__).parent / "include"
     command = [
-        *(*compiler.cxx, *_FLAGS, f"-march={compiler.target.march}", f"-I{headers}"),
+        *(*compiler.cxx, *_FLAGS, f"-march={compiler.target.march}"),
+        *(f"-I{compiler.own_headers}", f"-I{headers}"),
         *(f"-ffile-prefix-map={headers.parent}=torch", "-c"),
     ]
     directory.mkdir(exist_ok=True)
-    objects, running = [], {}
-    for name in names:
-        made = directory / f"{name}.o"
-        objects.append(made)
-        key = _key(compiler, name)
-        if made.exists() or store.get(KIND, key, directory) is Found.HIT:
-            continue
-        own = f"-ffile-prefix-map={sources()[name].path.parent}=standalone"
-        words = [*command, own, str(sources()[name].path), "-o", str(made)]
-        running[made, key] = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    keys = {name: _key(compiler, name) for name in names}
+    objects = {name: directory / f"{name}-{key[:16]}.o" for name, key in keys.items()}
+
+    def compiled(name: str, made: Path) -> tuple[int, str]:
+        source = sources()[name].path
+        own = f"-ffile-prefix-map={source.parent}=standalone"
+        part = made.with_suffix(".part")  # a build that is stopped leaves no half of an object
+        words = [*command, own, str(source), "-o", str(part)]
+        done = subprocess.run(words, stderr=subprocess.PIPE, text=True, check=False)
+        if not done.returncode:
+            part.replace(made)
+        return done.returncode, done.stderr
+
     failed = []
-    for (made, key), process in running.items():
-        _, errors = process.communicate()
-        if process.returncode:
-            failed.append((made.stem, errors))
-        else:
-            store.put(KIND, key, {made.name: made})
+    # Another model of this build may be at it.
+    with FileLock(directory / _LOCK), ThreadPoolExecutor(cores()) as threads:
+        missing = [
+            name
+            for name, made in objects.items()
+            if not made.exists() and store.get(KIND, keys[name], directory) is not Found.HIT
+        ]
+        ended = threads.map(lambda name: compiled(name, objects[name]), missing)
+        for name, (status, errors) in zip(missing, ended, strict=True):
+            if status:
+                failed.append((name, errors))
+            else:
+                store.put(KIND, keys[name], {objects[name].name: objects[name]})
     if failed:
         name, errors = failed[0]
         raise CompileError(
@@ -201,7 +248,7 @@ def _compiled(
             why=errors.strip()[-1000:],
             fix='set CXX to g++ 11 or newer, or runtime = "torch"',
         )
-    return objects
+    return list(objects.values())
 
 
 def _key(compiler: Compiler, name: str) -> str:

@@ -19,11 +19,12 @@ from aotbuild.runtime.machine import onednn_version
 from aotbuild.steps.artifacts.build_record import RECORD, BuildRecord
 from aotbuild.steps.artifacts.call_spec import CallSpec
 from aotbuild.steps.artifacts.export_weights import Stored
+from aotbuild.steps.artifacts.header_directory import HEADERS
 from aotbuild.steps.artifacts.library import LIBRARY, PROXY_NODES
 from aotbuild.steps.artifacts.spec import CompileSpec, read_spec
 from aotbuild.steps.compile.attempts import Attempt, best_attempt
 from aotbuild.steps.compile.constants import derivations, record_constants
-from aotbuild.steps.compile.inductor import Compiled, Link, set_up
+from aotbuild.steps.compile.inductor import Compiled, Link, make_patterns, set_up
 from aotbuild.steps.compile.instructions import check_instructions
 from aotbuild.steps.compile.library_cache import Libraries
 from aotbuild.steps.compile.lowering import lowering
@@ -65,6 +66,11 @@ def run(spec_file: Path) -> None:
     write_depfile(job.output / RECORD, dependencies(job.spec, record))
     record.write(job.output)
     slot.put(job.output, computed=bool(record.written))
+
+
+def prepare(spec_file: Path) -> None:
+    """Do what does not depend on the model, in the process that forks for each step."""
+    make_patterns(TARGETS[read_spec(CompileSpec, spec_file).target])
 
 
 @dataclass(frozen=True)
@@ -139,7 +145,8 @@ def _link(job: _Job, slot: CacheSlot, directory: Path) -> Link | None:
     """What links a library that needs no torch; None for one that does."""
     if job.spec.runtime != STANDALONE:
         return None
-    objects = directory / "standalone"
+    # Models of one build share them, also where there is no cache.
+    objects = HEADERS.resolve() if HEADERS.is_dir() else directory / "standalone"
     place = Place(job.where, Path(job.spec.project))
     return lambda compiler, library, graph: link(
         compiler,

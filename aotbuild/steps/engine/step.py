@@ -7,25 +7,21 @@ ABI, so that it serves every Python from the oldest one on.
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import sysconfig
 from pathlib import Path
 
 from aotbuild.cache.history import key_of
 from aotbuild.cache.store import Found, Store
-from aotbuild.errors import CompileError, warn
+from aotbuild.errors import warn
 from aotbuild.steps.artifacts.engine_library import ENGINE
 from aotbuild.steps.artifacts.spec import EngineSpec, read_spec
 from aotbuild.steps.artifacts.stamps import write_engine_compiled
-from aotbuild.steps.files import replacing, scratch
+from aotbuild.steps.c_compiler import compile_c
 from aotbuild.steps.identity import aotbuild_identity, compile_environment, compiler_parts
 from aotbuild.steps.sources import source_directory
-from aotbuild.toolchain import NO_FAST_MATH, find_cxx
 
 KIND = "engines"
-
-_FLAGS = ["-std=c11", "-O2", "-fPIC", "-fvisibility=hidden"]
 
 
 def run(spec_file: Path) -> None:
@@ -46,7 +42,7 @@ def run(spec_file: Path) -> None:
     else:
         store, key = Store.of_build(), engine_key()
         if store.get(KIND, key, output) is not Found.HIT:
-            _compile(output / ENGINE)
+            _compile(output / ENGINE, store)
             store.put(KIND, key, {ENGINE: output / ENGINE})
     write_engine_compiled(output, reason)
 
@@ -76,8 +72,12 @@ def _unsupported() -> str:
     return ""
 
 
-def _compile(module: Path) -> None:
+def _compile(module: Path, store: Store) -> None:
     """Compile the engine.
+
+    Args:
+        module: The extension module.
+        store: The cache.
 
     Raises:
         CompileError: The compiler refuses it.
@@ -85,28 +85,7 @@ def _compile(module: Path) -> None:
     linking = ["-shared", "-s", "-ldl"]
     if sys.platform == "darwin":
         linking = ["-shared", "-undefined", "dynamic_lookup"]
-    with (
-        replacing(module) as temporary,
-        scratch(module.parent) as directory,
-    ):
-        # By names of their own: the compiler notes them.
-        for source in (source_directory("aotbuild") / "engine").glob("*.[ch]"):
-            (directory / source.name).write_bytes(source.read_bytes())
-        command = find_cxx()
-        for name in sorted(path.name for path in directory.glob("*.c")):
-            command += ["-x", "c", name]  # of which g++ would make C++, one by one
-        command += ["-x", "none", f"-I{sysconfig.get_path('include')}"]
-        done = subprocess.run(
-            [*command, *NO_FAST_MATH, *_FLAGS, *linking, "-o", str(temporary.absolute())],
-            cwd=directory,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise CompileError(
-                "the native engine could not be compiled",
-                where="aotbuild/engine",
-                why=done.stderr.strip(),
-                fix="set CXX to another compiler; g++ 9 or newer is known to work",
-            )
+    directory = source_directory("aotbuild") / "engine"
+    files = {path.name: path.read_bytes() for path in directory.glob("*.[ch]")}
+    options = [f"-I{sysconfig.get_path('include')}", *linking]
+    compile_c(module, files, options, store, "the native engine", "aotbuild/engine")

@@ -13,7 +13,9 @@ import torch
 
 from aotbuild.config.parse import did_you_mean, located
 from aotbuild.errors import WeightsError
-from aotbuild.runtime.checkpoint import WRAPPERS, as_named, is_whole
+from aotbuild.runtime import torch_arrays
+from aotbuild.runtime.array_library import is_whole
+from aotbuild.runtime.checkpoint import WRAPPERS, as_named
 from aotbuild.steps.export.checkpoint_parts import fitting_parts, likely_part
 from aotbuild.steps.export.module_state import state_of
 from aotbuild.steps.export.tensor_files import key_advice, read_state_dict
@@ -227,7 +229,7 @@ def _check_dtypes(
         and state[name].dtype != tensor.dtype
         and not (tensor.is_floating_point() and state[name].dtype == cast)
         # A count, as of batches tracked, may have been saved with another dtype.
-        and not is_whole(state[name], tensor.dtype)
+        and not is_whole(torch_arrays, state[name], _name(tensor.dtype))
     ]
     if not wrong:
         return

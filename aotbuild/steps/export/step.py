@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -36,6 +37,14 @@ def run(spec_file: Path) -> None:
     # What is not opened by Python, as libraries of operators and safetensors, is not tracked.
     read = tracker.files() + [project / name for name in named_files(spec.declaration)]
     write_exported(output, read)
+
+
+def prepare(_: Path) -> None:
+    """Import what torch imports with its first export, in the process that forks for each step.
+
+    That takes longer than most exports.
+    """
+    importlib.import_module("torch.export._trace")
 
 
 def write_programs(model: TracedModel, output: Path) -> Stored:

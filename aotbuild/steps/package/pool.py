@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from aotbuild.runtime import torch_arrays
 from aotbuild.runtime.derived import compute
 from aotbuild.runtime.integrity import identify
 from aotbuild.runtime.manifest import Constant, File
@@ -74,7 +75,7 @@ def _own_tensors(
     for constant in record.constants:
         recipe = record.derived.get(constant.fqn)
         if recipe is not None:
-            yield constant, compute(recipe, weights.__getitem__).contiguous()
+            yield constant, compute(recipe, weights.__getitem__, torch_arrays).contiguous()
 
 
 def _same(one: torch.Tensor, other: torch.Tensor) -> bool:

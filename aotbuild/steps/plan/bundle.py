@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from aotbuild.config.companion import companion
 from aotbuild.config.project import Project
+from aotbuild.config.schema import TORCH
 from aotbuild.steps.artifacts.spec import BundleSpec, MethodParts, SeparateWeights
 from aotbuild.steps.artifacts.stamps import BUNDLED
 from aotbuild.steps.plan.engine import ENGINE_DIRECTORY
@@ -34,6 +35,7 @@ def bundle_step(
         apart=apart,
         package=project.package,
         project=str(project.root),
+        version=_version(project),
         parts=list(parts),
         engine=ENGINE_DIRECTORY,
         tuned=[
@@ -57,6 +59,14 @@ def bundle_step(
         [step.output for step in steps],
         others=[apart.file] if apart else [],
     )
+
+
+def _version(project: Project) -> str:
+    """The version of a project, which CMake is told of stand-alone models; empty if not known."""
+    if all((model.runtime or TORCH) == TORCH for model in project.models.values()):
+        return ""
+    table = project.pyproject.get("project")
+    return str(table.get("version", "")) if isinstance(table, dict) else ""
 
 
 def weights_apart(project: Project) -> SeparateWeights | None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
+from aotbuild.config.parse import parse_table
+from aotbuild.config.project import Project
 from aotbuild.config.resolve import calls
 from aotbuild.config.schema import TORCH
-from aotbuild.steps.artifacts.spec import CompileSpec, Pinned
+from aotbuild.steps.artifacts.spec import CompileSpec, Pinned, spec_text
 from aotbuild.steps.plan.export import program_files
 from aotbuild.steps.plan.planned_step import PlannedStep, specification
+from aotbuild.steps.plan.tune import chosen_targets
 from aotbuild.steps.plan.variant import PlannedVariant
 from aotbuild.steps.tune.lock import Lock
 from aotbuild.steps.tune.recipes import RECIPES
@@ -41,6 +46,29 @@ def compile_spec(variant: PlannedVariant, lock: Lock) -> CompileSpec:
         strict_dims=bool(model.strict_dims),
         chosen=[name for name, dim in dims.items() if dim.example is not None],
     )
+
+
+def compile_specs(project: Project, name: str, lock: Lock) -> list[CompileSpec]:
+    """The specifications of all compiles of a model, for all of its methods and targets.
+
+    Args:
+        project: The project.
+        name: Name of the model.
+        lock: What is pinned.
+    """
+    model = project.models[name]
+    return [
+        _as_read(compile_spec(PlannedVariant(project, name, method, target), lock))
+        for _ in model.devices or []
+        for method in calls(model)
+        for targets in chosen_targets(model, name, method, lock)
+        for target in targets
+    ]
+
+
+def _as_read(spec: CompileSpec) -> CompileSpec:
+    """A specification as its step reads it: keys of the cache are made of that."""
+    return parse_table(CompileSpec, json.loads(spec_text(spec)), "compile.json")
 
 
 def _pinned(variant: PlannedVariant, lock: Lock) -> Pinned | None:

@@ -62,6 +62,7 @@ def export_spec(project: Project, name: str, device: str, output: str) -> Export
         require_verified=None,
         swappable=None,
         num_runners=None,
+        runtime=None,
     )
     return ExportSpec(
         name=name,

@@ -7,19 +7,20 @@ Each step's part of the plan has a module of its own here.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from aotbuild.cache.store import Store
-from aotbuild.config.parse import did_you_mean, listed, located, parse_table
+from aotbuild.config.parse import did_you_mean, listed, located
 from aotbuild.config.project import Project, load_project
 from aotbuild.config.resolve import calls, weights_file
+from aotbuild.config.runtimes import undecided, with_runtimes
 from aotbuild.errors import ConfigError
 from aotbuild.steps.artifacts.build_plan import write_plan
 from aotbuild.steps.artifacts.header_directory import make_header_directory
-from aotbuild.steps.artifacts.spec import CompileSpec, MethodParts, spec_text
+from aotbuild.steps.artifacts.spec import MethodParts
+from aotbuild.steps.choose.chosen import choices_of
 from aotbuild.steps.files import write_if_changed
 from aotbuild.steps.plan.bundle import PACKAGE_DIRECTORY, bundle_step
 from aotbuild.steps.plan.compile import compile_spec, compile_step
@@ -36,13 +37,19 @@ from aotbuild.steps.tune.lock import Lock, read_lock
 ALL = "--all"
 
 
-def plan(project_directory: Path, requested: Iterable[str], build: Path) -> None:
+def plan(
+    project_directory: Path,
+    requested: Iterable[str],
+    build: Path,
+    runtimes: Mapping[str, str] | None = None,
+) -> None:
     """Plan the build of the requested models in the directory ``build``.
 
     Args:
         project_directory: Directory of the pyproject.toml.
         requested: Names of declared models, or ``--all``.
         build: Directory for the plan and all that the steps write.
+        runtimes: What runs the models that leave that to the build, by name, as far as it is known.
 
     Raises:
         ConfigError: The declaration is wrong, or lacks a requested model.
@@ -56,6 +63,7 @@ def plan(project_directory: Path, requested: Iterable[str], build: Path) -> None
         )
     wanted = [] if ALL in (names := list(requested)) else names
     models = declared_models(project, wanted, where="CMakeLists.txt: aotbuild_add_model({name})")
+    project = _with_runtimes(project, models, runtimes or {})
     check_options(project, models)
     Store.of_build(build).begin()
     steps = planned_steps(project, models, read_lock(project.root))
@@ -67,6 +75,17 @@ def plan(project_directory: Path, requested: Iterable[str], build: Path) -> None
         PACKAGE_DIRECTORY,
         project.package,
     )
+
+
+def _with_runtimes(project: Project, models: Sequence[str], runtimes: Mapping[str, str]) -> Project:
+    """The project with a runtime for each model that is planned.
+
+    The hook tells them. Where CMake is run without it, they are found out here.
+    """
+    told = with_runtimes(project, runtimes)
+    missing = [name for name in undecided(told) if name in models]
+    found = choices_of(told, missing)
+    return with_runtimes(told, {name: choice.runtime for name, choice in found.items()})
 
 
 def declared_models(project: Project, names: Sequence[str], where: str) -> list[str]:
@@ -149,29 +168,6 @@ def _variant_steps(variant: PlannedVariant, lock: Lock) -> list[PlannedStep]:
     compiling, verifying = compile_spec(variant, lock), verify_spec(variant)
     tuning = [tune_step(variant, compiling, verifying)] if variant.model.tune else []
     return [*tuning, compile_step(variant, compiling), verify_step(variant, verifying)]
-
-
-def compile_specs(project: Project, name: str, lock: Lock) -> list[CompileSpec]:
-    """The specifications of all compiles of a model, for all of its methods and targets.
-
-    Args:
-        project: The project.
-        name: Name of the model.
-        lock: What is pinned.
-    """
-    model = project.models[name]
-    return [
-        _as_read(compile_spec(PlannedVariant(project, name, method, target), lock))
-        for _ in model.devices or []
-        for method in calls(model)
-        for targets in chosen_targets(model, name, method, lock)
-        for target in targets
-    ]
-
-
-def _as_read(spec: CompileSpec) -> CompileSpec:
-    """A specification as its step reads it: keys of the cache are made of that."""
-    return parse_table(CompileSpec, json.loads(spec_text(spec)), "compile.json")
 
 
 def write_specs(build: Path, steps: Sequence[PlannedStep]) -> None:

@@ -50,9 +50,12 @@ def test_the_table_tells_the_models_of_the_example() -> None:
     assert done.returncode == 0, done.stderr
     rows = [" ".join(line.split()) for line in done.stdout.splitlines()]
     assert rows == [
-        "model inputs outputs parameters weights",
-        "net image float32 [batch 1 to 256, 1, 8, 8] float32 [batch, 10] 66,314 266.6 kB",
-        f"denoiser {IMAGE.replace('batch', 'batch 1 to 256')} {IMAGE} 64,257 257.0 kB",
+        "model runtime inputs outputs parameters weights",
+        (
+            f"net torch {IMAGE.replace('batch', 'batch 1 to 256')} float32 [batch, 10] 66,314 "
+            "266.6 kB"
+        ),
+        f"denoiser torch {IMAGE.replace('batch', 'batch 1 to 256')} {IMAGE} 64,257 257.0 kB",
         "error float32 [batch]",
         "from digits.models import net, denoiser",
     ]
@@ -63,8 +66,8 @@ def test_methods_constants_and_multiples_are_told() -> None:
     done = check(PACKAGES / "sources", "codec", "normalize")
     assert done.returncode == 0, done.stderr
     flat = " ".join(done.stdout.split())
-    assert "codec.encode x float32 [batch 1 to 32, 8] float32 [batch, 4] 32 128 B" in flat
-    assert "codec.decode z float32 [batch 1 to 32, steps 1 to 10, 4]" in flat
+    assert "codec.encode torch x float32 [batch 1 to 32, 8] float32 [batch, 4] 32 128 B" in flat
+    assert "codec.decode torch z float32 [batch 1 to 32, steps 1 to 10, 4]" in flat
     assert "eps = 0.1" in flat
     assert "variadic" not in flat
     blocks = check(PACKAGES / "sizes", "blocks")

@@ -10,6 +10,7 @@ from graphs import calls, rewritten, traced
 from torch import nn
 
 from aotbuild.passes.pipeline import PASSES, apply
+from aotbuild.runtime import torch_arrays
 from aotbuild.runtime.derived import compute
 
 PAIRS = "aotbuild.packed_linear_bfloat16.default"
@@ -57,7 +58,7 @@ def test_what_was_computed_can_be_computed_again() -> None:
     _, derived = rewritten(graph, "bfloat16")
     tensors = dict(graph.named_parameters()) | dict(graph.named_buffers())
     for name, recipe in derived.items():
-        found = compute(recipe, lambda key: tensors[key].detach())
+        found = compute(recipe, lambda key: tensors[key].detach(), torch_arrays)
         torch.testing.assert_close(found, getattr(graph, name), rtol=0, atol=0)
 
 

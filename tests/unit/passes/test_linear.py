@@ -13,6 +13,7 @@ from torch import nn
 
 from aotbuild.passes.linear.operator import ACTIVATIONS
 from aotbuild.passes.pipeline import apply
+from aotbuild.runtime import torch_arrays
 from aotbuild.runtime.derived import compute
 
 PACKED = "aotbuild.packed_linear.default"
@@ -180,7 +181,7 @@ def test_a_recipe_tells_how_what_is_packed_follows_from_the_parameters() -> None
     _, derived = rewritten(graph, "linear")
     state = {name: torch.randn_like(value) for name, value in net.state_dict().items()}
     for name, recipe in derived.items():
-        setattr(graph, name, compute(recipe, state.__getitem__))
+        setattr(graph, name, compute(recipe, state.__getitem__, torch_arrays))
     net.load_state_dict(state)
     x = torch.randn(5, 40)
     torch.testing.assert_close(graph(x), net(x), rtol=1e-5, atol=1e-5)

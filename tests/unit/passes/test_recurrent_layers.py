@@ -11,6 +11,7 @@ from torch import nn
 
 from aotbuild.passes.pipeline import apply
 from aotbuild.passes.recurrent.dynamic_steps import dynamic_steps
+from aotbuild.runtime import torch_arrays
 from aotbuild.runtime.derived import compute
 
 pytestmark = pytest.mark.filterwarnings("ignore:The tensor attribute")  # of torch's own layers
@@ -97,7 +98,7 @@ def test_what_was_packed_can_be_computed_anew_from_other_weights() -> None:
     other = {name: tensor + 0.1 for name, tensor in net.state_dict().items()}
     with torch.no_grad():
         for name, recipe in applied.derived.items():
-            getattr(graph, name).copy_(compute(recipe, other.__getitem__))
+            getattr(graph, name).copy_(compute(recipe, other.__getitem__, torch_arrays))
         net.load_state_dict(other)
         x = torch.randn(3, 4, 10)
         torch.testing.assert_close(graph(x), net(x))

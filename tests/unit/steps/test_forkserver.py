@@ -17,9 +17,13 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="steps are forke
 
 # The specification of a step is code, and the server tells who it is.
 SERVER = """
-import os, socket, sys
+import os, socket, sys, types
 from aotbuild.steps import forkserver
 forkserver._IDLE = 4
+prepared = []
+counted = sys.modules["counted"] = types.ModuleType("counted")
+counted.prepare = prepared.append
+forkserver.MODULES["counted"] = "counted"
 open("servers", "a").write(f"{os.getpid()}\\n")
 def run(step, spec):
     exec(spec)
@@ -125,6 +129,12 @@ def test_what_one_step_changes_no_other_sees(ask: Ask) -> None:
     assert ask("import json, os; json.changed = True; os.environ['CHANGED'] = '1'").wait() == 0
     told = ask("import json, os; print(hasattr(json, 'changed'), 'CHANGED' in os.environ)")
     assert told.communicate()[0] == "False False\n"
+
+
+def test_what_a_step_prepares_is_there_for_the_next(ask: Ask, tmp_path: Path) -> None:
+    for count in (1, 2):
+        told = ask("print(len(prepared), prepared[-1].parent)", "counted")
+        assert told.communicate()[0] == f"{count} {tmp_path}\n"
 
 
 def test_the_server_ends_after_the_last_step(ask: Ask, tmp_path: Path) -> None:

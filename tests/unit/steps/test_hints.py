@@ -114,7 +114,7 @@ def test_code_for_another_hint_accepts_other_sizes_and_no_compiler_runs(tmp_path
         graph = loaded(path, inputs, rows=rows)
         with set_up(target, [str(compiler)], scratch, {}, shared, libraries) as setup:
             unwanted = compile_library(
-                graph, ((torch.zeros(4, 1),), {}), setup, lambda: False, lambda _: False
+                graph, ((torch.zeros(4, 1),), {}), setup, lambda _: False, lambda _: False
             )
         assert unwanted is None
         return compiled_ranges(graph.graph, inputs, declared, {"rows": rows})

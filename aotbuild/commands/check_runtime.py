@@ -1,0 +1,61 @@
+"""What runs each model where the wheel is installed, as ``check`` finds it out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aotbuild.config.messages import located
+from aotbuild.config.resolve import call_path
+from aotbuild.config.runtimes import Choice, declared_choice
+from aotbuild.config.schema import AUTO, FORWARD, STANDALONE, TORCH
+from aotbuild.hook.requirement import check_torch_requirement
+from aotbuild.steps.choose.memory import remember, remembered
+
+if TYPE_CHECKING:
+    from aotbuild.config.project import Project
+    from aotbuild.steps.export.traced import TracedModel
+    from aotbuild.steps.project_code import FileTracker
+
+
+def check_declared_torch(project: Project) -> None:
+    """Make sure that the wheel requires torch if the declaration alone tells that it must.
+
+    Raises:
+        RequirementError: It does not.
+    """
+    needed = any(
+        model.runtime == TORCH or (model.runtime == AUTO and declared_choice(model))
+        for model in project.models.values()
+    )
+    check_torch_requirement(project.pyproject, project.config.torch, needed=needed)
+
+
+def runtime_of(project: Project, name: str, model: TracedModel, read: FileTracker) -> Choice:
+    """What runs a model; it is lowered, unless the last build did that.
+
+    Args:
+        project: The project.
+        name: Name of the model.
+        model: The model, traced.
+        read: Knows the files that were read for it.
+
+    Raises:
+        CompileError: The model has to be stand-alone, and needs torch.
+        RequirementError: It needs torch, and the wheel would not require that.
+    """
+    declared = project.models[name]
+    if declared.runtime == TORCH:
+        return Choice(TORCH)
+    choice = declared_choice(declared) or remembered(project, name)
+    if choice is None:
+        from aotbuild.steps.choose.lowered import choose  # imports Inductor
+
+        choice = choose(project, name, model)
+        remember(project, name, choice, read.files())
+    if choice.reason and declared.runtime == STANDALONE:
+        from aotbuild.steps.compile.only_torch import torch_needed
+
+        raise torch_needed(located(call_path(name, FORWARD)), choice.reason)
+    if choice.runtime == TORCH:
+        check_torch_requirement(project.pyproject, project.config.torch)
+    return choice

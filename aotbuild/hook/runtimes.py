@@ -1,0 +1,73 @@
+"""What runs the models of the wheel that this process builds, or whose metadata it writes.
+
+scikit-build-core asks first for its settings, then for the metadata, which has to agree.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from aotbuild.config.project import Project
+from aotbuild.config.runtimes import Choice, declared_choice, undecided, with_runtimes
+
+_DEFINED = "AOTBUILD_RUNTIMES"
+"""The variable of CMake by which the plan learns it."""
+
+_known: dict[Path, dict[str, str]] = {}
+"""What the settings were made with, by the directory of the project."""
+
+
+def chosen_for(project: Project, state: str) -> Project:
+    """The project with a runtime for each model; that of an sdist needs none.
+
+    Args:
+        project: The project.
+        state: The hook that runs.
+
+    Raises:
+        SystemExit: A model cannot be traced or lowered; the reason has been printed.
+    """
+    _known[project.root] = {}
+    if state == "sdist" or not (names := undecided(project)):
+        return project
+    choices = {name: choice for name in names if (choice := declared_choice(project.models[name]))}
+    if unknown := [name for name in names if name not in choices]:
+        choices |= _found_out(project, unknown)
+    _known[project.root] = {name: choice.runtime for name, choice in choices.items()}
+    if state in {"wheel", "editable"}:
+        for name, choice in choices.items():
+            if choice.reason:
+                sys.stdout.write(f"aotbuild: {choice.line(name)}\n")
+                sys.stdout.flush()
+    return with_runtimes(project, _known[project.root])
+
+
+def known_for(project: Project) -> Project:
+    """The project as :func:`chosen_for` gave it, which is asked where it was not."""
+    if project.root not in _known:
+        return chosen_for(project, "metadata_wheel")
+    return with_runtimes(project, _known[project.root])
+
+
+def defined(project: Project) -> dict[str, str]:
+    """What CMake is told of it."""
+    runtimes = _known.get(project.root)
+    if not runtimes:
+        return {}
+    return {_DEFINED: ",".join(f"{name}={runtime}" for name, runtime in runtimes.items())}
+
+
+def _found_out(project: Project, names: Sequence[str]) -> dict[str, Choice]:
+    """Ask the build side, in a process that may import torch."""
+    with tempfile.TemporaryDirectory(prefix="aotbuild-") as directory:
+        output = Path(directory, "choices.json")
+        command = [sys.executable, "-P", "-m", "aotbuild.steps.choose", str(project.root)]
+        if subprocess.run([*command, str(output), *names], cwd=directory, check=False).returncode:
+            raise SystemExit(1)
+        found = json.loads(output.read_text("utf-8"))
+    return {name: Choice(**choice) for name, choice in found.items()}

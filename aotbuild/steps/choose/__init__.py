@@ -1,0 +1,1 @@
+"""What runs a model that leaves that to the build: known before anything is compiled."""

@@ -87,3 +87,8 @@ def pip_wheel(project: Path, out: Path, env: Mapping[str, str] | None = None) ->
 def install(wheel: Path, site: Path) -> None:
     """Install a wheel into a directory of its own, for ``PYTHONPATH``."""
     python("-m", "pip", "install", "--quiet", "--no-deps", "--target", site, wheel)
+
+
+def bytes_under(directory: Path) -> int:
+    """Bytes of all files below a directory."""
+    return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())

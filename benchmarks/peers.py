@@ -249,7 +249,7 @@ class Arrays_(Ours):  # noqa: N801  # cases has the other one
         return partial(opened, *arrays)
 
 
-class Standalone(Ours):
+class Standalone(Arrays_):
     """The model out of a wheel that needs no torch, called with numpy arrays."""
 
     name = "standalone"
@@ -260,9 +260,6 @@ class Standalone(Ours):
     def open(self, case: Case, directory: str, threads: int) -> Any:
         os.environ["AOTBUILD_NUM_THREADS"] = str(threads)
         return self._import(case, directory)
-
-    def bind(self, opened: Any, case: Case, arrays: Arrays) -> Callable[[], Any]:
-        return partial(opened, *arrays)
 
 
 class Torch(Peer):

@@ -24,12 +24,6 @@ typedef struct {
 } Dim;
 
 typedef struct {
-  int64_t dim;    /* index of a Dim; -1: the size is always `offset` */
-  int64_t factor; /* the size is factor * dim + offset */
-  int64_t offset;
-} Size;
-
-typedef struct {
   const char* name;
   uint8_t code, bits; /* DLPack's dtype */
   int32_t ndim;

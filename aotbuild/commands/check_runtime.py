@@ -9,7 +9,7 @@ from aotbuild.config.resolve import call_path
 from aotbuild.config.runtimes import Choice, declared_choice
 from aotbuild.config.schema import AUTO, FORWARD, STANDALONE, TORCH
 from aotbuild.hook.requirement import check_torch_requirement
-from aotbuild.steps.choose.memory import remember, remembered
+from aotbuild.steps.choose.chosen import found_choice, known_choice
 
 if TYPE_CHECKING:
     from aotbuild.config.project import Project
@@ -46,12 +46,7 @@ def runtime_of(project: Project, name: str, model: TracedModel, read: FileTracke
     declared = project.models[name]
     if declared.runtime == TORCH:
         return Choice(TORCH)
-    choice = declared_choice(declared) or remembered(project, name)
-    if choice is None:
-        from aotbuild.steps.choose.lowered import choose  # imports Inductor
-
-        choice = choose(project, name, model)
-        remember(project, name, choice, read.files())
+    choice = known_choice(project, name) or found_choice(project, name, model, read)
     if choice.reason and declared.runtime == STANDALONE:
         from aotbuild.steps.compile.only_torch import torch_needed
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,11 +39,10 @@ def explain(project: Project, name: str, model: TracedModel) -> list[str]:
         exported, cached = Path(directory, "exported"), Path(directory, "cached")
         cached.mkdir()
         write_programs(model, exported)
-        for spec in compile_specs(project, name, read_lock(project.root)):
-            own = dataclasses.replace(spec, tuned="", exported=str(exported / spec.method))
-            slot = CacheSlot.of(decided(own), store)
-            measured = spec.tuned and (
-                not own.pinned or why_unfit(own, Facts.read(Path(own.exported)))
+        for spec in compile_specs(project, name, read_lock(project.root), exported):
+            slot = CacheSlot.of(decided(spec), store)
+            measured = project.models[name].tune and (
+                not spec.pinned or why_unfit(spec, Facts.read(Path(spec.exported)))
             )
             state = "will be tuned, and compiled" if measured else _state(slot, cached)
             lines.append(f"{slot.label}: {state}")

@@ -12,9 +12,8 @@ from pathlib import Path
 from aotbuild.config.messages import located
 from aotbuild.config.project import Project, load_declared
 from aotbuild.config.resolve import method_label
-from aotbuild.config.runtimes import undecided, with_runtimes
 from aotbuild.hook.requirement import check_build_torch
-from aotbuild.steps.choose.chosen import choices_of
+from aotbuild.steps.choose.chosen import with_choices
 from aotbuild.steps.plan.options import check_options
 from aotbuild.steps.plan.plan import declared_models, planned_steps, write_specs
 from aotbuild.steps.plan.planned_step import PlannedStep
@@ -48,8 +47,7 @@ def tune_project(directory: Path, names: Sequence[str], *, dry: bool = False) ->
     check_build_torch(project.pyproject)
     chosen = declared_models(project, names, where=located("tool.aotbuild.models"))
     check_options(project, chosen)
-    found = choices_of(project, [name for name in undecided(project) if name in chosen])
-    project = with_runtimes(project, {name: choice.runtime for name, choice in found.items()})
+    project = with_choices(project, chosen)
     lock = read_lock(project.root)
     steps = [
         step

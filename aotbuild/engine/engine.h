@@ -75,12 +75,6 @@ typedef struct {
 } Dim;
 
 typedef struct {
-  int64_t dim;    /* index of a Dim; -1: the size is always `offset` */
-  int64_t factor; /* the size is factor * dim + offset */
-  int64_t offset;
-} Size;
-
-typedef struct {
   int64_t code, bits; /* DLPack's dtype */
   int64_t ndim;
   const Size* sizes;

@@ -79,6 +79,14 @@ const char* find_library(void* library, Library* found);
  */
 size_t first_output(const Handle* outputs, size_t i);
 
+/* ---- What calls are checked by ---- */
+
+typedef struct {
+  int64_t dim;    /* index of a Dim; -1: the size is always `offset` */
+  int64_t factor; /* the size is factor * dim + offset */
+  int64_t offset;
+} Size;
+
 /* ---- cpu.c ---- */
 
 /* The name of a feature that levels need, as torch.cpu.get_capabilities() has it; NULL behind the

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias
 
 from . import buffers
+from .array_library import dtype_of
 from .checks import (
     check_conditions,
     check_number,
@@ -219,7 +220,7 @@ def _check_array(label: str, spec: Input, array: Any, library: Any) -> None:
         raise TypeError(
             f"{label} must be a plain array, got {kind_of(array)}. {_plain_array(spec, array)}"
         )
-    dtype = getattr(array.dtype, "name", None) or str(array.dtype).rpartition(".")[2]
+    dtype = dtype_of(array)
     if dtype != spec.dtype:
         if is_numpy(array):
             kind = array.dtype.kind

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from .digest import blake2b
 from .errors import ModelLoadError
@@ -16,7 +18,7 @@ from .manifest import File, Manifest
 
 VARIABLE = "AOTBUILD_VERIFY"
 _WHOLE = 4 << 20
-"""Up to this many bytes, the quick digest is that of the whole file."""
+"""Up to this many bytes, the quick digest, and the checksum of the C interface, are of all."""
 _BLOCK = 64 << 10
 _BLOCKS = 64
 
@@ -87,13 +89,24 @@ def _quick(path: Path) -> str:
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         digest.update(size.to_bytes(8, "little"))
-        if size <= _WHOLE:
-            digest.update(file.read())
-        else:
-            for i in range(_BLOCKS):
-                file.seek((size - _BLOCK) * i // (_BLOCKS - 1))
-                digest.update(file.read(_BLOCK))
+        for part in parts(file, size):
+            digest.update(part)
     return digest.hexdigest()
+
+
+def parts(file: BinaryIO, size: int) -> Iterator[bytes]:
+    """The bytes by which a file is known: all of it, or of a large one blocks all over it.
+
+    Args:
+        file: The file.
+        size: How many bytes it has.
+    """
+    if size <= _WHOLE:
+        yield file.read()
+        return
+    for i in range(_BLOCKS):
+        file.seek((size - _BLOCK) * i // (_BLOCKS - 1))
+        yield file.read(_BLOCK)
 
 
 def _damaged(path: Path, why: str) -> ModelLoadError:

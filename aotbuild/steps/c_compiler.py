@@ -45,12 +45,13 @@ def compile_c(
         for name, content in files.items():
             (directory / name).parent.mkdir(parents=True, exist_ok=True)
             (directory / name).write_bytes(content)
-        command = find_cxx()
+        cxx = find_cxx()
+        command = [*cxx]
         for name in sorted(name for name in files if name.endswith(".c")):
             command += ["-x", "c", name]  # of which g++ would make C++, one by one
         command += ["-x", "none", *NO_FAST_MATH, *_FLAGS]
         if sys.platform == "linux":
-            stubs = older_libraries(find_cxx(), directory / "glibc", store)
+            stubs = older_libraries(cxx, directory / "glibc", store)
             # Before the libraries that the options name.
             command += ["-Wl,-z,noseparate-code", "-Wl,--as-needed", *map(str, stubs)]
         command += options

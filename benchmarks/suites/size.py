@@ -8,6 +8,7 @@ from importlib import metadata
 from pathlib import Path
 
 from cases import chosen
+from common import bytes_under
 from packaging.requirements import Requirement
 from peers import PEERS, available
 from prepare import prepare
@@ -45,7 +46,7 @@ def run(request: Request) -> list[Table]:
             artifact = place / PEERS[peer].artifact
             if peer == "ours":
                 (wheel,) = (place / "dist").glob("*.whl")
-                sizes = [wheel.stat().st_size, _under(artifact)]
+                sizes = [wheel.stat().st_size, bytes_under(artifact)]
             else:
                 sizes = [sum(path.stat().st_size for path in place.glob(f"{artifact.stem}.*"))] * 2
             label = PEERS[peer].label
@@ -62,10 +63,6 @@ def run(request: Request) -> list[Table]:
         runtime.rows.append([name, ", ".join(closure), f"{size / MB:.0f}"])
         runtime.data.append({"runtime": name, "distributions": closure, "bytes": size})
     return [shipped, runtime]
-
-
-def _under(directory: Path) -> int:
-    return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
 
 
 def _closure(name: str) -> set[str]:

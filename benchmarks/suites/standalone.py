@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from typing import Any
 
 from cases import CASES as CASES_BY_NAME
 from cases import Case, chosen
-from common import Row
+from common import Row, bytes_under
 from peers import PEERS, available
 from prepare import Prepared, prepare
 from tables import Table
@@ -140,7 +141,7 @@ def _first_results(cases: Sequence[Case], prepared: Prepared, rounds: int) -> Ta
     if any(case.name == "mlp" for case in cases):
         mlp = CASES_BY_NAME["mlp"]
         table.bounds += _without_numpy(prepared, mlp, rounds, table)
-        installed = _under(prepared.place(mlp, "standalone") / "site") / MB
+        installed = bytes_under(prepared.place(mlp, "standalone") / "site") / MB
         without = installed - _weights(prepared, mlp)
         table.bounds.append(Row(f"{mlp.label}: installed, without weights", without, "MB", SIZE))
     return table
@@ -149,9 +150,7 @@ def _first_results(cases: Sequence[Case], prepared: Prepared, rounds: int) -> Ta
 def _without_numpy(prepared: Prepared, case: Case, rounds: int, table: Table) -> list[Row]:
     """Start of an interpreter without site-packages, with and without the model."""
     ((_, shape, _),) = case.inputs
-    count = 4
-    for size in shape:
-        count *= size
+    count = 4 * math.prod(shape)
     site = str(prepared.place(case, "standalone") / "site")
     code = _BARE.format(site=site, package=case.package, model=case.model, bytes=count, shape=shape)
     times: dict[str, list[float]] = {"alone": [], "model": []}
@@ -258,7 +257,3 @@ def _weights(prepared: Prepared, case: Case) -> float:
     """MB of the weights that a wheel installs."""
     site = prepared.place(case, "standalone") / "site"
     return sum(path.stat().st_size for path in site.rglob("*.safetensors")) / MB
-
-
-def _under(directory: Path) -> int:
-    return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())

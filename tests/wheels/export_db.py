@@ -8,23 +8,11 @@ from typing import Any
 
 from torch._export.db.case import SupportLevel
 from torch._export.db.examples import all_examples
+from wheels import project_head
 
 NAME = "exportdb"
 
-_PYPROJECT = """\
-[build-system]
-requires = ["scikit-build-core>=1.1", "aotbuild", "torch==2.13.0"]
-build-backend = "scikit_build_core.build"
-
-[project]
-name = "exportdb"
-version = "0.1.0"
-requires-python = ">=3.11"
-dynamic = ["dependencies"]
-
-[[tool.dynamic-metadata]]
-provider = "aotbuild"
-
+_TABLE = """\
 [tool.aotbuild]
 cpu-levels = ["x86-64-v3"]
 """
@@ -106,4 +94,4 @@ def write_project(directory: Path, names: Sequence[str]) -> None:
         if _examples()[name].dynamic_shapes:
             model += f'dynamic-shapes = "exportdb.examples:shapes_{name}"\n'
         models.append(model)
-    (directory / "pyproject.toml").write_text(_PYPROJECT + "".join(models))
+    (directory / "pyproject.toml").write_text(project_head(NAME) + _TABLE + "".join(models))

@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-import re
+import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from wheels import Build, Installed, assert_refused, edited, install, pip_wheel
+from wheels import Build, Installed, assert_refused, edited, install, pip_wheel, project_head
 
-PYPROJECT = """\
-[build-system]
-requires = ["scikit-build-core>=1.1", "aotbuild", "torch==2.13.0"]
-build-backend = "scikit_build_core.build"
-
-[project]
-name = "mixed"
-version = "1.0"
-requires-python = ">=3.11"
-dynamic = ["dependencies"]
-
-[[tool.dynamic-metadata]]
-provider = "aotbuild"
-
+MODELS = """\
 [tool.aotbuild]
 runtime = "auto"
 cpu-levels = ["x86-64-v3", "armv8"]
@@ -63,14 +50,9 @@ REASON = (
 
 def write_project(directory: Path) -> Path:
     directory.mkdir()
-    (directory / "pyproject.toml").write_text(PYPROJECT)
+    (directory / "pyproject.toml").write_text(project_head("mixed") + MODELS)
     (directory / "parts.py").write_text(SOURCE)
     return directory
-
-
-def required(wheel: Installed) -> list[str]:
-    (text,) = (data.decode() for name, data in wheel.files.items() if name.endswith("/METADATA"))
-    return re.findall(r"^Requires-Dist: (.*)$", text, re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +73,7 @@ def mixed(source: Path, build: Build, clean_python: Path) -> Installed:
 def test_torch_is_required_where_one_model_needs_it_and_the_log_tells_why(
     mixed: Installed,
 ) -> None:
-    assert required(mixed) == ["torch<2.14,>=2.13"]
+    assert mixed.required == ["torch<2.14,>=2.13"]
     assert f"aotbuild: {REASON}" in " ".join(mixed.output.split())
     standalone = {
         name: mixed.manifest(name)["variants"][0]["standalone"] for name in ("waves", "factors")
@@ -114,8 +96,6 @@ print(json.dumps([
 
 
 def check(project: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    import os
-
     return subprocess.run(
         [sys.executable, "-P", "-m", "aotbuild", "check", "--project", str(project)],
         capture_output=True,

@@ -38,9 +38,7 @@ def kind(installed: Callable[..., Installed], request: pytest.FixtureRequest) ->
 
 @pytest.fixture
 def run(kind: Installed) -> Callable[[str], object]:
-    torch = "Requires-Dist: torch" in "".join(
-        data.decode() for name, data in kind.files.items() if name.endswith("/METADATA")
-    )
+    torch = any(text.startswith("torch") for text in kind.required)
     # An environment, even an empty one, is a fresh process without torch.
     return lambda code: kind.run(HEAD + (TENSORS if torch else "") + RESIDENT + code, {})
 

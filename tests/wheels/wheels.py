@@ -100,6 +100,12 @@ class Installed:
         assert status == 0, output
         return json.loads(output.splitlines()[-1])
 
+    @property
+    def required(self) -> list[str]:
+        """What the wheel requires, as its metadata says it."""
+        (name,) = [name for name in self.files if name.endswith(".dist-info/METADATA")]
+        return re.findall(r"^Requires-Dist: (.*)$", self.files[name].decode(), re.MULTILINE)
+
     def manifest(self, model: str) -> dict[str, Any]:
         """The manifest of a model, or of a method as ``model/method``."""
         (name,) = [n for n in self.files if n.endswith(f"/models/{model}/model.json")]
@@ -210,6 +216,25 @@ def copy_package(directory: Path, name: str, runtime: str = TORCH) -> Path:
         lines = head + "".join(added)
         pyproject.write_text(place.sub(rf"\g<1>{lines}", text, count=1))
     return copy
+
+
+def project_head(name: str) -> str:
+    """The tables of a usual pyproject.toml before ``[tool.aotbuild]``."""
+    return f"""\
+[build-system]
+requires = ["scikit-build-core>=1.1", "aotbuild", "torch==2.13.0"]
+build-backend = "scikit_build_core.build"
+
+[project]
+name = "{name}"
+version = "0.1.0"
+requires-python = ">=3.11"
+dynamic = ["dependencies"]
+
+[[tool.dynamic-metadata]]
+provider = "aotbuild"
+
+"""
 
 
 def own_cache(directory: Path) -> dict[str, str]:

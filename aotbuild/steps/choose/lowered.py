@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import tempfile
 from pathlib import Path
-
-import torch
 
 from aotbuild.config.project import Project
 from aotbuild.config.resolve import method_label
 from aotbuild.config.runtimes import Choice
 from aotbuild.config.schema import STANDALONE, TORCH
 from aotbuild.errors import AotBuildError
-from aotbuild.steps.artifacts.call_spec import CallSpec
-from aotbuild.steps.artifacts.export_weights import Stored
 from aotbuild.steps.artifacts.spec import CompileSpec
 from aotbuild.steps.compile.inductor import set_up
+from aotbuild.steps.compile.job import Job
 from aotbuild.steps.compile.lowering import lowering
 from aotbuild.steps.compile.only_torch import what_needs_torch
-from aotbuild.steps.compile.program_weights import ProgramWeights
 from aotbuild.steps.compile.standalone import only_of_torch
-from aotbuild.steps.export.quantize import load_operators
 from aotbuild.steps.export.step import write_programs
 from aotbuild.steps.export.traced import TracedModel
 from aotbuild.steps.plan.compile import compile_specs
-from aotbuild.steps.project_code import importing
 from aotbuild.steps.sizes.proofs import proving
 from aotbuild.steps.tune.lock import read_lock
 from aotbuild.steps.tune.pins import decided
-from aotbuild.target import TARGETS
 
 _CXX = ["g++"]
 """What would compile the code: it is not called."""
@@ -51,36 +43,26 @@ def choose(project: Project, name: str, model: TracedModel) -> Choice:
         exported = Path(scratch, "exported")
         write_programs(model, exported)
         methods = set[str]()
-        for spec in compile_specs(project, name, read_lock(project.root)):
+        for spec in compile_specs(project, name, read_lock(project.root), exported):
             if spec.method in methods:
                 continue  # all CPU levels call the same functions
             methods.add(spec.method)
             directory = Path(scratch, f"method{len(methods)}")
             directory.mkdir()
-            own = dataclasses.replace(spec, tuned="", exported=str(exported / spec.method))
-            if reasons := _what_needs_torch(decided(own), directory, project):
+            if reasons := _what_needs_torch(decided(spec), directory, project):
                 return Choice(TORCH, "\n".join(reasons))
     return Choice(STANDALONE)
 
 
 def _what_needs_torch(spec: CompileSpec, directory: Path, project: Project) -> list[str]:
     """What the code of a method needs torch for."""
-    target, exported = TARGETS[spec.target], Path(spec.exported)
-    call = CallSpec.read(exported)
-    weights = ProgramWeights(
-        Stored.read(exported.parent),
-        spec.method,
-        torch.device(target.device),
-        freezing=bool(spec.options.get("freezing")),
-    )
-    if spec.quantize:
-        with importing(spec.import_paths, spec.package):
-            load_operators()
+    job = Job.of(spec)
+    job.load_operators()
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(directory / "cache")
     try:
-        with proving(), set_up(target, _CXX, directory, spec.options) as setup:
-            lower = lowering(spec, call, setup, weights)
-            code = lower(call.example, lambda _: False).code
+        with proving(), set_up(job.target, _CXX, directory, spec.options) as setup:
+            lower = lowering(spec, job.call, setup, job.weights)
+            code = lower(job.call.example, lambda _: False).code
     except AotBuildError as error:
         error.where = error.where or f"the model {method_label(spec.model, spec.method)}"
         raise

@@ -5,20 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from aotbuild.config.parse import located
-from aotbuild.config.resolve import call_path
 from aotbuild.config.schema import STANDALONE
 from aotbuild.errors import AotBuildError, warn
 from aotbuild.passes.pipeline import PASSES
 from aotbuild.runtime.machine import onednn_version
 from aotbuild.steps.artifacts.build_record import RECORD, BuildRecord
 from aotbuild.steps.artifacts.call_spec import CallSpec
-from aotbuild.steps.artifacts.export_weights import Stored
 from aotbuild.steps.artifacts.header_directory import HEADERS
 from aotbuild.steps.artifacts.library import LIBRARY, PROXY_NODES
 from aotbuild.steps.artifacts.spec import CompileSpec, read_spec
@@ -26,30 +22,28 @@ from aotbuild.steps.compile.attempts import Attempt, best_attempt
 from aotbuild.steps.compile.constants import derivations, record_constants
 from aotbuild.steps.compile.inductor import Compiled, Link, make_patterns, set_up
 from aotbuild.steps.compile.instructions import check_instructions
+from aotbuild.steps.compile.job import Job
 from aotbuild.steps.compile.library_cache import Libraries
 from aotbuild.steps.compile.lowering import lowering
 from aotbuild.steps.compile.only_torch import Place, needs_torch
 from aotbuild.steps.compile.opening import check_opening, opens_without_torch
-from aotbuild.steps.compile.program_weights import ProgramWeights
 from aotbuild.steps.compile.shared_headers import shared_headers
 from aotbuild.steps.compile.standalone import link
 from aotbuild.steps.compile.symbols import check_needed, torch_symbols
 from aotbuild.steps.compile.variant_cache import CacheSlot, dependencies
-from aotbuild.steps.export.quantize import load_operators
 from aotbuild.steps.files import plain_directory, replacing, scratch, write_depfile
-from aotbuild.steps.project_code import importing, load_op_libraries
 from aotbuild.steps.sizes.narrowing import narrowed, too_narrow
 from aotbuild.steps.sizes.proofs import proving
 from aotbuild.steps.tune.pins import decided
-from aotbuild.target import TARGETS, Target
+from aotbuild.target import TARGETS
 from aotbuild.toolchain import find_cxx
 
 
 def run(spec_file: Path) -> None:
     """Run the step; the specification is a ``CompileSpec``."""
-    job = _job(decided(read_spec(CompileSpec, spec_file)))
+    job = Job.of(decided(read_spec(CompileSpec, spec_file)))
     slot = CacheSlot.of(job.spec)
-    _load_operators(job)
+    job.load_operators()
     if job.target.onednn:  # weights are packed for the target's CPUs, not for this one
         os.environ["ONEDNN_MAX_CPU_ISA"] = job.target.onednn
     with scratch(plain_directory(job.output.resolve())) as directory:
@@ -73,41 +67,7 @@ def prepare(spec_file: Path) -> None:
     make_patterns(TARGETS[read_spec(CompileSpec, spec_file).target])
 
 
-@dataclass(frozen=True)
-class _Job:
-    """What is compiled, and for what."""
-
-    spec: CompileSpec
-    target: Target
-    call: CallSpec
-    weights: ProgramWeights
-    output: Path
-    where: str
-    """Where the model is declared."""
-
-
-def _job(spec: CompileSpec) -> _Job:
-    """Read what the step reads."""
-    exported, target = Path(spec.exported), TARGETS[spec.target]
-    weights = ProgramWeights(
-        Stored.read(exported.parent),
-        spec.method,
-        torch.device(target.device),
-        freezing=bool(spec.options.get("freezing")),
-    )
-    where = located(call_path(spec.model, spec.method))
-    return _Job(spec, target, CallSpec.read(exported), weights, Path(spec.output), where)
-
-
-def _load_operators(job: _Job) -> None:
-    """Register the operators that the program calls."""
-    with importing(job.spec.import_paths, job.spec.package):
-        load_op_libraries(job.call.op_libraries, Path(job.spec.project))
-        if job.spec.quantize:
-            load_operators()
-
-
-def _lowered_best(job: _Job, slot: CacheSlot, directory: Path) -> Attempt:
+def _lowered_best(job: Job, slot: CacheSlot, directory: Path) -> Attempt:
     """The program, lowered for the example by which its code accepts the most sizes.
 
     Args:
@@ -141,7 +101,7 @@ def _lowered_best(job: _Job, slot: CacheSlot, directory: Path) -> Attempt:
         raise
 
 
-def _link(job: _Job, slot: CacheSlot, directory: Path) -> Link | None:
+def _link(job: Job, slot: CacheSlot, directory: Path) -> Link | None:
     """What links a library that needs no torch; None for one that does."""
     if job.spec.runtime != STANDALONE:
         return None
@@ -164,7 +124,7 @@ def _fixed_dims(spec: CompileSpec, call: CallSpec) -> Sequence[str]:
 
 
 def _write_library(
-    job: _Job, best: Attempt, compiled: Compiled, conditions: list[str]
+    job: Job, best: Attempt, compiled: Compiled, conditions: list[str]
 ) -> BuildRecord:
     """Check a library and write it with its weights.
 

@@ -63,7 +63,7 @@ def bundle_step(
 
 def _version(project: Project) -> str:
     """The version of a project, which CMake is told of stand-alone models; empty if not known."""
-    if all((model.runtime or TORCH) == TORCH for model in project.models.values()):
+    if all(model.runtime == TORCH for model in project.models.values()):
         return ""
     table = project.pyproject.get("project")
     return str(table.get("version", "")) if isinstance(table, dict) else ""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from pathlib import Path
 
 from aotbuild.config.parse import parse_table
 from aotbuild.config.project import Project
@@ -48,21 +50,29 @@ def compile_spec(variant: PlannedVariant, lock: Lock) -> CompileSpec:
     )
 
 
-def compile_specs(project: Project, name: str, lock: Lock) -> list[CompileSpec]:
+def compile_specs(
+    project: Project, name: str, lock: Lock, exported: Path | None = None
+) -> list[CompileSpec]:
     """The specifications of all compiles of a model, for all of its methods and targets.
 
     Args:
         project: The project.
         name: Name of the model.
         lock: What is pinned.
+        exported: Where the model was exported outside of a build, in which nothing is tuned.
     """
     model = project.models[name]
-    return [
+    specs = [
         _as_read(compile_spec(PlannedVariant(project, name, method, target), lock))
         for _ in model.devices or []
         for method in calls(model)
         for targets in chosen_targets(model, name, method, lock)
         for target in targets
+    ]
+    if exported is None:
+        return specs
+    return [
+        dataclasses.replace(spec, tuned="", exported=str(exported / spec.method)) for spec in specs
     ]
 
 

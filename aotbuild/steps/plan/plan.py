@@ -15,12 +15,12 @@ from aotbuild.cache.store import Store
 from aotbuild.config.parse import did_you_mean, listed, located
 from aotbuild.config.project import Project, load_project
 from aotbuild.config.resolve import calls, weights_file
-from aotbuild.config.runtimes import undecided, with_runtimes
+from aotbuild.config.runtimes import with_runtimes
 from aotbuild.errors import ConfigError
 from aotbuild.steps.artifacts.build_plan import write_plan
 from aotbuild.steps.artifacts.header_directory import make_header_directory
 from aotbuild.steps.artifacts.spec import MethodParts
-from aotbuild.steps.choose.chosen import choices_of
+from aotbuild.steps.choose.chosen import with_choices
 from aotbuild.steps.files import write_if_changed
 from aotbuild.steps.plan.bundle import PACKAGE_DIRECTORY, bundle_step
 from aotbuild.steps.plan.compile import compile_spec, compile_step
@@ -63,7 +63,8 @@ def plan(
         )
     wanted = [] if ALL in (names := list(requested)) else names
     models = declared_models(project, wanted, where="CMakeLists.txt: aotbuild_add_model({name})")
-    project = _with_runtimes(project, models, runtimes or {})
+    # The hook tells what runs them. Where CMake is run without it, that is found out here.
+    project = with_choices(with_runtimes(project, runtimes or {}), models)
     check_options(project, models)
     Store.of_build(build).begin()
     steps = planned_steps(project, models, read_lock(project.root))
@@ -75,17 +76,6 @@ def plan(
         PACKAGE_DIRECTORY,
         project.package,
     )
-
-
-def _with_runtimes(project: Project, models: Sequence[str], runtimes: Mapping[str, str]) -> Project:
-    """The project with a runtime for each model that is planned.
-
-    The hook tells them. Where CMake is run without it, they are found out here.
-    """
-    told = with_runtimes(project, runtimes)
-    missing = [name for name in undecided(told) if name in models]
-    found = choices_of(told, missing)
-    return with_runtimes(told, {name: choice.runtime for name, choice in found.items()})
 
 
 def declared_models(project: Project, names: Sequence[str], where: str) -> list[str]:

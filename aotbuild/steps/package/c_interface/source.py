@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from aotbuild.runtime.dims import Affine, Size
+from aotbuild.runtime.integrity import parts
 from aotbuild.runtime.machine import DLPACK_DTYPES
 from aotbuild.runtime.manifest import Constant, File, Input, Manifest, Variant
 from aotbuild.runtime.weights import WEIGHTS_VARIABLE
@@ -18,11 +19,6 @@ from aotbuild.steps.package.c_interface.header import COMMON, has_inputs
 
 SOURCE = "package.c"
 """Its name where it is compiled."""
-
-_WHOLE = 4 << 20
-"""Up to this many bytes, the checksum is that of the whole file."""
-_BLOCK = 64 << 10
-_BLOCKS = 64
 
 
 def package_source(package: Described, directory: Path) -> str:
@@ -80,13 +76,10 @@ def _numbers(numbers: Iterable[int]) -> str:
 
 def checksum(path: Path) -> int:
     """The checksum by which the library knows a file; ``c_interface/files.c`` computes it, too."""
-    found, size = 0, path.stat().st_size
+    found = 0
     with path.open("rb") as file:
-        if size <= _WHOLE:
-            return zlib.crc32(file.read())
-        for i in range(_BLOCKS):
-            file.seek((size - _BLOCK) * i // (_BLOCKS - 1))
-            found = zlib.crc32(file.read(_BLOCK), found)
+        for part in parts(file, path.stat().st_size):
+            found = zlib.crc32(part, found)
     return found
 
 

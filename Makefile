@@ -29,17 +29,17 @@ demo:
 	@echo "--- the wheel of the example, built in isolation"
 	$(DEMO)/env/bin/python $(PIP) wheel --no-deps --find-links $(DEMO)/aotbuild \
 	  --wheel-dir $(DEMO)/dist ./example_project
-	@echo "--- installed where there is neither aotbuild nor scikit-build-core nor the source"
-	$(DEMO)/env/bin/python $(PIP) install $(TORCH) "$$(ls $(DEMO)/dist/digits-*.whl)[demo]"
+	@echo "--- the same models for torch, installed where there is neither aotbuild nor the source"
+	AOTBUILD_PROFILE=torch $(DEMO)/env/bin/python $(PIP) wheel --no-deps \
+	  --find-links $(DEMO)/aotbuild --wheel-dir $(DEMO)/torch ./example_project
+	$(DEMO)/env/bin/python $(PIP) install $(TORCH) "$$(ls $(DEMO)/torch/digits-*.whl)[demo]"
 	mkdir $(DEMO)/run
 	cp -r example_project/predict.py example_project/reference $(DEMO)/run
 	cd $(DEMO)/run && ../env/bin/python -P predict.py --reference reference --expect-clean \
 	  --save saved
-	@echo "--- the same models stand-alone, installed where there is Python and nothing else"
-	AOTBUILD_PROFILE=standalone $(DEMO)/env/bin/python $(PIP) wheel --no-deps \
-	  --find-links $(DEMO)/aotbuild --wheel-dir $(DEMO)/standalone ./example_project
+	@echo "--- the wheel of the example, installed where there is Python and nothing else"
 	$(PYTHON) -m venv $(DEMO)/plain
-	$(DEMO)/plain/bin/python $(PIP) install $(DEMO)/standalone/digits-*.whl
+	$(DEMO)/plain/bin/python $(PIP) install $(DEMO)/dist/digits-*.whl
 	@echo "--- the same from C++, without Python"
 	$(PYTHON) -m venv $(DEMO)/tools
 	$(DEMO)/tools/bin/python $(PIP) install cmake

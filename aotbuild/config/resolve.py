@@ -10,8 +10,8 @@ from typing import Any
 from aotbuild.config.inputs import named_dims
 from aotbuild.config.messages import joined
 from aotbuild.config.schema import (
+    AUTO,
     FORWARD,
-    TORCH,
     Call,
     Config,
     Model,
@@ -65,7 +65,7 @@ def resolved(config: Config, profile: str) -> dict[str, Model]:
     """
     built_in = PROFILES.get(profile, Settings())
     chosen = Settings(**_over(built_in, config.profiles.get(profile, Settings())))
-    built_in_defaults = Settings(devices=["cpu"], cpu_levels="auto", op_libraries=[], runtime=TORCH)
+    built_in_defaults = Settings(devices=["cpu"], cpu_levels="auto", op_libraries=[], runtime=AUTO)
     defaults = Settings(**_over(built_in_defaults, config))
     models = {}
     for name, model in config.models.items():

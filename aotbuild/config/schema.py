@@ -269,11 +269,12 @@ class Settings:
     They share the weights. ``net.pool()`` makes more at run time."""
 
     runtime: Runtime | None = None
-    """What runs the model where the wheel is installed. ``"torch"``, which holds when left out: the
-    library calls functions of torch, which the wheel requires, in the minor version of the build.
-    ``"standalone"``: the library has what it needs in itself; the build fails where the model needs
-    an operator that only torch has. ``"auto"``: stand-alone where that is possible, else torch, and
-    the log says what needs it. A wheel whose models are all stand-alone requires no torch."""
+    """What runs the model where the wheel is installed. ``"standalone"``: the library has what it
+    needs in itself; the build fails where the model needs an operator that only torch has.
+    ``"torch"``: the library calls functions of torch, which the wheel requires, in the minor
+    version of the build. ``"auto"``, which holds when left out: stand-alone where that is possible,
+    else torch, and the log says what needs it. A wheel whose models are all stand-alone requires
+    no torch."""
 
     fallback: Literal["eager"] | None = None
     """``"eager"``: the package also carries the traced program, which torch runs uncompiled where

@@ -13,7 +13,6 @@ from wheels import Build, Installed, assert_refused, edited, install, pip_wheel,
 
 MODELS = """\
 [tool.aotbuild]
-runtime = "auto"
 cpu-levels = ["x86-64-v3", "armv8"]
 
 [tool.aotbuild.models.waves]
@@ -145,7 +144,7 @@ def test_check_tells_it(build: Build, source: Path) -> None:
 
 def test_check_refuses_what_has_to_be_stand_alone_and_is_not(tmp_path: Path) -> None:
     project = write_project(tmp_path / "mixed")
-    edited(project, ('runtime = "auto"', 'runtime = "standalone"'))
+    edited(project, ("[tool.aotbuild]\n", '[tool.aotbuild]\nruntime = "standalone"\n'))
     done = check(project)
     assert done.returncode == 1
     assert "aotbuild: error: the model needs torch at run time" in done.stderr

@@ -19,13 +19,13 @@ def block(language: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def shown(tmp_path_factory: pytest.TempPathFactory, clean_python: Path) -> tuple[Path, Installed]:
+def shown(tmp_path_factory: pytest.TempPathFactory, numpy_python: Path) -> tuple[Path, Installed]:
     directory = tmp_path_factory.mktemp("readme")
     project = copy_package(directory, "example_project")
     (project / "pyproject.toml").write_text(block("toml"))
     (command,) = re.findall(r"^\$ pip wheel (.*)$", block("console"), re.MULTILINE)
     assert command == "--no-deps ."
-    return project, install(pip_wheel(project), directory / "installed", clean_python)
+    return project, install(pip_wheel(project), directory / "installed", numpy_python)
 
 
 def test_the_project_of_the_readme_builds_and_its_code_runs(
@@ -35,8 +35,9 @@ def test_the_project_of_the_readme_builds_and_its_code_runs(
     named = re.search(r"`(digits-\S+\.whl)`", (REPOSITORY / "README.md").read_text())
     assert named
     assert wheel.wheel.name == named[1]
-    shape = wheel.run(block("python") + "\nimport json\nprint(json.dumps(list(logits.shape)))")
-    assert shape == [32, 10]
+    code = block("python") + "\nimport json\nprint(json.dumps(list(logits.shape)))"
+    assert wheel.run(code, {}) == [32, 10]
+    assert wheel.required == []
 
 
 def test_the_package_holds_what_the_readme_lists(shown: tuple[Path, Installed]) -> None:

@@ -52,10 +52,10 @@ def test_the_table_tells_the_models_of_the_example() -> None:
     assert rows == [
         "model runtime inputs outputs parameters weights",
         (
-            f"net torch {IMAGE.replace('batch', 'batch 1 to 256')} float32 [batch, 10] 66,314 "
+            f"net standalone {IMAGE.replace('batch', 'batch 1 to 256')} float32 [batch, 10] 66,314 "
             "266.6 kB"
         ),
-        f"denoiser torch {IMAGE.replace('batch', 'batch 1 to 256')} {IMAGE} 64,257 257.0 kB",
+        f"denoiser standalone {IMAGE.replace('batch', 'batch 1 to 256')} {IMAGE} 64,257 257.0 kB",
         "error float32 [batch]",
         "from digits.models import net, denoiser",
     ]
@@ -66,8 +66,10 @@ def test_methods_constants_and_multiples_are_told() -> None:
     done = check(PACKAGES / "sources", "codec", "normalize")
     assert done.returncode == 0, done.stderr
     flat = " ".join(done.stdout.split())
-    assert "codec.encode torch x float32 [batch 1 to 32, 8] float32 [batch, 4] 32 128 B" in flat
-    assert "codec.decode torch z float32 [batch 1 to 32, steps 1 to 10, 4]" in flat
+    assert (
+        "codec.encode standalone x float32 [batch 1 to 32, 8] float32 [batch, 4] 32 128 B" in flat
+    )
+    assert "codec.decode standalone z float32 [batch 1 to 32, steps 1 to 10, 4]" in flat
     assert "eps = 0.1" in flat
     assert "variadic" not in flat
     blocks = check(PACKAGES / "sizes", "blocks")
@@ -126,7 +128,8 @@ def test_what_a_build_would_find_in_the_cache_is_told(tmp_path: Path) -> None:
     assert done.stdout.splitlines()[-1] == (
         f"denoiser for {target}: will be compiled: it has not been built before with this cache"
     )
-    assert not (tmp_path / "cache").exists()
+    # It only remembers what runs the model.
+    assert [path.name for path in (tmp_path / "cache").glob("[a-z]*")] == ["history"]
     done = check(project, "denoiser", "--explain", env={"AOTBUILD_CACHE": "off"})
     assert done.stdout.splitlines()[-1].endswith(": will be compiled: the cache is off")
 

@@ -42,8 +42,7 @@ static bool of_buffer(PyObject* value, Held* held, DLTensor* tensor) {
   return sizeof(Py_ssize_t) == sizeof(int64_t);
 }
 
-/* The tensor of a capsule of __dlpack__(), which stays its owner. */
-static bool of_capsule(PyObject* value, Held* held, DLTensor* tensor) {
+bool tensor_of_capsule(PyObject* value, DLTensor* tensor) {
   DLManagedTensor* old =
       PyCapsule_IsValid(value, "dltensor") ? PyCapsule_GetPointer(value, "dltensor") : NULL;
   DLManagedTensorVersioned* managed = PyCapsule_IsValid(value, "dltensor_versioned")
@@ -51,6 +50,12 @@ static bool of_capsule(PyObject* value, Held* held, DLTensor* tensor) {
                                           : NULL;
   if (!old && !(managed && managed->version.major == 1)) return false;
   *tensor = old ? old->dl_tensor : managed->dl_tensor;
+  return true;
+}
+
+/* The tensor of a capsule of __dlpack__(), which stays its owner. */
+static bool of_capsule(PyObject* value, Held* held, DLTensor* tensor) {
+  if (!tensor_of_capsule(value, tensor)) return false;
   if (tensor->strides) return true;
   held->strides = malloc((size_t)tensor->ndim * sizeof *held->strides + 1);
   if (!held->strides) return false;

@@ -172,8 +172,8 @@ static PyObject* hand_constants(Engine* self, Constant* pairs, Py_ssize_t count)
   Py_RETURN_NONE;
 }
 
-/* set_constants(tensors): hand over constants, a dict of tensors, of capsules with handles, or of
- * Arrays.
+/* set_constants(tensors): hand over constants, a dict of tensors, of capsules with handles or of
+ * DLPack with strides, or of Arrays.
  */
 static PyObject* engine_set_constants(Engine* self, PyObject* tensors) {
   if (!PyDict_Check(tensors)) {
@@ -191,14 +191,16 @@ static PyObject* engine_set_constants(Engine* self, PyObject* tensors) {
     DLTensor tensor;
     pairs[i].name = PyUnicode_AsUTF8AndSize(PyTuple_GetItem(item, 0), NULL);
     PyObject* value = PyTuple_GetItem(item, 1);
-    if (pairs[i].name && PyCapsule_CheckExact(value)) { /* a handle, of what is not exchanged */
+    /* a handle, of what is not exchanged */
+    if (pairs[i].name && PyCapsule_CheckExact(value) && !PyCapsule_GetName(value)) {
       pairs[i].handle = PyCapsule_GetPointer(value, NULL);
       if (pairs[i].handle) continue;
     }
     const DLTensor* own = tensor_of_array(value);
     if (own) tensor = *own;
     bool taken = pairs[i].name &&
-                 (own || (self->exchange && !self->exchange->tensor_from_object(value, &tensor)));
+                 (own || (tensor_of_capsule(value, &tensor) && tensor.strides) ||
+                  (self->exchange && !self->exchange->tensor_from_object(value, &tensor)));
     if (!taken || borrow(self, &tensor, &pairs[i].handle)) {
       free(pairs);
       return PyErr_Occurred() ? NULL

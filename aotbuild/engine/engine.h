@@ -196,6 +196,9 @@ PyObject* engine_find_flags(Engine* self, PyObject* args);
 
 PyObject* engine_run_arrays(Engine* self, PyObject* given);
 
+/* The tensor of a capsule of __dlpack__(), which stays its owner; false for anything else. */
+bool tensor_of_capsule(PyObject* value, DLTensor* tensor);
+
 /* ---- array.c ---- */
 
 extern PyType_Spec array_spec;

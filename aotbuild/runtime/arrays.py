@@ -77,6 +77,14 @@ class Arrays:
             raise TypeError(f"{self._manifest.name}(): the compiled code cannot take these arrays")
         return _mapped(lambda output: _imported(self._manifest, output, library), outputs)
 
+    def of_tensors(self, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+        """The outputs for tensors that the compiled code reads, exchanged by capsules."""
+        plain = [tensor.detach().resolve_conj().resolve_neg() for tensor in tensors]
+        outputs = self._run([tensor.__dlpack__() for tensor in plain])
+        if outputs is None:
+            raise RuntimeError("the compiled code cannot take these tensors")
+        return _mapped(torch.utils.dlpack.from_dlpack, outputs)
+
 
 def through_torch(
     manifest: Manifest, run: Callable[[list[torch.Tensor]], list[torch.Tensor]], device: str

@@ -52,7 +52,7 @@ class NativeEngine(Engine):
         )  # of conditions, which are Python expressions, C knows not
         if not manifest.conditions:
             self.call, self.direct = self._runner.call, self._runner
-        self._attached = False
+        self._attached = self._by_capsules = False
         if "torch" in sys.modules:
             self._attach()
         CallGate.__init__(self, pool.runners)
@@ -61,7 +61,10 @@ class NativeEngine(Engine):
         """Let the engine take torch's tensors."""
         if self._attached:
             return
-        exchange = torch.Tensor.__dlpack_c_exchange_api__
+        exchange = getattr(torch.Tensor, "__dlpack_c_exchange_api__", None)
+        if exchange is None and self.standalone:  # an older torch
+            self._attached = self._by_capsules = True
+            return
         modes = torch._C._len_torch_dispatch_stack
         self._runner.attach(torch._C.__file__, exchange, torch.Tensor, modes)
         # A stand-alone library has tensors of its own, over the memory of torch's.
@@ -80,6 +83,8 @@ class NativeEngine(Engine):
 
     def run(self, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
         self._attach()
+        if self._by_capsules:
+            return self._arrays.of_tensors(tensors)
         results: list[torch.Tensor] = self._runner.run(tensors)
         return results
 
@@ -93,7 +98,8 @@ class NativeEngine(Engine):
     def set_constants(self, constants: dict[str, Any]) -> None:
         if any(map(is_tensor, constants.values())):  # and not arrays of the engine
             self._attach()
-        self._runner.set_constants({name: _handed(value) for name, value in constants.items()})
+        handed = _capsule if self._by_capsules else _handed
+        self._runner.set_constants({name: handed(value) for name, value in constants.items()})
 
     def map_constants(self, file: WeightsFile, constants: list[Constant], device: str) -> None:
         del device
@@ -138,6 +144,11 @@ def _handed(value: Any) -> Any:
         return value
     handle: Any = torch._C._aoti.unsafe_alloc_void_ptr_from_tensor  # which the library keeps
     return handle(value)
+
+
+def _capsule(value: Any) -> Any:
+    """A constant as the library takes it from a torch that does not exchange tensors in C."""
+    return value.detach().__dlpack__() if is_tensor(value) else value
 
 
 def open_engine(

@@ -206,11 +206,19 @@ print(json.dumps([first, five, all(same), os.waitpid(pid, 0)[1], refused]))
     ]
 
 
-@pytest.mark.parametrize("first", ["torch", "wheel"])
-def test_torch_may_be_there(installed: Callable[..., Installed], first: str) -> None:
+OTHER_TORCH = {
+    "first": "import torch\nfrom digits.models import net",
+    "later": "from digits.models import net\nimport torch",
+    # Older ones exchange tensors by capsules only.
+    "older": "import torch\ndel torch.Tensor.__dlpack_c_exchange_api__\n"
+    "from digits.models import net",
+}
+
+
+@pytest.mark.parametrize("when", OTHER_TORCH)
+def test_torch_may_be_there(installed: Callable[..., Installed], when: str) -> None:
     found = installed("example_project", STANDALONE)
-    both = "import torch\nfrom digits.models import net"
-    code = both if first == "torch" else "from digits.models import net\nimport torch"
+    code = OTHER_TORCH[when]
     code += """
 import json
 x = torch.rand(5, 1, 8, 8)

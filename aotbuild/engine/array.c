@@ -383,12 +383,28 @@ PyObject* view_of(PyObject* module, PyObject* args) {
   return new_array(&tensor, release_view, view, NULL);
 }
 
-/* ---- Other layouts ---- */
-
 static int free_memory(Handle memory) {
   free(memory);
   return 0;
 }
+
+/* from_capsule(capsule): an Array over the memory of a capsule of DLPack, which it keeps. */
+PyObject* from_capsule(PyObject* module, PyObject* capsule) {
+  (void)module;
+  DLTensor tensor;
+  if (!tensor_of_capsule(capsule, &tensor) || tensor.device.type != CPU) {
+    PyErr_SetString(PyExc_ValueError, "expected a capsule of DLPack, with memory of the CPU");
+    return NULL;
+  }
+  int64_t* strides = malloc((size_t)tensor.ndim * sizeof *strides + 1);
+  if (!strides) return PyErr_NoMemory();
+  give_strides(&tensor, strides);
+  tensor.data = (char*)tensor.data + tensor.byte_offset;
+  tensor.byte_offset = 0;
+  return new_array(&tensor, free_memory, strides, capsule);
+}
+
+/* ---- Other layouts ---- */
 
 /* Copy the elements of a buffer from a dimension on to dense memory, in an order of dimensions. */
 static void copy_from(const Py_buffer* from, const int64_t* order, int32_t dim, const char* source,

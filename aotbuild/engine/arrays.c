@@ -53,18 +53,22 @@ bool tensor_of_capsule(PyObject* value, DLTensor* tensor) {
   return true;
 }
 
+void give_strides(DLTensor* tensor, int64_t* strides) {
+  int64_t stride = 1;
+  for (int i = tensor->ndim - 1; i >= 0; i--) {
+    strides[i] = tensor->strides ? tensor->strides[i] : stride;
+    stride *= tensor->shape[i];
+  }
+  tensor->strides = strides;
+}
+
 /* The tensor of a capsule of __dlpack__(), which stays its owner. */
 static bool of_capsule(PyObject* value, Held* held, DLTensor* tensor) {
   if (!tensor_of_capsule(value, tensor)) return false;
   if (tensor->strides) return true;
   held->strides = malloc((size_t)tensor->ndim * sizeof *held->strides + 1);
   if (!held->strides) return false;
-  int64_t stride = 1; /* without strides, it lies in memory without gaps */
-  for (int i = tensor->ndim - 1; i >= 0; i--) {
-    held->strides[i] = stride;
-    stride *= tensor->shape[i];
-  }
-  tensor->strides = held->strides;
+  give_strides(tensor, held->strides);
   return true;
 }
 

@@ -198,9 +198,9 @@ static PyObject* engine_set_constants(Engine* self, PyObject* tensors) {
     }
     const DLTensor* own = tensor_of_array(value);
     if (own) tensor = *own;
-    bool taken = pairs[i].name &&
-                 (own || (tensor_of_capsule(value, &tensor) && tensor.strides) ||
-                  (self->exchange && !self->exchange->tensor_from_object(value, &tensor)));
+    bool taken =
+        pairs[i].name && (own || (tensor_of_capsule(value, &tensor) && tensor.strides) ||
+                          (self->exchange && !self->exchange->tensor_from_object(value, &tensor)));
     if (!taken || borrow(self, &tensor, &pairs[i].handle)) {
       free(pairs);
       return PyErr_Occurred() ? NULL

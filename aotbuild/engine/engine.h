@@ -198,6 +198,8 @@ PyObject* engine_run_arrays(Engine* self, PyObject* given);
 
 /* The tensor of a capsule of __dlpack__(), which stays its owner; false for anything else. */
 bool tensor_of_capsule(PyObject* value, DLTensor* tensor);
+/* Let a tensor have strides of its own: those that it has, or those of memory without gaps. */
+void give_strides(DLTensor* tensor, int64_t* strides);
 
 /* ---- array.c ---- */
 
@@ -216,6 +218,7 @@ const char* skip_byte_order(const char* format);
 /* The dtype of a buffer's elements; false for a format that is not known. */
 bool dtype_of(const char* format, DLDataType* dtype);
 PyObject* view_of(PyObject* module, PyObject* args);
+PyObject* from_capsule(PyObject* module, PyObject* capsule);
 PyObject* laid_out(PyObject* module, PyObject* args);
 
 /* ---- model.c ---- */

@@ -14,6 +14,7 @@ static PyObject* cpu_features(PyObject* module, PyObject* none) {
 static PyMethodDef functions[] = {
     {"missing", missing, METH_VARARGS, "Those of the names that torch's library does not have."},
     {"view", view_of, METH_VARARGS, "An array over a part of a buffer."},
+    {"from_capsule", from_capsule, METH_O, "An array over the memory of a capsule of DLPack."},
     {"laid_out", laid_out, METH_VARARGS, "A copy of a buffer in an order of dimensions."},
     {"stay_awake", stay_awake, METH_VARARGS,
      "Use the core until a byte is set, or for some seconds."},

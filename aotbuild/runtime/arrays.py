@@ -125,8 +125,10 @@ def _library_of(value: Any) -> Any:
         return None
     if type(value) is getattr(engine_module(), "Array", None):
         return buffers
-    if hasattr(type(value), "__dlpack__"):
-        return namespace_of(value)
+    if hasattr(type(value), "__dlpack__") and hasattr(
+        library := namespace_of(value), "from_dlpack"
+    ):
+        return library
     return None if buffers.as_buffer(value) is None else buffers
 
 
@@ -159,9 +161,9 @@ def _exported(value: Any) -> Any:
     if not hasattr(type(value), "__dlpack__"):
         return buffers.as_buffer(value)
     try:
-        return value.__dlpack__(max_version=(1, 0))
-    except TypeError:  # it is older than versions
-        return value.__dlpack__()
+        return buffers.capsule_of(value)
+    except Exception:  # of any library, which _check_array() tells
+        return None
 
 
 def _imported(manifest: Manifest, output: Any, library: Any) -> Any:
@@ -199,8 +201,8 @@ def _admit(manifest: Manifest, values: tuple[Any, ...], library: Any) -> list[An
                 f"got {kind_of(value)}. {_value_conversion(spec, value, library)}"
             )
         if library is buffers:
-            array = buffers.Buffer(buffers.as_buffer(array) or memoryview(b""))
-        _check_array(label, spec, array, library)
+            array = buffers.Buffer(buffers.as_buffer(array))
+        _check_array(label, spec, array, value, library)
         check_shape(label, spec, tuple(array.shape), manifest.dims, sizes)
         arrays.append(_laid_out(spec, array))
     check_conditions(manifest, {name: size for name, (size, _) in sizes.items()})
@@ -223,7 +225,7 @@ _NAMES = {"bool": "bool_"}
 """Dtypes whose names are others in older numpy."""
 
 
-def _check_array(label: str, spec: Input, array: Any, library: Any) -> None:
+def _check_array(label: str, spec: Input, array: Any, given: Any, library: Any) -> None:
     if is_numpy(array) and not _is_plain(array):
         raise TypeError(
             f"{label} must be a plain array, got {kind_of(array)}. {_plain_array(spec, array)}"
@@ -235,17 +237,41 @@ def _check_array(label: str, spec: Input, array: Any, library: Any) -> None:
             dtype = "a structured one" if array.dtype.names else _WORDS.get(kind, dtype)
         raise TypeError(
             f"{label} must have dtype {spec.dtype}, got {dtype}. "
-            f"{_array_conversion(spec, array, library)}"
+            f"{_array_conversion(spec, array, given, library)}"
         )
-    if (
-        not isinstance(array, buffers.Buffer)
-        and not is_numpy(array)
-        and array.__dlpack_device__()[0] != 1
-    ):
+    if not isinstance(array, buffers.Buffer) and not is_numpy(array):
+        _check_exchange(label, spec, array, library)
+
+
+_CPU = 1
+
+
+def _device_of(array: Any) -> int:
+    """The kind of the device that an array is on; the CPU where its library does not tell."""
+    try:
+        device: int = array.__dlpack_device__()[0]
+    except Exception:  # of any library; what is wrong is told when the array is exchanged
+        return _CPU
+    return device
+
+
+def _check_exchange(label: str, spec: Input, array: Any, library: Any) -> None:
+    """Refuse an array on another device, or one that its library does not give by DLPack."""
+    if _device_of(array) != _CPU:
         raise ValueError(
             f"{label} is not on the CPU, where arrays of {library.__name__} are taken from. "
             "Move it there"
         )
+    try:
+        buffers.capsule_of(array)
+    except Exception as error:
+        reason = str(error).partition("\n")[0].rstrip(". ")
+        advice = _value_conversion(spec, array, library)
+        if "Tracer" in type(array).__name__:  # of a function that JAX compiles or derives
+            advice = "Call the model outside of what is traced, or by jax.pure_callback"
+        raise TypeError(
+            f"{label} cannot be read, {library.__name__} says: {reason}. {advice}"
+        ) from error
 
 
 _WORDS = {"U": "str", "S": "bytes"}
@@ -259,11 +285,11 @@ def _plain_array(spec: Input, array: Any) -> str:
     return f"Convert it: numpy.asarray({spec.name})"
 
 
-def _array_conversion(spec: Input, array: Any, library: Any) -> str:
-    """How a user makes an array of the dtype that is expected."""
+def _array_conversion(spec: Input, array: Any, given: Any, library: Any) -> str:
+    """How a user makes an array of the dtype that is expected of what was given."""
     if getattr(array.dtype, "kind", "") == "c" and not spec.dtype.startswith("complex"):
         return f"Take a real part of it: {_conversion(spec, library, f'{spec.name}.real')}"
-    return _value_conversion(spec, array, library)
+    return _value_conversion(spec, given, library)
 
 
 def _value_conversion(spec: Input, value: Any, library: Any) -> str:
@@ -289,13 +315,12 @@ def _laid_out(spec: Input, array: Any) -> Any:
     """An array in the order that the compiled code reads, in the byte order of this machine."""
     if isinstance(array, buffers.Buffer):
         return array.laid_out(spec.order)
-    import numpy as np  # most libraries of arrays need it
+    try:
+        import numpy as np  # most libraries of arrays need it
 
-    if not is_numpy(array):
-        try:
-            array = np.from_dlpack(array)
-        except (BufferError, RuntimeError, TypeError):
-            return array  # numpy lacks its dtype
+        array = array if is_numpy(array) else np.from_dlpack(array)
+    except (ImportError, BufferError, RuntimeError, TypeError):
+        return array  # numpy lacks its dtype
     native = array.dtype.newbyteorder("=")
     order = spec.order
     inverse = [order.index(i) for i in range(len(order))]

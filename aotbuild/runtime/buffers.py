@@ -12,7 +12,7 @@ from typing import Any
 from .machine import engine_module
 from .numpy_dtypes import dtype_named
 
-__all__ = ["Buffer", "as_buffer", "as_short_floats", "asarray", "short_floats"]
+__all__ = ["Buffer", "as_buffer", "as_short_floats", "asarray", "capsule_of", "short_floats"]
 
 _DTYPES = {
     **dict(zip("bhiq", ("int8", "int16", "int32", "int64"), strict=True)),
@@ -58,7 +58,27 @@ def as_buffer(value: Any) -> Any:
     except BufferError:  # an array of the engine, of a dtype that buffers have no word for
         return value
     except TypeError:
-        return _of_interface(value)
+        return _of_dlpack(value) if hasattr(type(value), "__dlpack__") else _of_interface(value)
+
+
+def capsule_of(value: Any) -> Any:
+    """What ``__dlpack__()`` gives, in a version that the engine reads."""
+    try:
+        return value.__dlpack__(max_version=(1, 0))
+    except TypeError:  # it is older than versions
+        return value.__dlpack__()
+
+
+def _of_dlpack(value: Any) -> Any:
+    """The memory of what has no library of arrays around it, as a column of a table."""
+    try:
+        array = engine_module().from_capsule(capsule_of(value))
+    except Exception:  # of any library
+        return None
+    try:
+        return memoryview(array)
+    except BufferError:
+        return array
 
 
 def asarray(value: Any, dtype: str) -> memoryview:

@@ -102,6 +102,69 @@ def test_a_wrong_argument_is_told_without_torch(
     assert run_plain(bare_python, directory, code) == list(WRONG.values())
 
 
+COLUMNS = """
+class Column:
+    def __init__(self, array, device=1, error=None):
+        self.array, self.device, self.error = array, device, error
+    def __dlpack__(self):
+        if self.error:
+            raise self.error
+        return self.array.__dlpack__()
+    def __dlpack_device__(self):
+        return self.device, 0
+class Library(Column):
+    shape, dtype = (9, 1, 8, 8), "float32"
+    def __array_namespace__(self):
+        return Library
+    def from_dlpack(array):
+        return [type(array).__name__, array.tolist()]
+scores = net(images).tolist()
+clean = denoiser(images)["image"]
+told = []
+for given in (
+    Library(clean, error=BufferError("No values yet.\\nSee below")),
+    Library(clean, device=2, error=BufferError("on a GPU")),
+    Column(clean, error=ValueError("it has nulls")),
+):
+    try:
+        net(given)
+    except Exception as error:
+        told.append(f"{type(error).__name__}: {error}")
+denoised = net(clean).tolist()
+print(json.dumps([
+    net(Column(clean)).tolist() == denoised != scores,
+    net(Library(clean)) == ["Array", denoised],
+    told,
+]))
+"""
+
+
+def test_arrays_by_dlpack_with_and_without_a_library(
+    installed: Callable[..., Installed], bare_python: Path
+) -> None:
+    """Such as JAX's, which give results of their own kind, and PyArrow's, which do not."""
+    directory = installed("example_project", STANDALONE).directory
+    assert run_plain(bare_python, directory, IMAGES + COLUMNS) == [
+        True,
+        True,
+        [
+            (
+                "TypeError: net(): argument 'image' cannot be read, Library says: No values yet. "
+                'Convert it: Library.asarray(image, dtype="float32")'
+            ),
+            (
+                "ValueError: net(): argument 'image' is not on the CPU, where arrays of Library are "
+                "taken from. Move it there"
+            ),
+            (
+                "TypeError: net(): argument 'image' must be an array of numpy, or of any type with "
+                "the buffer protocol, got __main__.Column. Convert it: numpy.asarray(image, "
+                'dtype="float32")'
+            ),
+        ],
+    ]
+
+
 def test_its_own_test_needs_no_torch(alone: Installed, bare_python: Path) -> None:
     """It runs each function that these models call: the build recorded what eager torch gave."""
     done = subprocess.run(

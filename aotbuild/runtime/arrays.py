@@ -162,7 +162,7 @@ def _exported(value: Any) -> Any:
         return buffers.as_buffer(value)
     try:
         return buffers.capsule_of(value)
-    except Exception:  # of any library, which _check_array() tells
+    except Exception:  # noqa: BLE001  # of any library, which _check_array() tells
         return None
 
 
@@ -250,7 +250,7 @@ def _device_of(array: Any) -> int:
     """The kind of the device that an array is on; the CPU where its library does not tell."""
     try:
         device: int = array.__dlpack_device__()[0]
-    except Exception:  # of any library; what is wrong is told when the array is exchanged
+    except Exception:  # noqa: BLE001  # of any library; the exchange tells what is wrong
         return _CPU
     return device
 

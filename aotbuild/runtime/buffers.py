@@ -73,7 +73,7 @@ def _of_dlpack(value: Any) -> Any:
     """The memory of what has no library of arrays around it, as a column of a table."""
     try:
         array = engine_module().from_capsule(capsule_of(value))
-    except Exception:  # of any library
+    except Exception:  # noqa: BLE001  # of any library
         return None
     try:
         return memoryview(array)

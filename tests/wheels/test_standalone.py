@@ -153,8 +153,8 @@ def test_arrays_by_dlpack_with_and_without_a_library(
                 'Convert it: Library.asarray(image, dtype="float32")'
             ),
             (
-                "ValueError: net(): argument 'image' is not on the CPU, where arrays of Library are "
-                "taken from. Move it there"
+                "ValueError: net(): argument 'image' is not on the CPU, where arrays of Library "
+                "are taken from. Move it there"
             ),
             (
                 "TypeError: net(): argument 'image' must be an array of numpy, or of any type with "

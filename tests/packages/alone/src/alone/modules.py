@@ -23,16 +23,17 @@ class Ordered(nn.Module):
 
 
 class Spectrum(nn.Module):
-    """The magnitudes of a short-time Fourier transform, and their logarithms."""
+    """The magnitudes of a short-time Fourier transform, their logarithms, and the wave again."""
 
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("window", torch.hann_window(256))
 
-    def forward(self, wave: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, wave: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         found = torch.stft(wave, 256, 64, window=self.window, return_complex=True)
         magnitude = found.abs()
-        return magnitude, (magnitude + 1).log()
+        frames = torch.fft.irfft(found, dim=1, norm="ortho")
+        return magnitude, (magnitude + 1).log(), frames
 
 
 class Decoder(nn.Module):

@@ -19,7 +19,7 @@ import torch._inductor.codecache
 from torch._inductor import config as inductor_config
 
 from aotbuild.errors import CompileError, DiskError
-from aotbuild.passes.fourier.decomposition import whole_spectra
+from aotbuild.passes.complex_numbers.table import in_real_parts
 from aotbuild.passes.numerics.overrides import exact_functions, with_exact_functions
 from aotbuild.passes.recurrent.dynamic_steps import dynamic_steps
 from aotbuild.steps.compile.cxx import (
@@ -164,7 +164,7 @@ def compile_library(
             only_vector_isa(setup.target.isa),
             dynamic_steps(),
             exact_functions(),
-            whole_spectra(),
+            in_real_parts(),
             patched(replaceable),
             _between_lowering_and_compiling(graph.graph, wanted, setup) as lowered,
         ):

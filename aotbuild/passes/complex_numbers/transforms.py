@@ -1,22 +1,16 @@
 """Transforms of half a spectrum to real numbers, as in ``torch.istft`` and ``torch.fft.irfft``.
 
-Generated code (torch 2.13) has no function for ``_fft_c2r``: torch's own runner has to look the
-operator up in each call, and without torch there is none. Here the other half of the spectrum is
-put beside the first one, whose mirror image it is, and the whole is transformed by ``_fft_c2c``.
-The result is the real part, so what is imaginary where a number mirrors itself has no effect, as
-in torch.
+The other half of the spectrum is put beside the first one, whose mirror image it is, and the whole
+is transformed by ``_fft_c2c``, for which generated code has a function. The result is the real
+part, so what is imaginary where a number mirrors itself has no effect, as in torch.
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Iterator
 from typing import Any
-from unittest.mock import patch
 
 import torch
-from torch._inductor import decomposition
 
 aten: Any = torch.ops.aten
 
@@ -24,18 +18,7 @@ _BY_ROOT, _BY_COUNT = 1, 2
 """How a result is scaled, in ATen's numbers."""
 
 
-@contextlib.contextmanager
-def whole_spectra() -> Iterator[None]:
-    """Let Inductor transform half spectra by whole ones."""
-    # The tables of both ways in which Inductor may draw random numbers, which it keeps.
-    tables: Any = (decomposition.decompositions, decomposition.fast_random_decomps())
-    with contextlib.ExitStack() as stack:
-        for table in tables:
-            stack.enter_context(patch.dict(table, {aten._fft_c2r.default: transformed}))
-        yield
-
-
-def transformed(half: torch.Tensor, dims: list[int], scaling: int, size: Any) -> torch.Tensor:
+def to_real(half: torch.Tensor, dims: list[int], scaling: int, size: Any) -> torch.Tensor:
     """``_fft_c2r`` by a transform of the whole spectrum, with its parameters.
 
     Args:

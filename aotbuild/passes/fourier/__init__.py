@@ -1,1 +1,0 @@
-"""Fourier transforms: the one that only torch's own runner calls, written as one that all call."""

@@ -104,7 +104,9 @@ def check(project: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_answer_is_remembered_until_a_file_changes(build: Build, source: Path) -> None:
+def test_the_answer_is_remembered_until_a_file_changes(
+    build: Build, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from aotbuild.config.project import load_declared
     from aotbuild.config.runtimes import Choice
     from aotbuild.steps.choose.memory import remembered
@@ -121,6 +123,13 @@ def test_the_answer_is_remembered_until_a_file_changes(build: Build, source: Pat
     (source / "parts.py").write_text(text.replace("cumsum(1)", "cumsum(0)"))
     assert known() == [None, None]
     (source / "parts.py").write_text(text)
+    assert known() == first
+    # Once setuptools is imported, as torch may do, the path has a folder in it.
+    metadata = tmp_path / "tools" / "_vendor" / "tool-1.0.dist-info" / "METADATA"
+    metadata.parent.mkdir(parents=True)
+    metadata.write_text("Metadata-Version: 2.1\nName: tool\nVersion: 1.0\n")
+    (tmp_path / "tools" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path / "tools" / "_vendor")
     assert known() == first
     edited(
         source,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -75,14 +76,20 @@ def _parts(project: Project, name: str) -> Parts:
         *compile_specs(project, name, read_lock(project.root)),
     ]
     text = "".join(map(spec_text, specs)).replace(str(project.root), ".")
-    installed = {f"{d.name} {d.version}" for d in importlib.metadata.distributions()}
     return {
         "declaration": {"all": hashlib.sha256(text.encode()).hexdigest()},
-        "packages": {"all": hashlib.sha256(json.dumps(sorted(installed)).encode()).hexdigest()},
+        "packages": {"all": hashlib.sha256(json.dumps(_installed()).encode()).hexdigest()},
         "environment": compile_environment(),
         "torch": torch_identity(),
         "aotbuild": aotbuild_identity(),
     }
+
+
+def _installed() -> list[str]:
+    """All packages and their versions, whatever this process has imported."""
+    # setuptools adds a folder of its own to the path once it is imported, as torch may do.
+    path = [entry for entry in sys.path if not Path(entry).with_name("__init__.py").exists()]
+    return sorted({f"{d.name} {d.version}" for d in importlib.metadata.distributions(path=path)})
 
 
 def _digest(file: Path) -> str:

@@ -178,8 +178,25 @@ def test_its_own_test_needs_no_torch(alone: Installed, bare_python: Path) -> Non
     table = json.loads(done.stdout)
     assert table["torch"] is None
     assert {o["model"]: o["passed"] for o in table["variants"]} == dict.fromkeys(
-        ["decoder", "ordered", "outer", "pooled", "short", "spectrum"], True
+        ["decoder", "ordered", "outer", "pooled", "short", "spectrum", "vocoder"], True
     )
+
+
+def test_complex_numbers_are_those_of_eager_torch(alone: Installed) -> None:
+    code = """
+import json, torch
+from alone.models import vocoder
+from alone.modules import Vocoder
+told = []
+for batch, frames in ((1, 8), (2, 31), (4, 60)):
+    torch.manual_seed(frames)
+    magnitude, phase = torch.rand(batch, 33, frames) + 0.1, torch.randn(batch, 33, frames)
+    found, expected = vocoder(magnitude, phase), Vocoder()(magnitude, phase)
+    told += [a.dtype is b.dtype and a.shape == b.shape and torch.allclose(a, b, 1e-4, 1e-5)
+             for a, b in zip(found, expected, strict=True)]
+print(json.dumps(told))
+"""
+    assert alone.run(code) == [True] * 9
 
 
 def test_types_that_buffers_have_no_word_for(alone: Installed, bare_python: Path) -> None:

@@ -27,6 +27,7 @@ def patched(replaceable: Callable[[torch.Tensor], bool]) -> Iterator[None]:
         _unguarded_pooling(),
         _fixed_caches(),
         _no_values_in_code(replaceable),
+        _memory_of_results(),
     ):
         yield
 
@@ -147,3 +148,32 @@ def _no_values_in_code(replaceable: Callable[[torch.Tensor], bool]) -> Iterator[
     finally:
         lowering.get_attr = lower
         folding._deduce_value = deduce
+
+
+@contextlib.contextmanager
+def _memory_of_results() -> Iterator[None]:
+    """Keep the memory of a result whose view is returned until the call is over.
+
+    A complex result is a view of pairs of numbers. Inductor knows that the pairs are never freed,
+    but not, where it places what is computed in between, that they live on: their place is given to
+    others, or freed, before the view is made (torch 2.13).
+    """
+    from torch._inductor.codegen import memory_planning, wrapper
+
+    planner: Any = memory_planning.MemoryPlanner
+    original = planner.compute_buffer_groups
+
+    def compute_buffer_groups(self: Any, lines: list[Any]) -> Any:
+        groups = original(self, lines)
+        freed = {
+            line.node.get_name() for line in lines if isinstance(line, wrapper.FreeIfNotReusedLine)
+        }
+        for group in self.buffer_groups:
+            group.is_output = group.is_output or freed.isdisjoint(group.names)
+        return groups
+
+    planner.compute_buffer_groups = compute_buffer_groups
+    try:
+        yield
+    finally:
+        planner.compute_buffer_groups = original

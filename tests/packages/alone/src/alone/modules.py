@@ -36,6 +36,21 @@ class Spectrum(nn.Module):
         return magnitude, (magnitude + 1).log(), frames
 
 
+class Vocoder(nn.Module):
+    """A wave of magnitudes and phases, and complex results, of which views are returned."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("window", torch.hann_window(64))
+
+    def forward(self, magnitude: Tensor, phase: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        spectrum = magnitude * torch.exp(1j * phase)
+        turned = torch.complex(magnitude, phase)
+        quotient = torch.where(phase > 0, spectrum / (turned + 2).conj(), -turned.sqrt())
+        wave = torch.istft(spectrum, 64, 16, window=self.window)
+        return wave, (turned + 1).log(), quotient.sum(1)
+
+
 class Decoder(nn.Module):
     """Transposed, grouped and three-dimensional convolutions, and a product of activations."""
 

@@ -120,20 +120,40 @@ def direction(z: torch.Tensor) -> torch.Tensor:
 
 
 def chosen(condition: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """``where``."""
+    """``where``.
+
+    Args:
+        condition: Where the first one is taken.
+        a: The first one.
+        b: The other one; one of the two may be real.
+    """
     like = torch.empty((), dtype=torch.result_type(a, b))
     pairs = zip(parts_of(a, like), parts_of(b, like), strict=True)
     return of_parts(*(torch.where(condition, first, second) for first, second in pairs))
 
 
 def total(z: torch.Tensor, dim: Any = None, *args: Any, dtype: Any = None) -> torch.Tensor:
-    """``sum``, over some dimensions or over all."""
+    """``sum``, over some dimensions or over all.
+
+    Args:
+        z: What is added.
+        dim: The dimensions; None for all.
+        *args: Whether they stay, of size 1.
+        dtype: The type of the result.
+    """
     z = z if dtype is None else z.to(dtype)
     return of_parts(*(part.sum(dim, *args) for part in parts_of(z)))
 
 
 def average(z: torch.Tensor, dim: Any = None, *args: Any, dtype: Any = None) -> torch.Tensor:
-    """``mean``, over some dimensions or over all."""
+    """``mean``, over some dimensions or over all.
+
+    Args:
+        z: What the mean is of.
+        dim: The dimensions; None for all.
+        *args: Whether they stay, of size 1.
+        dtype: The type of the result.
+    """
     z = z if dtype is None else z.to(dtype)
     return of_parts(*(part.mean(dim, *args) for part in parts_of(z)))
 
@@ -152,13 +172,25 @@ def different(a: torch.Tensor, b: Any) -> torch.Tensor:
 
 
 def filled(size: Any, value: complex, **kwargs: Any) -> torch.Tensor:
-    """``full``."""
+    """``full``.
+
+    Args:
+        size: The sizes.
+        value: What each element is.
+        **kwargs: The type and the like, as of ``torch.full``.
+    """
     kwargs["dtype"] = (kwargs.get("dtype") or torch.complex64).to_real()
     return of_parts(*(torch.full(size, part, **kwargs) for part in (value.real, value.imag)))
 
 
 def padded(z: torch.Tensor, pad: list[int], value: complex = 0) -> torch.Tensor:
-    """``constant_pad_nd``."""
+    """``constant_pad_nd``.
+
+    Args:
+        z: What is padded.
+        pad: How many elements before and after, the last dimension first.
+        value: What they are.
+    """
     real, imaginary = parts_of(z)
     return of_parts(
         aten.constant_pad_nd(real, pad, value.real),
@@ -185,6 +217,12 @@ def with_dimension(z: torch.Tensor, dim: int) -> torch.Tensor:
 
 
 def expanded(z: torch.Tensor, size: list[int], *, implicit: bool = False) -> torch.Tensor:
-    """``expand``."""
+    """``expand``.
+
+    Args:
+        z: What is expanded.
+        size: The sizes; -1 for one that stays.
+        implicit: Has no effect.
+    """
     del implicit
     return torch.view_as_complex(torch.view_as_real(z).expand(*size, 2))

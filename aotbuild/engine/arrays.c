@@ -113,9 +113,8 @@ static PyObject* give(Engine* self, Handle handle, PyObject* const* owners,
 
 /* ---- The call ---- */
 
-/* Run the model on tensors that passed the checks: the list of its outputs, each an Array. */
-static PyObject* run(Engine* self, PyObject* const* owners, const DLTensor* tensors,
-                     Handle* handles) {
+PyObject* run_on_arrays(Engine* self, PyObject* const* owners, const DLTensor* tensors,
+                        Handle* handles, PyObject* (*wrap)(Engine* self, PyObject* array)) {
   size_t count = self->input_count;
   Handle* outputs = handles + count;
   for (size_t i = 0; i < count; i++) {
@@ -132,6 +131,7 @@ static PyObject* run(Engine* self, PyObject* const* owners, const DLTensor* tens
     size_t first = first_output(outputs, i);
     PyObject* result = first < i ? Py_NewRef(PyList_GetItem(results, (Py_ssize_t)first))
                                  : give(self, outputs[i], owners, tensors);
+    if (first == i && wrap) result = wrap(self, result);
     if (result)
       PyList_SetItem(results, (Py_ssize_t)i, result);
     else
@@ -167,7 +167,7 @@ PyObject* engine_run_arrays(Engine* self, PyObject* given) {
                                                                          &tensors[i]) &&
               matches_rules(self, i, &tensors[i], known);
     }
-    results = usual ? run(self, owners, tensors, handles) : Py_NewRef(Py_None);
+    results = usual ? run_on_arrays(self, owners, tensors, handles, NULL) : Py_NewRef(Py_None);
   }
   for (size_t i = 0; held && i < count; i++) release_held(&held[i]);
   free(held);

@@ -340,6 +340,7 @@ static void engine_dealloc(Engine* self) {
   Py_XDECREF(self->modes);
   Py_XDECREF(self->is_neg);
   Py_XDECREF(self->is_conj);
+  Py_XDECREF(self->array_type);
   for (size_t i = 0; i < self->runner_count; i++) PyThread_free_lock(self->runners[i].lock);
   free_rules(self);
   freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
@@ -358,6 +359,8 @@ static PyMethodDef engine_methods[] = {
     {"set_fallback", (PyCFunction)engine_set_fallback, METH_O,
      "Set the callable for calls with anything but torch's tensors."},
     {"attach", (PyCFunction)engine_attach, METH_VARARGS, "Take torch's tensors from now on."},
+    {"attach_numpy", (PyCFunction)engine_attach_numpy, METH_VARARGS,
+     "Take numpy's arrays, and give such, from now on."},
     {"find_place", (PyCFunction)engine_find_place, METH_O,
      "Find where Python objects of tensors hold the tensor; whether it was found."},
     {"find_flags", (PyCFunction)engine_find_flags, METH_VARARGS,

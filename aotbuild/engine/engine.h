@@ -125,6 +125,9 @@ typedef struct {
   PyObject* (*wrap_function)(Handle); /* torch's function that makes the Python object; or NULL */
   PyObject* (*wrap)(Handle);          /* the same, once it is known to be right; else NULL */
   Flag neg, conj;
+  /* Numpy's functions, and the type of its arrays; NULL until they are attached. */
+  void* const* numpy;
+  PyObject* array_type;
 } Engine;
 
 /* ---- torch.c ---- */
@@ -200,6 +203,22 @@ PyObject* engine_run_arrays(Engine* self, PyObject* given);
 bool tensor_of_capsule(PyObject* value, DLTensor* tensor);
 /* Let a tensor have strides of its own: those that it has, or those of memory without gaps. */
 void give_strides(DLTensor* tensor, int64_t* strides);
+
+/* Run the model on tensors that passed the checks: the list of its outputs.
+ *
+ * owners: what has the memory of the tensors. wrap: takes over an Array, and gives what is returned
+ * in its place; NULL for the Array itself.
+ */
+PyObject* run_on_arrays(Engine* self, PyObject* const* owners, const DLTensor* tensors,
+                        Handle* handles, PyObject* (*wrap)(Engine* self, PyObject* array));
+
+/* ---- numpy.c ---- */
+
+/* Whether all values are exactly arrays of numpy, once that is attached. */
+bool are_numpy(Engine* self, PyObject* const* values);
+/* Check arrays and run the model on them: the list of its outputs, or None for an unusual call. */
+PyObject* call_with_numpy(Engine* self, PyObject* const* values);
+PyObject* engine_attach_numpy(Engine* self, PyObject* args);
 
 /* ---- array.c ---- */
 

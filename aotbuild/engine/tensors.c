@@ -198,6 +198,11 @@ static PyObject* call_fallback(Engine* self, PyObject* const* values) {
 
 PyObject* engine_call(Engine* self, PyObject* const* values, Py_ssize_t count) {
   if ((size_t)count != self->input_count) Py_RETURN_NONE;
+  if (are_numpy(self, values)) {
+    PyObject* results = call_with_numpy(self, values);
+    if (results != Py_None) return results;
+    Py_DECREF(results);
+  }
   if (self->fallback && needs_fallback(self, values)) return call_fallback(self, values);
   if (!self->checks || !self->exchange) Py_RETURN_NONE;
   ALLOCATE(self, tensors, handles)

@@ -52,6 +52,9 @@ class NativeEngine(Engine):
         )  # of conditions, which are Python expressions, C knows not
         if not manifest.conditions:
             self.call, self.direct = self._runner.call, self._runner
+        # bfloat16 is a dtype of another package.
+        dtypes = {spec.dtype for spec in manifest.inputs} | _dtypes(manifest.outputs)
+        self._takes_numpy = self.direct is not None and "bfloat16" not in dtypes
         self._attached = self._by_capsules = False
         if "torch" in sys.modules:
             self._attach()
@@ -74,6 +77,9 @@ class NativeEngine(Engine):
 
     def _call_arrays(self, *values: Any) -> list[Any] | None:
         """A call with anything but plain tensors of torch, or before torch is attached."""
+        if self._takes_numpy and "numpy" in sys.modules:
+            self._takes_numpy = False
+            _attach_numpy(self._runner)
         outputs = self._arrays(*values)
         if outputs is not None or self._attached or self.direct is None:
             return outputs
@@ -136,6 +142,16 @@ class NativeEngine(Engine):
 
     def unlock(self) -> None:
         self._runner.unlock()
+
+
+def _attach_numpy(runner: Any) -> None:
+    """Let the engine take numpy's arrays itself, if it knows this numpy."""
+    numpy: Any = sys.modules["numpy"]
+    try:
+        core = sys.modules.get("numpy._core.multiarray") or sys.modules["numpy.core.multiarray"]
+        runner.attach_numpy(core._ARRAY_API, numpy.zeros((2, 3), "int16")[:, ::2])
+    except (AttributeError, KeyError, OSError, ValueError):
+        return  # calls go through Python, with the same results
 
 
 def _handed(value: Any) -> Any:

@@ -5,12 +5,10 @@ Most of it is found out without importing torch.
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import importlib
 import importlib.util
 import os
-import platform
 import re
 import sys
 from collections.abc import Iterable
@@ -33,7 +31,12 @@ DLPACK_DTYPES = {
 
 def this_platform() -> str:
     """Operating system and architecture, such as ``linux-x86_64``."""
-    machine = platform.machine().lower()
+    if hasattr(os, "uname"):
+        machine = os.uname().machine.lower()
+    else:
+        import platform  # it takes longer than a small model
+
+        machine = platform.machine().lower()
     return f"{sys.platform}-{ {'amd64': 'x86_64', 'arm64': 'aarch64'}.get(machine, machine) }"
 
 
@@ -120,6 +123,8 @@ def packed_tensor(
     Raises:
         RuntimeError: torch refuses it.
     """
+    import ctypes  # few models need it
+
     torch_library = _torch_library()
     if torch_library is None:
         raise RuntimeError("this torch does not make packed tensors")
@@ -150,10 +155,12 @@ def packed_tensor(
 
 
 @functools.cache
-def _torch_library() -> ctypes.CDLL | None:
-    """Torch's library; a name is looked up in all that it needs, too."""
+def _torch_library() -> Any:
+    """Torch's library by ctypes, or None; a name is looked up in all that it needs, too."""
     if os.name != "posix":
         return None  # Windows resolves every symbol when it opens a library
+    import ctypes
+
     try:
         return ctypes.CDLL(torch_library(), mode=os.RTLD_LAZY)
     except OSError:

@@ -16,7 +16,7 @@
   (``overrides``; ``elementary.h``), integers (``integers``), and rewrites of the graph
   (``rewrite``).
 - ``complex_numbers``: operators on complex tensors, which Inductor takes apart into real ones
-  (``table``; ``arithmetic``, ``transforms``).
+  (``table``; ``arithmetic``, ``transforms``), and what they are views of (``rewrite``).
 - ``graph``: what passes ask about a graph: nodes, constants, aliases, known values; and constants
   that are computed from others (``derived``).
 - ``template``: how an operator of ours becomes a C++ function within Inductor.

@@ -16,6 +16,7 @@ import torch
 
 from aotbuild.passes.attention import constant_masks, expand
 from aotbuild.passes.attention import rewrite as attention
+from aotbuild.passes.complex_numbers import rewrite as complex_numbers
 from aotbuild.passes.convolution import fold_batch_norm, fold_padding, winograd
 from aotbuild.passes.convolution import rewrite as convolution
 from aotbuild.passes.graph import indices
@@ -98,6 +99,7 @@ def apply(
     failed: dict[str, Exception] = {}
     # Whatever passes are wanted: it is no matter of speed.
     mended = write_bounds(graph) + exact.run(graph) + indices.run(graph)
+    mended += complex_numbers.run(graph)
     for name, each in PASSES.items():
         wanted = (names is None or name in names) and each.precision in {"", precision}
         if wanted and (derive or not each.derives):

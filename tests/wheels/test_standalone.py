@@ -196,7 +196,7 @@ for batch, frames in ((1, 8), (2, 31), (4, 60)):
              for a, b in zip(found, expected, strict=True)]
 print(json.dumps(told))
 """
-    assert alone.run(code) == [True] * 9
+    assert alone.run(code) == [True] * 12
 
 
 def test_types_that_buffers_have_no_word_for(alone: Installed, bare_python: Path) -> None:

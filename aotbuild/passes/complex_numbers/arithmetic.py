@@ -36,12 +36,12 @@ def of_parts(real: torch.Tensor, imaginary: torch.Tensor) -> torch.Tensor:
     """The complex tensor of two parts, which may have to be expanded."""
     expand: Any = torch.broadcast_tensors  # which has no types
     real, imaginary = expand(real, imaginary)
-    return torch.view_as_complex(torch.stack((real, imaginary), -1))
+    return torch.view_as_complex(torch.stack((real, imaginary), -1).contiguous())
 
 
 def negative(z: torch.Tensor) -> torch.Tensor:
     """``neg``."""
-    return torch.view_as_complex(torch.view_as_real(z).neg())
+    return torch.view_as_complex(torch.view_as_real(z).neg().contiguous())
 
 
 def conjugate(z: torch.Tensor) -> torch.Tensor:
@@ -198,10 +198,11 @@ def padded(z: torch.Tensor, pad: list[int], value: complex = 0) -> torch.Tensor:
     )
 
 
-def flipped(z: torch.Tensor, dims: list[int]) -> torch.Tensor:
+def reversed_along(z: torch.Tensor, dims: list[int]) -> torch.Tensor:
     """``flip``."""
     pairs = torch.view_as_real(z)
-    return torch.view_as_complex(pairs.flip([dim if dim >= 0 else dim - 1 for dim in dims]))
+    flipped = pairs.flip([dim if dim >= 0 else dim - 1 for dim in dims])
+    return torch.view_as_complex(flipped.contiguous())
 
 
 def product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

@@ -46,7 +46,7 @@ OPERATORS: dict[Any, Callable[..., torch.Tensor]] = {
     aten.ne.Scalar: arithmetic.different,
     aten.full.default: arithmetic.filled,
     aten.constant_pad_nd.default: arithmetic.padded,
-    aten.flip.default: arithmetic.flipped,
+    aten.flip.default: arithmetic.reversed_along,
     aten.mm.default: arithmetic.product,
     aten.bmm.default: arithmetic.product,
     aten.unsqueeze.default: arithmetic.with_dimension,

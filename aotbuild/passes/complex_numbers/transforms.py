@@ -33,7 +33,7 @@ def to_real(half: torch.Tensor, dims: list[int], scaling: int, size: Any) -> tor
     pairs = torch.view_as_real(half)
     mirrored = pairs.narrow(last, 1, (size - 1) // 2).flip(last)
     conjugate = torch.stack((mirrored.select(-1, 0), -mirrored.select(-1, 1)), -1)
-    whole = torch.view_as_complex(torch.cat((pairs, conjugate), last))
+    whole = torch.view_as_complex(torch.cat((pairs, conjugate), last).contiguous())
     result = torch.view_as_real(_back(whole, [last])).select(-1, 0)
     count: Any = math.prod(half.shape[dim] for dim in dims[:-1]) * size
     if scaling == _BY_ROOT:

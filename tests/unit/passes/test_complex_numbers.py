@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 import torch
+from graphs import traced
 from torch._inductor.decomposition import select_decomp_table
 
 from aotbuild.passes.complex_numbers import arithmetic
 from aotbuild.passes.complex_numbers.table import OPERATORS, in_real_parts
 from aotbuild.passes.complex_numbers.transforms import to_real
+from aotbuild.passes.pipeline import apply
 
 aten: Any = torch.ops.aten
 COMPLEX = [torch.complex64, torch.complex128]
@@ -142,6 +144,28 @@ def test_inductor_uses_them_while_it_is_asked_to() -> None:
     z = usual(torch.complex64, 3)
     assert torch.equal(during[aten.exp.default](z), arithmetic.exponential(z))
     assert during[aten.exp.default](z.real) is NotImplemented
+
+
+class Spectra(torch.nn.Module):
+    """As a constant-Q transform: both parts by a convolution, and then stacked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts = torch.nn.ModuleList(torch.nn.Conv1d(1, 6, 3) for _ in range(2))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        pairs = torch.stack([part(x) for part in self.parts], -1)
+        return torch.view_as_complex(pairs).abs()
+
+
+def test_pairs_lie_side_by_side_whatever_passes_make_of_them() -> None:
+    module, x = Spectra(), torch.randn(2, 1, 20)
+    graph = traced(module, x)
+    apply(graph)
+    view = next(n for n in graph.graph.nodes if n.target is aten.view_as_complex.default)
+    assert view.args[0].target is aten.contiguous.default
+    with torch.no_grad():
+        torch.testing.assert_close(graph(x), module(x))
 
 
 def test_inductor_has_no_complex_operators() -> None:

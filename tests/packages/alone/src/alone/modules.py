@@ -42,13 +42,16 @@ class Vocoder(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("window", torch.hann_window(64))
+        torch.manual_seed(0)
+        self.mix = nn.ModuleList(nn.Conv1d(33, 8, 3) for _ in range(2))
 
-    def forward(self, magnitude: Tensor, phase: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, magnitude: Tensor, phase: Tensor) -> tuple[Tensor, ...]:
         spectrum = magnitude * torch.exp(1j * phase)
         turned = torch.complex(magnitude, phase)
         quotient = torch.where(phase > 0, spectrum / (turned + 2).conj(), -turned.sqrt())
         wave = torch.istft(spectrum, 64, 16, window=self.window)
-        return wave, (turned + 1).log(), quotient.sum(1)
+        mixed = torch.stack([part(magnitude) for part in self.mix], -1)
+        return wave, (turned + 1).log(), quotient.sum(1), torch.view_as_complex(mixed).abs()
 
 
 class Decoder(nn.Module):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -88,15 +88,29 @@ eager's before it was timed. The fastest arm is bold, whichever it is.
 """
 
 
-def docs(suites: Sequence[dict[str, Any]]) -> str:
-    """The page of all suites."""
-    parts = [HEAD]
-    for found in suites:
-        machine = found["machine"]
-        parts.append(f"## {found['suite'].replace('_', ' ').capitalize()}: {found['about']}")
-        parts.append(f"{found['date']}, {machine_line(machine)}")
-        parts.append(markdown(found["tables"]))
-    return "\n\n".join(part.strip() for part in parts) + "\n"
+def section(found: dict[str, Any]) -> str:
+    """What one suite found."""
+    head = f"{_title(found['suite'])}{found['about']}"
+    when = f"{found['date']}, {machine_line(found['machine'])}"
+    return "\n\n".join([head, when, markdown(found["tables"]).strip()])
+
+
+def page(sections: Mapping[str, str]) -> str:
+    """The page of all suites, in their order."""
+    return (
+        "\n\n".join([HEAD.strip(), *(sections[name] for name in SUITES if name in sections)]) + "\n"
+    )
+
+
+def sections_of(text: str) -> dict[str, str]:
+    """The sections of a page, by suite."""
+    titles = {_title(name): name for name in SUITES}
+    parts = [f"## {part}".strip() for part in text.split("\n## ")[1:]]
+    return {titles[key]: part for part in parts for key in titles if part.startswith(key)}
+
+
+def _title(suite: str) -> str:
+    return f"## {suite.replace('_', ' ').capitalize()}: "
 
 
 def plot(suite: str, tables: Sequence[Table]) -> list[Path]:
@@ -140,12 +154,18 @@ def plot(suite: str, tables: Sequence[Table]) -> list[Path]:
 
 
 def write(*, docs_too: bool = False) -> None:
-    """Write the report of all suites that were run, and their plots."""
+    """Write the report of all suites that were run, and their plots.
+
+    In docs/benchmarks.md, those that were not keep what was measured before.
+    """
     suites = [load(path) for name in SUITES if (path := PLACE / f"{name}.json").exists()]
     if not suites:
         raise SystemExit("nothing was measured yet: make bench")
-    text = docs(suites)
-    for path in [PLACE / "report.md", *([DOCS] if docs_too else [])]:
+    sections = {found["suite"]: section(found) for found in suites}
+    texts = {PLACE / "report.md": page(sections)}
+    if docs_too:
+        texts[DOCS] = page({**sections_of(DOCS.read_text()), **sections})
+    for path, text in texts.items():
         path.write_text(text)
         print(path.relative_to(REPOSITORY))
     for found in suites:

@@ -324,11 +324,11 @@ print(json.dumps([
 def test_the_blocks_of_the_page_run(installed: Callable[..., Installed], bare_python: Path) -> None:
     page = (REPOSITORY / "docs" / "standalone.md").read_text("utf-8")
     blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
+    call = "import json\ndigit = handler({'pixels': [0.5] * 64}, None)['digit']\n"
+    call += "print(json.dumps(digit in range(10)))"
     directory = installed("example_project", STANDALONE).directory
-    scores = run_plain(bare_python, directory, "".join(blocks))
-    assert isinstance(scores, list)
-    assert len(scores) == 10
+    assert run_plain(bare_python, directory, "\n".join([*blocks, call])) is True
 
 
 def test_what_only_torch_has_is_told_with_its_line(

@@ -84,6 +84,8 @@ _PREFIX = re.compile(r"aoti_torch_(?:cpu_|aten_)?_*")
 _PROXY = "aoti_torch_proxy_executor_call_function"
 _BY_RUNNER = {_PROXY, "aoti_torch_new_uninitialized_tensor"}
 """What is called for operators that have no function in C."""
+_SEEDS = "randint_low_out"
+"""What Inductor draws one number by, from which its own code makes all that is random."""
 
 
 def _called_by_runner(listed: str) -> list[str]:
@@ -100,5 +102,7 @@ def _operators(function: str, graph: torch.fx.Graph, project: Path) -> Iterator[
             continue
         name = operator_name(node.target)
         own = name.removeprefix("aten.").lstrip("_")
-        if bare == own or bare.startswith((f"{own}_", f"{own}.")):
+        called = bare == own or bare.startswith((f"{own}_", f"{own}."))
+        seeds = function.endswith(_SEEDS) and torch.Tag.nondeterministic_seeded in node.target.tags
+        if called or seeds or bare == f"linalg_{own}":
             yield name, traced_line(str(node.meta.get("stack_trace") or ""), project)

@@ -30,11 +30,40 @@ struct Bags {
 template <typename T>
 using Wide = std::conditional_t<std::is_same_v<T, double>, double, float>;
 
+// Numbers of a row that lies anywhere.
+using Floats = float __attribute__((vector_size(32), aligned(4), may_alias));
+constexpr int kVectors = 4;
+constexpr int64_t kWide = kVectors * sizeof(Floats) / sizeof(float);
+
+// The sums of kWide columns of one bag, which stay in registers.
+void add_rows(const Bags& bags, int64_t bag, const Tensor* table, const float* factors,
+              int64_t column, float* result) {
+  Floats sums[kVectors] = {};
+  int64_t used = 0, stride = table->strides()[0];
+  for (int64_t i = bags.bounds[bag]; i < bags.bounds[bag + 1]; i++) {
+    int64_t index = bags.indices[i];
+    if (index == bags.ignored) continue;
+    auto row = reinterpret_cast<const Floats*>(table->as<float>() + index * stride + column);
+    float factor = factors ? factors[i] : 1;
+    for (int v = 0; v < kVectors; v++) sums[v] += factor * row[v];
+    used++;
+  }
+  float share = bags.mode == kMean && used ? static_cast<float>(used) : 1.0f;
+  for (int v = 0; v < kVectors; v++) reinterpret_cast<Floats*>(result)[v] = sums[v] / share;
+}
+
 // Some columns of one bag.
 template <typename T>
 void gather(const Bags& bags, int64_t bag, const Tensor* table, const T* factors, int64_t column,
             int64_t columns, T* result, int64_t* rows) {
   using W = Wide<T>;
+  if constexpr (std::is_same_v<T, float>) {
+    if (bags.mode != kMax && table->strides()[1] == 1) {
+      for (; columns >= kWide; column += kWide, columns -= kWide, result += kWide)
+        add_rows(bags, bag, table, factors, column, result);
+      if (!columns) return;
+    }
+  }
   W values[kBlock];
   std::fill_n(values, columns, W(0));
   int64_t used = 0, step = table->strides()[1];

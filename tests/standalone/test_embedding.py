@@ -47,7 +47,7 @@ def test_modes(library: Library, name: str, mode: int, padding: int) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
 def test_dtypes(library: Library, name: str, dtype: torch.dtype) -> None:
     torch.manual_seed(0)
-    weight = torch.randn(50, 16).to(dtype)
+    weight = torch.randn(50, 44).to(dtype)
     indices = torch.randint(0, 50, (40,))
     offsets = torch.tensor([0, 10, 10, 30])
     factors = torch.rand(40).to(dtype)
@@ -55,7 +55,7 @@ def test_dtypes(library: Library, name: str, dtype: torch.dtype) -> None:
         _check(library, name, weight, indices, offsets, False, mode, False, None, False, -1)
     _check(library, name, weight, indices, offsets, False, 0, False, factors, False, -1)
     _check(library, name, weight, indices, offsets, False, 0, False, factors, False, 7)
-    wide = torch.randn(16, 50).to(dtype).T
+    wide = torch.randn(44, 50).to(dtype).T
     _check(library, name, wide, indices, offsets, False, 0, False, None, False, -1)
 
 

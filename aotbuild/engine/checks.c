@@ -107,7 +107,10 @@ void free_rules(Engine* self) {
 
 bool contains_address(const DLTensor* tensor, const char* data) {
   int64_t last = 0;
-  for (int32_t k = 0; k < tensor->ndim; k++) last += (tensor->shape[k] - 1) * tensor->strides[k];
+  for (int32_t k = 0; k < tensor->ndim; k++) {
+    if (!tensor->shape[k]) return false; /* it has no memory */
+    last += (tensor->shape[k] - 1) * tensor->strides[k];
+  }
   const char* start = (char*)tensor->data + tensor->byte_offset;
   return data >= start && data < start + (last + 1) * ((tensor->dtype.bits + 7) / 8);
 }

@@ -12,6 +12,17 @@ typedef struct {
   int64_t* strides; /* in elements; NULL where DLPack has them */
 } Held;
 
+bool in_elements(const void* data, DLDataType dtype, const Py_ssize_t* bytes, int ndim,
+                 int64_t* strides) {
+  Py_ssize_t size = (dtype.bits + 7) / 8, aligned = dtype.code == 5 ? size / 2 : size;
+  if ((uintptr_t)data % (uintptr_t)aligned) return false;
+  for (int i = 0; i < ndim; i++) {
+    if (bytes[i] % size) return false;
+    strides[i] = bytes[i] / size;
+  }
+  return true;
+}
+
 /* The tensor of an object with a buffer; false, without an error set, if the engine cannot use it.
  */
 static bool of_buffer(PyObject* value, Held* held, DLTensor* tensor) {
@@ -24,14 +35,10 @@ static bool of_buffer(PyObject* value, Held* held, DLTensor* tensor) {
   const char* format = skip_byte_order(buffer->format ? buffer->format : "B");
   DLDataType dtype;
   if (!dtype_of(format, &dtype) || buffer->itemsize != (dtype.bits + 7) / 8) return false;
-  size_t size = (size_t)buffer->itemsize, aligned = dtype.code == 5 ? size / 2 : size;
-  if ((uintptr_t)buffer->buf % aligned) return false;
   held->strides = malloc((size_t)buffer->ndim * sizeof *held->strides + 1);
-  if (!held->strides) return false;
-  for (int i = 0; i < buffer->ndim; i++) {
-    if (buffer->strides[i] % buffer->itemsize) return false;
-    held->strides[i] = buffer->strides[i] / buffer->itemsize;
-  }
+  if (!held->strides ||
+      !in_elements(buffer->buf, dtype, buffer->strides, buffer->ndim, held->strides))
+    return false;
   tensor->data = buffer->buf;
   tensor->device = (DLDevice){CPU, 0};
   tensor->ndim = buffer->ndim;

@@ -199,6 +199,10 @@ PyObject* engine_find_flags(Engine* self, PyObject* args);
 
 PyObject* engine_run_arrays(Engine* self, PyObject* given);
 
+/* Strides in elements, of those in bytes; false for an array that is not aligned to its elements.
+ */
+bool in_elements(const void* data, DLDataType dtype, const Py_ssize_t* bytes, int ndim,
+                 int64_t* strides);
 /* The tensor of a capsule of __dlpack__(), which stays its owner; false for anything else. */
 bool tensor_of_capsule(PyObject* value, DLTensor* tensor);
 /* Let a tensor have strides of its own: those that it has, or those of memory without gaps. */

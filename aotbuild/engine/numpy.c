@@ -20,7 +20,7 @@ typedef struct {
 typedef struct {
   PyObject_HEAD char* data;
   int ndim;
-  intptr_t *sizes, *strides; /* strides in bytes */
+  Py_ssize_t *sizes, *strides; /* strides in bytes */
   PyObject* base;
   NumpyDtype* dtype;
 } NumpyArray;
@@ -34,39 +34,35 @@ enum { ALIGNED = 0x0100, WRITEABLE = 0x0400 };
 
 /* The dtypes by numpy's numbers of them; `long long` is int64 too. */
 static const DLDataType NUMPY_DTYPES[] = {
-    {6, 8, 1},
-    {0, 8, 1},
-    {1, 8, 1},
-    {0, 16, 1},
-    {1, 16, 1},
-    {0, 32, 1},
-    {1, 32, 1},
-    {0, 8 * sizeof(long), 1},
-    {1, 8 * sizeof(long), 1},
-    {0, 64, 1},
-    {1, 64, 1},
-    {2, 32, 1},
-    {2, 64, 1},
-    {0, 0, 0},
-    {5, 64, 1},
-    {5, 128, 1},
+    [0] = {6, 8, 1},
+    [1] = {0, 8, 1},
+    [2] = {1, 8, 1},
+    [3] = {0, 16, 1},
+    [4] = {1, 16, 1},
+    [5] = {0, 32, 1},
+    [6] = {1, 32, 1},
+    [7] = {0, 8 * sizeof(long), 1},
+    [8] = {1, 8 * sizeof(long), 1},
+    [9] = {0, 64, 1},
+    [10] = {1, 64, 1},
+    [11] = {2, 32, 1},
+    [12] = {2, 64, 1},
+    [14] = {5, 64, 1},
+    [15] = {5, 128, 1},
+    [23] = {2, 16, 1},
 };
-enum { NUMPY_DTYPE_COUNT = sizeof NUMPY_DTYPES / sizeof *NUMPY_DTYPES, HALF = 23 };
+enum { NUMPY_DTYPE_COUNT = sizeof NUMPY_DTYPES / sizeof *NUMPY_DTYPES };
 
 static bool dtype_of_number(int number, DLDataType* dtype) {
-  if (number == HALF)
-    *dtype = (DLDataType){2, 16, 1};
-  else if (number >= 0 && number < NUMPY_DTYPE_COUNT && NUMPY_DTYPES[number].bits)
-    *dtype = NUMPY_DTYPES[number];
-  else
-    return false;
+  if (number < 0 || number >= NUMPY_DTYPE_COUNT || !NUMPY_DTYPES[number].bits) return false;
+  *dtype = NUMPY_DTYPES[number];
   return true;
 }
 
 static int number_of_dtype(DLDataType dtype) {
   for (int i = 0; i < NUMPY_DTYPE_COUNT; i++)
     if (NUMPY_DTYPES[i].code == dtype.code && NUMPY_DTYPES[i].bits == dtype.bits) return i;
-  return dtype.code == 2 && dtype.bits == 16 ? HALF : -1;
+  return -1;
 }
 
 /* The tensor over an array; false for one that the engine does not take as it is.
@@ -82,18 +78,15 @@ static bool read_array(PyObject* value, DLTensor* tensor, int64_t* cells, int co
   if (2 * array->ndim > count || array->dtype->byteorder == other ||
       !dtype_of_number(array->dtype->number, &dtype))
     return false;
-  intptr_t size = dtype.bits / 8, aligned = dtype.code == 5 ? size / 2 : size;
-  if ((uintptr_t)array->data % (uintptr_t)aligned) return false;
-  for (int i = 0; i < array->ndim; i++) {
-    if (array->strides[i] % size) return false;
-    cells[i] = array->sizes[i];
-    cells[array->ndim + i] = array->strides[i] / size;
-  }
+  if (!in_elements(array->data, dtype, array->strides, array->ndim, cells + array->ndim))
+    return false;
+  for (int i = 0; i < array->ndim; i++) cells[i] = array->sizes[i];
   *tensor = (DLTensor){array->data, {CPU, 0}, array->ndim, dtype, cells, cells + array->ndim, 0};
   return true;
 }
 
-PyObject* numpy_over(Engine* self, PyObject* array) {
+/* The array of numpy over an Array, which is taken over. */
+static PyObject* numpy_over(Engine* self, PyObject* array) {
   if (!array) return NULL;
   const DLTensor* tensor = tensor_of_array(array);
   int number = number_of_dtype(tensor->dtype);

@@ -53,8 +53,7 @@ class NativeEngine(Engine):
         if not manifest.conditions:
             self.call, self.direct = self._runner.call, self._runner
         # bfloat16 is a dtype of another package.
-        dtypes = {spec.dtype for spec in manifest.inputs} | _dtypes(manifest.outputs)
-        self._takes_numpy = self.direct is not None and "bfloat16" not in dtypes
+        self._takes_numpy = self.direct is not None and "bfloat16" not in _exchanged(manifest)
         self._attached = self._by_capsules = False
         if "torch" in sys.modules:
             self._attach()
@@ -206,8 +205,7 @@ def _unable(manifest: Manifest, variant: Variant, library: Path) -> str:
     """Why the native engine cannot run a library; empty where it can."""
     if library.with_suffix(".json").exists():
         return "it has operators that only torch's own runner finds"
-    dtypes = {spec.dtype for spec in manifest.inputs} | _dtypes(manifest.outputs)
-    dtypes |= {constant.dtype for constant in variant.constants}
+    dtypes = _exchanged(manifest) | {constant.dtype for constant in variant.constants}
     if dtypes - DLPACK_DTYPES.keys():
         return f"it has tensors of dtype {min(dtypes - DLPACK_DTYPES.keys())}"
     if len(manifest.dims) > _MOST_DIMS:
@@ -221,6 +219,11 @@ def _unable(manifest: Manifest, variant: Variant, library: Path) -> str:
     if not supported and not hasattr(torch.Tensor, "__dlpack_c_exchange_api__"):
         return f"torch {torch.__version__} does not exchange tensors in C"
     return ""
+
+
+def _exchanged(manifest: Manifest) -> set[str]:
+    """The dtypes of what a model takes and returns."""
+    return {spec.dtype for spec in manifest.inputs} | _dtypes(manifest.outputs)
 
 
 def _dtypes(outputs: Any) -> set[str]:

@@ -14,22 +14,27 @@ aten: Any = torch.ops.aten
 Parts: TypeAlias = tuple[torch.Tensor, torch.Tensor]
 
 
-def parts_of(value: Any, like: torch.Tensor | None = None) -> Parts:
+def parts_of(value: Any, dtype: torch.dtype | None = None) -> Parts:
     """The real and the imaginary part of a tensor or a number.
 
     Args:
         value: Complex or real.
-        like: Complex; the parts of a real value get its precision.
+        dtype: What the parts of a real value, or of a number, get.
     """
     if isinstance(value, torch.Tensor) and value.is_complex():
         pairs = torch.view_as_real(value)
         return pairs.select(-1, 0), pairs.select(-1, 1)
-    dtype = None if like is None else like.dtype.to_real()
     if isinstance(value, torch.Tensor):
         real = value.to(dtype or value.dtype)
         return real, torch.zeros_like(real)
     real, imaginary = (torch.scalar_tensor(part, dtype=dtype) for part in (value.real, value.imag))
     return real, imaginary
+
+
+def both_parts(a: Any, b: Any) -> tuple[Parts, Parts]:
+    """The parts of two values, of which at least one is complex, in their common precision."""
+    dtype = torch.result_type(a, b).to_real()
+    return parts_of(a, dtype), parts_of(b, dtype)
 
 
 def of_parts(real: torch.Tensor, imaginary: torch.Tensor) -> torch.Tensor:
@@ -89,12 +94,9 @@ def cosine(z: torch.Tensor) -> torch.Tensor:
 
 def quotient(a: Any, b: Any) -> torch.Tensor:
     """``div``: what is squared is scaled first, so that it does not overflow."""
-    like = torch.empty((), dtype=torch.result_type(a, b))
-    real, imaginary = parts_of(a, like)
+    (real, imaginary), (c, d) = both_parts(a, b)
     if not (b.is_complex() if isinstance(b, torch.Tensor) else isinstance(b, complex)):
-        divisor, _ = parts_of(b, like)
-        return of_parts(real / divisor, imaginary / divisor)
-    c, d = parts_of(b, like)
+        return of_parts(real / c, imaginary / c)
     swapped = c.abs() < d.abs()
     larger, smaller = torch.where(swapped, d, c), torch.where(swapped, c, d)
     # By zero, each part is divided by a zero of no sign, as in ATen.
@@ -127,8 +129,7 @@ def chosen(condition: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> torch.T
         a: The first one.
         b: The other one; one of the two may be real.
     """
-    like = torch.empty((), dtype=torch.result_type(a, b))
-    pairs = zip(parts_of(a, like), parts_of(b, like), strict=True)
+    pairs = zip(*both_parts(a, b), strict=True)
     return of_parts(*(torch.where(condition, first, second) for first, second in pairs))
 
 
@@ -160,8 +161,7 @@ def average(z: torch.Tensor, dim: Any = None, *args: Any, dtype: Any = None) -> 
 
 def equal(a: torch.Tensor, b: Any) -> torch.Tensor:
     """``eq``."""
-    like = torch.empty((), dtype=torch.result_type(a, b))
-    pairs = zip(parts_of(a, like), parts_of(b, like), strict=True)
+    pairs = zip(*both_parts(a, b), strict=True)
     real, imaginary = (first == second for first, second in pairs)
     return real.logical_and(imaginary)
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch.fx import GraphModule, Node
 
-from aotbuild.passes.graph.nodes import add
+from aotbuild.passes.graph.nodes import add, in_all_graphs
 
 aten: Any = torch.ops.aten
 
@@ -25,17 +25,14 @@ def run(module: GraphModule) -> int:
     Returns:
         How many views were found.
     """
-    count = 0
-    for each in module.modules():
-        if not isinstance(each, GraphModule):
-            continue
-        views = each.graph.find_nodes(op="call_function", target=aten.view_as_complex.default)
-        for node in views:
-            pairs = node.args[0]
-            assert isinstance(pairs, Node)  # noqa: S101  # it takes nothing else
-            with each.graph.inserting_before(node):
-                node.args = (add(each, aten.contiguous.default, pairs),)
-        if views and each is not module:
-            each.recompile()
-        count += len(views)
-    return count
+    return in_all_graphs(module, _rewrite)
+
+
+def _rewrite(module: GraphModule) -> int:
+    views = module.graph.find_nodes(op="call_function", target=aten.view_as_complex.default)
+    for node in views:
+        pairs = node.args[0]
+        assert isinstance(pairs, Node)  # noqa: S101  # it takes nothing else
+        with module.graph.inserting_before(node):
+            node.args = (add(module, aten.contiguous.default, pairs),)
+    return len(views)

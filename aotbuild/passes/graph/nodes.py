@@ -221,6 +221,26 @@ def replace(old: Node, new: Node) -> None:
     old.graph.erase_node(old)
 
 
+def in_all_graphs(module: GraphModule, rewrite: Callable[[GraphModule], int]) -> int:
+    """Rewrite a graph, and those of its loops and branches.
+
+    Args:
+        module: The graph; its own code stays for the caller to make anew.
+        rewrite: Rewrites one graph; returns how many rewrites it made.
+
+    Returns:
+        How many there were in all.
+    """
+    count = 0
+    for each in module.modules():
+        if isinstance(each, GraphModule):
+            own = rewrite(each)
+            if own and each is not module:
+                each.recompile()
+            count += own
+    return count
+
+
 def caller(graph: torch.fx.Graph) -> Callable[..., Node]:
     """A function that puts a call of an operator where the graph inserts."""
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch.fx import GraphModule, Node
 
-from aotbuild.passes.graph.nodes import add, is_constant, replace, value
+from aotbuild.passes.graph.nodes import add, in_all_graphs, is_constant, replace, value
 from aotbuild.passes.graph.sizes import is_static
 
 aten: Any = torch.ops.aten
@@ -38,14 +38,11 @@ def write_bounds(module: GraphModule) -> int:
     Returns:
         How many slices were changed.
     """
-    count = 0
-    for each in module.modules():
-        if isinstance(each, GraphModule):
-            changed = sum(map(_write_bounds, each.graph.find_nodes(**_SLICE)))
-            if changed and each is not module:
-                each.recompile()
-            count += changed
-    return count
+
+    def rewrite(graph: GraphModule) -> int:
+        return sum(map(_write_bounds, graph.graph.find_nodes(**_SLICE)))
+
+    return in_all_graphs(module, rewrite)
 
 
 _SLICE: Any = {"op": "call_function", "target": aten.slice.Tensor}

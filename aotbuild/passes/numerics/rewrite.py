@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch.fx import GraphModule, Node
 
-from aotbuild.passes.graph.nodes import add, replace, value
+from aotbuild.passes.graph.nodes import add, in_all_graphs, replace, value
 
 aten: Any = torch.ops.aten
 
@@ -32,20 +32,17 @@ def run(module: GraphModule) -> int:
     Returns:
         How many operators were replaced.
     """
+    return in_all_graphs(module, _rewrite)
+
+
+def _rewrite(module: GraphModule) -> int:
     count = 0
-    for each in module.modules():
-        if not isinstance(each, GraphModule):
-            continue
-        own = 0
-        for node in list(each.graph.nodes):
-            with each.graph.inserting_before(node):
-                new = _replacement(each, node)
-            if new is not None:
-                replace(node, new)
-                own += 1
-        if own and each is not module:
-            each.recompile()
-        count += own
+    for node in list(module.graph.nodes):
+        with module.graph.inserting_before(node):
+            new = _replacement(module, node)
+        if new is not None:
+            replace(node, new)
+            count += 1
     return count
 
 

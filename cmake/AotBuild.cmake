@@ -100,7 +100,8 @@ exec '@Python_EXECUTABLE@' -P -m aotbuild.steps \"$@\"
   cmake_policy(VERSION 3.19)
 
   execute_process(
-    COMMAND ${aotbuild} plan "${AOTBUILD_PROJECT_DIR}" "--runtimes=${AOTBUILD_RUNTIMES}" ${requested}
+    COMMAND ${aotbuild} plan "${AOTBUILD_PROJECT_DIR}" "--runtimes=${AOTBUILD_RUNTIMES}"
+            "--torch=${AOTBUILD_TORCH}" ${requested}
     WORKING_DIRECTORY "${build_dir}"
     RESULT_VARIABLE failed)
   if(failed)

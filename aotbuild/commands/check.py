@@ -93,7 +93,7 @@ def check_project(directory: Path, names: Sequence[str], *, explain: bool = Fals
         else:
             rows += of_model
             traced_names.append(name)
-            lines += [runtime.line(name)] if runtime.reason else []
+            lines += runtime.lines(name)
             lines += _folded(project.models[name], name, traced.methods)
             if explain:
                 from aotbuild.commands.explain import explain as explained

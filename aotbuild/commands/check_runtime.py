@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from aotbuild.config.messages import located
 from aotbuild.config.resolve import call_path
-from aotbuild.config.runtimes import Choice, declared_choice
+from aotbuild.config.runtimes import Choice, declared_reason, undecided
 from aotbuild.config.schema import AUTO, FORWARD, STANDALONE, TORCH
 from aotbuild.hook.requirement import check_torch_requirement
 from aotbuild.steps.choose.chosen import found_choice, known_choice
+from aotbuild.torch_version import installed_torch, runtime_range
 
 if TYPE_CHECKING:
     from aotbuild.config.project import Project
@@ -24,10 +25,16 @@ def check_declared_torch(project: Project) -> None:
         RequirementError: It does not.
     """
     needed = any(
-        model.runtime == TORCH or (model.runtime == AUTO and declared_choice(model))
+        model.runtime in {AUTO, TORCH} and declared_reason(model) is not None
         for model in project.models.values()
     )
-    check_torch_requirement(project.pyproject, project.config.torch, needed=needed)
+    check_torch_requirement(project.pyproject, _range(project), needed=needed)
+
+
+def _range(project: Project, choice: Choice | None = None) -> str:
+    """The versions of torch that run a model, as far as they are known."""
+    built = installed_torch()
+    return runtime_range(built, project.config.torch, choice and choice.torch) if built else ""
 
 
 def runtime_of(project: Project, name: str, model: TracedModel, read: FileTracker) -> Choice:
@@ -44,7 +51,7 @@ def runtime_of(project: Project, name: str, model: TracedModel, read: FileTracke
         RequirementError: It needs torch, and the wheel would not require that.
     """
     declared = project.models[name]
-    if declared.runtime == TORCH:
+    if declared.runtime == TORCH and name not in undecided(project):
         return Choice(TORCH)
     choice = known_choice(project, name) or found_choice(project, name, model, read)
     if choice.reason and declared.runtime == STANDALONE:
@@ -52,5 +59,5 @@ def runtime_of(project: Project, name: str, model: TracedModel, read: FileTracke
 
         raise torch_needed(located(call_path(name, FORWARD)), choice.reason)
     if choice.runtime == TORCH:
-        check_torch_requirement(project.pyproject, project.config.torch)
+        check_torch_requirement(project.pyproject, _range(project, choice))
     return choice

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from aotbuild.config.check_runtime import torch_key
 from aotbuild.config.project import Project
 from aotbuild.config.schema import AUTO, STANDALONE, TORCH, Model, Runtime
+from aotbuild.torch_version import COMPATIBLE, TorchNeed
 
 
 @dataclass(frozen=True)
@@ -19,23 +22,82 @@ class Choice:
     runtime: str
     reason: str = ""
     """What needs torch, a line each; empty for a model that needs none."""
+    torch: TorchNeed | None = None
+    """Which versions of torch run it; None where none does, or the declaration tells it."""
 
-    def line(self, name: str) -> str:
+    @classmethod
+    def from_table(cls, table: Mapping[str, Any]) -> Choice:
+        """Read what ``dataclasses.asdict`` made of a choice."""
+        need = table["torch"]
+        return cls(table["runtime"], table["reason"], TorchNeed(**need) if need else None)
+
+    def lines(self, name: str) -> list[str]:
         """What a build and ``check`` tell of a model that needs torch."""
-        return f"{name} needs torch at run time: {'; '.join(self.reason.splitlines())}"
+        lines = []
+        if self.reason:
+            why = "; ".join(self.reason.splitlines())
+            lines.append(f"{name} needs torch at run time: {why}")
+        if self.torch and self.torch.bound:
+            lines.append(
+                f"{name} needs the minor version of torch of the build: {self.torch.bound}"
+            )
+        return lines
 
 
 def undecided(project: Project) -> list[str]:
+    """The models of which the build finds out what runs them, or which versions of torch do."""
+    asked = {AUTO, TORCH} if project.config.torch == COMPATIBLE else {AUTO}
+    return [name for name, model in project.models.items() if model.runtime in asked]
+
+
+def automatic(project: Project) -> list[str]:
     """The models that leave to the build what runs them."""
     return [name for name, model in project.models.items() if model.runtime == AUTO]
 
 
-def declared_choice(model: Model) -> Choice | None:
-    """What runs a model for all that its declaration says; None where that does not tell."""
+def declared_choice(project: Project, name: str) -> Choice | None:
+    """What runs a model for all that is declared; None where its code has to be looked through.
+
+    Args:
+        project: The project.
+        name: Name of the model.
+    """
+    model = project.models[name]
+    reason = declared_reason(model)
+    if reason is None:
+        return None
+    if project.config.torch != COMPATIBLE:
+        return Choice(TORCH, reason)
+    bound = ""
     if sys.platform != "linux":
-        return Choice(TORCH, "stand-alone libraries are only made on Linux")
+        bound = "only libraries for Linux are looked through"
+    elif model.op_libraries:
+        bound = "its op-libraries are compiled for one"
+    return Choice(TORCH, reason, TorchNeed("0", bound)) if bound else None
+
+
+def joined_need(choices: Iterable[Choice]) -> TorchNeed | None:
+    """The versions of torch that run all models that need torch; None where that is not known."""
+    needs = [choice.torch for choice in choices if choice.runtime == TORCH]
+    known = [need for need in needs if need]
+    if not known or len(known) < len(needs):
+        return None
+    return functools.reduce(TorchNeed.joined, known)
+
+
+def declared_reason(model: Model) -> str | None:
+    """Why a model needs torch for all that is declared; None where that does not tell.
+
+    Args:
+        model: The model, with every setting in place. Where it says so itself there is no reason
+            to tell.
+    """
+    if model.runtime == TORCH:
+        return ""
+    if sys.platform != "linux":
+        return "stand-alone libraries are only made on Linux"
     found = torch_key(model)
-    return Choice(TORCH, f"it is declared with {found.given}") if found else None
+    return f"it is declared with {found.given}" if found else None
 
 
 def with_runtimes(project: Project, runtimes: Mapping[str, str]) -> Project:

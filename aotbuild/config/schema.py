@@ -47,6 +47,7 @@ from aotbuild.config.values import (
     Version,
 )
 from aotbuild.runtime.dims import Dim
+from aotbuild.torch_version import COMPATIBLE
 
 __all__ = [
     "DEVICES",
@@ -271,8 +272,7 @@ class Settings:
     runtime: Runtime | None = None
     """What runs the model where the wheel is installed. ``"standalone"``: the library has what it
     needs in itself; the build fails where the model needs an operator that only torch has.
-    ``"torch"``: the library calls functions of torch, which the wheel requires, in the minor
-    version of the build. ``"auto"``, which holds when left out: stand-alone where that is possible,
+    ``"torch"``: the library calls functions of torch, which the wheel requires. ``"auto"``, which holds when left out: stand-alone where that is possible,
     else torch, and the log says what needs it. A wheel whose models are all stand-alone requires
     no torch."""
 
@@ -346,9 +346,10 @@ class Config(Settings):
     """Import package of the compiled models; when left out, ``models`` in the package that the
     wheel installs, such as ``"digits.models"``."""
 
-    torch: Literal["minor", "exact", "symbols"] = "minor"
-    """Which versions of torch the wheel runs with. ``minor``: those of the minor version that it is
-    built with, ``>=2.13,<2.14``. ``exact``: that version alone, ``==2.13.0``, with its local
+    torch: Literal["compatible", "minor", "exact", "symbols"] = COMPATIBLE
+    """Which versions of torch the wheel runs with. ``compatible``: ``>=2.13``, later ones too, where
+    torch promises to keep all that the compiled code calls; else as ``minor``, and the log says
+    why. ``minor``: those of the minor version that it is built with, ``>=2.13,<2.14``. ``exact``: that version alone, ``==2.13.0``, with its local
     version where it has one. ``symbols``: newer ones too, ``>=2.13``, which are refused only where
     a function is missing; one that has changed gives wrong results or a crash."""
 

@@ -135,6 +135,9 @@ typedef struct {
 PyObject* refuse(const char* what); /* raise an OSError */
 /* torch's library, opened if it is not; NULL, with an error set, if it cannot be. */
 void* open_torch(const char* path);
+/* interface_version(torch): the version of its interface in C, major << 56 | minor << 48. */
+PyObject* interface_version(PyObject* module, PyObject* args);
+
 /* missing(torch, names): those of the names that torch's library does not have. */
 PyObject* missing(PyObject* module, PyObject* args);
 

@@ -13,6 +13,8 @@ static PyObject* cpu_features(PyObject* module, PyObject* none) {
 
 static PyMethodDef functions[] = {
     {"missing", missing, METH_VARARGS, "Those of the names that torch's library does not have."},
+    {"interface_version", interface_version, METH_VARARGS,
+     "The version of the interface in C of torch's library."},
     {"view", view_of, METH_VARARGS, "An array over a part of a buffer."},
     {"from_capsule", from_capsule, METH_O, "An array over the memory of a capsule of DLPack."},
     {"laid_out", laid_out, METH_VARARGS, "A copy of a buffer in an order of dimensions."},

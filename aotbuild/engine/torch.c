@@ -3,6 +3,7 @@
 #include "engine.h"
 
 #include <dlfcn.h>
+#include <string.h>
 
 PyObject* refuse(const char* what) {
   PyErr_Format(PyExc_OSError, "%s", what);
@@ -50,6 +51,18 @@ void* open_torch(const char* path) {
   PyEval_RestoreThread(state);
   if (!opened) refuse(error);
   return opened;
+}
+
+PyObject* interface_version(PyObject* module, PyObject* args) {
+  (void)module;
+  const char* path;
+  if (!PyArg_ParseTuple(args, "s", &path)) return NULL;
+  void* torch = open_torch(path);
+  if (!torch) return NULL;
+  uint64_t (*version)(void);
+  void* symbol = dlsym(torch, "aoti_torch_abi_version");
+  memcpy(&version, &symbol, sizeof symbol);
+  return PyLong_FromUnsignedLongLong(symbol ? version() : 0);
 }
 
 PyObject* missing(PyObject* module, PyObject* args) {

@@ -12,7 +12,7 @@ import sys
 import sysconfig
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import SpecifierSet
@@ -25,6 +25,9 @@ from aotbuild.config.runtimes import needs_torch
 from aotbuild.config.schema import Config
 from aotbuild.errors import RequirementError, reported, warn
 from aotbuild.torch_version import installed_torch, runtime_range
+
+if TYPE_CHECKING:
+    from aotbuild.config.project import Project
 
 _PROVIDER = "aotbuild"
 _LINES_TO_PASTE = """\
@@ -64,10 +67,9 @@ def dynamic_metadata(settings: Mapping[str, Any], project: Mapping[str, Any]) ->
         if declared and providers_off() and not (declared.root / "CMakeLists.txt").is_file():
             raise providers_error()
         needed = declared is None or needs_torch(known_for(declared))
-        built = installed_torch() if needed else None
-        policy = declared.config.torch if declared else "minor"
+        wanted = _wanted(declared) if needed else ""
         # Only an sdist can be made without torch; there the field is marked dynamic.
-        required = [f"torch{runtime_range(built, policy)}"] if built else []
+        required = [f"torch{wanted}"] if wanted else []
         weights = companion(declared.config, declared.pyproject) if declared else ""
         fields: dict[str, Any] = {"dependencies": [*required, weights] if weights else required}
         # Not by `project`, where what an earlier provider gave is no longer dynamic.
@@ -78,6 +80,16 @@ def dynamic_metadata(settings: Mapping[str, Any], project: Mapping[str, Any]) ->
         return fields
 
 
+def _wanted(declared: Project | None) -> str:
+    """The versions of torch that the wheel requires; empty where none is installed."""
+    from aotbuild.hook.runtimes import required_torch
+
+    if declared:
+        return required_torch(declared)
+    built = installed_torch()
+    return runtime_range(built) if built else ""
+
+
 def dynamic_wheel(settings: Mapping[str, Any]) -> dict[str, bool]:
     """Fields whose value in a wheel can differ from the sdist's: it follows the torch installed."""
     del settings
@@ -85,13 +97,13 @@ def dynamic_wheel(settings: Mapping[str, Any]) -> dict[str, bool]:
 
 
 def check_torch_requirement(
-    pyproject: Mapping[str, Any], policy: str = "minor", *, needed: bool = True
+    pyproject: Mapping[str, Any], wanted: str, *, needed: bool = True
 ) -> None:
     """Make sure that the wheel will require torch, if it needs it.
 
     Args:
         pyproject: The whole file.
-        policy: Which versions of torch the wheel runs with.
+        wanted: The versions of torch that the wheel runs with; empty where none is installed.
         needed: Whether a model needs torch at run time.
 
     Raises:
@@ -128,9 +140,8 @@ def check_torch_requirement(
             raise RequirementError(
                 f'the wheel would require "{requirement}", but is built with torch {built}',
                 where=located("project.dependencies"),
-                why=f"what this torch compiles runs with torch{runtime_range(built, policy)}",
-                fix=f'write "torch{runtime_range(built, policy)}", or let aotbuild add it:\n'
-                f"{_LINES_TO_PASTE}",
+                why=f"what this torch compiles runs with torch{wanted}",
+                fix=f'write "torch{wanted}", or let aotbuild add it:\n{_LINES_TO_PASTE}',
             )
 
 
@@ -194,12 +205,16 @@ def check_build_torch(pyproject: Mapping[str, Any]) -> None:
         )
 
 
-def warn_of_other_torch(policy: str) -> None:
-    """Tell that the wheel will not fit the torch that is installed outside of an isolated build."""
+def warn_of_other_torch(versions: str) -> None:
+    """Tell that the wheel will not fit the torch that is installed outside of an isolated build.
+
+    Args:
+        versions: The versions that the wheel requires; empty where none is installed.
+    """
     built = installed_torch()
     if built is None:
         return
-    wanted = SpecifierSet(runtime_range(built, policy))
+    wanted = SpecifierSet(versions)
     for outer in sorted(_outer_torch() - {built}):
         if not wanted.contains(outer, prereleases=True):
             warn(

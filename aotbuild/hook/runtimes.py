@@ -9,16 +9,26 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from aotbuild.config.project import Project
-from aotbuild.config.runtimes import Choice, declared_choice, undecided, with_runtimes
+from aotbuild.config.runtimes import (
+    Choice,
+    declared_choice,
+    joined_need,
+    undecided,
+    with_runtimes,
+)
+from aotbuild.torch_version import installed_torch, runtime_range
 
 _DEFINED = "AOTBUILD_RUNTIMES"
 """The variable of CMake by which the plan learns it."""
 
-_known: dict[Path, dict[str, str]] = {}
+_RANGE = "AOTBUILD_TORCH"
+"""The variable by which it learns which versions of torch the wheel requires."""
+
+_known: dict[Path, dict[str, Choice]] = {}
 """What the settings were made with, by the directory of the project."""
 
 
@@ -35,31 +45,51 @@ def chosen_for(project: Project, state: str) -> Project:
     _known[project.root] = {}
     if state == "sdist" or not (names := undecided(project)):
         return project
-    choices = {name: choice for name in names if (choice := declared_choice(project.models[name]))}
+    choices = {name: choice for name in names if (choice := declared_choice(project, name))}
     if unknown := [name for name in names if name not in choices]:
         choices |= _found_out(project, unknown)
-    _known[project.root] = {name: choice.runtime for name, choice in choices.items()}
+    _known[project.root] = choices
     if state in {"wheel", "editable"}:
         for name, choice in choices.items():
-            if choice.reason:
-                sys.stdout.write(f"aotbuild: {choice.line(name)}\n")
-                sys.stdout.flush()
-    return with_runtimes(project, _known[project.root])
+            sys.stdout.writelines(f"aotbuild: {line}\n" for line in choice.lines(name))
+        sys.stdout.flush()
+    return with_runtimes(project, _runtimes(choices))
 
 
 def known_for(project: Project) -> Project:
     """The project as :func:`chosen_for` gave it, which is asked where it was not."""
     if project.root not in _known:
         return chosen_for(project, "metadata_wheel")
-    return with_runtimes(project, _known[project.root])
+    return with_runtimes(project, _runtimes(_known[project.root]))
+
+
+def _runtimes(choices: Mapping[str, Choice]) -> dict[str, str]:
+    return {name: choice.runtime for name, choice in choices.items()}
+
+
+def required_torch(project: Project) -> str:
+    """The versions of torch that a wheel of the project requires, if it requires torch.
+
+    Args:
+        project: The project, as :func:`chosen_for` or :func:`known_for` gave it.
+
+    Returns:
+        Such as ``>=2.13``; empty where no torch is installed.
+    """
+    built = installed_torch()
+    if built is None:
+        return ""
+    choices = _known.get(project.root, {}).values()
+    return runtime_range(built, project.config.torch, joined_need(choices))
 
 
 def defined(project: Project) -> dict[str, str]:
     """What CMake is told of it."""
-    runtimes = _known.get(project.root)
-    if not runtimes:
+    choices = _known.get(project.root)
+    if not choices:
         return {}
-    return {_DEFINED: ",".join(f"{name}={runtime}" for name, runtime in runtimes.items())}
+    runtimes = ",".join(f"{name}={runtime}" for name, runtime in _runtimes(choices).items())
+    return {_DEFINED: runtimes, _RANGE: required_torch(project)}
 
 
 def _found_out(project: Project, names: Sequence[str]) -> dict[str, Choice]:
@@ -70,4 +100,4 @@ def _found_out(project: Project, names: Sequence[str]) -> dict[str, Choice]:
         if subprocess.run([*command, str(output), *names], cwd=directory, check=False).returncode:
             raise SystemExit(1)
         found = json.loads(output.read_text("utf-8"))
-    return {name: Choice(**choice) for name, choice in found.items()}
+    return {name: Choice.from_table(choice) for name, choice in found.items()}

@@ -45,7 +45,7 @@ def settings(state: str) -> dict[str, Any]:
             check_weights_requirement,
             warn_of_other_torch,
         )
-        from aotbuild.hook.runtimes import chosen_for
+        from aotbuild.hook.runtimes import chosen_for, required_torch
         from aotbuild.toolchain import find_cxx
 
         root = Path.cwd()
@@ -68,9 +68,10 @@ def settings(state: str) -> dict[str, Any]:
             cache_settings()
         project = chosen_for(project, state)
         needed = needs_torch(project)
-        check_torch_requirement(project.pyproject, project.config.torch, needed=needed)
+        wanted = required_torch(project)
+        check_torch_requirement(project.pyproject, wanted, needed=needed)
         if needed and state in {"wheel", "editable"}:
-            warn_of_other_torch(project.config.torch)
+            warn_of_other_torch(wanted)
         return _settings(project, own=has_own_cmake(project, skbuild))
 
 

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from .engines import ALONE, ENGINES, Loaded, Pool
 from .errors import ModelLoadError
 from .fallback import fall_back
 from .integrity import check_file
-from .machine import missing_symbols, onednn_version, this_platform, torch_version
+from .machine import (
+    INTERFACE_VERSION,
+    interface_version,
+    minor,
+    missing_symbols,
+    onednn_version,
+    this_platform,
+    torch_version,
+)
 from .manifest import Manifest, Variant
 from .native_engine import open_engine
 from .operators import load_op_libraries
@@ -33,18 +42,37 @@ def load(package: Path, manifest: Manifest, device: str, state: State, pool: Poo
         ModelLoadError: There is neither, or a file of the package is damaged.
     """
     level = os.environ.get(LEVEL_VARIABLE) if device == "cpu" else None
-    reason = None
+    reason, reasons = None, dict[str, str]()
     for variant in _candidates(manifest, device, level):
-        reason = unfit(manifest, variant)
+        reason = unfit(manifest, variant) or _wrong(package, manifest, variant)
         if reason is None:
             _log("%s runs as compiled for %s", manifest.name, variant.target)
             return load_variant(package, manifest, variant, device, state, pool)
+        reasons[variant.target] = reason
         _log("%s as compiled for %s does not fit: %s", manifest.name, variant.target, reason)
     if level:
         raise ModelLoadError(
             f"{LEVEL_VARIABLE}={level}: {manifest.name} cannot run as compiled for it: {reason}"
         )
-    return fall_back(package, manifest, device, no_variant(manifest, device), state)
+    return fall_back(package, manifest, device, no_variant(manifest, device, reasons), state)
+
+
+def _wrong(package: Path, manifest: Manifest, variant: Variant) -> str | None:
+    """Why a variant, which fits, is not to be trusted with a torch that the build did not know."""
+    known = str(variant.compiled.get("torch") or torch_version())
+    if variant.standalone or minor(torch_version()) == minor(known) or manifest.selftest is None:
+        return None
+    from .other_torch import is_remembered, remember, wrong_result  # most processes need it not
+
+    if is_remembered(manifest, variant):
+        return None
+    # With the weights of the package, whatever those of the model are now.
+    unchanged = State(package, manifest)
+    loaded = load_variant(package, manifest, variant, variant.device, unchanged)
+    reason = wrong_result(package, manifest, manifest.selftest, loaded)
+    if reason is None:
+        remember(manifest, variant)
+    return reason
 
 
 def _log(message: str, *values: str) -> None:
@@ -120,28 +148,40 @@ def unfit(manifest: Manifest, variant: Variant) -> str | None:
     missing = engine.missing(variant.requires)
     if missing:
         return f"this {variant.device.upper()} lacks {', '.join(missing)}"
-    return None if variant.standalone else _unfit_torch(variant)
+    return None if variant.standalone else _unfit_torch(variant, manifest.torch)
 
 
-def _unfit_torch(variant: Variant) -> str | None:
+def _unfit_torch(variant: Variant, allowed: str) -> str | None:
     """Why a torch of the right version cannot run a variant, or None."""
     if variant.onednn and variant.onednn != onednn_version():
         return (
             f"its weights are packed for oneDNN {variant.onednn}, this torch has "
             f"{onednn_version() or 'none'}"
         )
-    absent = missing_symbols(variant.symbols)
+    absent = missing_symbols([INTERFACE_VERSION, *variant.symbols])
     if absent:
         return f"this torch {torch_version()} lacks {', '.join(absent[:3])}"
+    if (version := interface_version()) < oldest(allowed):
+        found = ".".join(map(str, version))
+        return f"it needs torch{allowed}, and this torch's interface in C is that of {found}"
     return None
 
 
-def no_variant(manifest: Manifest, device: str | None) -> ModelLoadError:
-    """The error where no variant can run, with the reason against each."""
-    lines = [
-        f"  {variant.target}: {unfit(manifest, variant) or f'is for {variant.device}'}"
-        for variant in manifest.variants
-    ]
+def no_variant(
+    manifest: Manifest, device: str | None, reasons: Mapping[str, str] | None = None
+) -> ModelLoadError:
+    """The error where no variant can run, with the reason against each.
+
+    Args:
+        manifest: The model.
+        device: Where it was to run.
+        reasons: Why variants do not, by their targets, as far as that is known.
+    """
+    known = reasons or {}
+    lines = []
+    for variant in manifest.variants:
+        reason = known.get(variant.target) or unfit(manifest, variant)
+        lines.append(f"  {variant.target}: {reason or f'is for {variant.device}'}")
     where = f"on {device}" if device else "here"
     return ModelLoadError(
         f"no variant of {manifest.name} can run {where}:\n"
@@ -152,23 +192,18 @@ def no_variant(manifest: Manifest, device: str | None) -> ModelLoadError:
 
 def in_range(version: str, allowed: str) -> bool:
     """Whether a torch version lies in a range such as ``>=2.13,<2.14``, which the build wrote."""
-    release = _release(version)
+    release = minor(version)
     for part in allowed.split(","):
         if part.startswith("=="):
             if part[2:] not in {version, version.split("+", maxsplit=1)[0]}:
                 return False
             continue
-        bound = _release(part.lstrip("<>="))
+        bound = minor(part.lstrip("<>="))
         if not (release >= bound if part.startswith(">=") else release < bound):
             return False
     return True
 
 
-def _release(version: str) -> tuple[int, ...]:
-    numbers = []
-    for part in version.split("+", maxsplit=1)[0].split("."):
-        digits = part[: len(part) - len(part.lstrip("0123456789"))]
-        if not digits:
-            break
-        numbers.append(int(digits))
-    return tuple(numbers[:2])
+def oldest(allowed: str) -> tuple[int, ...]:
+    """The lowest minor version in such a range."""
+    return min(minor(part.lstrip("<>=")) for part in allowed.split(","))

@@ -58,6 +58,28 @@ def _installed_version() -> str | None:
     return match[1] if match else None
 
 
+def minor(version: str) -> tuple[int, ...]:
+    """The numbers of a minor version: ``(2, 13)`` of ``2.13.0+cpu``."""
+    numbers = []
+    for part in version.split("+", maxsplit=1)[0].split("."):
+        digits = part[: len(part) - len(part.lstrip("0123456789"))]
+        if not digits:
+            break
+        numbers.append(int(digits))
+    return tuple(numbers[:2])
+
+
+def cpu_name() -> str:
+    """What Linux calls the kind of CPU; empty elsewhere."""
+    try:
+        with open("/proc/cpuinfo", "rb") as file:
+            text = file.read(4096).decode(errors="replace")  # of the first CPU
+    except OSError:
+        return ""
+    lines = [line for line in text.splitlines() if line.startswith(("model name", "CPU part"))]
+    return lines[0].partition(":")[2].strip() if lines else ""
+
+
 def torch_library() -> str:
     """The path of torch's CPU library; if it is not in its usual place, that of ``torch._C``."""
     directory = _torch_directory()
@@ -99,6 +121,27 @@ def missing_symbols(symbols: Iterable[str]) -> list[str]:
         return absent
     handle = _torch_library()
     return [] if handle is None else [name for name in symbols if not hasattr(handle, name)]
+
+
+INTERFACE_VERSION = "aoti_torch_abi_version"
+"""The function that tells the version of torch's interface in C."""
+
+
+def interface_version() -> tuple[int, int]:
+    """The minor version of torch that the interface in C of the loaded one is of."""
+    lookup = getattr(engine_module(), "interface_version", None)
+    if lookup is not None:
+        number = lookup(torch_library())
+    else:
+        handle = _torch_library()
+        if handle is None:
+            return sys.maxsize, 0
+        import ctypes  # rarely needed
+
+        function = getattr(handle, INTERFACE_VERSION)
+        function.restype = ctypes.c_uint64
+        number = function()
+    return number >> 56, number >> 48 & 0xFF
 
 
 @functools.cache

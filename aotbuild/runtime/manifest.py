@@ -102,8 +102,8 @@ class Variant:
     """Operating system and architecture, such as ``linux-x86_64``."""
     requires: list[str]
     """CPU features that the library uses, by the names of ``torch.cpu.get_capabilities``."""
-    symbols: list[str]
-    """What the library needs of torch, by the names of functions."""
+    symbols: dict[str, str]
+    """What the library needs of torch: names of functions, with the header that declares each."""
     onednn: str
     """The version of oneDNN that packed weights are for; empty where there are none."""
     constants: list[Constant]

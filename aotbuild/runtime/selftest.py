@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-import math
 import statistics
 import sys
 import time
@@ -22,7 +21,8 @@ from .fallback import load_eager
 from .integrity import check_file, check_files
 from .lazy import torch
 from .loader import load_variant, unfit
-from .manifest import Expected, Manifest, Variant
+from .manifest import Manifest, Variant
+from .recorded_call import differences
 from .state import State
 from .weights import WeightsFile
 
@@ -108,17 +108,8 @@ def _tested(
             outputs, milliseconds = _timed_by_torch(loaded.run, inputs)
     except (ModelLoadError, RuntimeError) as error:
         return Outcome(name, target, passed=False, loaded=False, reason=str(error))
-    worst, reason = 0.0, ""
-    for entry in recorded.outputs:
-        expected = stored.array(entry.tensor) if standalone else stored.tensor(entry.tensor)
-        actual = outputs[entry.index]
-        if _described(actual) != _described(expected):
-            reason = f"output {entry.index} has the wrong shape or dtype"
-            continue
-        difference, within = _compared(_flat(actual), _flat(expected), entry)
-        worst = max(worst, difference)
-        if not within:
-            reason = f"output {entry.index} differs from the eager model's by {worst:.3g}"
+    kept = stored.array if standalone else stored.tensor
+    worst, reason = differences(outputs, recorded, kept)
     return Outcome(
         name,
         target,
@@ -128,34 +119,6 @@ def _tested(
         error=worst,
         milliseconds=milliseconds,
     )
-
-
-def _described(array: Any) -> tuple[tuple[int, ...], str]:
-    """Shape and dtype of a tensor of torch, or of an array of the engine."""
-    return tuple(array.shape), str(array.dtype).removeprefix("torch.")
-
-
-def _flat(array: Any) -> list[Any]:
-    """The numbers of a tensor or of an array."""
-    values = array.tolist()
-    for _ in range(len(array.shape) - 1):
-        values = [value for row in values for value in row]
-    return values if array.shape else [values]
-
-
-def _compared(actual: list[Any], expected: list[Any], entry: Expected) -> tuple[float, bool]:
-    """The largest difference, and whether all are as small as they have to be."""
-    worst, within = 0.0, True
-    for got, want in zip(actual, expected, strict=True):
-        if got == want or want != want:  # noqa: PLR0124  # NaN, for which any value will do
-            continue
-        difference = abs(got - want)
-        if math.isnan(difference):
-            difference = math.inf
-        size = abs(want) if abs(want) < math.inf else 0.0
-        worst = max(worst, difference)
-        within = within and difference <= entry.atol + entry.rtol * size
-    return worst, within
 
 
 def _timed_by_torch(run: Run, inputs: list[torch.Tensor]) -> tuple[list[Any], float]:

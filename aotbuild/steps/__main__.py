@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from aotbuild.errors import reported
 from aotbuild.steps.forkserver import run_forked
 from aotbuild.steps.run import MODULES, run_step
 
-_RUNTIMES = "--runtimes="
+_RUNTIMES, _TORCH = "--runtimes=", "--torch="
 
 
 def main(arguments: list[str]) -> None:
     """Run the step that the command line names.
 
-    ``plan <project directory> [--runtimes=net=torch,...] <model>...`` plans the build in the
-    current directory; the models are names, or ``--all``. Every other step takes its specification
-    file.
+    ``plan <project directory> [--runtimes=net=torch,...] [--torch=>=2.13] <model>...`` plans the
+    build in the current directory; the models are names, or ``--all``. Every other step takes its
+    specification file.
     """
     usage = (
-        "usage: python -m aotbuild.steps plan PROJECT [--runtimes=NAME=RUNTIME,...] MODEL... | "
+        "usage: python -m aotbuild.steps plan PROJECT [--runtimes=NAME=RUNTIME,...] "
+        "[--torch=VERSIONS] MODEL... | "
         f"{{{'|'.join(MODULES)}}} SPEC"
     )
     if len(arguments) < 2:
@@ -30,9 +32,11 @@ def main(arguments: list[str]) -> None:
         if step == "plan":
             from aotbuild.steps.plan.plan import plan
 
-            told = [name.removeprefix(_RUNTIMES) for name in names if name.startswith(_RUNTIMES)]
-            runtimes = dict(pair.split("=", 1) for pair in ",".join(told).split(",") if pair)
-            plan(Path(path), names[len(told) :], Path.cwd(), runtimes)
+            told = ",".join(_options(names, _RUNTIMES)).split(",")
+            runtimes = dict(pair.split("=", 1) for pair in told if pair)
+            required = next(_options(names, _TORCH), "")
+            models = [name for name in names if not name.startswith((_RUNTIMES, _TORCH))]
+            plan(Path(path), models, Path.cwd(), runtimes, required)
         elif step in MODULES and not names:
             if step == "compile":
                 from aotbuild.steps.compile.variant_cache import restored
@@ -45,6 +49,11 @@ def main(arguments: list[str]) -> None:
             run_step(step, path)
         else:
             raise SystemExit(usage)
+
+
+def _options(arguments: list[str], option: str) -> Iterator[str]:
+    """The values that are given to an option."""
+    return (each.removeprefix(option) for each in arguments if each.startswith(option))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from typing import Any
 from aotbuild.runtime.dims import Dim
 from aotbuild.runtime.manifest import Constant
 from aotbuild.steps.files import write_text
+from aotbuild.torch_version import TorchNeed
 
 RECORD = "compiled.json"
 """The file of the build record."""
@@ -32,8 +33,8 @@ class BuildRecord:
     """What was computed from the weights."""
     folded: list[str]
     """State-dict keys that survive only in derived constants."""
-    symbols: list[str]
-    """What the library needs of torch."""
+    symbols: dict[str, str]
+    """What the library needs of torch, with the header that declares it."""
     onednn: str
     """The version of oneDNN that packed weights are for; empty where there are none."""
     proxy_nodes: bool
@@ -45,6 +46,8 @@ class BuildRecord:
     """How it was compiled, for the manifest."""
     standalone: bool = False
     """Whether the library has what it needs of torch in itself."""
+    torch: TorchNeed | None = None
+    """Which versions of torch run it; None where none does."""
 
     @property
     def written(self) -> list[Constant]:
@@ -61,4 +64,5 @@ class BuildRecord:
         table = json.loads((directory / RECORD).read_text(encoding="utf-8"))
         table["dims"] = {name: Dim(**entry) for name, entry in table["dims"].items()}
         table["constants"] = [Constant(**entry) for entry in table["constants"]]
+        table["torch"] = TorchNeed(**table["torch"]) if table["torch"] else None
         return cls(**table)

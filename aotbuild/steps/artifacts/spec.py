@@ -216,7 +216,9 @@ class BundleSpec:
     tuned: list[str] = field(default_factory=list)
     """Files that tell what steps of this build measured, for the lock file."""
     torch: str = "minor"
-    """Which versions of torch the package runs with."""
+    """Which versions of torch the package runs with, as in the declaration."""
+    required: str = ""
+    """Those that its wheel requires; empty where that is not known."""
     size_limit: int = 100
     """In MB."""
     apart: SeparateWeights | None = None

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from aotbuild.runtime.manifest import Manifest, Variant
+from aotbuild.steps.artifacts.build_record import BuildRecord
 from aotbuild.steps.artifacts.spec import BundleSpec, MethodParts, read_spec
 from aotbuild.steps.artifacts.stamps import write_bundled
 from aotbuild.steps.artifacts.tuning import left_out
@@ -17,6 +18,7 @@ from aotbuild.steps.package.companion_wheel import move_weights
 from aotbuild.steps.package.folded import unreadable
 from aotbuild.steps.package.parts import Part
 from aotbuild.steps.package.size import report_size, shown
+from aotbuild.steps.package.torch_range import check_required
 from aotbuild.steps.package.write import write_hooks, write_package
 from aotbuild.steps.tune.lock import add_to_lock, collected
 
@@ -28,6 +30,8 @@ def run(spec_file: Path) -> None:
     """Run the step; the specification is a ``BundleSpec``."""
     spec = read_spec(BundleSpec, spec_file)
     parts = [_part(each) for each in spec.parts]
+    directories = [path for part in parts for path, _ in part.variants]
+    check_required([*map(BuildRecord.read, directories)], spec.torch, spec.required)
     with replacing_directory(Path(spec.output)) as directory:
         manifests = write_package(
             directory, parts, Path(spec.project), Path(spec.engine), spec.torch, spec.apart

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
 from aotbuild.config.project import Project
-from aotbuild.config.runtimes import Choice, declared_choice, undecided, with_runtimes
+from aotbuild.config.runtimes import Choice, automatic, declared_choice, with_runtimes
 from aotbuild.steps.choose.memory import remember, remembered
 from aotbuild.steps.plan.export import export_spec
 from aotbuild.torch_output import quieten, quieten_torch
@@ -22,7 +22,7 @@ def with_choices(project: Project, names: Collection[str]) -> Project:
     Raises:
         AotBuildError: One cannot be traced or lowered.
     """
-    choices = choices_of(project, [name for name in undecided(project) if name in names])
+    choices = choices_of(project, [name for name in automatic(project) if name in names])
     return with_runtimes(project, {name: choice.runtime for name, choice in choices.items()})
 
 
@@ -41,7 +41,7 @@ def choices_of(project: Project, names: Iterable[str]) -> dict[str, Choice]:
 
 def known_choice(project: Project, name: str) -> Choice | None:
     """What runs a model, without tracing it; None where that has to be found out."""
-    return declared_choice(project.models[name]) or remembered(project, name)
+    return declared_choice(project, name) or remembered(project, name)
 
 
 def found_choice(project: Project, name: str, model: TracedModel, read: FileTracker) -> Choice:

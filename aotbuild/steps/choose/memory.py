@@ -7,6 +7,7 @@ found from. Importing this module does not import torch.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import importlib.metadata
 import json
@@ -42,7 +43,7 @@ def remembered(project: Project, name: str) -> Choice | None:
     if parts != _parts(project, name):
         return None
     digests = {file: _digest(project.root / file) for file in files}
-    return Choice(**choice) if digests == files else None
+    return Choice.from_table(choice) if digests == files else None
 
 
 def remember(project: Project, name: str, choice: Choice, read: Iterable[Path]) -> None:
@@ -59,8 +60,7 @@ def remember(project: Project, name: str, choice: Choice, read: Iterable[Path]) 
     # What the code calls does not depend on the values of weights.
     others = {*read, *named} - {project.root / (weights_file(model) or "")}
     files = {str(file.relative_to(project.root)): _digest(file) for file in others}
-    chosen = {"runtime": choice.runtime, "reason": choice.reason}
-    parts = {**_parts(project, name), _FILES: files, _CHOICE: chosen}
+    parts = {**_parts(project, name), _FILES: files, _CHOICE: dataclasses.asdict(choice)}
     _history(project, name).note(_RUNTIME, parts)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import re
 import shlex
+import subprocess
 import sysconfig
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,11 +18,14 @@ from pathlib import Path
 
 import torch
 
+from aotbuild.errors import CompileError
 from aotbuild.steps.compile.small_headers import (
     headers_digest,
     with_small_headers,
     write_small_headers,
 )
+from aotbuild.steps.files import replacing
+from aotbuild.steps.identity import aotbuild_identity
 from aotbuild.target import Target, lowest
 from aotbuild.toolchain import (
     NO_FAST_MATH,
@@ -58,7 +62,10 @@ _HEADERS = ".headers"
 """After the name of the script: the directory of headers that are found before all others."""
 
 _OBJECTS = ".objects"
-"""After the name of the script: the directory of the object files that were not linked."""
+"""After the name of the script: the directory of the object files of the library."""
+
+_LINKED = ".linked"
+"""After the name of the script: the file with the arguments of the last link, a line each."""
 
 _SECTIONS = ["-ffunction-sections", "-fdata-sections"]
 """Flags by which the linker leaves out each function that nothing calls."""
@@ -76,12 +83,18 @@ libtorch of CUDA builds also defines symbols of C++'s own library, such as a con
 imported. ``test_libtorch_is_not_linked`` builds such a library without the script.
 """
 
-_NOT_LINKED = f"""\
+_KEPT = f"""\
   mkdir -p "$0{_OBJECTS}"
-  while [ "$1" != -o ]; do
-    case $1 in *.o) cp "$1" "$0{_OBJECTS}" || exit 1 ;; esac  # Inductor removes them
-    shift || exit 1
+  for word do
+    case $word in "$0{_OBJECTS}"/*) ;; *.o) cp "$word" "$0{_OBJECTS}" || exit 1 ;; esac  # Inductor removes them
   done
+  printf '%s\\n' "$@" > "$0{_LINKED}"
+"""
+"""In the script, where a library is linked: keeps what another link needs."""
+
+_NOT_LINKED = f"""\
+{_KEPT}
+  while [ "$1" != -o ]; do shift || exit 1; done
   : > "$2"
   exit"""
 """In the script, where a library is linked elsewhere."""
@@ -104,10 +117,37 @@ class Compiler:
     """Digest of the headers in ``own_headers``; none if empty."""
 
     def objects(self) -> list[Path]:
-        """The object files that the script did not link, with the common one."""
-        directory = self.script.with_name(f"{self.script.name}{_OBJECTS}")
+        """The object files of the last library, with the common one."""
         common = [self.common] if self.common.exists() else []
-        return sorted(directory.glob("*.o")) + common
+        return sorted(self._kept_objects.glob("*.o")) + common
+
+    @property
+    def _kept_objects(self) -> Path:
+        return self.script.with_name(f"{self.script.name}{_OBJECTS}")
+
+    def link_again(self, library: Path, options: Sequence[str]) -> None:
+        """Link the last library once more.
+
+        Args:
+            library: Where it goes.
+            options: What is linked besides, and further options.
+
+        Raises:
+            CompileError: The linker refuses it.
+        """
+        lines = self.script.with_name(f"{self.script.name}{_LINKED}").read_text("utf-8")
+        words = lines.splitlines()
+        output = words.index("-o")
+        words[output : output + 2] = []
+        words = [
+            str(self._kept_objects / Path(word).name) if word.endswith(".o") else word
+            for word in words
+        ]
+        with replacing(library) as temporary:
+            command = [str(self.script), *words, *options, "-o", str(temporary)]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise not_linked(done.stderr)
 
     @property
     def includes(self) -> list[Path]:
@@ -143,7 +183,8 @@ class Compiler:
             text = text.replace(path, name)
         cxx = without_launcher(self.cxx)
         text = text.replace(shlex.join(self.cxx), shlex.join(cxx))
-        return f"{shlex.join(cxx)} {compiler_version(cxx)} {torch.__version__}\n{text}"
+        versions = f"{compiler_version(cxx)} {torch.__version__} {aotbuild_identity()['code']}"
+        return f"{shlex.join(cxx)} {versions}\n{text}"
 
     def split(self, wrapper: str) -> str:
         """The code around the kernels, without what is in the common object file."""
@@ -183,6 +224,7 @@ def write_compiler(
         flags += _SECTIONS
     searched = " ".join(f"-I{directory}" for directory in compiler.includes)
     linking = f"""\
+{_KEPT}
 {_WITHOUT_LIBTORCH}
   set -- "$@" {shlex.join([*NO_FAST_MATH, *PLAIN_STACK])}
   [ -e {compiler.common} ] && set -- "$@" {compiler.common}"""
@@ -208,6 +250,16 @@ exec {shlex.join(cxx)} {searched} "$@" {shlex.join(flags)} -march=$march
     )
     script.chmod(0o755)
     return compiler
+
+
+def not_linked(output: str) -> CompileError:
+    """The error for a library that the linker refuses, with what it says."""
+    return CompileError(
+        "the library could not be linked",
+        where="aotbuild/standalone",
+        why=output.strip()[-1000:],
+        fix="set CXX to g++ 11 or newer",
+    )
 
 
 def path_names(scratch: Path) -> dict[str, str]:

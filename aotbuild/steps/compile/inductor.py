@@ -81,7 +81,7 @@ class Setup:
     identity: str
     """What the bytes of a library depend on besides its code."""
     link: Link | None = None
-    """What links the library, where the compiler's script does not."""
+    """What links the library after the compiler's script, or in its place."""
 
 
 @contextlib.contextmanager
@@ -93,6 +93,8 @@ def set_up(
     shared: Shared | None = None,
     libraries: Libraries | None = None,
     link: Link | None = None,
+    *,
+    standalone: bool = False,
 ) -> Iterator[Setup]:
     """Provide the compiler and the options.
 
@@ -103,14 +105,15 @@ def set_up(
         extra: Options of the project.
         shared: Where what all compiles have in common is kept; None where graphs are only lowered.
         libraries: Where libraries are kept that may be the same; None likewise.
-        link: What links the library in place of Inductor.
+        link: What links the library in place of Inductor, or once more.
+        standalone: Whether it does so in place of Inductor.
 
     Raises:
         DiskError: The disk is full.
     """
     output = scratch / "output"
     output.mkdir()
-    compiler = write_compiler(cxx, target, scratch, standalone=link is not None)
+    compiler = write_compiler(cxx, target, scratch, standalone=standalone)
     options = all_options(target, output, compiler.script, extra)
     if shared is None:
         compiler.script.write_text("#!/bin/sh\n", encoding="utf-8")  # Inductor asks if it works

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from aotbuild.errors import CompileError
+from aotbuild.steps.compile.torch_interface import BY_RUNNER
 from aotbuild.steps.export.input_uses import operator_name
 from aotbuild.steps.export.traced_lines import traced_line
 
@@ -38,7 +39,7 @@ def needs_torch(
         place: Where the model is.
     """
     listed = library.with_suffix(".json")
-    called = listed.read_text("utf-8") if _PROXY in functions else ""
+    called = listed.read_text("utf-8") if BY_RUNNER in functions else ""
     reasons = what_needs_torch(functions, graph, called, place.project)
     return torch_needed(place.where, "\n".join(reasons))
 
@@ -65,8 +66,8 @@ def what_needs_torch(
             torch's own runner.
         project: Directory of the project.
     """
-    names = [_PREFIX.sub("", name) for name in functions if name not in _BY_RUNNER]
-    names += _called_by_runner(called_by_runner) if _PROXY in functions else []
+    names = [_PREFIX.sub("", name) for name in functions if name not in _RUNNERS]
+    names += _called_by_runner(called_by_runner) if BY_RUNNER in functions else []
     lines: dict[str, list[str]] = {}
     for name in names:
         for operator, line in _operators(name, graph, project):
@@ -81,8 +82,7 @@ def what_needs_torch(
 
 
 _PREFIX = re.compile(r"aoti_torch_(?:cpu_|aten_)?_*")
-_PROXY = "aoti_torch_proxy_executor_call_function"
-_BY_RUNNER = {_PROXY, "aoti_torch_new_uninitialized_tensor"}
+_RUNNERS = {BY_RUNNER, "aoti_torch_new_uninitialized_tensor"}
 """What is called for operators that have no function in C."""
 _SEEDS = "randint_low_out"
 """What Inductor draws one number by, from which its own code makes all that is random."""

@@ -24,7 +24,7 @@ from aotbuild.cache.history import key_of
 from aotbuild.cache.store import Found, Store
 from aotbuild.errors import CompileError
 from aotbuild.runtime.machine import cores
-from aotbuild.steps.compile.cxx import Compiler
+from aotbuild.steps.compile.cxx import Compiler, not_linked
 from aotbuild.steps.files import replacing
 from aotbuild.steps.identity import aotbuild_identity, torch_identity
 from aotbuild.steps.older_glibc import older_libraries, wrapped_logarithms
@@ -102,11 +102,17 @@ def sources() -> dict[str, Source]:
     return found
 
 
+def functions_in(code: str) -> set[str]:
+    """The functions of torch's interface in C that code names."""
+    return {name for name, _ in _NAMED.findall(code)}
+
+
 def only_of_torch(code: str) -> list[str]:
     """The functions of torch's interface in C that code names and no source may define."""
-    named = {name for name, _ in _NAMED.findall(code)}
     return sorted(
-        name for name in named if not any(each.may_define(name) for each in sources().values())
+        name
+        for name in functions_in(code)
+        if not any(each.may_define(name) for each in sources().values())
     )
 
 
@@ -149,7 +155,7 @@ def link(
     # Functions of some sources call those of others.
     while not chosen.issuperset(wanted := needed(missing_symbols([*objects, *own]))):
         chosen.update(wanted)
-        own = _compiled(compiler, sorted(chosen), store, directory)
+        own = compiled_sources(compiler, sorted(chosen), store, directory)
     exported = source_directory("aotbuild") / "standalone" / _EXPORTED
     stubs = older_libraries(compiler.cxx, compiler.script.with_name("glibc"), store)
     with replacing(library) as temporary:
@@ -167,7 +173,7 @@ def link(
         )
         if done.returncode:
             functions = sorted(set(_UNDEFINED.findall(done.stderr)))
-            raise missing(functions) if functions else _not_linked(done.stderr)
+            raise missing(functions) if functions else not_linked(done.stderr)
 
 
 def link_options(stubs: Sequence[Path], exported: Path) -> list[str]:
@@ -189,19 +195,16 @@ def link_options(stubs: Sequence[Path], exported: Path) -> list[str]:
     ]
 
 
-def _not_linked(output: str) -> CompileError:
-    return CompileError(
-        "the library could not be linked",
-        where="aotbuild/standalone",
-        why=output.strip()[-1000:],
-        fix="set CXX to g++ 11 or newer",
-    )
-
-
-def _compiled(
+def compiled_sources(
     compiler: Compiler, names: Sequence[str], store: Store, directory: Path
 ) -> list[Path]:
     """The object files of sources, compiled side by side where they are not known.
+
+    Args:
+        compiler: What compiles the model.
+        names: The sources.
+        store: The cache, which keeps the objects.
+        directory: For the objects; compiles that share it wait for one another.
 
     Raises:
         CompileError: The compiler refuses one.

@@ -30,7 +30,9 @@ from aotbuild.steps.compile.opening import check_opening, opens_without_torch
 from aotbuild.steps.compile.shared_headers import shared_headers
 from aotbuild.steps.compile.standalone import link
 from aotbuild.steps.compile.symbols import check_needed, torch_symbols
+from aotbuild.steps.compile.torch_interface import headers_of, need_of
 from aotbuild.steps.compile.variant_cache import CacheSlot, dependencies
+from aotbuild.steps.compile.vector_functions import link_vector_functions
 from aotbuild.steps.files import plain_directory, replacing, scratch, write_depfile
 from aotbuild.steps.sizes.narrowing import narrowed, too_narrow
 from aotbuild.steps.sizes.proofs import proving
@@ -88,6 +90,7 @@ def _lowered_best(job: Job, slot: CacheSlot, directory: Path) -> Attempt:
                 shared,
                 libraries,
                 _link(job, slot, directory),
+                standalone=job.spec.runtime == STANDALONE,
             ) as setup,
         ):
             return best_attempt(
@@ -101,12 +104,14 @@ def _lowered_best(job: Job, slot: CacheSlot, directory: Path) -> Attempt:
         raise
 
 
-def _link(job: Job, slot: CacheSlot, directory: Path) -> Link | None:
-    """What links a library that needs no torch; None for one that does."""
-    if job.spec.runtime != STANDALONE:
-        return None
+def _link(job: Job, slot: CacheSlot, directory: Path) -> Link:
+    """What links a library with the functions that it has of its own."""
     # Models of one build share them, also where there is no cache.
     objects = HEADERS.resolve() if HEADERS.is_dir() else directory / "standalone"
+    if job.spec.runtime != STANDALONE:
+        return lambda compiler, library, _: link_vector_functions(
+            compiler, library, slot.store, objects
+        )
     place = Place(job.where, Path(job.spec.project))
     return lambda compiler, library, graph: link(
         compiler,
@@ -150,6 +155,10 @@ def _write_library(
     proxied = compiled.proxy_nodes is not None
     standalone = job.spec.runtime == STANDALONE
     symbols = [] if standalone else torch_symbols(compiled.library, job.where)
+    onednn = onednn_version() if any(constant.packed for constant in own) else ""
+    bound = "its op-libraries are compiled for one" if job.call.op_libraries else ""
+    if onednn:
+        bound = f"weights are packed for oneDNN {onednn}"
     if opens_without_torch(job.target, job.call.op_libraries, proxied=proxied):
         check_opening(compiled.library, job.where, standalone=standalone)
     _copy_library(compiled, output)
@@ -162,10 +171,11 @@ def _write_library(
         shared=shared,
         constants=own,
         folded=sorted(weights.parameters - set(shared.values())) if len(derived) < len(own) else [],
-        symbols=symbols,
-        onednn=onednn_version() if any(constant.packed for constant in own) else "",
+        symbols=headers_of(symbols),
+        onednn=onednn,
         proxy_nodes=proxied,
         standalone=standalone,
+        torch=None if standalone else need_of(symbols, others=bound),
         derived=derived,
         compiled={
             "torch": torch.__version__,

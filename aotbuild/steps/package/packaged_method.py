@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from packaging.version import Version
-
 from aotbuild.config.resolve import is_library_file
 from aotbuild.runtime.integrity import identify
 from aotbuild.runtime.machine import this_platform
@@ -21,8 +19,8 @@ from aotbuild.steps.artifacts.library import LIBRARY, PROXY_NODES
 from aotbuild.steps.artifacts.verification import SELFTEST
 from aotbuild.steps.package.parts import Contents, Part
 from aotbuild.steps.package.pool import Pool
+from aotbuild.steps.package.torch_range import torch_range
 from aotbuild.target import TARGETS
-from aotbuild.torch_version import runtime_range
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ def add_method(package: Package, part: Part) -> Manifest:
         model=part.model,
         method=part.method,
         source=part.source,
-        torch=runtime_range(Version(records[0].compiled["torch"]), package.torch_policy),
+        torch=torch_range(records, package.torch_policy),
         inputs=call.inputs,
         in_spec=call.in_spec,
         outputs=call.outputs,

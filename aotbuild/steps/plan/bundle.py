@@ -21,7 +21,10 @@ _OUT_VARIABLE = "AOTBUILD_WEIGHTS_OUT"
 
 
 def bundle_step(
-    project: Project, parts: Sequence[MethodParts], steps: Sequence[PlannedStep]
+    project: Project,
+    parts: Sequence[MethodParts],
+    steps: Sequence[PlannedStep],
+    required: str = "",
 ) -> PlannedStep:
     """The step that makes the package.
 
@@ -29,6 +32,7 @@ def bundle_step(
         project: The project.
         parts: The methods of its models.
         steps: All other steps.
+        required: The versions of torch that the wheel requires, as far as they are known.
     """
     apart = weights_apart(project)
     spec = BundleSpec(
@@ -44,6 +48,7 @@ def bundle_step(
             if step.step in {"tune", "levels"} and project.models[step.model].tune
         ],
         torch=project.config.torch,
+        required=required,
         size_limit=project.config.size_limit,
         checkpoints=packaged_checkpoints(project),
         output=PACKAGE_DIRECTORY,

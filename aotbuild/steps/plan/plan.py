@@ -42,6 +42,7 @@ def plan(
     requested: Iterable[str],
     build: Path,
     runtimes: Mapping[str, str] | None = None,
+    required: str = "",
 ) -> None:
     """Plan the build of the requested models in the directory ``build``.
 
@@ -50,6 +51,7 @@ def plan(
         requested: Names of declared models, or ``--all``.
         build: Directory for the plan and all that the steps write.
         runtimes: What runs the models that leave that to the build, by name, as far as it is known.
+        required: The versions of torch that the wheel requires, as far as they are known.
 
     Raises:
         ConfigError: The declaration is wrong, or lacks a requested model.
@@ -67,7 +69,7 @@ def plan(
     project = with_choices(with_runtimes(project, runtimes or {}), models)
     check_options(project, models)
     Store.of_build(build).begin()
-    steps = planned_steps(project, models, read_lock(project.root))
+    steps = planned_steps(project, models, read_lock(project.root), required)
     write_specs(build, steps)
     write_plan(
         build,
@@ -100,13 +102,16 @@ def declared_models(project: Project, names: Sequence[str], where: str) -> list[
     return list(names) or list(declared)
 
 
-def planned_steps(project: Project, names: Sequence[str], lock: Lock) -> list[PlannedStep]:
+def planned_steps(
+    project: Project, names: Sequence[str], lock: Lock, required: str = ""
+) -> list[PlannedStep]:
     """The steps that build models, each behind those whose output it depends on.
 
     Args:
         project: The project.
         names: The models.
         lock: What is pinned.
+        required: The versions of torch that the wheel requires, as far as they are known.
     """
     steps = [engine_step()]
     parts: list[MethodParts] = []
@@ -114,7 +119,7 @@ def planned_steps(project: Project, names: Sequence[str], lock: Lock) -> list[Pl
         model_steps, methods = _model_steps(project, name, lock)
         steps += model_steps
         parts += methods
-    return [*steps, bundle_step(project, parts, steps)]
+    return [*steps, bundle_step(project, parts, steps, required)]
 
 
 def _model_steps(

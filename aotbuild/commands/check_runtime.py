@@ -34,7 +34,8 @@ def check_declared_torch(project: Project) -> None:
 def _range(project: Project, choice: Choice | None = None) -> str:
     """The versions of torch that run a model, as far as they are known."""
     built = installed_torch()
-    return runtime_range(built, project.config.torch, choice and choice.torch) if built else ""
+    need = choice.torch if choice else None
+    return runtime_range(built, project.config.torch, need) if built else ""
 
 
 def runtime_of(project: Project, name: str, model: TracedModel, read: FileTracker) -> Choice:

@@ -38,9 +38,7 @@ class Choice:
             why = "; ".join(self.reason.splitlines())
             lines.append(f"{name} needs torch at run time: {why}")
         if self.torch and self.torch.bound:
-            lines.append(
-                f"{name} needs the minor version of torch of the build: {self.torch.bound}"
-            )
+            lines.append(f"{name} needs the build's minor version of torch: {self.torch.bound}")
         return lines
 
 

@@ -272,9 +272,9 @@ class Settings:
     runtime: Runtime | None = None
     """What runs the model where the wheel is installed. ``"standalone"``: the library has what it
     needs in itself; the build fails where the model needs an operator that only torch has.
-    ``"torch"``: the library calls functions of torch, which the wheel requires. ``"auto"``, which holds when left out: stand-alone where that is possible,
-    else torch, and the log says what needs it. A wheel whose models are all stand-alone requires
-    no torch."""
+    ``"torch"``: the library calls functions of torch, which the wheel requires. ``"auto"``, which
+    holds when left out: stand-alone where that is possible, else torch, and the log says what needs
+    it. A wheel whose models are all stand-alone requires no torch."""
 
     fallback: Literal["eager"] | None = None
     """``"eager"``: the package also carries the traced program, which torch runs uncompiled where
@@ -347,11 +347,12 @@ class Config(Settings):
     wheel installs, such as ``"digits.models"``."""
 
     torch: Literal["compatible", "minor", "exact", "symbols"] = COMPATIBLE
-    """Which versions of torch the wheel runs with. ``compatible``: ``>=2.13``, later ones too, where
-    torch promises to keep all that the compiled code calls; else as ``minor``, and the log says
-    why. ``minor``: those of the minor version that it is built with, ``>=2.13,<2.14``. ``exact``: that version alone, ``==2.13.0``, with its local
-    version where it has one. ``symbols``: newer ones too, ``>=2.13``, which are refused only where
-    a function is missing; one that has changed gives wrong results or a crash."""
+    """Which versions of torch the wheel runs with. ``compatible``: ``>=2.13``, where torch promises
+    to keep all that the compiled code calls; else as ``minor``, and the log says why. ``minor``:
+    those of the minor version that it is built with, ``>=2.13,<2.14``. ``exact``: that version
+    alone, ``==2.13.0``, with its local version where it has one. ``symbols``: newer ones too,
+    ``>=2.13``, which are refused only where a function is missing; one that has changed gives wrong
+    results or a crash."""
 
     size_limit: SizeLimit = 100
     """Size in MB above which the build warns, and tells what would make the package smaller;

@@ -72,7 +72,7 @@ def minor(version: str) -> tuple[int, ...]:
 def cpu_name() -> str:
     """What Linux calls the kind of CPU; empty elsewhere."""
     try:
-        with open("/proc/cpuinfo", "rb") as file:
+        with Path("/proc/cpuinfo").open("rb") as file:
             text = file.read(4096).decode(errors="replace")  # of the first CPU
     except OSError:
         return ""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -79,20 +78,21 @@ def remember(manifest: Manifest, variant: Variant) -> None:
         return
     with contextlib.suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=file.parent)
+        temporary = file.with_name(f"{file.name}.{os.getpid()}")  # others may read meanwhile
         try:
-            with open(descriptor, "w", encoding="ascii") as opened:
-                opened.write(f"{_PASSED} {file.name}\n")
-            os.replace(temporary, file)
-        except OSError:
-            os.unlink(temporary)
-            raise
+            temporary.write_text(f"{_PASSED} {file.name}\n", "ascii")
+            temporary.replace(file)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def _file(manifest: Manifest, variant: Variant) -> Path | None:
     """What tells that the call has passed; None where the user has no cache."""
-    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    if not os.path.isabs(cache):
+    try:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    except RuntimeError:  # no home
+        return None
+    if not cache.is_absolute():
         return None
     parts = (
         variant.library.sha256,
@@ -102,4 +102,4 @@ def _file(manifest: Manifest, variant: Variant) -> Path | None:
         cpu_name(),
     )
     name = blake2b("\n".join(parts).encode(), digest_size=20).hexdigest()
-    return Path(cache, "aotbuild", "selftests", name)
+    return cache / "aotbuild" / "selftests" / name

@@ -86,7 +86,10 @@ imported. ``test_libtorch_is_not_linked`` builds such a library without the scri
 _KEPT = f"""\
   mkdir -p "$0{_OBJECTS}"
   for word do
-    case $word in "$0{_OBJECTS}"/*) ;; *.o) cp "$word" "$0{_OBJECTS}" || exit 1 ;; esac  # Inductor removes them
+    case $word in
+    "$0{_OBJECTS}"/*) ;;
+    *.o) cp "$word" "$0{_OBJECTS}" || exit 1 ;;  # Inductor removes them
+    esac
   done
   printf '%s\\n' "$@" > "$0{_LINKED}"
 """

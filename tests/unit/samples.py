@@ -44,6 +44,7 @@ provider = "aotbuild"
 [tool.aotbuild]
 package = "demo.models"
 runtime = "torch"
+torch = "minor"
 
 [tool.aotbuild.models.net]
 source = "demo.network:Net"
@@ -111,7 +112,7 @@ def sample_variant(
         device=device,
         library=File(library or f"{directory}/{device}-sample.so", len(_LIBRARY), "", ""),
         platform=this_platform(),
-        symbols=[],
+        symbols={},
         requires=list(FEATURES) if device == "cpu" else [],
         constants=[],
     )

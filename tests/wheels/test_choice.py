@@ -46,6 +46,11 @@ REASON = (
     "parts.py:12 in forward: return torch.linalg.cholesky(symmetric)"
 )
 
+BOUND = (
+    "factors needs the build's minor version of torch: operators without a function in C are "
+    "called by way of torch's own runner"
+)
+
 
 def write_project(directory: Path) -> Path:
     directory.mkdir()
@@ -74,6 +79,8 @@ def test_torch_is_required_where_one_model_needs_it_and_the_log_tells_why(
 ) -> None:
     assert mixed.required == ["torch<2.14,>=2.13"]
     assert f"aotbuild: {REASON}" in " ".join(mixed.output.split())
+    # Only functions in C are promised to stay.
+    assert f"aotbuild: {BOUND}" in " ".join(mixed.output.split())
     standalone = {
         name: mixed.manifest(name)["variants"][0]["standalone"] for name in ("waves", "factors")
     }
@@ -149,6 +156,7 @@ def test_check_tells_it(build: Build, source: Path) -> None:
     rows = [line.split()[:2] for line in done.stdout.splitlines()]
     assert rows[:3] == [["model", "runtime"], ["waves", "standalone"], ["factors", "torch"]]
     assert REASON in done.stdout
+    assert BOUND in done.stdout
 
 
 def test_check_refuses_what_has_to_be_stand_alone_and_is_not(tmp_path: Path) -> None:
@@ -180,7 +188,7 @@ def test_a_model_that_is_declared_for_torch_is_not_lowered(tmp_path: Path) -> No
     from aotbuild.steps.choose.chosen import choices_of
 
     project = write_project(tmp_path / "mixed")
-    edited(project, ("[tool.aotbuild]\n", '[tool.aotbuild]\nfallback = "eager"\n'))
+    edited(project, ("[tool.aotbuild]\n", '[tool.aotbuild]\nfallback = "eager"\ntorch = "minor"\n'))
     (project / "parts.py").write_text("raise AssertionError\n")
     reason = 'it is declared with fallback = "eager"'
     choices: Any = choices_of(load_declared(project), ["waves", "factors"])

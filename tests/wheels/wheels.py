@@ -210,6 +210,8 @@ def copy_package(directory: Path, name: str, runtime: str = TORCH) -> Path:
     added = [] if "cpu-levels" in text else ['cpu-levels = ["x86-64-v3", "armv8"]\n']
     declared = tomllib.loads(text)["tool"]["aotbuild"]
     added += [] if "runtime" in declared else [f'runtime = "{runtime}"\n']
+    # Which versions of torch run them takes as long to find out.
+    added += [] if "torch" in declared else ['torch = "minor"\n']
     if added:
         head = "" if "[tool.aotbuild]\n" in text else "[tool.aotbuild]\n"
         place = re.compile(r"(?m)^(\[tool\.aotbuild\]\n|(?=\[tool\.aotbuild\.))")

@@ -209,7 +209,7 @@ def test_all_of_a_large_file_is_read_when_asked(
 def test_a_torch_without_a_symbol_is_told_before_the_library_is_opened(
     load_package: LoadPackage,
 ) -> None:
-    variant = sample_variant(symbols=["aoti_torch_get_size", "aoti_torch_not_yet"])
+    variant = sample_variant(symbols={"aoti_torch_get_size": "", "aoti_torch_not_yet": ""})
     message = refused(load_package(sample_manifest(variants=[variant])))
     assert f"cpu-sample: this torch {torch.__version__} lacks aoti_torch_not_yet\n" in message
 

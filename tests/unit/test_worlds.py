@@ -110,7 +110,7 @@ def test_the_steps_know_nothing_of_cmake(file: Path) -> None:
             "compile.opening",
             "compile.shared_code",
             "compile.standalone",
-            "c_compiler",
+            "compile.vector_functions",
             "forkserver",
             "older_glibc",
             "tune.trial",

@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import re
 import shlex
-import subprocess
 import sysconfig
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,13 +17,11 @@ from pathlib import Path
 
 import torch
 
-from aotbuild.errors import CompileError
 from aotbuild.steps.compile.small_headers import (
     headers_digest,
     with_small_headers,
     write_small_headers,
 )
-from aotbuild.steps.files import replacing
 from aotbuild.steps.identity import aotbuild_identity
 from aotbuild.target import Target, lowest
 from aotbuild.toolchain import (
@@ -128,29 +125,14 @@ class Compiler:
     def _kept_objects(self) -> Path:
         return self.script.with_name(f"{self.script.name}{_OBJECTS}")
 
-    def link_again(self, library: Path, options: Sequence[str]) -> None:
-        """Link the last library once more.
-
-        Args:
-            library: Where it goes.
-            options: What is linked besides, and further options.
-
-        Raises:
-            CompileError: The linker refuses it.
-        """
+    def last_link(self) -> list[str]:
+        """The arguments by which the last library was linked, without its name."""
         lines = self.script.with_name(f"{self.script.name}{_LINKED}").read_text("utf-8")
         words = lines.splitlines()
         output = words.index("-o")
         words[output : output + 2] = []
-        words = [
-            str(self._kept_objects / Path(word).name) if word.endswith(".o") else word
-            for word in words
-        ]
-        with replacing(library) as temporary:
-            command = [str(self.script), *words, *options, "-o", str(temporary)]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            if done.returncode:
-                raise not_linked(done.stderr)
+        kept = self._kept_objects
+        return [str(kept / Path(word).name) if word.endswith(".o") else word for word in words]
 
     @property
     def includes(self) -> list[Path]:
@@ -253,16 +235,6 @@ exec {shlex.join(cxx)} {searched} "$@" {shlex.join(flags)} -march=$march
     )
     script.chmod(0o755)
     return compiler
-
-
-def not_linked(output: str) -> CompileError:
-    """The error for a library that the linker refuses, with what it says."""
-    return CompileError(
-        "the library could not be linked",
-        where="aotbuild/standalone",
-        why=output.strip()[-1000:],
-        fix="set CXX to g++ 11 or newer",
-    )
 
 
 def path_names(scratch: Path) -> dict[str, str]:

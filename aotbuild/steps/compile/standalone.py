@@ -24,7 +24,7 @@ from aotbuild.cache.history import key_of
 from aotbuild.cache.store import Found, Store
 from aotbuild.errors import CompileError
 from aotbuild.runtime.machine import cores
-from aotbuild.steps.compile.cxx import Compiler, not_linked
+from aotbuild.steps.compile.cxx import Compiler
 from aotbuild.steps.files import replacing
 from aotbuild.steps.identity import aotbuild_identity, torch_identity
 from aotbuild.steps.older_glibc import older_libraries, wrapped_logarithms
@@ -193,6 +193,16 @@ def link_options(stubs: Sequence[Path], exported: Path) -> list[str]:
         *("-static-libstdc++", "-static-libgcc", "-Wl,--gc-sections", "-Wl,-z,defs"),
         *(f"-Wl,--version-script={exported}", "-Wl,-z,noseparate-code", "-pthread", "-lm"),
     ]
+
+
+def not_linked(output: str) -> CompileError:
+    """The error for a library that the linker refuses, with what it says."""
+    return CompileError(
+        "the library could not be linked",
+        where="aotbuild/standalone",
+        why=output.strip()[-1000:],
+        fix="set CXX to g++ 11 or newer",
+    )
 
 
 def compiled_sources(

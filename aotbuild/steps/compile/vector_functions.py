@@ -6,12 +6,19 @@ not promise to keep. A library that has its own needs only what torch promises.
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
 from aotbuild.cache.store import Store
 from aotbuild.steps.compile.cxx import Compiler
-from aotbuild.steps.compile.standalone import compiled_sources, missing_symbols, sources
+from aotbuild.steps.compile.standalone import (
+    compiled_sources,
+    missing_symbols,
+    not_linked,
+    sources,
+)
+from aotbuild.steps.files import replacing
 
 PREFIX = "Sleef_"
 """Of the names of these functions."""
@@ -42,4 +49,10 @@ def link_vector_functions(compiler: Compiler, library: Path, store: Store, direc
     script.write_text(_HIDDEN, encoding="ascii")
     objects = compiled_sources(compiler, names, store, directory)
     options = [f"-Wl,--version-script={script}", "-Wl,--gc-sections"]
-    compiler.link_again(library, [*map(str, objects), *options])
+    with replacing(library) as temporary:
+        words = [*compiler.last_link(), *map(str, objects), *options, "-o", str(temporary)]
+        done = subprocess.run(
+            [str(compiler.script), *words], capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise not_linked(done.stderr)

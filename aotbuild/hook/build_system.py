@@ -134,7 +134,7 @@ def check_requires(pyproject: Mapping[str, Any]) -> None:
             f'"{torch[0]}" does not pin torch',
             where=where,
             why="an isolated build takes the newest torch that there is on that day, "
-            "and the wheel runs with that minor version alone",
+            "which may compile the models otherwise, or not at all",
             fix=f"write: {_requires_line(table)}",
         )
 

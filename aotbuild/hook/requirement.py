@@ -1,7 +1,7 @@
 """The torch that a wheel requires: entry point ``dynamic_metadata.provider``.
 
-The provider adds ``torch>=2.13,<2.14`` (from the torch of the build) to the dependencies of the
-wheel; the checks here stop builds whose wheel would run with no torch, or with a wrong one.
+The provider adds such as ``torch>=2.13`` (from the torch of the build, and the code of the models)
+to the dependencies of the wheel; the checks here stop builds whose wheel would run with no torch, or with a wrong one.
 """
 
 from __future__ import annotations

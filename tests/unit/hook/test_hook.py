@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
-from samples import PYPROJECT, edited, run_python, write_project
+from samples import PYPROJECT, SetTorch, edited, run_python, write_project
 
 from aotbuild.errors import RequirementError
 from aotbuild.hook.requirement import check_torch_requirement, dynamic_metadata, dynamic_wheel
@@ -29,28 +29,6 @@ LINES_TO_PASTE = [
     'provider = "aotbuild"',
 ]
 STATES = ["wheel", "editable", "metadata_wheel", "metadata_editable"]
-
-SetTorch = Callable[[str | None], None]
-
-
-@pytest.fixture(autouse=True)
-def torch_of_the_build(monkeypatch: pytest.MonkeyPatch) -> SetTorch:
-    """Sets the torch that is installed, in the eyes of importlib.metadata; first 2.13.0+cpu."""
-    real = importlib.metadata.version
-
-    def choose(installed: str | None) -> None:
-        def version(name: str) -> str:
-            if name != "torch":
-                return real(name)
-            if installed is None:
-                raise importlib.metadata.PackageNotFoundError(name)
-            return installed
-
-        monkeypatch.setattr(importlib.metadata, "version", version)
-
-    choose("2.13.0+cpu")
-    return choose
-
 
 @pytest.fixture
 def enter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:

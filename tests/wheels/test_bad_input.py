@@ -87,9 +87,7 @@ def test_torch_missing_in_the_build_environment_stops_the_build(
         check=False,
     )
     build = Build(done.returncode, done.stdout + done.stderr, list(out.glob("*.whl")))
-    assert_refused(
-        build, "torch is not installed in the build environment", f'install "{PIN}"'
-    )
+    assert_refused(build, "torch is not installed in the build environment", f'install "{PIN}"')
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")

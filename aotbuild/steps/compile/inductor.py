@@ -36,6 +36,8 @@ from aotbuild.steps.compile.library_cache import Libraries
 from aotbuild.steps.compile.shared_code import sharing
 from aotbuild.steps.compile.shared_headers import Shared
 from aotbuild.steps.compile.vector_isa import only_vector_isa, vector_isa
+from aotbuild.steps.torch_parts.exporting import DYNAMIC_STEPS
+from aotbuild.steps.torch_parts.moved import where_usable
 from aotbuild.target import Target
 
 Link: TypeAlias = "Callable[[Compiler, Path, torch.fx.Graph], None]"
@@ -162,9 +164,9 @@ def compile_library(
         with (
             torch.no_grad(),  # freezing, among others, is silently ignored outside of it
             only_vector_isa(setup.target.isa),
-            dynamic_steps(),
+            where_usable(DYNAMIC_STEPS, dynamic_steps),
             exact_functions(),
-            in_real_parts(),
+            where_usable("complex numbers", in_real_parts),
             patched(replaceable),
             _between_lowering_and_compiling(graph.graph, wanted, setup) as lowered,
         ):

@@ -14,6 +14,7 @@ from torch._inductor import config as inductor_config
 from aotbuild.config.parse import did_you_mean, located
 from aotbuild.errors import ConfigError
 from aotbuild.steps.compile.vector_isa import vector_isa
+from aotbuild.steps.torch_parts.moved import usable
 from aotbuild.target import Target
 
 
@@ -44,7 +45,9 @@ def recorded_options(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def options_for(graph: torch.fx.GraphModule, options: dict[str, Any]) -> dict[str, Any]:
-    """The options, without the block of memory where a graph has others in it, as loops have.
+    """The options, without the block of memory where it would not be right.
+
+    That is where a graph has others in it, as loops have.
 
     Inductor of torch 2.13 frees the memory of these where their names are not known, and the code
     does not compile.
@@ -54,7 +57,9 @@ def options_for(graph: torch.fx.GraphModule, options: dict[str, Any]) -> dict[st
         and any(not isinstance(size, int) for size in node.args[0].meta["val"].shape)
         for node in graph.graph.nodes
     )
-    if looped or any(isinstance(each, torch.fx.GraphModule) for each in graph.children()):
+    # Without that patch, two values may get the same memory.
+    unplanned = looped or not usable("memory of results")
+    if unplanned or any(isinstance(each, torch.fx.GraphModule) for each in graph.children()):
         return {**options, "memory_planning": False}
     return options
 

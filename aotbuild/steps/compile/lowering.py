@@ -9,7 +9,7 @@ import sympy
 import torch
 
 from aotbuild.errors import CompileError, debugging, warn
-from aotbuild.passes.pipeline import Applied, apply, rewrite
+from aotbuild.passes.pipeline import PASSES, Applied, apply, rewrite
 from aotbuild.passes.template.operators import register_lowerings
 from aotbuild.steps.artifacts.call_spec import CallSpec
 from aotbuild.steps.artifacts.program import module_of
@@ -23,6 +23,7 @@ from aotbuild.steps.sizes.hints import hinted, hints_at
 from aotbuild.steps.sizes.ranges import Ranges, compiled_ranges
 from aotbuild.steps.sizes.suppositions import fails_at, supposing
 from aotbuild.steps.sizes.symbols import SizeSymbol, dimension_symbols
+from aotbuild.steps.torch_parts.moved import passes_aside
 from aotbuild.steps.tune.recipes import RECIPES
 from aotbuild.target import TARGETS
 
@@ -90,8 +91,11 @@ def _rewritten(graph: torch.fx.GraphModule, spec: CompileSpec) -> Applied:
     """Apply the passes that are for the target."""
     if TARGETS[spec.target].device != "cpu":
         return Applied()
-    register_lowerings()
-    return apply(graph, spec.passes, precision=RECIPES[spec.recipe].precision)
+    aside = passes_aside()
+    register_lowerings(aside)
+    wanted = PASSES if spec.passes is None else spec.passes
+    names = [name for name in wanted if name not in aside]
+    return apply(graph, names, precision=RECIPES[spec.recipe].precision)
 
 
 def warn_failed(name: str, error: Exception, model: str) -> None:

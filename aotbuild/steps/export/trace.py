@@ -44,6 +44,8 @@ from aotbuild.steps.sizes.ranges import compiled_ranges
 from aotbuild.steps.sizes.shapes import dim_names, name_dims, read_dims
 from aotbuild.steps.sizes.suppositions import exceptions
 from aotbuild.steps.sizes.symbols import dimension_symbols
+from aotbuild.steps.torch_parts.exporting import DYNAMIC_STEPS
+from aotbuild.steps.torch_parts.moved import where_usable
 
 
 def trace(spec: ExportSpec) -> TracedModel:
@@ -56,7 +58,7 @@ def trace(spec: ExportSpec) -> TracedModel:
     with (
         importing(spec.import_paths, spec.package),
         torch.no_grad(),
-        dynamic_steps(),
+        where_usable(DYNAMIC_STEPS, dynamic_steps),
         symbolic_sizes(),
     ):
         load_op_libraries(spec.declaration.op_libraries or [], project)

@@ -8,9 +8,7 @@ _CODEGEN = "torch._inductor.codegen"
 _WRAPPER = "_inductor/codegen/cpp_wrapper_cpu.py"
 _KERNELS = "_inductor/codegen/cpp.py"
 _GRAPH = "_inductor/graph.py"
-_FUNCTIONS = (
-    *("expm1", "erf", "erfinv", "atanh", "acosh", "remainder"),
-)
+_FUNCTIONS = (*("expm1", "erf", "erfinv", "atanh", "acosh", "remainder"),)
 _PARAMETERS = (
     *("device", "dst_dtype", "src_dtype", "inner_fn", "ranges", "reduction_ranges"),
     "reduction_type",

@@ -7,6 +7,8 @@ from aotbuild.steps.torch_parts.part import EXPORT, Part, Use, names
 _ENV = "torch.fx.experimental.symbolic_shapes.ShapeEnv"
 _SYMPY = "torch.utils._sympy"
 
+DYNAMIC_STEPS = "dynamic steps"
+
 USES = [
     Use(
         "tracing",
@@ -100,7 +102,7 @@ USES = [
         names("torch.fx._symbolic_trace", "TracerBase._filter_traceback_frames"),
     ),
     Use(
-        "dynamic steps",
+        DYNAMIC_STEPS,
         EXPORT,
         "traces recurrent layers for any number of steps",
         "recurrent layers accept only the number of steps of their example",

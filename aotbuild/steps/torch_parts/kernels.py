@@ -48,8 +48,10 @@ USES = [
             *names("torch._inductor.virtualized", "V", "ops"),
             *names(_SIZES, "simplify", "statically_known_equals"),
         ],
-        passes=("linear", "convolution", "fold_padding", "winograd", "attention", "recurrent")
-        + ("bfloat16",),
+        passes=(
+            *("linear", "convolution", "fold_padding", "winograd", "attention", "recurrent"),
+            "bfloat16",
+        ),
     ),
     Use(
         "rows in memory",

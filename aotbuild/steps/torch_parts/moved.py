@@ -6,19 +6,20 @@ is not steps aside, which the log tells in one line.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.metadata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 from aotbuild.errors import CompileError
 from aotbuild.steps.torch_parts import compiling, exporting, kernels, running
 from aotbuild.steps.torch_parts.part import COMPILE, EXPORT, SEEN, Part, Use
 
 USES: dict[str, Use] = {
-    use.name: use
-    for module in (exporting, compiling, kernels, running)
-    for use in module.USES
+    use.name: use for module in (exporting, compiling, kernels, running) for use in module.USES
 }
 """All of them, by name."""
 
@@ -59,6 +60,18 @@ def usable(name: str) -> bool:
     return all(each.use is not use for each in moved(use.when))
 
 
+def where_usable(
+    name: str, patch: Callable[[], AbstractContextManager[Any]]
+) -> AbstractContextManager[Any]:
+    """A patch of torch, or nothing where it lacks what that needs.
+
+    Args:
+        name: The name of the use.
+        patch: Makes the context in which torch is patched.
+    """
+    return patch() if usable(name) else contextlib.nullcontext()
+
+
 def check_parts(when: str) -> None:
     """Make sure that this torch has what nothing can be built without.
 
@@ -72,7 +85,9 @@ def check_parts(when: str) -> None:
     if gone:
         raise CompileError(
             f"this aotbuild cannot build with torch {torch_version()}",
-            why="\n".join(f"{_listed(each.parts)} moved: aotbuild {each.use.does}" for each in gone),
+            why="\n".join(
+                f"{_listed(each.parts)} moved, by which aotbuild {each.use.does}" for each in gone
+            ),
             fix=f"install a newer aotbuild, or a torch that this one knows: {SEEN}",
         )
 

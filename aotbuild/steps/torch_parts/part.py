@@ -126,8 +126,8 @@ def _resolved(name: str) -> Any:
 def _takes(function: Any, parameters: Sequence[str]) -> bool:
     """Whether a function, or the constructor of a class, has these parameters, in this order."""
     # inspect.signature takes half a millisecond for each.
-    function = inspect.unwrap(vars(function).get("__init__") if inspect.isclass(function) else function)
-    code = getattr(function, "__code__", None)
+    called: Any = function.__init__ if inspect.isclass(function) else function
+    code = getattr(inspect.unwrap(called), "__code__", None)
     if code is None:  # a function of C++ tells none
         return True
     named = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]

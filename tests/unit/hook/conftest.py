@@ -7,6 +7,7 @@ import importlib.metadata
 import pytest
 from samples import SetTorch
 
+
 @pytest.fixture(autouse=True)
 def torch_of_the_build(monkeypatch: pytest.MonkeyPatch) -> SetTorch:
     """Sets the torch that is installed, in the eyes of importlib.metadata; first 2.13.0+cpu."""

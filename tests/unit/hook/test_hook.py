@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import shutil
 import tomllib
 from collections.abc import Callable
@@ -29,6 +28,7 @@ LINES_TO_PASTE = [
     'provider = "aotbuild"',
 ]
 STATES = ["wheel", "editable", "metadata_wheel", "metadata_editable"]
+
 
 @pytest.fixture
 def enter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:

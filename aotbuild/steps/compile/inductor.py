@@ -249,9 +249,9 @@ def _between_lowering_and_compiling(
         What is known after that.
     """
     codecache: Any = torch._inductor.codecache
-    compiler = codecache.AotCodeCompiler
-    original = vars(compiler)["compile"]
-    compile_code = compiler.compile
+    aot_compiler = codecache.AotCodeCompiler
+    original = vars(aot_compiler)["compile"]
+    compile_code = aot_compiler.compile
     options = codecache.CppTorchDeviceOptions
     lowered = _Lowered()
 
@@ -280,12 +280,12 @@ def _between_lowering_and_compiling(
         isa = {"vec_isa": vector_isa("")} if min_optimize else {}
         return options(min_optimize=min_optimize, **{**kwargs, **isa})
 
-    compiler.compile = staticmethod(compile_wanted)
+    aot_compiler.compile = staticmethod(compile_wanted)
     codecache.CppTorchDeviceOptions = plain_wrapper
     try:
         yield lowered
     finally:
-        compiler.compile = original
+        aot_compiler.compile = original
         codecache.CppTorchDeviceOptions = options
 
 

@@ -72,7 +72,7 @@ def _throws_elsewhere(lines: Sequence[str], bodies: Sequence[tuple[int, int]]) -
 
 
 def _bodies(lines: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """The first and the last line of the body of each parallel loop, and of what one thread runs."""
+    """The first and the last line of each parallel loop's body, and of what one thread runs."""
     for i, line in enumerate(lines):
         match = _LOOPS.fullmatch(line.strip())
         if not match and line.strip() != _ALONE:

@@ -99,7 +99,7 @@ USES = [
         EXPORT,
         "tells the line of the model that an operator comes from",
         "messages name no line",
-        names("torch.fx._symbolic_trace", "TracerBase._filter_traceback_frames"),
+        names("torch.fx.proxy", "TracerBase._filter_traceback_frames"),
     ),
     Use(
         DYNAMIC_STEPS,

@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,7 +117,8 @@ def _resolved(name: str) -> Any:
             following = getattr(found, word, _NOTHING)
         if following is _NOTHING:
             try:
-                following = importlib.import_module(path)
+                with warnings.catch_warnings(action="ignore"):  # of torch's own modules
+                    following = importlib.import_module(path)
             except (ImportError, AttributeError):
                 return _NOTHING
         found = following

@@ -24,6 +24,7 @@ from aotbuild.steps.export.module_state import state_of
 from aotbuild.steps.export.mutation import refuse_state
 from aotbuild.steps.export.outputs import output_tree
 from aotbuild.steps.export.saved_program import load_program
+from aotbuild.steps.export.shapes_spec import variable_names
 from aotbuild.steps.export.small_sizes import Difference, differences, small_size_error
 from aotbuild.steps.export.source import build_module
 from aotbuild.steps.export.symbolic_sizes import symbolic_sizes
@@ -147,7 +148,9 @@ def _dims(
     """The shapes of the tensors, the ranges of their dimensions, and the sizes in the example."""
     example = method.example
     if method.call.dynamic_shapes:
-        shapes, dims = name_dims(program, example.labels, dim_names(method.dynamic_shapes))
+        leaves = method.dynamic_shapes
+        names = map(variable_names, leaves) if method.shapes_spec else dim_names(leaves)
+        shapes, dims = name_dims(program, example.labels, list(names))
         return shapes, dims, sizes_of(shapes, example.tensors)
     shapes, dims = read_dims(program, example.shapes, method.call.dims)
     _warn_static(example.shapes, shapes, method.path)

@@ -47,7 +47,7 @@ USES = [
         EXPORT,
         "lowers a saved program for an example of another size",
         "nothing can be built",
-        names(_ENV, "create_symintnode", "add_backed_var_to_val"),
+        [*names(_ENV, "create_symintnode"), *names(_ENV, "add_backed_var_to_val", since="2.13")],
         required=True,
     ),
     Use(
@@ -122,6 +122,13 @@ USES = [
             Part("torch._higher_order_ops.while_loop.while_loop"),
             *names("torch._C", "_get_mkldnn_enabled", "_set_mkldnn_enabled"),
         ],
+    ),
+    Use(
+        "shape specifications",
+        EXPORT,
+        "takes dynamic shapes as a ShapesSpec",
+        "dynamic shapes can only be told by Dim",
+        [Part("torch.fx.experimental._spec_binding._bind_spec_to_args", since="2.14")],
     ),
     Use(
         "packed weights",

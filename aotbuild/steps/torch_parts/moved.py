@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib.metadata
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import Any
 
 from aotbuild.errors import CompileError
 from aotbuild.steps.torch_parts import compiling, exporting, kernels, running
-from aotbuild.steps.torch_parts.part import COMPILE, EXPORT, SEEN, Part, Use
+from aotbuild.steps.torch_parts.part import COMPILE, EXPORT, SEEN, Part, Use, torch_version
 
 USES: dict[str, Use] = {
     use.name: use for module in (exporting, compiling, kernels, running) for use in module.USES
@@ -44,20 +43,21 @@ def moved(when: str = "") -> tuple[Moved, ...]:
     wanted = {EXPORT: (EXPORT,), COMPILE: (EXPORT, COMPILE)}.get(when)
     found = []
     for use in USES.values():
-        parts = use.missing() if wanted is None or use.when in wanted else []
+        looked = use.missing() if wanted is None or use.when in wanted else []
+        parts = [part for part in looked if part.is_expected()]
         if parts:
             found.append(Moved(use, parts))
     return tuple(found)
 
 
+@functools.cache
 def usable(name: str) -> bool:
     """Whether this torch has all parts of a use, by its name.
 
     Raises:
         KeyError: No table has it.
     """
-    use = USES[name]
-    return all(each.use is not use for each in moved(use.when))
+    return not USES[name].missing()
 
 
 def where_usable(
@@ -131,24 +131,18 @@ def table(*, everything: bool) -> str:
         gone = lacking.get(use.name)
         if gone is None and not everything:
             continue
-        state = "is there" if gone is None else f"lacks {_listed(gone.parts, len(gone.parts))}"
+        state = "is there" if usable(use.name) else "is of a newer torch"
+        if gone is not None:
+            state = f"lacks {_listed(gone.parts, len(gone.parts))}"
         weight = "required" if use.required else use.without
         lines.append(f"{use.name}: {state} ({use.when}; aotbuild {use.does}; without: {weight})")
         if everything:
             lines += [
-                f"  {'-' if gone and part in gone.parts else '+'} {part}"
-                + (f" (torch {part.since})" if part.since else "")
+                f"  {'+' if part.is_there() else '-'} {part}"
+                + (f" (since torch {part.since})" if part.since else "")
                 for part in use.parts
             ]
     return "\n".join(lines)
-
-
-def torch_version() -> str:
-    """The version of torch, of its metadata."""
-    try:
-        return importlib.metadata.version("torch")
-    except importlib.metadata.PackageNotFoundError:
-        return "(unknown)"
 
 
 def _listed(parts: Sequence[Part], most: int = _SHOWN) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import importlib.metadata
 import importlib.util
 import inspect
 import sys
@@ -12,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from packaging.version import Version
 
 SEEN = "2.13 to 2.15"
 """Versions of torch in which all parts are that tell no other."""
@@ -26,7 +29,7 @@ class Part:
     parameters: tuple[str, ...] = ()
     """Of a function: the parameters that aotbuild gives, in this order."""
     since: str = ""
-    """Versions of torch that have it, where these are others than ``SEEN``."""
+    """The first version of torch that has it, of a part that older ones do without."""
 
     def __str__(self) -> str:
         return self.name
@@ -37,6 +40,10 @@ class Part:
         if found is _NOTHING:
             return False
         return not self.parameters or _takes(found, self.parameters)
+
+    def is_expected(self) -> bool:
+        """Whether this torch should have it: it is not older than the part."""
+        return not self.since or Version(torch_version()).release >= Version(self.since).release
 
 
 @dataclass(frozen=True)
@@ -88,7 +95,7 @@ class Use:
     """The passes that step aside without it."""
 
     def missing(self) -> list[Part]:
-        """The parts that this torch does not have."""
+        """The parts that this torch does not have, though it may be older than they are."""
         return [part for part in self.parts if not part.is_there()]
 
 
@@ -100,6 +107,15 @@ def names(module: str, *attributes: str, since: str = "") -> list[Part]:
 def texts(file: str, *written: str) -> list[Part]:
     """Several texts of one file."""
     return [Text(file, text=text) for text in written]
+
+
+@functools.cache
+def torch_version() -> str:
+    """The version of torch, of its metadata; 0 where there is none."""
+    try:
+        return importlib.metadata.version("torch")
+    except importlib.metadata.PackageNotFoundError:
+        return "0"
 
 
 _NOTHING: Any = object()

@@ -39,9 +39,14 @@ GEMM = "torch._inductor.codegen.cpp_gemm_template.gen_2d_view_of_epilogue_buf"
 
 @pytest.fixture(autouse=True)
 def looked_for_anew() -> Iterator[None]:
-    moved.moved.cache_clear()
+    forget()
     yield
+    forget()
+
+
+def forget() -> None:
     moved.moved.cache_clear()
+    moved.usable.cache_clear()
 
 
 def take_away(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,7 +58,7 @@ def take_away(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         module, _, class_name = owner.rpartition(".")
         found = getattr(importlib.import_module(module), class_name)
     monkeypatch.delattr(found, attribute)
-    moved.moved.cache_clear()
+    forget()
 
 
 def test_this_torch_has_all_parts() -> None:
@@ -271,10 +276,20 @@ def test_the_table_tells_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> Non
     assert len([line for line in whole if not line.startswith(" ")]) == len(USES)
 
 
-def test_a_part_tells_the_versions_that_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    use = Use("x", COMPILE, "does", "nothing", [Part("torch.nn.Linear", since="since 2.0")])
+def test_what_only_a_newer_torch_has_has_not_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = [Part("torch.nn.Linear"), Part("torch.nn.Linear2", since="2.99")]
+    use = Use("x", COMPILE, "does", "nothing", parts, required=True)
     monkeypatch.setattr(moved, "USES", {"x": use})
-    assert table(everything=True).splitlines()[1] == "  + torch.nn.Linear (torch since 2.0)"
+    assert moved.moved() == ()
+    assert not usable("x")
+    assert table(everything=True).splitlines() == [
+        "x: is of a newer torch (compile; aotbuild does; without: required)",
+        "  + torch.nn.Linear",
+        "  - torch.nn.Linear2 (since torch 2.99)",
+    ]
+    monkeypatch.setattr("aotbuild.steps.torch_parts.part.torch_version", lambda: "2.99.1+cpu")
+    forget()
+    assert [[*each.parts] for each in moved.moved()] == [parts[1:]]
 
 
 def test_looking_for_them_takes_a_few_milliseconds() -> None:

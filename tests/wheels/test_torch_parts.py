@@ -141,7 +141,7 @@ def test_kernels_step_aside_with_one_line_and_the_models_are_right(
         assert not {"linear", "attention"} & set(variant["compiled"]["passes"])
     largest, error = wheel.run(COMPARE)
     assert largest < 1e-5
-    assert "out of bounds" in error
+    assert "an index is outside" in error
 
 
 def test_a_build_stops_where_nothing_can_be_compiled_rightly(project: Path) -> None:
@@ -150,7 +150,6 @@ def test_a_build_stops_where_nothing_can_be_compiled_rightly(project: Path) -> N
     assert_refused(
         build,
         "this aotbuild cannot build with torch",
-        "torch._inductor.graph.GraphLowering.add_tensor_constant moved, by which aotbuild keeps the "
-        "values of weights out of the code",
+        "torch._inductor.graph.GraphLowering.add_tensor_constant moved, by which aotbuild keeps",
         "install a newer aotbuild",
     )

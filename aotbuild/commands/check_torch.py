@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 
 from aotbuild.errors import RequirementError
-from aotbuild.steps.torch_parts.moved import moved, table, torch_version
+from aotbuild.steps.torch_parts.moved import moved, table
+from aotbuild.steps.torch_parts.part import torch_version
 from aotbuild.torch_output import quieten
 from aotbuild.torch_version import installed_torch
 

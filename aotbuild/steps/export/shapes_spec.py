@@ -6,6 +6,7 @@ given its tensors flat.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -39,9 +40,8 @@ def flat_spec(
     Raises:
         TypeError: It tells sizes of something that is no tensor.
     """
-    from torch.fx.experimental import _spec_binding, dynamic_spec
-
-    bind: Any = _spec_binding._bind_spec_to_args
+    bind = importlib.import_module("torch.fx.experimental._spec_binding")._bind_spec_to_args
+    dynamic_spec: Any = importlib.import_module("torch.fx.experimental.dynamic_spec")
     spec = given if isinstance(given, dynamic_spec.ShapesSpec) else dynamic_spec.ShapesSpec(given)
     leaves, values, _ = bind(method, tuple(call[0]), dict(call[1]), spec)
     of_tensors = {}
@@ -59,8 +59,9 @@ def flat_spec(
 
 def variable_names(leaf: Any) -> dict[int, str]:
     """The names of the dimensions of a tensor that are variables of a specification."""
-    return {
-        axis: str(size.name)
+    names = {
+        axis: str(getattr(size, "name", "anon"))
         for axis, size in enumerate(leaf or ())
-        if isinstance(size, torch.SymInt) and getattr(size, "name", "anon") != "anon"
+        if isinstance(size, torch.SymInt)
     }
+    return {axis: name for axis, name in names.items() if name != "anon"}

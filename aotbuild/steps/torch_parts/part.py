@@ -100,7 +100,13 @@ class Use:
 
 
 def names(module: str, *attributes: str, since: str = "") -> list[Part]:
-    """Several names of one module or class."""
+    """Several names of one module or class.
+
+    Args:
+        module: The module or class.
+        attributes: The names in it.
+        since: The first version of torch that has them, if older ones do without.
+    """
     return [Part(f"{module}.{attribute}", since=since) for attribute in attributes]
 
 

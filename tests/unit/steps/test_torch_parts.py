@@ -28,7 +28,15 @@ from aotbuild.steps.torch_parts.moved import (
     usable,
     where_usable,
 )
-from aotbuild.steps.torch_parts.part import COMPILE, EXPORT, Option, Part, Text, Use
+from aotbuild.steps.torch_parts.part import (
+    COMPILE,
+    EXPORT,
+    Option,
+    Part,
+    Text,
+    Use,
+    torch_version,
+)
 
 PACKAGE = Path(aotbuild.__file__).parent
 SOURCES = sorted(PACKAGE.rglob("*.py"))
@@ -212,7 +220,7 @@ def test_the_log_tells_in_one_line_what_stepped_aside() -> None:
     assert told_aside([]) == ""
     told = told_aside(["templates", "kept memory", "templates", "of an older aotbuild"])
     assert told == (
-        f"aotbuild: torch {moved.torch_version()} has moved what this aotbuild uses for templates, "
+        f"aotbuild: torch {torch_version()} has moved what this aotbuild uses for templates, "
         "kept memory, of an older aotbuild: models are compiled without these passes, and are "
         "slower; each call allocates the block anew, which is slower. python -m aotbuild check "
         "--torch tells more"

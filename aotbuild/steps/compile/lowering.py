@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import sympy
 import torch
@@ -18,12 +18,12 @@ from aotbuild.steps.artifacts.spec import CompileSpec
 from aotbuild.steps.compile.attempts import Attempt, Lower
 from aotbuild.steps.compile.inductor import Code, Setup, compile_library
 from aotbuild.steps.compile.program_weights import ProgramWeights
+from aotbuild.steps.compile.stepping_aside import stepping_aside
 from aotbuild.steps.project_code import error_text, importing
 from aotbuild.steps.sizes.hints import hinted, hints_at
 from aotbuild.steps.sizes.ranges import Ranges, compiled_ranges
 from aotbuild.steps.sizes.suppositions import fails_at, supposing
 from aotbuild.steps.sizes.symbols import SizeSymbol, dimension_symbols
-from aotbuild.steps.torch_parts.moved import passes_aside
 from aotbuild.steps.tune.recipes import RECIPES
 from aotbuild.target import TARGETS
 
@@ -40,7 +40,9 @@ def lowering(spec: CompileSpec, call: CallSpec, setup: Setup, weights: ProgramWe
     symbols: dict[str, SizeSymbol] = {}
     warned: set[str] = set()
 
-    def lower(sizes: dict[str, int], wanted: Callable[[Ranges], bool]) -> Attempt:
+    def lowered(
+        sizes: dict[str, int], wanted: Callable[[Ranges], bool], aside: Collection[str]
+    ) -> Attempt:
         others = sizes != call.example
         # What is asked about the sizes of a program stays with it.
         with (
@@ -69,7 +71,7 @@ def lowering(spec: CompileSpec, call: CallSpec, setup: Setup, weights: ProgramWe
             return wanted(seen[0][0])
 
         with supposing(verified):
-            applied = _rewritten(graph, spec)
+            applied = _rewritten(graph, spec, aside)
         for name in applied.failed.keys() - warned:
             warned.add(name)
             warn_failed(name, applied.failed[name], spec.model)
@@ -84,14 +86,13 @@ def lowering(spec: CompileSpec, call: CallSpec, setup: Setup, weights: ProgramWe
         accepted, code = seen[0]
         return Attempt(sizes, ranges() if compiled else accepted, compiled, applied, code)
 
-    return lower
+    return stepping_aside(lowered)
 
 
-def _rewritten(graph: torch.fx.GraphModule, spec: CompileSpec) -> Applied:
-    """Apply the passes that are for the target."""
+def _rewritten(graph: torch.fx.GraphModule, spec: CompileSpec, aside: Collection[str]) -> Applied:
+    """Apply the passes that are for the target, but for those that step aside."""
     if TARGETS[spec.target].device != "cpu":
         return Applied()
-    aside = passes_aside()
     register_lowerings(aside)
     wanted = PASSES if spec.passes is None else spec.passes
     names = [name for name in wanted if name not in aside]

@@ -176,7 +176,7 @@ def _write_library(
             "recipe": job.spec.recipe,
             "options": compiled.options,
             "passes": counts,
-            **({"aside": names} if (names := aside()) else {}),
+            **({"aside": names} if (names := [*aside(), *best.aside]) else {}),
         },
     )
 

@@ -9,50 +9,53 @@ _KERNEL = "torch._inductor.codegen.cpp_template_kernel.CppTemplateKernel"
 _SIZES = "torch._inductor.sizevars.SizeVarAllocator"
 _WITHOUT = "models are compiled without these passes, and are slower"
 
-USES = [
-    Use(
-        "templates",
-        COMPILE,
-        "compiles its own kernels as templates of Inductor, with what follows fused to them",
-        _WITHOUT,
-        [
-            *names("torch._inductor.lowering", "lowerings", "register_lowering", "view"),
-            *names(_IR, "Buffer", "ComputedBuffer", "FixedLayout", "Pointwise", "TensorBox.create"),
-            *names(f"{_IR}.ExternKernel", "realize_input", "require_stride1"),
-            Part(
-                f"{_IR}.CppTemplateBuffer",
-                ("layout", "inputs", "make_kernel_render", "template", "choice"),
-            ),
-            Part("torch._inductor.codegen.cpp.get_export_declaration"),
-            *names("torch._inductor.codegen.cpp_utils", "cexpr_index"),
-            *names("torch._inductor.codegen.cpp_template", "CppTemplate._fake_get_dtype"),
-            Part(
-                "torch._inductor.codegen.cpp_template.CppTemplate",
-                ("name", "input_nodes", "layout", "num_threads"),
-            ),
-            Part(
-                "torch._inductor.codegen.cpp_gemm_template.gen_2d_view_of_epilogue_buf",
-                ("Y", "template_buffer", "epilogue_nodes", "reindexers", "default_reindexers"),
-            ),
-            *names(_KERNEL, "index", "size", "stride", "rename_indexing", "render", "slice_nd"),
-            Part(
-                f"{_KERNEL}.def_kernel",
-                ("inputs", "outputs", "aliases", "extra_sizevars"),
-            ),
-            Part(f"{_KERNEL}.define_stack_allocated_buffer", ("name", "sizes")),
-            Part(
-                f"{_KERNEL}.store_output",
-                ("dst", "src", "orig_src", "epilogue_nodes", "offsets", "reindexers"),
-            ),
-            Part("torch._inductor.utils.Placeholder.KERNEL_NAME"),
-            *names("torch._inductor.virtualized", "V", "ops"),
-            *names(_SIZES, "simplify", "statically_known_equals"),
-        ],
-        passes=(
-            *("linear", "convolution", "fold_padding", "winograd", "attention", "recurrent"),
-            "bfloat16",
+KERNELS = Use(
+    "templates",
+    COMPILE,
+    "compiles its own kernels as templates of Inductor, with what follows fused to them",
+    _WITHOUT,
+    [
+        *names("torch._inductor.lowering", "lowerings", "register_lowering", "view"),
+        *names(_IR, "Buffer", "ComputedBuffer", "FixedLayout", "Pointwise", "TensorBox.create"),
+        *names(f"{_IR}.ExternKernel", "realize_input", "require_stride1"),
+        Part(
+            f"{_IR}.CppTemplateBuffer",
+            ("layout", "inputs", "make_kernel_render", "template", "choice"),
         ),
+        Part("torch._inductor.codegen.cpp.get_export_declaration"),
+        *names("torch._inductor.codegen.cpp_utils", "cexpr_index"),
+        *names("torch._inductor.codegen.cpp_template", "CppTemplate._fake_get_dtype"),
+        Part(
+            "torch._inductor.codegen.cpp_template.CppTemplate",
+            ("name", "input_nodes", "layout", "num_threads"),
+        ),
+        Part(
+            "torch._inductor.codegen.cpp_gemm_template.gen_2d_view_of_epilogue_buf",
+            ("Y", "template_buffer", "epilogue_nodes", "reindexers", "default_reindexers"),
+        ),
+        *names(_KERNEL, "index", "size", "stride", "rename_indexing", "render", "slice_nd"),
+        Part(
+            f"{_KERNEL}.def_kernel",
+            ("inputs", "outputs", "aliases", "extra_sizevars"),
+        ),
+        Part(f"{_KERNEL}.define_stack_allocated_buffer", ("name", "sizes")),
+        Part(
+            f"{_KERNEL}.store_output",
+            ("dst", "src", "orig_src", "epilogue_nodes", "offsets", "reindexers"),
+        ),
+        Part("torch._inductor.utils.Placeholder.KERNEL_NAME"),
+        *names("torch._inductor.virtualized", "V", "ops"),
+        *names(_SIZES, "simplify", "statically_known_equals"),
+    ],
+    passes=(
+        *("linear", "convolution", "fold_padding", "winograd", "attention", "recurrent"),
+        "bfloat16",
     ),
+)
+"""What all kernels need."""
+
+USES = [
+    KERNELS,
     Use(
         "rows in memory",
         COMPILE,

@@ -13,9 +13,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
+from packaging.version import Version
+
 from aotbuild.errors import CompileError
 from aotbuild.steps.torch_parts import compiling, exporting, kernels, running
-from aotbuild.steps.torch_parts.part import COMPILE, EXPORT, SEEN, Part, Use, torch_version
+from aotbuild.steps.torch_parts.part import COMPILE, EXPORT, NEWEST, SEEN, Part, Use, torch_version
 
 USES: dict[str, Use] = {
     use.name: use for module in (exporting, compiling, kernels, running) for use in module.USES
@@ -48,6 +50,11 @@ def moved(when: str = "") -> tuple[Moved, ...]:
         if parts:
             found.append(Moved(use, parts))
     return tuple(found)
+
+
+def is_known() -> bool:
+    """Whether aotbuild has been tested with this version of torch, or with a newer one."""
+    return Version(torch_version()).release[:2] <= Version(NEWEST).release[:2]
 
 
 @functools.cache

@@ -16,7 +16,8 @@ from typing import Any
 
 from packaging.version import Version
 
-SEEN = "2.13 to 2.15"
+NEWEST = "2.15"
+SEEN = f"2.13 to {NEWEST}"
 """Versions of torch in which all parts are that tell no other."""
 
 

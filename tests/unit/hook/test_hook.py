@@ -21,6 +21,8 @@ from aotbuild.torch_version import runtime_range
 
 DYNAMIC = 'dynamic = ["dependencies"]\n'
 PROVIDER = '[[tool.dynamic-metadata]]\nprovider = "aotbuild"\n'
+pytestmark = pytest.mark.usefixtures("torch_of_the_build")
+
 LINES_TO_PASTE = [
     "[project]",
     'dynamic = ["dependencies"]',

@@ -211,7 +211,7 @@ def test_lowerings_of_passes_that_stepped_aside_are_not_imported(
         imported.append(name.removeprefix("aotbuild.passes."))
         return Lowering
 
-    monkeypatch.setattr(operators.importlib, "import_module", import_module)
+    monkeypatch.setattr(importlib, "import_module", import_module)
     operators.register_lowerings(["attention", "bfloat16"])
     assert set(imported) == {"recurrent.lowering", "linear.lowering", "convolution.lowering"}
 

@@ -10,13 +10,12 @@ PIP    := -m pip --disable-pip-version-check --quiet
 DEMO := build/demo
 VENV := .venv$(if $(filter-out $(PINNED),$(TORCH)),-$(TORCH))
 
-# What shows in some minutes whether builds fit another torch: the tables of what is used of it, the
-# graphs that passes get, and wheels with kernels, loops, arrays and a torch that is not imported.
-ABOUT_TORCH := tests/unit/steps/test_torch_parts.py tests/unit/steps/test_inductor_options.py \
-  tests/unit/steps/test_hints.py tests/unit/steps/test_proofs.py tests/unit/steps/test_suppositions.py \
-  tests/unit/steps/test_kept_memory.py tests/unit/steps/test_small_headers.py \
-  tests/unit/steps/test_cxx.py tests/unit/steps/test_torch_export.py tests/unit/passes \
-  tests/wheels/test_torch_parts.py tests/wheels/test_wheel.py
+# What shows in some minutes whether builds fit another torch: the tables of what is used of it, what
+# passes make of graphs, and wheels with kernels, exact functions, loops and arrays.
+ABOUT_TORCH := tests/unit/passes $(addprefix tests/unit/steps/test_,torch_parts.py \
+  inductor_options.py hints.py proofs.py suppositions.py torch_export.py shapes_spec.py cxx.py \
+  kept_memory.py small_headers.py) $(addprefix tests/wheels/test_,torch_parts.py shapes_spec.py \
+  wheel.py zoo.py arrays.py passes.py attention.py numerics.py)
 
 KERNELS := $(wildcard aotbuild/passes/*/*.h aotbuild/engine/*.[ch] aotbuild/c_interface/*.[ch] \
   aotbuild/standalone/*.h aotbuild/standalone/*.cpp aotbuild/standalone/*/*.h \

@@ -62,8 +62,9 @@ def test_the_table_tells_the_models_of_the_example(tmp_path: Path) -> None:
     assert done.stderr == ""
 
 
-def test_methods_constants_and_multiples_are_told() -> None:
-    done = check(PACKAGES / "sources", "codec", "normalize")
+def test_methods_constants_and_multiples_are_told(tmp_path: Path) -> None:
+    sources = copied(PACKAGES / "sources", tmp_path / "sources")
+    done = check(sources, "codec", "normalize")
     assert done.returncode == 0, done.stderr
     flat = " ".join(done.stdout.split())
     assert (
@@ -72,7 +73,7 @@ def test_methods_constants_and_multiples_are_told() -> None:
     assert "codec.decode standalone z float32 [batch 1 to 32, steps 1 to 10, 4]" in flat
     assert "eps = 0.1" in flat
     assert "variadic" not in flat
-    blocks = check(PACKAGES / "sizes", "blocks")
+    blocks = check(copied(PACKAGES / "sizes", tmp_path / "sizes"), "blocks")
     assert "[batch 1 to 16, length 8 to 128 in multiples of 8]" in blocks.stdout
 
 

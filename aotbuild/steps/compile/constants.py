@@ -99,7 +99,7 @@ def _expected_constants(compiled: Compiled, where: str) -> dict[str, str]:
         raise CompileError(
             "the generated code tells none of the model's constants",
             where=where,
-            why=f"torch {torch.__version__} writes them in a way that this aotbuild does not know",
+            why=f"torch {torch.__version__} writes them in a form that is not known here",
             fix="install a newer aotbuild, or an older torch",
         )
     return names

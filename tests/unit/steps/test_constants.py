@@ -46,6 +46,6 @@ def test_code_that_tells_none_of_them_is_an_error(compiled: Compiled) -> None:
     assert caught.value.block() == (
         "aotbuild: error: the generated code tells none of the model's constants\n"
         "  where: net\n"
-        f"  why:   torch {torch.__version__} writes them in a way that this aotbuild does not know\n"
+        f"  why:   torch {torch.__version__} writes them in a form that is not known here\n"
         "  fix:   install a newer aotbuild, or an older torch"
     )

@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
+from one_model import check_model
 
 from aotbuild.__main__ import main
 from aotbuild.steps.torch_parts import moved
 from aotbuild.steps.torch_parts.moved import USES
 from aotbuild.steps.torch_parts.part import torch_version
+
+MODEL = """
+[tool.aotbuild]
+runtime = "torch"
+
+[tool.aotbuild.models.net]
+source = "partly:Net"
+inputs.x = { shape = [2, 3] }
+"""
+MODULE = """
+import torch
+
+
+class Net(torch.nn.Module):
+    def forward(self, x):
+        return x + 1
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -67,3 +86,13 @@ def test_without_torch_it_says_where_to_run(monkeypatch: pytest.MonkeyPatch) -> 
         "  where: environment\n"
         "  fix:   run the command in the environment that builds, as pip does in an isolated one"
     )
+
+
+def test_a_check_of_a_project_tells_what_is_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    assert check_model(tmp_path, "partly", MODEL, MODULE) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2] == f"torch {torch_version()} lacks private parts that builds use:"
+    assert lines[-1].startswith("sizes of caches: lacks torch.cpu.get_capabilities")

@@ -1,19 +1,28 @@
 # They need Python 3.11 or newer (with venv), g++ and make, and install the rest into build/ and
 # .venv/. To use another interpreter: make test PYTHON=python3.12
+# To use another torch, in an environment of its own: make test TORCH=2.15.0
 
 PYTHON ?= python3
-TORCH  := torch==2.13.0
+PINNED := 2.13.0
+TORCH  := $(PINNED)
 PIP    := -m pip --disable-pip-version-check --quiet
 
 DEMO := build/demo
-VENV := .venv
+VENV := .venv$(if $(filter-out $(PINNED),$(TORCH)),-$(TORCH))
+
+# What shows in some minutes whether builds fit another torch: the tables of what is used of it, what
+# passes make of graphs, and wheels with kernels, exact functions, loops and arrays.
+ABOUT_TORCH := tests/unit/passes $(addprefix tests/unit/steps/test_,torch_parts.py \
+  inductor_options.py hints.py proofs.py suppositions.py torch_export.py shapes_spec.py cxx.py \
+  kept_memory.py small_headers.py) $(addprefix tests/wheels/test_,torch_parts.py shapes_spec.py \
+  wheel.py zoo.py arrays.py passes.py attention.py numerics.py)
 
 KERNELS := $(wildcard aotbuild/passes/*/*.h aotbuild/engine/*.[ch] aotbuild/c_interface/*.[ch] \
   aotbuild/standalone/*.h aotbuild/standalone/*.cpp aotbuild/standalone/*/*.h \
   aotbuild/standalone/*/*.cpp tests/unit/passes/*.cpp tests/standalone/*.cpp)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit sanitize audit fuzz export-db generate venv bench bench-docs bench-venv clean
+.PHONY: help demo test test-torch lint unit sanitize audit fuzz export-db generate venv bench bench-docs bench-venv clean
 
 ## help: show these lines
 help:
@@ -32,7 +41,7 @@ demo:
 	@echo "--- the same models for torch, installed where there is neither aotbuild nor the source"
 	AOTBUILD_PROFILE=torch $(DEMO)/env/bin/python $(PIP) wheel --no-deps \
 	  --find-links $(DEMO)/aotbuild --wheel-dir $(DEMO)/torch ./example_project
-	$(DEMO)/env/bin/python $(PIP) install $(TORCH) "$$(ls $(DEMO)/torch/digits-*.whl)[demo]"
+	$(DEMO)/env/bin/python $(PIP) install torch==$(TORCH) "$$(ls $(DEMO)/torch/digits-*.whl)[demo]"
 	mkdir $(DEMO)/run
 	cp -r example_project/predict.py example_project/reference $(DEMO)/run
 	cd $(DEMO)/run && ../env/bin/python -P predict.py --reference reference --expect-clean \
@@ -52,8 +61,12 @@ demo:
 
 ## test: everything that CI runs: lint, types, unit tests, and tests that build wheels
 test: venv
-	$(MAKE) --jobs 2 --output-sync=target lint unit
+	$(MAKE) --jobs 2 --output-sync=target $(if $(filter $(PINNED),$(TORCH)),lint) unit
 	$(VENV)/bin/pytest tests/wheels tests/standalone -n 2 --dist loadfile --no-loadscope-reorder
+
+## test-torch: the tests that show whether builds fit a torch, make test-torch TORCH=2.14.1
+test-torch: venv
+	$(VENV)/bin/pytest $(ABOUT_TORCH) -n 2 --dist loadfile
 
 ## sanitize: call the native engine under AddressSanitizer and UBSan
 sanitize: venv
@@ -82,7 +95,7 @@ bench: bench-venv
 ## bench-venv: install the other runtimes; one that cannot be had is left out of the tables
 bench-venv: venv
 	for peer in $$(grep '==' benchmarks/requirements.txt); do \
-	  $(VENV)/bin/python $(PIP) install $(TORCH) $$peer || echo "without $$peer"; \
+	  $(VENV)/bin/python $(PIP) install torch==$(TORCH) $$peer || echo "without $$peer"; \
 	done
 
 ## bench-docs: write what was measured to docs/benchmarks.md
@@ -109,9 +122,9 @@ venv:
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	rm -rf build/wheel
 	$(VENV)/bin/python $(PIP) wheel --no-deps --wheel-dir build/wheel .
-	$(VENV)/bin/python $(PIP) install $(TORCH) "$$(ls build/wheel/*.whl)[test]"
+	$(VENV)/bin/python $(PIP) install torch==$(TORCH) "$$(ls build/wheel/*.whl)[test]"
 	$(VENV)/bin/python $(PIP) install --no-deps --force-reinstall build/wheel/*.whl
 
-## clean: remove build/ and .venv/
+## clean: remove build/ and all environments
 clean:
-	rm -rf build $(VENV)
+	rm -rf build .venv .venv-*

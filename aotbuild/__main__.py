@@ -32,6 +32,10 @@ def main(arguments: list[str] | None = None) -> int:
             from aotbuild.commands.tune import tune_project
 
             return tune_project(options.project, options.models, dry=options.dry_run)
+        if options.torch:
+            from aotbuild.commands.check_torch import print_parts
+
+            return print_parts()
         from aotbuild.commands.check import check_project
 
         return check_project(options.project, options.models, explain=options.explain)
@@ -49,6 +53,11 @@ def _declare_check(commands: Commands) -> None:
         "--explain",
         action="store_true",
         help="also show which models a build would find in the cache, and why not the others",
+    )
+    check.add_argument(
+        "--torch",
+        action="store_true",
+        help="only list what builds use of torch's private parts, and what this torch lacks of it",
     )
 
 

@@ -180,11 +180,29 @@ def as_aotbuild_error(error: Exception) -> AotBuildError:
         return error
     if isinstance(error, OSError) and error.errno is not None:
         return from_os_error(error)
+    if isinstance(error, ImportError) and (error.name or "").partition(".")[0] == "torch":
+        return _moved(error)
     frame = traceback.extract_tb(error.__traceback__)[-1]
     return InternalError(
         f"unexpected {type(error).__name__}: {error}",
         where=f"{os.path.basename(frame.filename)}:{frame.lineno} in {frame.name}",  # noqa: PTH119
         fix="set AOTBUILD_DEBUG=1 for the traceback, and report it to the aotbuild project",
+    )
+
+
+def _moved(error: ImportError) -> AotBuildError:
+    """The error for a part of torch that is not where this aotbuild looks for it."""
+    missing = error.name if isinstance(error, ModuleNotFoundError) else str(error)
+    if error.name == "torch" and isinstance(error, ModuleNotFoundError):
+        return RequirementError(
+            "torch is not installed here",
+            where="environment",
+            fix="add it to build-system.requires, and where builds are not isolated, install it",
+        )
+    return CompileError(
+        "this aotbuild cannot build with the torch that is installed",
+        why=f"there is no {missing}" if missing == error.name else str(missing),
+        fix="install a newer aotbuild, or an older torch",
     )
 
 

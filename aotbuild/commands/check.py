@@ -20,6 +20,9 @@ from aotbuild.hook.requirement import check_build_torch, check_weights_requireme
 from aotbuild.steps.plan.export import export_spec
 from aotbuild.steps.plan.options import check_options
 from aotbuild.steps.plan.plan import declared_models
+from aotbuild.steps.torch_parts.moved import check_parts
+from aotbuild.steps.torch_parts.moved import table as parts_table
+from aotbuild.steps.torch_parts.part import COMPILE, torch_version
 from aotbuild.toolchain import check_cxx
 from aotbuild.torch_output import quieten, quieten_torch
 
@@ -66,6 +69,7 @@ def check_project(directory: Path, names: Sequence[str], *, explain: bool = Fals
     check_cxx()
     check_options(project, chosen)
     quieten()
+    check_parts(COMPILE)
     from aotbuild.steps.export.step import check_writing  # imports torch, which takes a second
     from aotbuild.steps.export.trace import trace
     from aotbuild.steps.project_code import FileTracker
@@ -102,6 +106,8 @@ def check_project(directory: Path, names: Sequence[str], *, explain: bool = Fals
                 lines += explained(decided, name, traced)
     if rows:
         print("\n".join([table(rows), import_line(project, traced_names), *lines]))  # noqa: T201
+    if lacking := parts_table(everything=False):
+        print(f"torch {torch_version()} lacks private parts that builds use:\n{lacking}")  # noqa: T201
     return int(failed)
 
 

@@ -24,6 +24,9 @@ Each module has ``run(spec_file)``. One may have ``prepare(spec_file)``, which t
 calls before each of its forks: what it keeps, the steps that follow have.
 """
 
+_INSIDE_TORCH = {"export": "export", "tune": "compile", "compile": "compile"}
+"""Steps that reach inside torch, and what for: see ``aotbuild.steps.torch_parts``."""
+
 
 def run_step(step: str, spec: str) -> None:
     """Run a step in this process.
@@ -37,6 +40,10 @@ def run_step(step: str, spec: str) -> None:
         # Importing torch makes many objects that stay: looking for garbage among them takes a
         # tenth of a step's time.
         gc.set_threshold(100_000, 20, 100)
+        if step in _INSIDE_TORCH:
+            from aotbuild.steps.torch_parts.moved import check_parts
+
+            check_parts(_INSIDE_TORCH[step])
         module = importlib.import_module(MODULES[step])
         quieten_torch()
         module.run(Path(spec))

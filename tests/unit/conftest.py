@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from samples import (
     Compute,
     Loaded,
     LoadPackage,
+    SetTorch,
     echo,
     sample_manifest,
     write_package,
@@ -37,6 +39,25 @@ def no_higher_level(monkeypatch: pytest.MonkeyPatch) -> None:
 def no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is looked for, or left, in the cache of who runs the tests."""
     monkeypatch.setenv("AOTBUILD_CACHE", "off")
+
+
+@pytest.fixture
+def torch_of_the_build(monkeypatch: pytest.MonkeyPatch) -> SetTorch:
+    """Sets the torch that is installed, in the eyes of importlib.metadata; first 2.13.0+cpu."""
+    real = importlib.metadata.version
+
+    def choose(installed: str | None) -> None:
+        def version(name: str) -> str:
+            if name != "torch":
+                return real(name)
+            if installed is None:
+                raise importlib.metadata.PackageNotFoundError(name)
+            return installed
+
+        monkeypatch.setattr(importlib.metadata, "version", version)
+
+    choose("2.13.0+cpu")
+    return choose
 
 
 @pytest.fixture

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from torch_pin import pinned
+
 from aotbuild.commands.check import check_project
 
 _PROJECT = """
@@ -36,7 +38,7 @@ def check_model(directory: Path, name: str, table: str, module: str) -> int:
         The exit code of ``check``.
     """
     sys.modules.pop(name, None)  # of another test
-    (directory / "pyproject.toml").write_text(_PROJECT.format(name=name) + table)
+    (directory / "pyproject.toml").write_text(pinned(_PROJECT.format(name=name)) + table)
     (directory / name).mkdir()
     (directory / name / "__init__.py").write_text(module)
     return check_project(directory, [])

@@ -255,6 +255,9 @@ def by_model(manifests: Sequence[Manifest]) -> dict[str, list[Manifest]]:
     return models
 
 
+SetTorch = Callable[[str | None], None]
+"""Sets the version of torch that is installed, in the eyes of importlib.metadata."""
+
 Compute = Callable[[list[torch.Tensor]], list[torch.Tensor]]
 
 

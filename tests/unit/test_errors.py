@@ -99,6 +99,33 @@ def test_an_unexpected_error_is_told_with_its_place(error: Exception) -> None:
     assert len(block.splitlines()) == 3
 
 
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (
+            ImportError("cannot import name 'x' from 'torch._y' (a.py)", name="torch._y"),
+            "cannot import name 'x' from 'torch._y' (a.py)",
+        ),
+        (
+            ModuleNotFoundError("No module named 'torch._y'", name="torch._y"),
+            "there is no torch._y",
+        ),
+    ],
+)
+def test_what_torch_has_moved_is_told(error: ImportError, why: str) -> None:
+    assert told(error) == (
+        "aotbuild: error: this aotbuild cannot build with the torch that is installed\n"
+        f"  why:   {why}\n"
+        "  fix:   install a newer aotbuild, or an older torch"
+    )
+
+
+def test_a_torch_that_is_not_there_is_told() -> None:
+    block = told(ModuleNotFoundError("No module named 'torch'", name="torch"))
+    assert block.startswith("aotbuild: error: torch is not installed here\n")
+    assert "add it to build-system.requires" in block
+
+
 def test_no_error_is_no_exit() -> None:
     with reported():
         result = 1

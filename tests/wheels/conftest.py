@@ -68,7 +68,7 @@ def clean_python() -> Path:
     They are those of this environment, by links: installing them again takes a minute. ``make
     demo`` installs a wheel into an environment of its own.
     """
-    return _environment("clean-env", "torch")
+    return _environment("clean", "torch")
 
 
 @pytest.fixture(scope="session")
@@ -82,12 +82,13 @@ def bare_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def numpy_python() -> Path:
     """The interpreter of an environment that holds numpy and nothing else."""
-    return _environment("numpy-env", "numpy")
+    return _environment("numpy", "numpy")
 
 
 def _environment(name: str, distribution: str) -> Path:
     """The interpreter of an environment with a distribution of this one and what that needs."""
-    directory = REPOSITORY / "build" / name
+    # Environments with another torch have others.
+    directory = REPOSITORY / "build" / f"{name}-{Path(sys.prefix).name.lstrip('.')}"
     python = directory / "bin" / "python"
     directory.parent.mkdir(exist_ok=True)
     with FileLock(f"{directory}.lock"):

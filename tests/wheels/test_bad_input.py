@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from torch_pin import PIN
 from wheels import Build, assert_refused, edited, pip_wheel
 
 ProjectFactory = Callable[[str], Path]
@@ -25,7 +26,7 @@ DECLARATIONS = {
         ('unknown key "dim"', 'did you mean "dims"?', "models.net.dim"),
     ),
     "torch of another version": (
-        ("torch==2.13.0", "torch==2.12.1"),
+        (PIN, "torch==2.12.1"),
         ('the project pins "torch==2.12.1"', "build-system.requires"),
     ),
     "dynamic without a provider": (
@@ -86,9 +87,7 @@ def test_torch_missing_in_the_build_environment_stops_the_build(
         check=False,
     )
     build = Build(done.returncode, done.stdout + done.stderr, list(out.glob("*.whl")))
-    assert_refused(
-        build, "torch is not installed in the build environment", 'install "torch==2.13.0"'
-    )
+    assert_refused(build, "torch is not installed in the build environment", f'install "{PIN}"')
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")

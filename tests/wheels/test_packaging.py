@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from torch_pin import pinned
 from wheels import Build, Installed, assert_refused, install, pip_wheel
 
-PYPROJECT = """\
+PYPROJECT = pinned(
+    """\
 [build-system]
 requires = ["scikit-build-core>=1.1", "aotbuild", "torch==2.13.0"]
 build-backend = "scikit_build_core.build"
@@ -34,6 +36,7 @@ cpu-levels = ["x86-64-v3", "armv8"]
 source = "tinyconv.net:Net"
 inputs.x = { shape = [2, 3] }
 """
+)
 NET = """\
 from torch import nn
 

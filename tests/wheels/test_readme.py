@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from torch_pin import pinned
 from wheels import REPOSITORY, Installed, copy_package, install, pip_wheel
 
 
@@ -22,7 +23,7 @@ def block(language: str) -> str:
 def shown(tmp_path_factory: pytest.TempPathFactory, numpy_python: Path) -> tuple[Path, Installed]:
     directory = tmp_path_factory.mktemp("readme")
     project = copy_package(directory, "example_project")
-    (project / "pyproject.toml").write_text(block("toml"))
+    (project / "pyproject.toml").write_text(pinned(block("toml")))
     (command,) = re.findall(r"^\$ pip wheel (.*)$", block("console"), re.MULTILINE)
     assert command == "--no-deps ."
     return project, install(pip_wheel(project), directory / "installed", numpy_python)
@@ -56,7 +57,7 @@ def test_the_error_of_the_readme_is_the_one_that_is_told(
     project: Callable[[str], Path],
 ) -> None:
     source = project("example_project")
-    (source / "pyproject.toml").write_text(block("toml").replace('["batch"', '["bath"'))
+    (source / "pyproject.toml").write_text(pinned(block("toml")).replace('["batch"', '["bath"'))
     output = pip_wheel(source).output
     said = "\n".join(line.strip() for line in output.splitlines())
     expected = "\n".join(line.strip() for line in block("text").splitlines())

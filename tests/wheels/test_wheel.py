@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from torch_pin import REQUIRED
 from wheels import REPOSITORY, Installed
 
 from aotbuild.runtime import torch_arrays
@@ -62,7 +63,7 @@ def test_one_wheel_serves_every_python(example: Installed) -> None:
 
 def test_the_wheel_requires_the_torch_of_the_build(example: Installed) -> None:
     metadata = example.files["digits-0.1.0.dist-info/METADATA"].decode()
-    assert "Requires-Dist: torch<2.14,>=2.13" in metadata
+    assert f"Requires-Dist: {REQUIRED}" in metadata
 
 
 def test_no_file_tells_a_path_of_the_build_machine(example: Installed) -> None:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from forks import forked
 from sanitize import environment as sanitizing
 from sanitize import sanitize
+from torch_pin import PIN, pin
 
 if TYPE_CHECKING:
     import torch
@@ -204,7 +205,7 @@ def copy_package(directory: Path, name: str, runtime: str = TORCH) -> Path:
     """
     source = ELSEWHERE.get(name, PACKAGES / name)
     ignored = shutil.ignore_patterns("__pycache__", "build", "dist")
-    copy = Path(shutil.copytree(source, directory / name, ignore=ignored))
+    copy = pin(Path(shutil.copytree(source, directory / name, ignore=ignored)))
     pyproject = copy / "pyproject.toml"
     text = pyproject.read_text()
     added = [] if "cpu-levels" in text else ['cpu-levels = ["x86-64-v3", "armv8"]\n']
@@ -224,7 +225,7 @@ def project_head(name: str) -> str:
     """The tables of a usual pyproject.toml before ``[tool.aotbuild]``."""
     return f"""\
 [build-system]
-requires = ["scikit-build-core>=1.1", "aotbuild", "torch==2.13.0"]
+requires = ["scikit-build-core>=1.1", "aotbuild", "{PIN}"]
 build-backend = "scikit_build_core.build"
 
 [project]

@@ -11,7 +11,8 @@ from torch._inductor.codegen.cpp_template_kernel import CppTemplateKernel
 from torch._inductor.virtualized import V
 
 from aotbuild.passes.attention.operator import OP
-from aotbuild.passes.template.tiled import float_literal, lower_by
+from aotbuild.passes.template.kernel_text import float_literal
+from aotbuild.passes.template.tiled import lower_by
 from aotbuild.passes.template.whole import Whole
 
 

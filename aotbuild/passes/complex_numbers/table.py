@@ -14,7 +14,6 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from torch._inductor import decomposition
 from torch.utils import _pytree as pytree
 
 from aotbuild.passes.complex_numbers import arithmetic
@@ -59,6 +58,8 @@ OPERATORS: dict[Any, Callable[..., torch.Tensor]] = {
 @contextlib.contextmanager
 def in_real_parts() -> Iterator[None]:
     """Let Inductor take these operators apart."""
+    from torch._inductor import decomposition
+
     # The tables of both ways in which it may draw random numbers.
     tables: Any = (decomposition.decompositions, decomposition.fast_random_decomps())
     with contextlib.ExitStack() as stack:

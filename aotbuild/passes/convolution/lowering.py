@@ -18,7 +18,8 @@ from torch._inductor.codegen.cpp_template_kernel import CppTemplateKernel
 from torch._inductor.virtualized import V
 
 from aotbuild.passes.convolution.operator import OP
-from aotbuild.passes.template.tiled import Tile, Tiled, float_literal, lower_by
+from aotbuild.passes.template.kernel_text import float_literal
+from aotbuild.passes.template.tiled import Tile, Tiled, lower_by
 
 _ROWS, _COLUMNS, _DEEP_COLUMNS = 14, 32, 256
 """Of the largest tile of ``convolution.h``; of a depthwise convolution, it has more columns."""

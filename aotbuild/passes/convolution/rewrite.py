@@ -21,7 +21,7 @@ from dataclasses import replace as modified
 from typing import Any
 
 import torch
-from torch._prims_common import is_channels_last_contiguous_or_false_2d, is_contiguous_or_false
+from torch import _prims_common as prims
 from torch.fx import GraphModule, Node
 
 from aotbuild.passes.convolution.operator import OP, PANEL
@@ -142,11 +142,11 @@ def _fits(module: GraphModule, convolution: _Convolution) -> bool:
         return False
     if convolution.bias is not None and not is_vector(module, convolution.bias, weight.shape[0]):
         return False
-    return is_contiguous_or_false(result) or _is_channels_last(result)
+    return prims.is_contiguous_or_false(result) or _is_channels_last(result)
 
 
 def _is_channels_last(tensor: torch.Tensor) -> bool:
-    return tensor.dim() == 4 and is_channels_last_contiguous_or_false_2d(tensor)
+    return tensor.dim() == 4 and prims.is_channels_last_contiguous_or_false_2d(tensor)
 
 
 # ------------------------------------------------------------------ what follows the convolution
@@ -187,8 +187,8 @@ def _added(convolution: _Convolution, user: Node) -> _Convolution | None:
 
 def _alike(one: torch.Tensor, other: torch.Tensor) -> bool:
     """Whether two tensors are said to have the same order of dimensions."""
-    if is_contiguous_or_false(one):
-        return is_contiguous_or_false(other)
+    if prims.is_contiguous_or_false(one):
+        return prims.is_contiguous_or_false(other)
     return _is_channels_last(one) and _is_channels_last(other)
 
 
@@ -267,7 +267,7 @@ def _rewrite(module: GraphModule, convolution: _Convolution) -> None:
             convolution.low,
             convolution.high,
             convolution.activation,
-            not is_contiguous_or_false(result),
+            not prims.is_contiguous_or_false(result),
         )
     parts = list(_parts(convolution.node, convolution.image, convolution.summand))
     replace(convolution.node, new)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import torch
-from torch._inductor.graph import getattr_recursive
 from torch.fx import GraphModule, Node
 
 from aotbuild.passes.graph.nodes import caller
@@ -66,5 +66,5 @@ def _is_float(argument: Any) -> bool:
     value = argument.meta.get("val")
     if value is None and argument.op == "get_attr":
         module: Any = argument.graph.owning_module
-        value = getattr_recursive(module, str(argument.target))
+        value = operator.attrgetter(str(argument.target))(module)
     return isinstance(value, torch.Tensor) and value.dtype == torch.float32

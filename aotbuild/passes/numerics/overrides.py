@@ -30,7 +30,7 @@ from torch._inductor.lowering import to_dtype
 from torch._inductor.virtualized import ops
 
 from aotbuild.passes.numerics.integers import exact_integers
-from aotbuild.passes.template.tiled import kernel_text
+from aotbuild.passes.template.kernel_text import kernel_text
 
 _HEADER = "numerics/elementary.h"
 _NAMESPACE = "aotbuild::exact"
@@ -63,10 +63,16 @@ def with_exact_functions(code: str) -> str:
 
     Args:
         code: C++ code of kernels. Those that call none stay as they are.
+
+    Raises:
+        RuntimeError: There is no place for them.
     """
     if f"{_NAMESPACE}::" not in code:
         return code
-    return _PREFIX.sub(lambda found: f"{found[0]}{kernel_text(_HEADER)}", code, count=1)
+    changed, count = _PREFIX.subn(lambda found: f"{found[0]}{kernel_text(_HEADER)}", code, count=1)
+    if not count:
+        raise RuntimeError("Inductor's kernels include no cpp_prefix.h, behind which theirs belong")
+    return changed
 
 
 def _call(name: str) -> Callable[[Any], str]:

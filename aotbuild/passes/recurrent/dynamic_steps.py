@@ -13,14 +13,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch._decomp import decompositions
-from torch._higher_order_ops.while_loop import while_loop
 
 
 @contextlib.contextmanager
 def dynamic_steps() -> Iterator[None]:
     """Let recurrent layers be traced and compiled for any number of steps."""
-    module: Any = decompositions
+    module = _decompositions()
     select, unroll = module.select_one_layer_lstm_function, module.one_layer_rnn
 
     def choose(given: torch.Tensor, *args: Any) -> Any:
@@ -46,6 +44,13 @@ def dynamic_steps() -> Iterator[None]:
         module.select_one_layer_lstm_function, module.one_layer_rnn = select, unroll
 
 
+def _decompositions() -> Any:
+    """The module of torch that takes recurrent layers apart."""
+    from torch._decomp import decompositions
+
+    return decompositions
+
+
 def _lstm_loop(
     given: torch.Tensor,
     hidden: tuple[torch.Tensor, torch.Tensor],
@@ -54,7 +59,7 @@ def _lstm_loop(
     reverse: bool = False,  # noqa: FBT001, FBT002
 ) -> Any:
     """One layer, with the parameters of torch's ``one_layer_lstm``."""
-    module: Any = decompositions
+    module = _decompositions()
     steps: Any = given.shape[0]
     if isinstance(steps, int):
         return module.one_layer_lstm(given, hidden, params, has_biases, reverse)
@@ -95,6 +100,8 @@ def _loop(
     reverse: bool,
 ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
     """All steps, one after the other: the output of each, and the last states."""
+    from torch._higher_order_ops.while_loop import while_loop
+
     check: Any = torch._check
     loop: Any = while_loop
     gates = gates.flip(0) if reverse else gates

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch._prims_common import is_contiguous_or_false
+from torch import _prims_common as prims
 from torch.fx import GraphModule, Node
 
 from aotbuild.passes.graph.derived import derive
@@ -149,7 +149,7 @@ def _rewrite(module: GraphModule, layers: _Layers) -> None:
 def _has_steps_first(output: Node) -> bool:
     """Whether torch would give an output in the order of the steps, though rows are its first."""
     tensor = value(output)
-    return tensor is not None and is_contiguous_or_false(tensor.transpose(0, 1))
+    return tensor is not None and prims.is_contiguous_or_false(tensor.transpose(0, 1))
 
 
 def _shows_order(output: Node) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
@@ -36,7 +36,15 @@ def define(schema: str, eager: Callable[..., Any], fake: Callable[..., Any]) -> 
     return getattr(torch.ops.aotbuild, name).default
 
 
-def register_lowerings() -> None:
-    """Tell Inductor how to compile the operators."""
+def register_lowerings(without: Collection[str] = ()) -> None:
+    """Tell Inductor how to compile the operators.
+
+    Args:
+        without: Passes whose operators are in no graph, since torch lacks what they need: those of
+            a folder, or of a module ``<pass>_operator``.
+    """
     for module in dict.fromkeys(_OPERATORS):
+        _, folder, name = module.rsplit(".", 2)
+        if (name.removesuffix("operator").removesuffix("_") or folder) in without:
+            continue
         importlib.import_module(f"{module.removesuffix('operator')}lowering").register()

@@ -20,6 +20,7 @@ from aotbuild.steps.package.parts import Part
 from aotbuild.steps.package.size import report_size, shown
 from aotbuild.steps.package.torch_range import check_required
 from aotbuild.steps.package.write import write_hooks, write_package
+from aotbuild.steps.torch_parts.moved import told_aside
 from aotbuild.steps.tune.lock import add_to_lock, collected
 
 _SHOWN = 3
@@ -66,6 +67,8 @@ def _part(part: MethodParts) -> Part:
 def _summary(spec: BundleSpec, manifests: Sequence[Manifest]) -> list[str]:
     """The lines of the build log about the package."""
     lines = [_model_line(manifest) for manifest in manifests]
+    aside = [name for m in manifests for v in m.variants for name in v.compiled.get("aside", ())]
+    lines += filter(None, [told_aside(aside)])
     lines += _folded_lines(manifests)
     lines.append(report_size(Path(spec.output), spec.package, manifests, spec.size_limit))
     if spec.apart:

@@ -9,6 +9,8 @@ from aotbuild.config.project import Project
 from aotbuild.config.runtimes import Choice, automatic, declared_choice, with_runtimes
 from aotbuild.steps.choose.memory import remember, remembered
 from aotbuild.steps.plan.export import export_spec
+from aotbuild.steps.torch_parts.moved import check_parts
+from aotbuild.steps.torch_parts.part import COMPILE, EXPORT
 from aotbuild.torch_output import quieten, quieten_torch
 
 if TYPE_CHECKING:
@@ -56,6 +58,7 @@ def found_choice(project: Project, name: str, model: TracedModel, read: FileTrac
     Raises:
         AotBuildError: It cannot be lowered.
     """
+    check_parts(COMPILE)
     from aotbuild.steps.choose.lowered import choose  # imports torch, which takes a second
 
     choice = choose(project, name, model)
@@ -65,6 +68,7 @@ def found_choice(project: Project, name: str, model: TracedModel, read: FileTrac
 
 def _traced_choice(project: Project, name: str) -> Choice:
     quieten()
+    check_parts(EXPORT)
     from aotbuild.steps.export.trace import trace
     from aotbuild.steps.project_code import FileTracker
 

@@ -42,6 +42,8 @@ class Attempt:
     """What passes had done to it."""
     code: Code | None = None
     """What lowering it gave."""
+    aside: Sequence[str] = ()
+    """What it went without, of what a torch that is not known seems to have moved."""
 
 
 Lower = Callable[[dict[str, int], Callable[[Ranges], bool]], Attempt]

@@ -95,6 +95,13 @@ def _expected_constants(compiled: Compiled, where: str) -> dict[str, str]:
                 fix="report it to the aotbuild project with the model's code",
             )
         names[name] = fqn
+    if compiled.constants and not names:
+        raise CompileError(
+            "the generated code tells none of the model's constants",
+            where=where,
+            why=f"torch {torch.__version__} writes them in a form that is not known here",
+            fix="install a newer aotbuild, or an older torch",
+        )
     return names
 
 

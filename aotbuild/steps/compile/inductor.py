@@ -36,6 +36,8 @@ from aotbuild.steps.compile.library_cache import Libraries
 from aotbuild.steps.compile.shared_code import sharing
 from aotbuild.steps.compile.shared_headers import Shared
 from aotbuild.steps.compile.vector_isa import only_vector_isa, vector_isa
+from aotbuild.steps.torch_parts.exporting import DYNAMIC_STEPS
+from aotbuild.steps.torch_parts.moved import where_usable
 from aotbuild.target import Target
 
 Link: TypeAlias = "Callable[[Compiler, Path, torch.fx.Graph], None]"
@@ -165,9 +167,9 @@ def compile_library(
         with (
             torch.no_grad(),  # freezing, among others, is silently ignored outside of it
             only_vector_isa(setup.target.isa),
-            dynamic_steps(),
+            where_usable(DYNAMIC_STEPS, dynamic_steps),
             exact_functions(),
-            in_real_parts(),
+            where_usable("complex numbers", in_real_parts),
             patched(replaceable),
             _between_lowering_and_compiling(graph.graph, wanted, setup) as lowered,
         ):
@@ -250,9 +252,9 @@ def _between_lowering_and_compiling(
         What is known after that.
     """
     codecache: Any = torch._inductor.codecache
-    compiler = codecache.AotCodeCompiler
-    original = vars(compiler)["compile"]
-    compile_code = compiler.compile
+    aot_compiler = codecache.AotCodeCompiler
+    original = vars(aot_compiler)["compile"]
+    compile_code = aot_compiler.compile
     options = codecache.CppTorchDeviceOptions
     lowered = _Lowered()
 
@@ -281,12 +283,12 @@ def _between_lowering_and_compiling(
         isa = {"vec_isa": vector_isa("")} if min_optimize else {}
         return options(min_optimize=min_optimize, **{**kwargs, **isa})
 
-    compiler.compile = staticmethod(compile_wanted)
+    aot_compiler.compile = staticmethod(compile_wanted)
     codecache.CppTorchDeviceOptions = plain_wrapper
     try:
         yield lowered
     finally:
-        compiler.compile = original
+        aot_compiler.compile = original
         codecache.CppTorchDeviceOptions = options
 
 

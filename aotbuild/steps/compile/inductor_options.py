@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch._inductor import config as inductor_config
 from aotbuild.config.parse import did_you_mean, located
 from aotbuild.errors import ConfigError
 from aotbuild.steps.compile.vector_isa import vector_isa
+from aotbuild.steps.torch_parts.moved import usable
 from aotbuild.target import Target
 
 
@@ -34,17 +36,21 @@ def all_options(
     usual = _ON_CPU if target.device == "cpu" else {}
     if extra.get("freezing"):
         usual = {**usual, **_PLAIN_WEIGHTS}
-    given = {_canonical(name): value for name, value in extra.items()}
-    return {**_present({**own, **usual}), **given}
+    if os.environ.get(_LITE_MODE) == "1":
+        usual = {**_WITH_PASSES, **usual}
+    return {**_present(_by_canonical({**own, **usual})), **_by_canonical(extra)}
 
 
 def recorded_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """The options that tell how a library was compiled: none that names a path."""
-    return {key: value for key, value in options.items() if key not in _MACHINE_OPTIONS}
+    left_out = _by_canonical(dict.fromkeys(_MACHINE_OPTIONS))
+    return {key: value for key, value in options.items() if key not in left_out}
 
 
 def options_for(graph: torch.fx.GraphModule, options: dict[str, Any]) -> dict[str, Any]:
-    """The options, without the block of memory where a graph has others in it, as loops have.
+    """The options, without the block of memory where it would not be right.
+
+    That is where a graph has others in it, as loops have.
 
     Inductor of torch 2.13 frees the memory of these where their names are not known, and the code
     does not compile.
@@ -54,7 +60,9 @@ def options_for(graph: torch.fx.GraphModule, options: dict[str, Any]) -> dict[st
         and any(not isinstance(size, int) for size in node.args[0].meta["val"].shape)
         for node in graph.graph.nodes
     )
-    if looped or any(isinstance(each, torch.fx.GraphModule) for each in graph.children()):
+    # Without that patch, two values may get the same memory.
+    unplanned = looped or not usable("memory of results")
+    if unplanned or any(isinstance(each, torch.fx.GraphModule) for each in graph.children()):
         return {**options, "memory_planning": False}
     return options
 
@@ -92,6 +100,11 @@ def _canonical(name: str) -> str:
     return target if target in _entries() else name  # there are aliases of other modules, too
 
 
+def _by_canonical(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options by the names that others are aliases of."""
+    return {_canonical(name): value for name, value in options.items()}
+
+
 def _entries() -> Mapping[str, Any]:
     """All options of this torch with what is known of them; aliases and deprecated ones, too."""
     config: Any = inductor_config
@@ -107,6 +120,21 @@ def _present(options: dict[str, Any]) -> dict[str, Any]:
 
 _ON_CPU = {"memory_planning": True}
 """Unless the project wants otherwise: ``kept_memory`` keeps the block from call to call."""
+
+_LITE_MODE = "TORCHINDUCTOR_LITE_MODE"
+_WITH_PASSES = {
+    "allow_buffer_reuse": True,
+    "fallback_by_default": False,
+    "reorder_for_peak_memory": True,
+    "selective_decompose": False,
+    "use_dce": True,
+    "use_joint_graph_passes": True,
+    "use_post_grad_passes": True,
+    "use_pre_grad_passes": True,
+}
+"""What that variable changes in torch 2.15 and newer, for its own tests: nothing would be fused.
+
+A project that wants one of them otherwise says so in its options."""
 
 _LOOPED = ("aten.gru.", "aten.lstm.", "aten.rnn_tanh.", "aten.rnn_relu.")
 """Operators that ``recurrent`` makes loops of where a size is dynamic."""
@@ -141,7 +169,7 @@ def check_options(options: Mapping[str, Any], path: str) -> None:
                 fix=did_you_mean(name, _entries())
                 or "see torch/_inductor/config.py for the options and their meaning",
             )
-        if _canonical(name) in _OWN_OPTIONS:
+        if _canonical(name) in _by_canonical(dict.fromkeys(_OWN_OPTIONS)):
             raise ConfigError(
                 f'the option "{name}" is set by aotbuild',
                 where=where,

@@ -1,18 +1,20 @@
 """Patches of Inductor while it lowers a graph: what it would take from the build machine, or guess.
 
-Each names what it cures. Symbols are looked up by name when they are needed, so that a torch that
-moved one fails with that name instead of compiling something else.
+Each names what it cures. Those that only widen what a model accepts step aside where torch has
+moved what they need (``aotbuild.steps.torch_parts``).
 """
 
 from __future__ import annotations
 
 import contextlib
+import operator
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import sympy
 import torch
-import torch._inductor.codegen.common
+
+from aotbuild.steps.torch_parts.moved import usable
 
 
 @contextlib.contextmanager
@@ -22,13 +24,11 @@ def patched(replaceable: Callable[[torch.Tensor], bool]) -> Iterator[None]:
     Args:
         replaceable: Whether a tensor of the graph may get other values: they stay out of the code.
     """
-    with (
-        _unguarded_conv_backend(),
-        _unguarded_pooling(),
-        _fixed_caches(),
-        _no_values_in_code(replaceable),
-        _memory_of_results(),
-    ):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_no_values_in_code(replaceable))
+        for use, patch in _WHERE_USABLE.items():
+            if usable(use):
+                stack.enter_context(patch())
         yield
 
 
@@ -121,7 +121,7 @@ def _no_values_in_code(replaceable: Callable[[torch.Tensor], bool]) -> Iterator[
     Inductor writes tensors of up to 8 elements into it, and computes with those of one element.
     """
     from torch._inductor.fx_passes import joint_graph
-    from torch._inductor.graph import GraphLowering, getattr_recursive
+    from torch._inductor.graph import GraphLowering
 
     lowering: Any = GraphLowering
     lower = lowering.get_attr
@@ -129,14 +129,14 @@ def _no_values_in_code(replaceable: Callable[[torch.Tensor], bool]) -> Iterator[
     deduce = folding._deduce_value
 
     def get_attr(graph: Any, target: str, args: Any, kwargs: Any) -> Any:
-        value = getattr_recursive(graph.module, target)
+        value = operator.attrgetter(target)(graph.module)
         if isinstance(value, torch.Tensor) and replaceable(value):
             return graph.add_tensor_constant(value, target)
         return lower(graph, target, args, kwargs)
 
     def deduce_value(folder: Any, node: torch.fx.Node) -> Any:
         if node.op == "get_attr":
-            value = getattr_recursive(folder.module, str(node.target))
+            value = operator.attrgetter(str(node.target))(folder.module)
             if isinstance(value, torch.Tensor) and replaceable(value):
                 return folder.unknown_value
         return deduce(folder, node)
@@ -177,3 +177,13 @@ def _memory_of_results() -> Iterator[None]:
         yield
     finally:
         planner.compute_buffer_groups = original
+
+
+_WHERE_USABLE: dict[str, Callable[[], contextlib.AbstractContextManager[None]]] = {
+    "choice of convolutions": _unguarded_conv_backend,
+    "pooling": _unguarded_pooling,
+    "sizes of caches": _fixed_caches,
+    "memory of results": _memory_of_results,
+}
+"""Patches by what they use of torch: without one, a model is right all the same. Without the last,
+memory is not planned."""

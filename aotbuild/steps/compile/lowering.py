@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import sympy
 import torch
 
 from aotbuild.errors import CompileError, debugging, warn
-from aotbuild.passes.pipeline import Applied, apply, rewrite
+from aotbuild.passes.pipeline import PASSES, Applied, apply, rewrite
 from aotbuild.passes.template.operators import register_lowerings
 from aotbuild.steps.artifacts.call_spec import CallSpec
 from aotbuild.steps.artifacts.program import module_of
@@ -18,6 +18,7 @@ from aotbuild.steps.artifacts.spec import CompileSpec
 from aotbuild.steps.compile.attempts import Attempt, Lower
 from aotbuild.steps.compile.inductor import Code, Setup, compile_library
 from aotbuild.steps.compile.program_weights import ProgramWeights
+from aotbuild.steps.compile.stepping_aside import stepping_aside
 from aotbuild.steps.project_code import error_text, importing
 from aotbuild.steps.sizes.hints import hinted, hints_at
 from aotbuild.steps.sizes.ranges import Ranges, compiled_ranges
@@ -39,7 +40,9 @@ def lowering(spec: CompileSpec, call: CallSpec, setup: Setup, weights: ProgramWe
     symbols: dict[str, SizeSymbol] = {}
     warned: set[str] = set()
 
-    def lower(sizes: dict[str, int], wanted: Callable[[Ranges], bool]) -> Attempt:
+    def lowered(
+        sizes: dict[str, int], wanted: Callable[[Ranges], bool], aside: Collection[str]
+    ) -> Attempt:
         others = sizes != call.example
         # What is asked about the sizes of a program stays with it.
         with (
@@ -68,7 +71,7 @@ def lowering(spec: CompileSpec, call: CallSpec, setup: Setup, weights: ProgramWe
             return wanted(seen[0][0])
 
         with supposing(verified):
-            applied = _rewritten(graph, spec)
+            applied = _rewritten(graph, spec, aside)
         for name in applied.failed.keys() - warned:
             warned.add(name)
             warn_failed(name, applied.failed[name], spec.model)
@@ -83,15 +86,17 @@ def lowering(spec: CompileSpec, call: CallSpec, setup: Setup, weights: ProgramWe
         accepted, code = seen[0]
         return Attempt(sizes, ranges() if compiled else accepted, compiled, applied, code)
 
-    return lower
+    return stepping_aside(lowered)
 
 
-def _rewritten(graph: torch.fx.GraphModule, spec: CompileSpec) -> Applied:
-    """Apply the passes that are for the target."""
+def _rewritten(graph: torch.fx.GraphModule, spec: CompileSpec, aside: Collection[str]) -> Applied:
+    """Apply the passes that are for the target, but for those that step aside."""
     if TARGETS[spec.target].device != "cpu":
         return Applied()
-    register_lowerings()
-    return apply(graph, spec.passes, precision=RECIPES[spec.recipe].precision)
+    register_lowerings(aside)
+    wanted = PASSES if spec.passes is None else spec.passes
+    names = [name for name in wanted if name not in aside]
+    return apply(graph, names, precision=RECIPES[spec.recipe].precision)
 
 
 def warn_failed(name: str, error: Exception, model: str) -> None:

@@ -36,6 +36,8 @@ from aotbuild.steps.compile.vector_functions import link_vector_functions
 from aotbuild.steps.files import plain_directory, replacing, scratch, write_depfile
 from aotbuild.steps.sizes.narrowing import narrowed, too_narrow
 from aotbuild.steps.sizes.proofs import proving
+from aotbuild.steps.torch_parts.moved import aside, moved
+from aotbuild.steps.torch_parts.part import COMPILE
 from aotbuild.steps.tune.pins import decided
 from aotbuild.target import TARGETS
 from aotbuild.toolchain import find_cxx
@@ -67,6 +69,7 @@ def run(spec_file: Path) -> None:
 def prepare(spec_file: Path) -> None:
     """Do what does not depend on the model, in the process that forks for each step."""
     make_patterns(TARGETS[read_spec(CompileSpec, spec_file).target])
+    moved(COMPILE)
 
 
 def _lowered_best(job: Job, slot: CacheSlot, directory: Path) -> Attempt:
@@ -183,6 +186,7 @@ def _write_library(
             "recipe": job.spec.recipe,
             "options": compiled.options,
             "passes": counts,
+            **({"aside": names} if (names := [*aside(), *best.aside]) else {}),
         },
     )
 

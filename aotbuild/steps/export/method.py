@@ -17,9 +17,10 @@ from aotbuild.errors import ExportError
 from aotbuild.steps.artifacts.export_weights import MODULE
 from aotbuild.steps.artifacts.samples import concrete, example_sizes
 from aotbuild.steps.artifacts.spec import ExportSpec
-from aotbuild.steps.export.arguments import as_call
+from aotbuild.steps.export.arguments import Argument, Parameter, as_call
 from aotbuild.steps.export.example import Example, example_call
 from aotbuild.steps.export.flat_module import Flat
+from aotbuild.steps.export.shapes_spec import flat_spec, is_shapes_spec
 from aotbuild.steps.export.source import method_of
 from aotbuild.steps.export.traced import dense
 from aotbuild.steps.project_code import error_text, resolve, user_line
@@ -43,6 +44,13 @@ class Method:
     """The tensors of the example, without gaps."""
     dynamic_shapes: list[Any]
     """The dynamic dimensions of each tensor, as torch.export takes them."""
+    shapes_spec: Any = None
+    """The same as one ``ShapesSpec``, where the project wrote them so."""
+
+    @property
+    def all_dynamic_shapes(self) -> Any:
+        """The argument of torch.export."""
+        return self.shapes_spec or (tuple(self.dynamic_shapes),)
 
     @property
     def path(self) -> str:
@@ -112,6 +120,7 @@ def method_to_trace(
     project, device = Path(spec.project), torch.device(spec.device)
     method = method_of(module, name, path)
     example = example_call(method, call, path, project, spec.declaration.dtype, device)
+    dynamic_shapes, shapes_spec = _dynamic_shapes(call, example, path, project, module, method)
     return Method(
         spec,
         name,
@@ -120,15 +129,22 @@ def method_to_trace(
         flat=Flat(module, name, example.arguments),
         original=None if original is None else Flat(original, name, example.arguments),
         tensors=[dense(tensor) for tensor in example.tensors],
-        dynamic_shapes=_dynamic_shapes(call, example, path, project, module),
+        dynamic_shapes=dynamic_shapes,
+        shapes_spec=shapes_spec,
     )
 
 
 def _dynamic_shapes(
-    call: Call, example: Example, path: str, project: Path, module: torch.nn.Module
-) -> list[Any]:
+    call: Call,
+    example: Example,
+    path: str,
+    project: Path,
+    module: torch.nn.Module,
+    method: Callable[..., Any],
+) -> tuple[list[Any], Any]:
+    """The dynamic shapes of each tensor, and all of them where they are a ``ShapesSpec``."""
     if call.dynamic_shapes is None:
-        return torch_dims(example.shapes, call.dims)
+        return torch_dims(example.shapes, call.dims), None
     where = located(f"{path}.dynamic-shapes")
     dynamic_shapes: Any = resolve(call.dynamic_shapes, f"{path}.dynamic-shapes", project)
     args, kwargs = as_call(example.arguments)
@@ -137,8 +153,11 @@ def _dynamic_shapes(
             dynamic_shapes = dynamic_shapes()
         if hasattr(dynamic_shapes, "dynamic_shapes"):  # torch.export.ShapesCollection
             dynamic_shapes = dynamic_shapes.dynamic_shapes(module, args, kwargs)
+        if is_shapes_spec(dynamic_shapes):
+            spec, leaves = flat_spec(dynamic_shapes, method, (args, kwargs), example.tensors)
+            return leaves, spec
         values = {argument.name: argument.value for argument in example.arguments}
-        return leaf_dims(dynamic_shapes, values)
+        return leaf_dims(_by_parameter(dynamic_shapes, example.arguments), values), None
     except Exception as error:
         line = user_line(error, project)
         raise ExportError(
@@ -148,3 +167,17 @@ def _dynamic_shapes(
             fix="write them as torch.export.export takes them: a dict by the names of the "
             "parameters, each nested as the parameter, with { axis: Dim } for a tensor",
         ) from error
+
+
+def _by_parameter(dynamic_shapes: Any, arguments: Sequence[Argument]) -> Any:
+    """Dynamic shapes by the names of the parameters.
+
+    torch names what ``**kwargs`` takes by its keywords since 2.14, and before in a dict of its own.
+    """
+    variadic = next((a for a in arguments if a.kind is Parameter.VAR_KEYWORD), None)
+    if variadic is None or not isinstance(dynamic_shapes, Mapping):
+        return dynamic_shapes
+    names = {argument.name for argument in arguments}
+    own = {k: v for k, v in dynamic_shapes.items() if k in variadic.value and k not in names}
+    rest = {k: v for k, v in dynamic_shapes.items() if k not in own}
+    return {**rest, variadic.name: {**(rest.get(variadic.name) or {}), **own}} if own else rest

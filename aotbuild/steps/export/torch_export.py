@@ -96,7 +96,7 @@ def _export(method: Method, *, strict: bool = False) -> torch.export.ExportedPro
         return torch.export.export(
             method.flat,
             (tuple(method.tensors),),
-            dynamic_shapes=(tuple(method.dynamic_shapes),),
+            dynamic_shapes=method.all_dynamic_shapes,
             strict=strict,
         )
 

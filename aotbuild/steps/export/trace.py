@@ -24,6 +24,7 @@ from aotbuild.steps.export.module_state import state_of
 from aotbuild.steps.export.mutation import refuse_state
 from aotbuild.steps.export.outputs import output_tree
 from aotbuild.steps.export.saved_program import load_program
+from aotbuild.steps.export.shapes_spec import variable_names
 from aotbuild.steps.export.small_sizes import Difference, differences, small_size_error
 from aotbuild.steps.export.source import build_module
 from aotbuild.steps.export.symbolic_sizes import symbolic_sizes
@@ -44,6 +45,8 @@ from aotbuild.steps.sizes.ranges import compiled_ranges
 from aotbuild.steps.sizes.shapes import dim_names, name_dims, read_dims
 from aotbuild.steps.sizes.suppositions import exceptions
 from aotbuild.steps.sizes.symbols import dimension_symbols
+from aotbuild.steps.torch_parts.exporting import DYNAMIC_STEPS
+from aotbuild.steps.torch_parts.moved import where_usable
 
 
 def trace(spec: ExportSpec) -> TracedModel:
@@ -56,7 +59,7 @@ def trace(spec: ExportSpec) -> TracedModel:
     with (
         importing(spec.import_paths, spec.package),
         torch.no_grad(),
-        dynamic_steps(),
+        where_usable(DYNAMIC_STEPS, dynamic_steps),
         symbolic_sizes(),
     ):
         load_op_libraries(spec.declaration.op_libraries or [], project)
@@ -145,7 +148,9 @@ def _dims(
     """The shapes of the tensors, the ranges of their dimensions, and the sizes in the example."""
     example = method.example
     if method.call.dynamic_shapes:
-        shapes, dims = name_dims(program, example.labels, dim_names(method.dynamic_shapes))
+        leaves = method.dynamic_shapes
+        names = map(variable_names, leaves) if method.shapes_spec else dim_names(leaves)
+        shapes, dims = name_dims(program, example.labels, list(names))
         return shapes, dims, sizes_of(shapes, example.tensors)
     shapes, dims = read_dims(program, example.shapes, method.call.dims)
     _warn_static(example.shapes, shapes, method.path)

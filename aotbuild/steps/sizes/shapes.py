@@ -260,7 +260,9 @@ def _range_of(
     low, high = declared.min, declared.max
     if traced is not None:
         # Tracing supposes that a dynamic size is neither 0 nor 1; the code mostly serves both.
-        low = max(low, int(traced.lower)) if traced.lower > 2 else low
+        # Nothing is supposed of a size without a hint, such as u0, of a ShapesSpec.
+        supposed = 2 if str(expression).startswith("s") else 0
+        low = max(low, int(traced.lower)) if traced.lower > supposed else low
         if traced.upper != int_oo and traced.upper < sympy.oo:
             high = int(traced.upper) if high is None else min(high, int(traced.upper))
     return Dim(low, high)

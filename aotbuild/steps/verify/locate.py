@@ -17,6 +17,8 @@ from aotbuild.steps.compile.vector_isa import only_vector_isa, vector_isa
 from aotbuild.steps.export.arguments import call_program
 from aotbuild.steps.export.input_uses import operator_name
 from aotbuild.steps.export.traced_lines import traced_line
+from aotbuild.steps.torch_parts.exporting import DYNAMIC_STEPS
+from aotbuild.steps.torch_parts.moved import where_usable
 from aotbuild.steps.verify.wide import Noise, exceeding
 from aotbuild.target import Target
 
@@ -106,7 +108,7 @@ def _compiled(module: torch.fx.GraphModule, target: Target) -> Callable[..., Any
         with (
             fresh_cache(),
             only_vector_isa(target.isa),
-            dynamic_steps(),
+            where_usable(DYNAMIC_STEPS, dynamic_steps),
             inductor_config.patch(options),
         ):
             return torch.compile(module, dynamic=False, fullgraph=True)(*args, **kwargs)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from torch_pin import copied
 
 from aotbuild.target import usual_targets
 
@@ -41,11 +41,11 @@ def check(
 
 @pytest.fixture
 def failing(tmp_path: Path) -> Path:
-    return Path(shutil.copytree(PACKAGES / "failing", tmp_path / "failing"))
+    return copied(PACKAGES / "failing", tmp_path / "failing")
 
 
-def test_the_table_tells_the_models_of_the_example() -> None:
-    project = REPOSITORY / "example_project"
+def test_the_table_tells_the_models_of_the_example(tmp_path: Path) -> None:
+    project = copied(REPOSITORY / "example_project", tmp_path / "example")
     done = check(project, cwd=project)
     assert done.returncode == 0, done.stderr
     rows = [" ".join(line.split()) for line in done.stdout.splitlines()]
@@ -62,8 +62,9 @@ def test_the_table_tells_the_models_of_the_example() -> None:
     assert done.stderr == ""
 
 
-def test_methods_constants_and_multiples_are_told() -> None:
-    done = check(PACKAGES / "sources", "codec", "normalize")
+def test_methods_constants_and_multiples_are_told(tmp_path: Path) -> None:
+    sources = copied(PACKAGES / "sources", tmp_path / "sources")
+    done = check(sources, "codec", "normalize")
     assert done.returncode == 0, done.stderr
     flat = " ".join(done.stdout.split())
     assert (
@@ -72,7 +73,7 @@ def test_methods_constants_and_multiples_are_told() -> None:
     assert "codec.decode standalone z float32 [batch 1 to 32, steps 1 to 10, 4]" in flat
     assert "eps = 0.1" in flat
     assert "variadic" not in flat
-    blocks = check(PACKAGES / "sizes", "blocks")
+    blocks = check(copied(PACKAGES / "sizes", tmp_path / "sizes"), "blocks")
     assert "[batch 1 to 16, length 8 to 128 in multiples of 8]" in blocks.stdout
 
 
@@ -120,7 +121,7 @@ def test_a_wrong_declaration_is_told(failing: Path) -> None:
 
 
 def test_what_a_build_would_find_in_the_cache_is_told(tmp_path: Path) -> None:
-    project = REPOSITORY / "example_project"
+    project = copied(REPOSITORY / "example_project", tmp_path / "example")
     cache = {"AOTBUILD_CACHE": "readwrite", "AOTBUILD_CACHE_DIR": str(tmp_path / "cache")}
     done = check(project, "denoiser", "--explain", env={**cache, "CXX": sys.executable})
     assert done.returncode == 0, done.stderr
@@ -135,7 +136,7 @@ def test_what_a_build_would_find_in_the_cache_is_told(tmp_path: Path) -> None:
 
 
 def test_what_a_build_would_measure_is_told(tmp_path: Path) -> None:
-    project = REPOSITORY / "tests" / "packages" / "tuned"
+    project = copied(PACKAGES / "tuned", tmp_path / "tuned")
     cache = {"AOTBUILD_CACHE": "readwrite", "AOTBUILD_CACHE_DIR": str(tmp_path / "cache")}
     done = check(project, "--explain", env={**cache, "CXX": sys.executable})
     assert done.returncode == 0, done.stderr
@@ -143,15 +144,16 @@ def test_what_a_build_would_measure_is_told(tmp_path: Path) -> None:
 
 
 def test_what_is_in_the_cache_depends_on_the_compiler(tmp_path: Path) -> None:
-    cache = {"AOTBUILD_CACHE": "readwrite", "AOTBUILD_CACHE_DIR": str(tmp_path)}
-    done = check(REPOSITORY / "example_project", "denoiser", "--explain", env=cache)
+    cache = {"AOTBUILD_CACHE": "readwrite", "AOTBUILD_CACHE_DIR": str(tmp_path / "cache")}
+    project = copied(REPOSITORY / "example_project", tmp_path / "example")
+    done = check(project, "denoiser", "--explain", env=cache)
     assert done.returncode == 1
     assert 'aotbuild: error: there is no C++ compiler "g++"' in done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_norms_that_will_be_folded_are_told_of(tmp_path: Path) -> None:
-    project = Path(shutil.copytree(PACKAGES / "calls", tmp_path / "calls"))
+    project = copied(PACKAGES / "calls", tmp_path / "calls")
     modules = project / "calls" / "modules.py"
     large = "nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)"
     text = modules.read_text()
@@ -170,7 +172,7 @@ def test_norms_that_will_be_folded_are_told_of(tmp_path: Path) -> None:
 
 
 def test_torch_logs_nothing_above_an_error(tmp_path: Path) -> None:
-    project = Path(shutil.copytree(PACKAGES / "calls", tmp_path / "calls"))
+    project = copied(PACKAGES / "calls", tmp_path / "calls")
     modules = project / "calls" / "modules.py"
     modules.write_text(modules.read_text().replace("nn.Linear(6, 5)", "nn.Linear(7, 5)"))
     done = check(project, "dense")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import shutil
 import tomllib
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
-from samples import PYPROJECT, edited, run_python, write_project
+from samples import PYPROJECT, SetTorch, edited, run_python, write_project
 
 from aotbuild.errors import RequirementError
 from aotbuild.hook.requirement import check_torch_requirement, dynamic_metadata, dynamic_wheel
@@ -22,6 +21,8 @@ from aotbuild.torch_version import runtime_range
 
 DYNAMIC = 'dynamic = ["dependencies"]\n'
 PROVIDER = '[[tool.dynamic-metadata]]\nprovider = "aotbuild"\n'
+pytestmark = pytest.mark.usefixtures("torch_of_the_build")
+
 LINES_TO_PASTE = [
     "[project]",
     'dynamic = ["dependencies"]',
@@ -29,27 +30,6 @@ LINES_TO_PASTE = [
     'provider = "aotbuild"',
 ]
 STATES = ["wheel", "editable", "metadata_wheel", "metadata_editable"]
-
-SetTorch = Callable[[str | None], None]
-
-
-@pytest.fixture(autouse=True)
-def torch_of_the_build(monkeypatch: pytest.MonkeyPatch) -> SetTorch:
-    """Sets the torch that is installed, in the eyes of importlib.metadata; first 2.13.0+cpu."""
-    real = importlib.metadata.version
-
-    def choose(installed: str | None) -> None:
-        def version(name: str) -> str:
-            if name != "torch":
-                return real(name)
-            if installed is None:
-                raise importlib.metadata.PackageNotFoundError(name)
-            return installed
-
-        monkeypatch.setattr(importlib.metadata, "version", version)
-
-    choose("2.13.0+cpu")
-    return choose
 
 
 @pytest.fixture

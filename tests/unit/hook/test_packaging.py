@@ -19,6 +19,8 @@ from aotbuild.hook.build_system import check_backend, check_requires
 from aotbuild.hook.requirement import dynamic_metadata
 from aotbuild.hook.settings import settings
 
+pytestmark = pytest.mark.usefixtures("torch_of_the_build")
+
 REQUIRES = 'requires = ["scikit-build-core>=1.1", "aotbuild", "torch==2.13.0"]'
 BACKEND = 'build-backend = "scikit_build_core.build"\n'
 TINY = edited('"demo"', '"tiny-conv"').replace('package = "demo.models"\n', "")

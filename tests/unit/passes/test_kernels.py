@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.utils.cpp_extension import include_paths
 
-from aotbuild.passes.template.tiled import kernel_text
+from aotbuild.passes.template.kernel_text import kernel_text
 
 PASSES = Path(str(files("aotbuild.passes")))
 HEADERS = sorted(str(path.relative_to(PASSES)) for path in PASSES.rglob("*.h"))

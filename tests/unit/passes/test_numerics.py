@@ -27,6 +27,11 @@ def test_other_kernels_stay_as_they_are() -> None:
     assert with_exact_functions(code) == code
 
 
+def test_kernels_without_a_place_for_them_are_an_error() -> None:
+    with pytest.raises(RuntimeError, match=r"include no cpp_prefix\.h, behind which theirs belong"):
+        with_exact_functions("#include <other.h>\nauto y = aotbuild::exact::erf(x);")
+
+
 def test_inductor_is_left_as_it_was() -> None:
     before = dict(vars(cpp.CppVecOverrides)), vars(ir.Reduction)["create"]
     with exact_functions():

@@ -381,7 +381,7 @@ def test_a_trace_of_torch_jit_is_refused(loaded: Loaded) -> None:
         return loaded.net(**{**GIVEN, "image": image})[0]
 
     with (
-        pytest.warns(DeprecationWarning, match=r"torch\.jit\.trace"),
+        pytest.warns((DeprecationWarning, FutureWarning), match=r"torch\.jit\.trace"),
         pytest.raises(TypeError, match=r"'image' is passed while torch\.jit traces"),
     ):
         trace(call, GIVEN["image"], check_trace=False)

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 import torch
+from samples import run_python
 from torch._inductor import config as inductor_config
 from torch.utils import _config_module as config_module
+from torch_pin import TORCH
 
 from aotbuild.errors import ConfigError
 from aotbuild.steps.compile.inductor_options import all_options, check_options
@@ -84,4 +86,45 @@ def test_a_compile_gets_them_under_the_names_that_they_stand_for() -> None:
 
 def test_the_aliases_of_this_torch_are_taken() -> None:
     assert "force_disable_caches" in OWN
-    check_options({name: getattr(inductor_config, name) for name in OWN}, PATH)
+    with warnings.catch_warnings(action="ignore"):  # of deprecated ones
+        values = {name: getattr(inductor_config, name) for name in OWN}
+    check_options(values, PATH)
+
+
+def test_an_option_of_aotbuild_may_become_an_alias(monkeypatch: pytest.MonkeyPatch) -> None:
+    config: Any = config_module
+    alias = config.Config(alias="torch._inductor.config.max_autotune", deprecated=True)
+    entry = config._ConfigEntry(alias, "memory_planning")
+    monkeypatch.setitem(vars(inductor_config)["_config"], "memory_planning", entry)
+    options = all_options(TARGETS["cpu-x86-64-v3"], Path("output"), Path("g++"), {})
+    assert options["max_autotune"] is True
+    assert "memory_planning" not in options
+
+
+def test_lite_mode_leaves_no_build_without_fusion(monkeypatch: pytest.MonkeyPatch) -> None:
+    target = TARGETS["cpu-x86-64-v3"]
+    passes = "use_post_grad_passes"
+    assert passes not in all_options(target, Path("output"), Path("g++"), {})
+    monkeypatch.setenv("TORCHINDUCTOR_LITE_MODE", "1")
+    options = all_options(target, Path("output"), Path("g++"), {"use_dce": False})
+    assert options[passes] is True
+    assert options["use_dce"] is False  # the project's own wish
+
+
+@pytest.mark.skipif(TORCH.release < (2, 15), reason="lite mode came with torch 2.15")
+def test_all_that_lite_mode_changes_is_as_it_is_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = (
+        "import json, torch\nfrom torch._inductor import config\n"
+        "names = [n for n in config._config if not n.startswith(('triton.', 'test_configs'))]\n"
+        "values = {n: config._config[n].default for n in names}\n"
+        "print(json.dumps({n: v for n, v in values.items() if isinstance(v, bool)}))"
+    )
+    usual = run_python(code, cwd=tmp_path)
+    monkeypatch.setenv("TORCHINDUCTOR_LITE_MODE", "1")
+    lite = run_python(code, cwd=tmp_path)
+    changed = {name for name in usual if usual[name] != lite[name]}
+    assert changed
+    options = all_options(TARGETS["cpu-x86-64-v3"], Path("output"), Path("g++"), {})
+    assert {name: options[name] for name in changed} == {name: usual[name] for name in changed}

@@ -83,3 +83,34 @@ def test_every_kernel_is_looked_at_for_itself() -> None:
     assert both == "#include <x.h>\n" + with_caught_errors(throwing) + other
     assert both.count("rethrow_exception") == 1
     assert both.count("{") == both.count("}")
+
+
+def test_what_one_thread_runs_is_caught_too() -> None:
+    alone = (
+        f"            #pragma omp single\n            {{\n                {CHECK}\n            }}"
+    )
+    lines = [line.strip() for line in with_caught_errors(kernel("first", alone)).splitlines()]
+    at = lines.index("#pragma omp single")
+    assert lines[at + 1] == "{ try {"
+    assert lines[at + 3].startswith("} catch (...)")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        f"            {CHECK}",  # in no loop
+        loop("#pragma omp for schedule(dynamic)", CHECK),  # in one of another form
+        loop("#pragma omp for", "out_ptr0[x1] = 1;") + f"\n            {CHECK}",
+    ],
+)
+def test_what_is_thrown_elsewhere_in_a_parallel_part_lets_one_thread_do_all(body: str) -> None:
+    changed = with_caught_errors(kernel("first", body))
+    lines = kernel("first", body).splitlines(keepends=True)
+    assert changed == "".join(line for line in lines if "#pragma omp" not in line)
+    assert CHECK in changed
+
+
+def test_what_is_thrown_outside_of_parallel_parts_needs_no_catching() -> None:
+    code = kernel("first", loop("#pragma omp for", "out_ptr0[x1] = 1;"))
+    before = code.replace("    #pragma omp parallel\n", f"    {CHECK}\n    #pragma omp parallel\n")
+    assert "#pragma omp parallel" in with_caught_errors(before)

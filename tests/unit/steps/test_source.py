@@ -234,14 +234,14 @@ def test_a_factory_that_fails_is_told_with_the_users_line(demo: Path) -> None:
     )
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # torch's own
 def test_a_torchscript_module_is_told(written: Callable[..., Path]) -> None:
     project = written(old="import torch\n\nnet = torch.jit.script(torch.nn.Linear(3, 2))\n")
     error = refused(project, "demo.old:net")
     assert error.what == '"demo.old:net" is a TorchScript module'
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # torch's own
 def test_what_torch_compile_wraps_is_taken_out(written: Callable[..., Path]) -> None:
     project = written(eager="import torch\n\nnet = torch.compile(torch.nn.Linear(3, 2))\n")
     assert type(build(project, "demo.eager:net")) is torch.nn.Linear

@@ -31,7 +31,7 @@ class Engine:
         self.library, self.table, self.unlocked, self.calls = library, None, 0, 0
         Engine.made.append(self)
 
-    def attach(self, torch, exchange, tensor_type, modes):
+    def attach(self, torch, exchange, tensor_type, modes, samples, negated, conjugated):
         self.tensor_type = tensor_type
 
     def set_fallback(self, others):
@@ -45,9 +45,6 @@ class Engine:
 
     def expect(self, table):
         self.table = table
-
-    def find_place(self, samples):
-        return False
 
     def constants(self):
         return []

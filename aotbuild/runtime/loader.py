@@ -10,7 +10,14 @@ from .engines import ALONE, ENGINES, Loaded, Pool
 from .errors import ModelLoadError
 from .fallback import fall_back
 from .integrity import check_file
-from .machine import missing_symbols, onednn_version, this_platform, torch_version
+from .machine import (
+    engine_lacking,
+    engine_module,
+    missing_symbols,
+    onednn_version,
+    this_platform,
+    torch_version,
+)
 from .manifest import Manifest, Variant
 from .native_engine import open_engine
 from .operators import load_op_libraries
@@ -32,6 +39,8 @@ def load(package: Path, manifest: Manifest, device: str, state: State, pool: Poo
     Raises:
         ModelLoadError: There is neither, or a file of the package is damaged.
     """
+    if engine_module() is None and all(variant.standalone for variant in manifest.variants):
+        raise ModelLoadError(f"{manifest.name} cannot be run: {engine_lacking()}")
     level = os.environ.get(LEVEL_VARIABLE) if device == "cpu" else None
     reason = None
     for variant in _candidates(manifest, device, level):
@@ -110,6 +119,8 @@ def load_variant(
 
 def unfit(manifest: Manifest, variant: Variant) -> str | None:
     """Why a variant cannot run here, or None."""
+    if variant.standalone and engine_module() is None:
+        return engine_lacking()
     if not variant.standalone and not in_range(torch_version(), manifest.torch):
         return f"it needs torch{manifest.torch}, this is torch {torch_version()}"
     if variant.platform != this_platform():

@@ -94,7 +94,7 @@ def engine_lacking() -> str:
             f"its engine, {name}, is for Pythons with the GIL, and this one has none; install the "
             f"wheel for {_tag()}, or build it with this Python"
         )
-    if not name.endswith(tuple(EXTENSION_SUFFIXES)):
+    if not _is_for_this(name):
         return (
             f"its engine, {name}, is for another Python; install the wheel for {_tag()}, or build "
             "it with this Python"
@@ -114,8 +114,13 @@ def _engine_file() -> str:
     """The name of the engine beside this file, the one for this Python if there are several."""
     names = [path.name for path in Path(__file__).parent.glob("_engine.*.so")]
     own = [name for name in names if not (_free_threaded() and name.endswith(_STABLE))]
-    fit = [name for name in own if name.endswith(tuple(EXTENSION_SUFFIXES))]
+    fit = [name for name in own if _is_for_this(name)]
     return min(fit or own or names, default="")
+
+
+def _is_for_this(name: str) -> bool:
+    """Whether this Python would import a file as the engine."""
+    return name.removeprefix("_engine") in EXTENSION_SUFFIXES
 
 
 def _tag() -> str:

@@ -16,6 +16,7 @@ import pickle
 import sys
 import threading
 import time
+from importlib import import_module
 from typing import Any
 
 THREADS = 16
@@ -61,8 +62,7 @@ def first_calls() -> bytes:
     scores = [b""] * THREADS
 
     def first(i: int) -> None:
-        from digits import models
-
+        models = import_module("digits.models")
         scores[i] = bits(models.net(image=made(64)))
         models.denoiser(made(1 + i))
 
@@ -76,8 +76,7 @@ class Uses:
     """Ways to use the models; each is called with the number of the turn."""
 
     def __init__(self) -> None:
-        from digits import models
-
+        models = import_module("digits.models")
         self.net, self.denoiser, self.models = models.net, models.denoiser, models
         self.expected = {n: {bits(self.net(made(n)))} for n in SIZES}
         self.cleaned = {n: bits(self.denoiser(made(n))["image"]) for n in SIZES}
@@ -101,7 +100,7 @@ class Uses:
     def call(self, turn: int) -> None:
         """Call the model."""
         n = SIZES[turn % 4]
-        result = self.net(made(n)) if turn % 2 else self.net(**{"image": made(n)})
+        result = self.net(made(n)) if turn % 2 else self.net(image=made(n))
         self.compare("net", bits(result), self.expected[n])
 
     def pool(self, turn: int) -> None:
@@ -150,7 +149,7 @@ class Uses:
 
     def settle(self, turn: int) -> None:
         """Ask it what it is, copy it, and change how many threads calls use."""
-        if pickle.loads(pickle.dumps(self.net)) is not self.net:
+        if pickle.loads(pickle.dumps(self.net)) is not self.net:  # noqa: S301  # its own
             wrong.append("a pickled model is another one")
         self.models.set_num_threads(1 + turn % 2)
         if not (self.net.inputs and self.net.outputs and self.net.target and repr(self.net)):
@@ -186,7 +185,9 @@ def main(seconds: float) -> None:
     if uses.batched is not None:
         uses.batched.close()
     off = not getattr(sys, "_is_gil_enabled", lambda: True)()
-    print(json.dumps([hashlib.sha256(scores).hexdigest(), wrong[:4], counts, off]))
+    sys.stdout.write(
+        json.dumps([hashlib.sha256(scores).hexdigest(), wrong[:4], counts, off]) + "\n"
+    )
 
 
 if __name__ == "__main__":

@@ -22,8 +22,8 @@ from typing import Any
 THREADS = 16
 SIZES = (1, 2, 7, 64)
 
-# All threads read the same bytes, each by a view of its own: to share what counts its readers, as an
-# array.array or a memoryview does, is not safe in Python 3.13t.
+# All threads read the same bytes, each by a view of its own: to share what counts its readers, as
+# an array.array or a memoryview does, is not safe in Python 3.13t.
 values = array.array("f", [(i * 37 % 101) / 101 for i in range(64 * 64)]).tobytes()
 has_numpy = importlib.util.find_spec("numpy") is not None
 wrong: list[str] = []

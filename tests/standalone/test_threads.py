@@ -30,11 +30,13 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for source in [*sources, Path(__file__).with_name("threads_driver.cpp")]:
         objects.append(directory / f"{source.stem}.o")
         includes = [f"-I{SOURCES}", f"-I{HEADERS}"]
-        command = [*cxx, *_FLAGS, "-fopenmp", *includes, "-c", source, "-o", objects[-1]]
-        subprocess.run(command, check=True)
+        command = [*cxx, *_FLAGS, "-fopenmp", *includes, "-c", str(source)]
+        subprocess.run([*command, "-o", str(objects[-1])], check=True)
     # Without -fopenmp: the functions of threads.cpp take the place of libgomp's.
-    subprocess.run([*cxx, *_FLAGS, *objects, "-lpthread", "-o", directory / "driver"], check=True)
-    return directory / "driver"
+    program = directory / "driver"
+    linked = [*map(str, objects), "-lpthread", "-o", str(program)]
+    subprocess.run([*cxx, *_FLAGS, *linked], check=True)
+    return program
 
 
 def test_regions_of_many_callers_do_not_race(driver: Path) -> None:

@@ -46,7 +46,7 @@ bool matches_rules(Engine* self, size_t index, const DLTensor* tensor, int64_t* 
   return true;
 }
 
-/* expect(table): set the rules of a usual call.
+/* expect(table): set the rules of a usual call, of an engine that is not in use yet.
  *
  * table: 64-bit numbers: the count of dims, the count of inputs; min, max, multiple of each dim;
  * and for each input the code and bits of its dtype, its rank, for each size dim, factor, offset,

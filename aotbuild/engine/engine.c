@@ -42,7 +42,7 @@ bool run_library(Engine* self, Handle* handles) {
   Handle* outputs = handles + self->input_count;
   Runner* runner = free_runner(self);
   bool waits = !runner;
-  if (waits) runner = &self->runners[self->turn++ % self->runner_count];
+  if (waits) runner = &self->runners[NEXT_TURN(self->turn) % self->runner_count];
   PyThreadState* state = PyEval_SaveThread();
   if (waits) PyThread_acquire_lock(runner->lock, WAIT_LOCK);
   int before = self->threads ? self->torch.get_threads() : 0;
@@ -118,7 +118,8 @@ static PyObject* engine_new(PyTypeObject* type, PyObject* args, PyObject* kwargs
 }
 
 /* grow(runners, threads): let several calls run at once, each with so many threads; 0 leaves those
- * of the thread that calls. All constants are to be set again.
+ * of the thread that calls. All constants are to be set again. It is for an engine that is not in
+ * use yet.
  */
 static PyObject* engine_grow(Engine* self, PyObject* args) {
   int count, threads;
@@ -198,9 +199,8 @@ static PyObject* engine_set_constants(Engine* self, PyObject* tensors) {
     }
     const DLTensor* own = tensor_of_array(value);
     if (own) tensor = *own;
-    bool taken =
-        pairs[i].name && (own || (tensor_of_capsule(value, &tensor) && tensor.strides) ||
-                          (self->exchange && !self->exchange->tensor_from_object(value, &tensor)));
+    bool taken = pairs[i].name && (own || (tensor_of_capsule(value, &tensor) && tensor.strides) ||
+                                   tensor_of_torch(self, value, &tensor));
     if (!taken || borrow(self, &tensor, &pairs[i].handle)) {
       free(pairs);
       return PyErr_Occurred() ? NULL
@@ -279,7 +279,7 @@ static PyObject* engine_map_constants(Engine* self, PyObject* args) {
 }
 
 /* set_fallback(callable): let a callable have the calls with anything but torch's tensors. It gets
- * the values, and returns the list of outputs or None.
+ * the values, and returns the list of outputs or None. It is for an engine that is not in use yet.
  */
 static PyObject* engine_set_fallback(Engine* self, PyObject* callable) {
   PyObject* old = self->fallback;
@@ -336,11 +336,8 @@ static PyObject* engine_use_threads(Engine* self, PyObject* threads) {
 static void engine_dealloc(Engine* self) {
   PyTypeObject* type = Py_TYPE((PyObject*)self);
   Py_XDECREF(self->fallback);
-  Py_XDECREF(self->tensor_type);
-  Py_XDECREF(self->modes);
-  Py_XDECREF(self->is_neg);
-  Py_XDECREF(self->is_conj);
-  Py_XDECREF(self->array_type);
+  free_exchanged(self->exchanged);
+  free_numpy(self->numpy);
   for (size_t i = 0; i < self->runner_count; i++) PyThread_free_lock(self->runners[i].lock);
   free_rules(self);
   freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
@@ -358,13 +355,10 @@ static PyMethodDef engine_methods[] = {
      "Check arrays and run the model on them: the list of outputs, or None for an unusual call."},
     {"set_fallback", (PyCFunction)engine_set_fallback, METH_O,
      "Set the callable for calls with anything but torch's tensors."},
-    {"attach", (PyCFunction)engine_attach, METH_VARARGS, "Take torch's tensors from now on."},
+    {"attach", (PyCFunction)engine_attach, METH_VARARGS,
+     "Take torch's tensors from now on; whether it is known where Python objects hold them."},
     {"attach_numpy", (PyCFunction)engine_attach_numpy, METH_VARARGS,
      "Take numpy's arrays, and give such, from now on."},
-    {"find_place", (PyCFunction)engine_find_place, METH_O,
-     "Find where Python objects of tensors hold the tensor; whether it was found."},
-    {"find_flags", (PyCFunction)engine_find_flags, METH_VARARGS,
-     "Find where tensors say that they are negated or conjugated; whether it was found."},
     {"expect", (PyCFunction)engine_expect, METH_O, "Set the rules of a usual call."},
     {"constants", (PyCFunction)engine_constants, METH_NOARGS,
      "The constants that the library expects: name, DLPack's code and bits of the dtype, bytes."},

@@ -4,6 +4,10 @@
  * Python's limited API, AOTInductor's C ABI, and DLPack and buffers for arrays. It links nothing of
  * torch: functions of torch are looked up in torch's library, those of the model in its own.
  *
+ * A Python without the GIL has no such limited API, and gets an engine of its own. There, methods
+ * run in several threads at once. What calls read is complete before they can find it, and never
+ * changed: see PUBLISH(). What is set only once, before an engine is in use, says so.
+ *
  * A "usual" call is one whose tensors the compiled code can read as they are. The engine runs those
  * and answers None to all others: the Python side converts their arguments, or says what is wrong.
  */
@@ -11,10 +15,32 @@
 #define ENGINE_H
 
 #define PY_SSIZE_T_CLEAN
+#include <pyconfig.h>
+#ifndef Py_GIL_DISABLED
 #define Py_LIMITED_API 0x030B0000
+#endif
 #include <Python.h>
 
 #include "library.h"
+
+/* ---- Pythons with and without the GIL ---- */
+
+/* Let other threads find memory by a pointer, and find it so. BEGIN_ALONE and END_ALONE enclose
+ * what one thread at a time does to an object. With the GIL, all this is already so.
+ */
+#ifdef Py_GIL_DISABLED
+#define PUBLISH(pointer, value) __atomic_store_n(&(pointer), value, __ATOMIC_RELEASE)
+#define PUBLISHED(pointer) __atomic_load_n(&(pointer), __ATOMIC_ACQUIRE)
+#define NEXT_TURN(count) __atomic_fetch_add(&(count), 1, __ATOMIC_RELAXED)
+#define BEGIN_ALONE(object) Py_BEGIN_CRITICAL_SECTION((PyObject*)(object))
+#define END_ALONE Py_END_CRITICAL_SECTION()
+#else
+#define PUBLISH(pointer, value) ((pointer) = (value))
+#define PUBLISHED(pointer) (pointer)
+#define NEXT_TURN(count) ((count)++)
+#define BEGIN_ALONE(object) {
+#define END_ALONE }
+#endif
 
 /* ---- DLPack 1, https://dmlc.github.io/dlpack/latest/c_api.html ---- */
 
@@ -106,6 +132,22 @@ typedef struct {
 
 enum { MAX_RUNNERS = 64 };
 
+/* What is known of torch's Python side, of which tensors are exchanged; see engine_attach(). */
+typedef struct {
+  const DLPackExchangeAPI* exchange;
+  PyObject *tensor_type, *modes, *is_neg, *is_conj;
+  void* const* (*tracing)(void); /* torch's function whose result is not NULL in a trace; or NULL */
+  size_t place;              /* offset of the tensor in its Python object; 0 if that is not known */
+  PyObject* (*wrap)(Handle); /* torch's function that makes the Python object; or NULL */
+  Flag neg, conj;
+} Tensors;
+
+/* Numpy's functions, and the type of its arrays. */
+typedef struct {
+  void* const* functions;
+  PyObject* array_type;
+} Numpy;
+
 typedef struct {
   PyObject_HEAD size_t input_count, output_count;
   Runner runners[MAX_RUNNERS]; /* they share the constants */
@@ -115,19 +157,10 @@ typedef struct {
   Library library;
   int32_t dtypes[DTYPE_COUNT]; /* torch's numbers of DTYPES; -1 where it has none */
   Rules rules;
-  bool checks;        /* whether there are rules */
-  PyObject* fallback; /* takes calls with anything but torch's tensors; NULL: there is none */
-  /* Exchange of torch's tensors; all NULL until torch is imported, see engine_attach(). */
-  const DLPackExchangeAPI* exchange;
-  PyObject *tensor_type, *modes, *is_neg, *is_conj;
-  void* const* (*tracing)(void); /* torch's function whose result is not NULL in a trace; or NULL */
-  size_t place; /* offset of the tensor in its Python object; 0 if that is not known */
-  PyObject* (*wrap_function)(Handle); /* torch's function that makes the Python object; or NULL */
-  PyObject* (*wrap)(Handle);          /* the same, once it is known to be right; else NULL */
-  Flag neg, conj;
-  /* Numpy's functions, and the type of its arrays; NULL until they are attached. */
-  void* const* numpy;
-  PyObject* array_type;
+  bool checks;              /* whether there are rules */
+  PyObject* fallback;       /* takes calls with anything but torch's tensors; NULL: there is none */
+  const Tensors* exchanged; /* NULL until torch is imported; published */
+  const Numpy* numpy;       /* NULL until numpy is imported; published */
 } Engine;
 
 /* ---- torch.c ---- */
@@ -143,9 +176,7 @@ PyObject* missing(PyObject* module, PyObject* args);
 
 /* ---- waiting.c ---- */
 
-/* stay_awake(served, seconds): use the core, without the interpreter's lock, until the first byte
- * of the buffer is not 0, or for that long. */
-PyObject* stay_awake(PyObject* module, PyObject* args);
+extern PyType_Spec signal_spec;
 
 /* ---- engine.c ---- */
 
@@ -195,8 +226,9 @@ PyObject* engine_call(Engine* self, PyObject* const* values, Py_ssize_t count);
 PyObject* engine_fits(Engine* self, PyObject* const* values, Py_ssize_t count);
 PyObject* engine_run(Engine* self, PyObject* given);
 PyObject* engine_attach(Engine* self, PyObject* args);
-PyObject* engine_find_place(Engine* self, PyObject* samples);
-PyObject* engine_find_flags(Engine* self, PyObject* args);
+/* The tensor of a torch.Tensor; false for anything else, or if torch is not attached. */
+bool tensor_of_torch(Engine* self, PyObject* value, DLTensor* tensor);
+void free_exchanged(const Tensors* exchanged);
 
 /* ---- arrays.c: all other arrays ---- */
 
@@ -226,6 +258,7 @@ bool are_numpy(Engine* self, PyObject* const* values);
 /* Check arrays and run the model on them: the list of its outputs, or None for an unusual call. */
 PyObject* call_with_numpy(Engine* self, PyObject* const* values);
 PyObject* engine_attach_numpy(Engine* self, PyObject* args);
+void free_numpy(const Numpy* numpy);
 
 /* ---- array.c ---- */
 

@@ -1,11 +1,20 @@
 /* The base of a model's class in C, so that a usual call does not go through Python. */
 #include "engine.h"
 
-typedef struct {
-  PyObject_HEAD Engine* engine; /* NULL: every call goes through Python */
-  PyObject* names;              /* of the parameters, a tensor each */
-  PyObject* results;            /* how the outputs nest, see build() */
+#include <stdlib.h>
+
+/* Which calls an engine has. It is kept as long as the model: other threads may be in calls by it
+ * when a later one takes its place. */
+typedef struct Binding {
+  Engine* engine;    /* NULL: every call goes through Python */
+  PyObject* names;   /* of the parameters, a tensor each */
+  PyObject* results; /* how the outputs nest, see build() */
   Py_ssize_t positional;
+  struct Binding* before;
+} Binding;
+
+typedef struct {
+  PyObject_HEAD Binding* binding; /* NULL: every call goes through Python; published */
 } Model;
 
 /* An output from the list of all: an index; None; or (type, keys, items) for a tuple, a list or a
@@ -51,39 +60,52 @@ static void raise_failure(PyObject* self) {
   Py_XDECREF(traceback);
 }
 
+/* A new reference to what a dict of arguments has; NULL if it has not. */
+static PyObject* named_value(PyObject* kwargs, PyObject* name) {
+#ifdef Py_GIL_DISABLED
+  PyObject* value;
+  PyDict_GetItemRef(kwargs, name, &value); /* which another thread may take out of it */
+  return value;
+#else
+  return Py_XNewRef(PyDict_GetItemWithError(kwargs, name));
+#endif
+}
+
+static void release_values(PyObject* const* values, Py_ssize_t count) {
+  for (Py_ssize_t i = 0; i < count; i++) Py_DECREF(values[i]);
+}
+
 /* The values of a call in the order of the parameters, with a reference to each; 0 if some are
  * missing or unknown.
  */
-static int order(Model* self, PyObject* args, PyObject* kwargs, PyObject** values) {
+static int order(const Binding* binding, PyObject* args, PyObject* kwargs, PyObject** values) {
   Py_ssize_t given = PyTuple_Size(args), named = kwargs ? PyDict_Size(kwargs) : 0;
-  Py_ssize_t count = (Py_ssize_t)self->engine->input_count;
-  if (count > STACK_TENSORS || given + named != count || given > self->positional) return 0;
+  Py_ssize_t count = (Py_ssize_t)binding->engine->input_count;
+  if (count > STACK_TENSORS || given + named != count || given > binding->positional) return 0;
   for (Py_ssize_t i = 0; i < count; i++) {
-    values[i] = i < given ? PyTuple_GetItem(args, i)
-                          : PyDict_GetItemWithError(kwargs, PyTuple_GetItem(self->names, i));
-    if (!values[i]) return PyErr_Clear(), 0;
+    values[i] = i < given ? Py_NewRef(PyTuple_GetItem(args, i))
+                          : named_value(kwargs, PyTuple_GetItem(binding->names, i));
+    if (values[i]) continue;
+    PyErr_Clear();
+    release_values(values, i);
+    return 0;
   }
-  /* Another thread may take them out of a dict of arguments while the model runs. */
-  for (Py_ssize_t i = 0; i < count; i++) Py_INCREF(values[i]);
   return 1;
 }
 
 /* Call the model: by the engine if the call is usual, else by `_checked`, which is Python. */
 static PyObject* model_call(Model* self, PyObject* args, PyObject* kwargs) {
-  PyObject* values[STACK_TENSORS] = {0};
-  if (self->engine && order(self, args, kwargs, values)) {
-    /* Another thread may call _bind() meanwhile: hold what this call uses. */
-    Engine* engine = (Engine*)Py_NewRef((PyObject*)self->engine);
-    PyObject *results = Py_NewRef(self->results), *answer = NULL;
-    Py_ssize_t count = (Py_ssize_t)engine->input_count;
-    PyObject* outputs = engine_call(engine, values, count);
-    for (Py_ssize_t i = 0; i < count; i++) Py_DECREF(values[i]);
+  PyObject* values[STACK_TENSORS];
+  const Binding* binding = PUBLISHED(self->binding);
+  if (binding && binding->engine && order(binding, args, kwargs, values)) {
+    PyObject* answer = NULL;
+    Py_ssize_t count = (Py_ssize_t)binding->engine->input_count;
+    PyObject* outputs = engine_call(binding->engine, values, count);
+    release_values(values, count);
     if (!outputs)
       raise_failure((PyObject*)self);
     else if (outputs != Py_None)
-      answer = build(results, outputs);
-    Py_DECREF((PyObject*)engine);
-    Py_DECREF(results);
+      answer = build(binding->results, outputs);
     bool usual = outputs != Py_None;
     Py_XDECREF(outputs);
     if (usual) return answer;
@@ -100,20 +122,28 @@ static PyObject* model_bind(Model* self, PyObject* args) {
   Py_ssize_t positional;
   if (!PyArg_ParseTuple(args, "OO!nO", &engine, &PyTuple_Type, &names, &positional, &results))
     return NULL;
-  PyObject* old[] = {(PyObject*)self->engine, self->names, self->results};
-  self->engine = engine == Py_None ? NULL : (Engine*)Py_NewRef(engine);
-  self->names = Py_NewRef(names);
-  self->results = Py_NewRef(results);
-  self->positional = positional;
-  for (int i = 0; i < 3; i++) Py_XDECREF(old[i]);
+  Binding* binding = malloc(sizeof *binding);
+  if (!binding) return PyErr_NoMemory();
+  binding->engine = engine == Py_None ? NULL : (Engine*)Py_NewRef(engine);
+  binding->names = Py_NewRef(names);
+  binding->results = Py_NewRef(results);
+  binding->positional = positional;
+  BEGIN_ALONE(self);
+  binding->before = self->binding;
+  PUBLISH(self->binding, binding);
+  END_ALONE;
   Py_RETURN_NONE;
 }
 
 static void model_dealloc(Model* self) {
   PyTypeObject* type = Py_TYPE((PyObject*)self);
-  Py_XDECREF((PyObject*)self->engine);
-  Py_XDECREF(self->names);
-  Py_XDECREF(self->results);
+  for (Binding *binding = self->binding, *before; binding; binding = before) {
+    before = binding->before;
+    Py_XDECREF((PyObject*)binding->engine);
+    Py_DECREF(binding->names);
+    Py_DECREF(binding->results);
+    free(binding);
+  }
   freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
   release(self);
   Py_DECREF(type);

@@ -18,8 +18,6 @@ static PyMethodDef functions[] = {
     {"view", view_of, METH_VARARGS, "An array over a part of a buffer."},
     {"from_capsule", from_capsule, METH_O, "An array over the memory of a capsule of DLPack."},
     {"laid_out", laid_out, METH_VARARGS, "A copy of a buffer in an order of dimensions."},
-    {"stay_awake", stay_awake, METH_VARARGS,
-     "Use the core until a byte is set, or for some seconds."},
     {"cpu_features", cpu_features, METH_NOARGS,
      "Whether this CPU has each feature that levels need."},
     {NULL, NULL, 0, NULL},
@@ -36,12 +34,16 @@ static int add(PyObject* module, const char* name, PyType_Spec* spec) {
 /* Add the types to the module. */
 static int fill(PyObject* module) {
   bool failed = add(module, "Engine", &engine_spec) || add(module, "Model", &model_spec) ||
-                add(module, "Array", &array_spec) || keep_array_type(module);
+                add(module, "Array", &array_spec) || add(module, "Signal", &signal_spec) ||
+                keep_array_type(module);
   return failed ? -1 : 0;
 }
 
 static PyModuleDef_Slot module_slots[] = {
     {Py_mod_exec, fill},
+#ifdef Py_GIL_DISABLED
+    {Py_mod_gil, Py_MOD_GIL_NOT_USED},
+#endif
     {0, NULL},
 };
 

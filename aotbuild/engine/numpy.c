@@ -7,6 +7,7 @@
 #include "engine.h"
 
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { VERSION = 0, NEW = 93, SET_BASE = 282 }; /* places in the table */
@@ -98,21 +99,24 @@ static PyObject* numpy_over(Engine* self, PyObject* array) {
   }
   for (int32_t i = 0; i < tensor->ndim; i++)
     strides[i] = (intptr_t)tensor->strides[i] * (tensor->dtype.bits / 8);
-  PyObject* made = ((NewArray)self->numpy[NEW])((PyTypeObject*)self->array_type, tensor->ndim,
-                                                (const intptr_t*)tensor->shape, number, strides,
-                                                tensor->data, 0, ALIGNED | WRITEABLE, NULL);
+  const Numpy* numpy = PUBLISHED(self->numpy);
+  PyObject* made = ((NewArray)numpy->functions[NEW])(
+      (PyTypeObject*)numpy->array_type, tensor->ndim, (const intptr_t*)tensor->shape, number,
+      strides, tensor->data, 0, ALIGNED | WRITEABLE, NULL);
   if (!made || !tensor->data) { /* of no elements: numpy gives it memory of its own */
     Py_DECREF(array);
     return made;
   }
-  if (((SetBase)self->numpy[SET_BASE])(made, array)) Py_CLEAR(made); /* which has taken the array */
+  if (((SetBase)numpy->functions[SET_BASE])(made, array))
+    Py_CLEAR(made); /* which has taken the array */
   return made;
 }
 
 bool are_numpy(Engine* self, PyObject* const* values) {
-  if (!self->array_type) return false;
+  const Numpy* numpy = PUBLISHED(self->numpy);
+  if (!numpy) return false;
   for (size_t i = 0; i < self->input_count; i++)
-    if ((PyObject*)Py_TYPE(values[i]) != self->array_type) return false;
+    if ((PyObject*)Py_TYPE(values[i]) != numpy->array_type) return false;
   return true;
 }
 
@@ -155,7 +159,7 @@ static bool reads(PyObject* sample) {
   return same;
 }
 
-/* attach_numpy(api, sample): take numpy's arrays from now on, and give such.
+/* attach_numpy(api, sample): take numpy's arrays from now on, and give such; once.
  *
  * api: the capsule with numpy's table of functions. sample: an array with strides of its own.
  */
@@ -167,7 +171,20 @@ PyObject* engine_attach_numpy(Engine* self, PyObject* args) {
   unsigned major = ((VersionOf)api[VERSION])() >> 24;
   if ((major != 1 && major != 2) || !reads(sample))
     return refuse("this numpy lays its arrays out in another way");
-  self->numpy = api;
-  self->array_type = Py_NewRef((PyObject*)Py_TYPE(sample));
+  Numpy* numpy = malloc(sizeof *numpy);
+  if (!numpy) return PyErr_NoMemory();
+  *numpy = (Numpy){api, Py_NewRef((PyObject*)Py_TYPE(sample))};
+  bool first;
+  BEGIN_ALONE(self);
+  first = !self->numpy;
+  if (first) PUBLISH(self->numpy, numpy);
+  END_ALONE;
+  if (!first) free_numpy(numpy);
   Py_RETURN_NONE;
+}
+
+void free_numpy(const Numpy* numpy) {
+  if (!numpy) return;
+  Py_DECREF(numpy->array_type);
+  free((void*)numpy);
 }

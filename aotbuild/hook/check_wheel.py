@@ -13,6 +13,7 @@ from aotbuild.config.messages import located
 from aotbuild.config.project import Project
 from aotbuild.errors import ConfigError
 from aotbuild.hook.build_settings import NO_PROVIDERS, providers_off
+from aotbuild.interpreter import ENGINE
 
 TARGET = "aotbuild_models"
 """The CMake target that builds the models."""
@@ -159,7 +160,7 @@ def _package_files(project: Project) -> list[str]:
     names = ["__init__.py", "__init__.pyi", "py.typed", "_runtime/__init__.py"]
     if project.config.weights_in == "wheel":
         names.append("weights.safetensors")
-    names += ["_runtime/_engine.abi3.so", "__main__.py", "_pyinstaller/__init__.py"]
+    names += [f"_runtime/{ENGINE}", "__main__.py", "_pyinstaller/__init__.py"]
     runtime = files("aotbuild.runtime").iterdir()
     names += sorted(f"_runtime/{file.name}" for file in runtime if file.name.endswith(".py"))
     for model, declared in project.models.items():

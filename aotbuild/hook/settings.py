@@ -99,6 +99,7 @@ def _settings(project: Project, *, own: bool) -> dict[str, Any]:
         table["cmake"]["source-dir"] = str(cmake)
         table["cmake"]["version"] = f">={MINIMUM_CMAKE}"
         # The one extension module, the engine, is for the stable ABI: one wheel for every Python.
+        # Without the GIL there is none, and scikit-build-core gives the wheel the Python's own tag.
         table["wheel"]["py-api"] = "cp311"
     return table
 

@@ -280,15 +280,16 @@ class _Batch:
         self.done.acquire()
         self.threads = 0
         """How many threads have not picked up their results."""
-        self.served = bytearray(1)
-        """1 when none is left."""
+        signal = getattr(engine_module(), "Signal", None)
+        self.served = signal() if signal is not None else None
+        """What is set when none is left; None where nothing waits for it."""
 
     def pick_up(self) -> None:
         """Wait for the results."""
         with self.done:
             self.threads -= 1
-            if not self.threads:
-                self.served[0] = 1
+            if not self.threads and self.served is not None:
+                self.served.set()
 
     def hand_out(self, requests: Sequence[_Request]) -> None:
         """Let the threads have their results, which are there."""
@@ -531,9 +532,8 @@ def _stay_awake(batch: _Batch) -> None:
     and the next one is woken there: in a virtual machine that takes longer than all that is done in
     Python for a request. It is for microseconds, and not where there is but one core.
     """
-    stay = getattr(engine_module(), "stay_awake", None)
-    if stay is not None and cores() > 1:
-        stay(batch.served, batch.threads * _TO_PICK_UP)
+    if batch.served is not None and cores() > 1:
+        batch.served.wait(batch.threads * _TO_PICK_UP)
 
 
 def _tell_loops(requests: Iterable[_Request]) -> None:

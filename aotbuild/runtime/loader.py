@@ -13,6 +13,8 @@ from .fallback import fall_back
 from .integrity import check_file
 from .machine import (
     INTERFACE_VERSION,
+    engine_lacking,
+    engine_module,
     interface_version,
     minor,
     missing_symbols,
@@ -41,6 +43,8 @@ def load(package: Path, manifest: Manifest, device: str, state: State, pool: Poo
     Raises:
         ModelLoadError: There is neither, or a file of the package is damaged.
     """
+    if engine_module() is None and all(variant.standalone for variant in manifest.variants):
+        raise ModelLoadError(f"{manifest.name} cannot be run: {engine_lacking()}")
     level = os.environ.get(LEVEL_VARIABLE) if device == "cpu" else None
     reason, reasons = None, dict[str, str]()
     for variant in _candidates(manifest, device, level):
@@ -138,6 +142,8 @@ def load_variant(
 
 def unfit(manifest: Manifest, variant: Variant) -> str | None:
     """Why a variant cannot run here, or None."""
+    if variant.standalone and engine_module() is None:
+        return engine_lacking()
     if not variant.standalone and not in_range(torch_version(), manifest.torch):
         return f"it needs torch{manifest.torch}, this is torch {torch_version()}"
     if variant.platform != this_platform():

@@ -12,6 +12,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import Any
 
@@ -97,10 +98,56 @@ def _torch_directory() -> Path | None:
 @functools.cache
 def engine_module() -> Any:
     """The extension module that lies beside this file; None where there is none for this Python."""
+    if _free_threaded() and _engine_file().endswith(_STABLE):
+        return None  # which some of them would load, and crash
     try:
         return importlib.import_module(f"{__package__}._engine")
     except ImportError:
         return None
+
+
+def engine_lacking() -> str:
+    """Why there is no engine for this Python."""
+    name = _engine_file()
+    if not name:
+        return "this Python has none"
+    if _free_threaded() and name.endswith(_STABLE):
+        return (
+            f"its engine, {name}, is for Pythons with the GIL, and this one has none; install the "
+            f"wheel for {_tag()}, or build it with this Python"
+        )
+    if not _is_for_this(name):
+        return (
+            f"its engine, {name}, is for another Python; install the wheel for {_tag()}, or build "
+            "it with this Python"
+        )
+    return f"its engine, {name}, cannot be loaded"
+
+
+_STABLE = ".abi3.so"
+"""How a file ends that is for all Pythons with the GIL."""
+
+
+def _free_threaded() -> bool:
+    return "t" in getattr(sys, "abiflags", "")
+
+
+def _engine_file() -> str:
+    """The name of the engine beside this file, the one for this Python if there are several."""
+    names = [path.name for path in Path(__file__).parent.glob("_engine.*.so")]
+    own = [name for name in names if not (_free_threaded() and name.endswith(_STABLE))]
+    fit = [name for name in own if _is_for_this(name)]
+    return min(fit or own or names, default="")
+
+
+def _is_for_this(name: str) -> bool:
+    """Whether this Python would import a file as the engine."""
+    return name.removeprefix("_engine") in EXTENSION_SUFFIXES
+
+
+def _tag() -> str:
+    """The ABI of this Python, as wheels are tagged with it."""
+    return f"cp{sys.version_info[0]}{sys.version_info[1]}{getattr(sys, 'abiflags', '')}"
 
 
 def cores() -> int:

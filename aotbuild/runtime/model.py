@@ -126,7 +126,7 @@ class CompiledModel(Parameters):
 
     def _hold(self, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
         """Put what runs the model behind something else, as at the end of the interpreter."""
-        for device, run in self._runs.items():
+        for device, run in list(self._runs.items()):
             self._runs[device] = wrap(run)
         self._serve(Loaded(wrap(self._run), wrap(self._call)))
 

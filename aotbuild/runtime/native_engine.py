@@ -11,6 +11,7 @@ import inspect
 import os
 import struct
 import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,13 @@ from .dims import Affine, Size
 from .engines import ALONE, ENGINES, Call, CallGate, Engine, Pool, not_loaded
 from .errors import ModelLoadError
 from .lazy import is_tensor, torch
-from .machine import DLPACK_DTYPES, engine_module, torch_library, torch_version
+from .machine import (
+    DLPACK_DTYPES,
+    engine_lacking,
+    engine_module,
+    torch_library,
+    torch_version,
+)
 from .manifest import Constant, Manifest, Variant
 
 if TYPE_CHECKING:
@@ -55,6 +62,7 @@ class NativeEngine(Engine):
         # bfloat16 is a dtype of another package.
         self._takes_numpy = self.direct is not None and "bfloat16" not in _exchanged(manifest)
         self._attached = self._by_capsules = False
+        self._attaching = threading.Lock()
         if "torch" in sys.modules:
             self._attach()
         CallGate.__init__(self, pool.runners)
@@ -63,21 +71,25 @@ class NativeEngine(Engine):
         """Let the engine take torch's tensors."""
         if self._attached:
             return
+        with self._attaching:
+            if not self._attached:
+                self._attach_torch()
+                self._attached = True
+
+    def _attach_torch(self) -> None:
         exchange = getattr(torch.Tensor, "__dlpack_c_exchange_api__", None)
         if exchange is None and self.standalone:  # an older torch
-            self._attached = self._by_capsules = True
+            self._by_capsules = True
             return
         modes = torch._C._len_torch_dispatch_stack
-        self._runner.attach(torch._C.__file__, exchange, torch.Tensor, modes)
         # A stand-alone library has tensors of its own, over the memory of torch's.
-        if not self.standalone and self._runner.find_place(_samples()):
-            self._runner.find_flags(_negated(), _conjugated())
-        self._attached = True
+        known = ((), (), ()) if self.standalone else (_samples(), _negated(), _conjugated())
+        self._runner.attach(torch._C.__file__, exchange, torch.Tensor, modes, *known)
 
     def _call_arrays(self, *values: Any) -> list[Any] | None:
         """A call with anything but plain tensors of torch, or before torch is attached."""
         if self._takes_numpy and "numpy" in sys.modules:
-            self._takes_numpy = False
+            self._takes_numpy = False  # of several threads, all find the same
             _attach_numpy(self._runner)
         outputs = self._arrays(*values)
         if outputs is not None or self._attached or self.direct is None:
@@ -140,6 +152,7 @@ class NativeEngine(Engine):
         self._runner.release()
 
     def unlock(self) -> None:
+        self._attaching = threading.Lock()
         self._runner.unlock()
 
 
@@ -211,7 +224,7 @@ def _unable(manifest: Manifest, variant: Variant, library: Path) -> str:
     if len(manifest.dims) > _MOST_DIMS:
         return f"it has more than {_MOST_DIMS} dynamic dimensions"
     if engine_module() is None:
-        return "this Python has none"
+        return engine_lacking()
     if variant.standalone:
         return ""
     # Whether an older torch does is only found out by importing it.
@@ -236,21 +249,21 @@ def _dtypes(outputs: Any) -> set[str]:
     return dtypes | {dtype for item in outputs.values() for dtype in _dtypes(item)}
 
 
-def _samples() -> list[tuple[torch.Tensor, Any]]:
+def _samples() -> tuple[tuple[torch.Tensor, Any], ...]:
     """Tensors with new handles, which the engine releases."""
     handle = getattr(torch._C._aoti, "unsafe_alloc_void_ptr_from_tensor", None)
     tensors = [torch.empty(size) for size in range(3)]
-    return [(tensor, handle(tensor)) for tensor in tensors] if handle else []
+    return tuple((tensor, handle(tensor)) for tensor in tensors) if handle else ()
 
 
-def _negated() -> list[tuple[torch.Tensor, torch.Tensor]]:
+def _negated() -> tuple[tuple[torch.Tensor, torch.Tensor], ...]:
     tensors = [torch.empty(2), torch.empty(1, dtype=torch.bfloat16), torch.empty(0, 3)]
-    return [(tensor, torch._neg_view(tensor)) for tensor in tensors]
+    return tuple((tensor, torch._neg_view(tensor)) for tensor in tensors)
 
 
-def _conjugated() -> list[tuple[torch.Tensor, torch.Tensor]]:
+def _conjugated() -> tuple[tuple[torch.Tensor, torch.Tensor], ...]:
     tensors = [torch.empty(*sizes, dtype=torch.complex64) for sizes in [(2,), (1, 3), (0,)]]
-    return [(tensor, tensor.conj()) for tensor in tensors]
+    return tuple((tensor, tensor.conj()) for tensor in tensors)
 
 
 def direct_class(cls: type[Any]) -> type[Any]:

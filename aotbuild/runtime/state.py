@@ -82,6 +82,10 @@ class State:
 
     def join(self, manifest: Manifest) -> None:
         """Add what a method uses."""
+        with self._lock:
+            self._join(manifest)
+
+    def _join(self, manifest: Manifest) -> None:
         self._parameters |= {parameter.name: parameter for parameter in manifest.state}
         keys = {parameter.key for parameter in manifest.state}
         stored = [c for variant in manifest.variants for c in variant.constants]

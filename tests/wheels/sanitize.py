@@ -7,15 +7,16 @@ case, and so fails its test.
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import subprocess
 import sys
 import sysconfig
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
-from aotbuild.runtime.integrity import identify
-from aotbuild.runtime.manifest import Manifest
+from interpreters import replace_engine
+
 from aotbuild.toolchain import find_cxx
 
 REPOSITORY = Path(__file__).parents[2]
@@ -57,20 +58,27 @@ def sanitize(site: Path) -> None:
     """Put a sanitized engine in the place of those of all packages below a directory."""
     if not os.environ.get(VARIABLE):
         return
-    for engine in site.rglob("_runtime/_engine.abi3.so"):
-        command = find_cxx()
-        for source in sorted((REPOSITORY / "aotbuild" / "engine").glob("*.c")):
-            command += ["-x", "c", str(source)]
-        command += ["-x", "none", f"-I{sysconfig.get_path('include')}", *_FLAGS]
-        command += ["-std=c11", "-fPIC", "-fvisibility=hidden", "-shared", "-ldl"]
-        subprocess.run([*command, "-o", str(engine)], check=True)
-        package = engine.parents[1]
-        name = engine.relative_to(package).as_posix()
-        for path in package.rglob("model.json"):
-            manifest = Manifest.read(path)
-            files = [file for file in manifest.files if file.file != name]
-            files.append(identify(engine, name))
-            path.write_text(dataclasses.replace(manifest, files=files).to_json(), "utf-8")
+    for engine in list(site.rglob("_runtime/_engine.*.so")):
+        with tempfile.TemporaryDirectory() as directory:
+            sanitized = Path(directory) / engine.name
+            compile_engine(sanitized, sysconfig.get_path("include"), _FLAGS)
+            replace_engine(engine.parents[1], sanitized)
+
+
+def compile_engine(engine: Path, include: str, flags: Sequence[str]) -> None:
+    """Compile the engine by hand.
+
+    Args:
+        engine: The extension module.
+        include: Where the headers of its Python are.
+        flags: Further options of the compiler.
+    """
+    command = find_cxx()
+    for source in sorted((REPOSITORY / "aotbuild" / "engine").glob("*.c")):
+        command += ["-x", "c", str(source)]
+    command += ["-x", "none", f"-I{include}", *flags]
+    command += ["-std=c11", "-fPIC", "-fvisibility=hidden", "-shared", "-ldl"]
+    subprocess.run([*command, "-o", str(engine)], check=True)
 
 
 if __name__ == "__main__":

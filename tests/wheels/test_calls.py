@@ -589,7 +589,7 @@ CASES: dict[str, list[tuple[str, tuple[str, str]]]] = {
 }
 
 
-BORROWING = "import calls.models._runtime.native_engine as native; native._samples = lambda: []"
+BORROWING = "import calls.models._runtime.native_engine as native; native._samples = tuple"
 """Where the native engine does not find the tensors inside of Python's objects, it borrows their
 memory."""
 

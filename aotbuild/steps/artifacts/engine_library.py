@@ -1,4 +1,7 @@
-"""The engine, compiled: the extension module that a package carries in its runtime."""
+"""The engine, compiled: the extension module that a package carries in its runtime.
+
+It has one name, ``ENGINE``, in the directory of the step engine and in that of the runtime.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,8 @@ import importlib.util
 import sys
 from pathlib import Path
 
+from aotbuild.interpreter import ENGINE
 from aotbuild.runtime import machine
-
-ENGINE = "_engine.abi3.so"
-"""Its name in the directory of the step engine, and in that of the runtime."""
 
 
 def use_engine(directory: Path) -> None:

@@ -1,7 +1,8 @@
 """Step engine: the extension module that checks and runs the models of a package on the CPU.
 
 It is compiled for each package, so that a wheel needs nothing but torch, and for Python's stable
-ABI, so that it serves every Python from the oldest one on.
+ABI, so that it serves every Python from the oldest one on. A Python without the GIL does not have
+that ABI: there it serves this one version (``engine.h`` finds out which).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 from aotbuild.cache.history import key_of
 from aotbuild.cache.store import Found, Store
 from aotbuild.errors import warn
-from aotbuild.steps.artifacts.engine_library import ENGINE
+from aotbuild.interpreter import ENGINE
 from aotbuild.steps.artifacts.spec import EngineSpec, read_spec
 from aotbuild.steps.artifacts.stamps import write_engine_compiled
 from aotbuild.steps.c_compiler import compile_c

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from aotbuild.config.resolve import is_library_file
+from aotbuild.interpreter import ENGINE
 from aotbuild.runtime.integrity import identify
 from aotbuild.runtime.manifest import Manifest
 from aotbuild.runtime.weights import WEIGHTS_VARIABLE
-from aotbuild.steps.artifacts.engine_library import ENGINE
 from aotbuild.steps.artifacts.spec import SeparateWeights
 from aotbuild.steps.artifacts.weights_index import WEIGHTS
 from aotbuild.steps.package import generate

@@ -9,6 +9,7 @@ import inspect
 import pickle
 import re
 import struct
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ class Engine:
         self.library, self.table, self.unlocked, self.calls = library, None, 0, 0
         Engine.made.append(self)
 
-    def attach(self, torch, exchange, tensor_type, modes):
+    def attach(self, torch, exchange, tensor_type, modes, samples, negated, conjugated):
         self.tensor_type = tensor_type
 
     def set_fallback(self, others):
@@ -45,9 +46,6 @@ class Engine:
 
     def expect(self, table):
         self.table = table
-
-    def find_place(self, samples):
-        return False
 
     def constants(self):
         return []
@@ -166,6 +164,62 @@ def test_a_package_without_the_engine(
     monkeypatch.setenv("AOTBUILD_ENGINE", "native")
     with pytest.raises(loaded.error, match=r"native: net cannot use it: this Python has none"):
         loaded.package._net.Net(Path(loaded.package.__file__).parent, "net")
+
+
+OTHER_ENGINES = [
+    ("t", "_engine.abi3.so", "Pythons with the GIL, and this one has none"),
+    ("t", "_engine.cpython-399t-x86_64-linux-gnu.so", "another Python"),
+    ("", "_engine.cpython-399t-x86_64-linux-gnu.so", "another Python"),
+]
+
+
+@pytest.fixture(params=OTHER_ENGINES, ids=lambda param: "".join(param[:2]))
+def other(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Callable[[Path, Sequence[Manifest]], None], str]:
+    """What unpacks a wheel of another Python by hand, and what is then said."""
+    flags, name, others = request.param
+    monkeypatch.setattr(sys, "abiflags", flags)
+
+    def before(directory: Path, _manifests: Sequence[Manifest]) -> None:
+        (directory / "_runtime" / name).write_bytes(b"of another Python")
+
+    return before, (
+        f"its engine, {name}, is for {others}; install the wheel for cp3{sys.version_info[1]}"
+        f"{flags}, or build it with this Python"
+    )
+
+
+def test_torchs_runner_takes_the_place_of_an_engine_of_another_python(
+    load_package: LoadPackage, monkeypatch: pytest.MonkeyPatch, other: Any
+) -> None:
+    before, reason = other
+    loaded = load_package(before=before)
+    assert loaded.net(IMAGES) is IMAGES
+    assert loaded.loads == ["cpu-sample.so on cpu"]
+    monkeypatch.setenv("AOTBUILD_ENGINE", "native")
+    with pytest.raises(loaded.error, match=re.escape(f"native: net cannot use it: {reason}")):
+        loaded.package._net.Net(Path(loaded.package.__file__).parent, "net")
+
+
+def test_a_stand_alone_model_refuses_an_engine_of_another_python(
+    load_package: LoadPackage, other: Any
+) -> None:
+    before, reason = other
+    alone = sample_manifest(variants=[sample_variant(standalone=True)])
+    loaded = load_package(alone, before=before)
+    with pytest.raises(loaded.error, match=f"^net cannot be run: {re.escape(reason)}$"):
+        _ = loaded.net
+
+
+def test_an_engine_that_cannot_be_loaded(load_package: LoadPackage) -> None:
+    def damaged(directory: Path, _manifests: Sequence[Manifest]) -> None:
+        (directory / "_runtime" / "_engine.abi3.so").write_bytes(b"no library")
+
+    alone = sample_manifest(variants=[sample_variant(standalone=True)])
+    loaded = load_package(alone, before=damaged)
+    with pytest.raises(loaded.error, match=r"its engine, _engine\.abi3\.so, cannot be loaded$"):
+        _ = loaded.net
 
 
 def _proxy(directory: Path, manifests: Sequence[Manifest]) -> None:

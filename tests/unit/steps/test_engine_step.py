@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from aotbuild.errors import CompileError
-from aotbuild.steps.artifacts.engine_library import ENGINE
+from aotbuild.interpreter import ENGINE
 from aotbuild.steps.artifacts.spec import EngineSpec, Tools, spec_text
 from aotbuild.steps.engine import step
 

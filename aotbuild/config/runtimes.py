@@ -8,8 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from aotbuild.config.check_runtime import torch_key
+from aotbuild.config.messages import located
+from aotbuild.config.resolve import call_path
 from aotbuild.config.project import Project
-from aotbuild.config.schema import AUTO, STANDALONE, TORCH, Model, Runtime
+from aotbuild.config.schema import AUTO, FORWARD, STANDALONE, TORCH, Model, Runtime
+from aotbuild.errors import ConfigError
+from aotbuild.target import TARGET_VARIABLE, cross_architecture
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,35 @@ def declared_choice(model: Model) -> Choice | None:
         return Choice(TORCH, "stand-alone libraries are only made on Linux")
     found = torch_key(model)
     return Choice(TORCH, f"it is declared with {found.given}") if found else None
+
+
+def check_cross_compiled(project: Project, choices: Mapping[str, Choice]) -> None:
+    """Refuse models that need torch in a build for another architecture.
+
+    Args:
+        project: The project, of which some models may be undecided.
+        choices: What runs those that left it to the build, as far as that is known.
+
+    Raises:
+        ConfigError: A model needs torch.
+    """
+    cross = cross_architecture()
+    if not cross:
+        return
+    declared = {
+        name: Choice(TORCH, f'runtime = "{TORCH}"')
+        for name, model in project.models.items()
+        if model.runtime == TORCH and name not in choices
+    }
+    for name, choice in {**declared, **choices}.items():
+        if choice.runtime == TORCH:
+            raise ConfigError(
+                f"{name} cannot be compiled for {cross} on this machine: it needs torch",
+                where=f"{located(call_path(name, FORWARD))}\nenvironment: {TARGET_VARIABLE}",
+                why=f"{choice.reason}\nonly stand-alone libraries can be linked and run without "
+                f"the torch of a machine with {cross}",
+                fix=f"build on {cross} without {TARGET_VARIABLE}, or change what needs torch",
+            )
 
 
 def with_runtimes(project: Project, runtimes: Mapping[str, str]) -> Project:

@@ -57,6 +57,13 @@ inline V splat(double x) {
   return Element<V>(x) - V{};
 }
 
+// Floats that are computed at once, as vectors of as many doubles where by_doubles() does that.
+#if defined(__x86_64__)
+constexpr int kFloatsAtOnce = 8;
+#else
+constexpr int kFloatsAtOnce = 4;
+#endif
+
 // `lesser` and `greater` give NaN where the second number is.
 #if defined(__x86_64__)
 #define AOTBUILD_OPERATIONS(V, fma_, sqrt_, trunc_, min_, max_) \

@@ -6,7 +6,13 @@ from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
 from aotbuild.config.project import Project
-from aotbuild.config.runtimes import Choice, declared_choice, undecided, with_runtimes
+from aotbuild.config.runtimes import (
+    Choice,
+    check_cross_compiled,
+    declared_choice,
+    undecided,
+    with_runtimes,
+)
 from aotbuild.steps.choose.memory import remember, remembered
 from aotbuild.steps.plan.export import export_spec
 from aotbuild.torch_output import quieten, quieten_torch
@@ -20,9 +26,11 @@ def with_choices(project: Project, names: Collection[str]) -> Project:
     """The project with a runtime for each of these models that leaves that to the build.
 
     Raises:
-        AotBuildError: One cannot be traced or lowered.
+        AotBuildError: One cannot be traced or lowered, or needs torch in a build for another
+            architecture.
     """
     choices = choices_of(project, [name for name in undecided(project) if name in names])
+    check_cross_compiled(project, choices)
     return with_runtimes(project, {name: choice.runtime for name, choice in choices.items()})
 
 

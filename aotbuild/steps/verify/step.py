@@ -41,6 +41,7 @@ from aotbuild.steps.verify.accuracy import (
 )
 from aotbuild.steps.verify.cases import cases_to_verify
 from aotbuild.steps.verify.compare import Worst, compare, tolerance
+from aotbuild.steps.verify.emulated import emulate, emulator_for
 from aotbuild.steps.verify.selftest import LARGEST, leaves_of, record_call, size_of
 from aotbuild.steps.verify.wide import Noise, WideCall, check_wide
 from aotbuild.target import TARGETS
@@ -52,8 +53,13 @@ def run(spec_file: Path) -> None:
     """Run the step; the specification is a ``VerifySpec``."""
     spec = read_spec(VerifySpec, spec_file)
     output, project = Path(spec.output), Path(spec.project)
-    missing = ENGINES[TARGETS[spec.target].device].missing(list(TARGETS[spec.target].requires))
-    if missing:
+    target = TARGETS[spec.target]
+    if target.cross:
+        if not emulator_for(target):
+            reason = f"nothing here runs {target.cross}: qemu-{target.cross} is not installed"
+            _leave_unverified(spec, output, reason)
+            return
+    elif missing := ENGINES[target.device].missing(list(target.requires)):
         _leave_unverified(spec, output, f"this machine's CPU lacks {', '.join(missing)}")
         return
     call, record = CallSpec.read(Path(spec.exported)), BuildRecord.read(Path(spec.compiled))
@@ -71,7 +77,7 @@ def _verify(spec: VerifySpec, call: CallSpec, record: BuildRecord) -> dict[str, 
     """
     output, project = Path(spec.output), Path(spec.project)
     exported, compiled = Path(spec.exported), Path(spec.compiled)
-    where = located(call_path(spec.model, spec.method))
+    where, label = located(call_path(spec.model, spec.method)), method_label(spec.model, spec.method)
     _load_operators(spec, call, project)
     samples = Samples.read(exported)
     allowed = spec.allowed if RECIPES[record.compiled["recipe"]].precision else None
@@ -80,6 +86,8 @@ def _verify(spec: VerifySpec, call: CallSpec, record: BuildRecord) -> dict[str, 
         part = Part(spec.model, spec.method, spec.source, exported, [(compiled, None)])
         package = directory / _PACKAGE
         (manifest,) = write_package(package, [part], project, Path(spec.engine))
+        if cross := TARGETS[spec.target].cross:
+            sys.stdout.write(f"aotbuild: {label} runs in qemu-{cross}\n")
         model = _Model(spec, call, samples, where, _load(directory, spec, where))
         cases = cases_to_verify(spec, call, record, samples, model.device)
         wide = [case for case in cases if case.wide is not None]
@@ -213,15 +221,23 @@ def _leave_unverified(spec: VerifySpec, output: Path, reason: str) -> None:
             f"{label} cannot be verified for {spec.target} here",
             where=where,
             why=f"{reason}; require-verified = true makes this an error",
-            fix="build on a CPU that has it, or leave out that level",
+            fix=f"{_by_emulator(spec)}build on a CPU that has it, or leave out that level",
         )
     warn(
         f"{label} is not verified for {spec.target}",
         where=where,
         why=reason,
-        fix=f"run python -m {spec.package} on a CPU that has it before you publish the wheel",
+        fix=f"{_by_emulator(spec)}run python -m {spec.package} on a CPU that has it before you "
+        "publish the wheel",
     )
     write_report(output, {UNVERIFIED: reason}, [])
+
+
+def _by_emulator(spec: VerifySpec) -> str:
+    """What to do first about a library of another architecture."""
+    return "install qemu-user (Debian: apt-get install qemu-user), or " * bool(
+        TARGETS[spec.target].cross
+    )
 
 
 def _verify_wide(model: _Model, cases: Sequence[Case]) -> None:
@@ -288,6 +304,8 @@ def _load(directory: Path, spec: VerifySpec, where: str) -> Any:
     sys.path.insert(0, str(directory))
     bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
+        if TARGETS[spec.target].cross:
+            emulate(_PACKAGE, TARGETS[spec.target], directory)
         model: Any = getattr(importlib.import_module(_PACKAGE), spec.model)
     except ImportError as error:
         raise VerifyError(

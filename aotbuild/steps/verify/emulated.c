@@ -6,6 +6,8 @@
  * of bytes from its first element to its last, and these bytes. All numbers have 64 bits. The
  * answer is 0 and the tensors of the result, without names; or 1, the length of a message, and it.
  */
+#define _POSIX_C_SOURCE 200809L
+
 #include "library.h"
 
 #include <dlfcn.h>

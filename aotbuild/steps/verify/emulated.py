@@ -20,7 +20,7 @@ from typing import IO, Any
 import torch
 
 from aotbuild.cache.store import Store
-from aotbuild.runtime.engines import CallGate
+from aotbuild.runtime.engines import CallGate, not_loaded
 from aotbuild.runtime.machine import DLPACK_DTYPES
 from aotbuild.runtime.manifest import Constant
 from aotbuild.steps.c_compiler import compile_c
@@ -72,6 +72,7 @@ class _Emulated(CallGate):
     standalone = True
 
     def __init__(self, command: Sequence[str], library: Path) -> None:
+        self._library = library
         self._said = tempfile.TemporaryFile()  # noqa: SIM115  # as long as the process
         self._process = subprocess.Popen(
             [*command, str(library.absolute())],
@@ -91,7 +92,10 @@ class _Emulated(CallGate):
         return True
 
     def set_constants(self, constants: dict[str, Any]) -> None:
-        self._ask(_CONSTANTS, constants)
+        try:
+            self._ask(_CONSTANTS, constants)
+        except RuntimeError as error:  # the library may not have been opened
+            raise not_loaded(self._library, error) from error
 
     def run(self, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Run the library."""

@@ -9,6 +9,7 @@ DEMO := build/demo
 VENV := .venv
 
 KERNELS := $(wildcard aotbuild/passes/*/*.h aotbuild/engine/*.[ch] aotbuild/c_interface/*.[ch] \
+  aotbuild/steps/verify/*.c \
   aotbuild/standalone/*.h aotbuild/standalone/*.cpp aotbuild/standalone/*/*.h \
   aotbuild/standalone/*/*.cpp tests/unit/passes/*.cpp tests/standalone/*.cpp)
 

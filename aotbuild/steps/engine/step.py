@@ -97,9 +97,7 @@ def _compile(module: Path, store: Store, architecture: str) -> None:
     if architecture:
         files |= _configuration(include, architecture)
     options = ["-I.", f"-I{include}", *linking]
-    compile_c(
-        module, files, options, store, "the native engine", "aotbuild/engine", architecture
-    )
+    compile_c(module, files, options, store, "the native engine", "aotbuild/engine", architecture)
 
 
 def _configuration(include: Path, architecture: str) -> dict[str, bytes]:

@@ -14,8 +14,6 @@ ENGINE_OUTPUT = f"{ENGINE_DIRECTORY}/{ENGINE_COMPILED}"
 
 def engine_step() -> PlannedStep:
     """The step that compiles the engine of the package."""
-    spec = EngineSpec(
-        output=ENGINE_DIRECTORY, architecture=cross_architecture(), tools=tools()
-    )
+    spec = EngineSpec(output=ENGINE_DIRECTORY, architecture=cross_architecture(), tools=tools())
     file, text = specification("engine", spec)
     return PlannedStep("engine", "Building the engine", file, text, ENGINE_OUTPUT, [])

@@ -1,10 +1,11 @@
 /* Runs a stand-alone library that was compiled for another architecture, in an emulator.
  *
  * emulated.py, which starts it and talks to it through pipes, verifies libraries by it. A request
- * is a number of a Request and a number of tensors; a tensor is the length of its name and the
- * name, DLPack's code and bits, the number of dimensions, sizes, strides (in elements), the number
- * of bytes from its first element to its last, and these bytes. All numbers have 64 bits. The
- * answer is 0 and the tensors of the result, without names; or 1, the length of a message, and it.
+ * is a number of a Request and a number of tensors, or of threads; a tensor is the length of its
+ * name and the name, DLPack's code and bits, the number of dimensions, sizes, strides (in
+ * elements), the number of bytes from its first element to its last, and these bytes. All numbers
+ * have 64 bits. The answer is 0 and the tensors of the result, without names; or 1, the length of a
+ * message, and it.
  */
 #define _POSIX_C_SOURCE 200809L
 
@@ -16,7 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
-typedef enum { CONSTANTS = 1, RUN = 2 } Request;
+typedef enum { CONSTANTS = 1, RUN = 2, THREADS = 3 } Request;
 
 enum { ALIGNMENT = 64, MOST_DIMS = 64, TROUBLE = 3 };
 
@@ -70,15 +71,12 @@ static void refuse_by(const Loaded* loaded) {
   refuse(message && *message ? message : "the compiled code failed");
 }
 
-/* Take a tensor; its name, which the caller frees, is NULL where it has none. */
+/* Take a tensor; the caller frees its name and its memory. */
 static Handle take_tensor(const Loaded* loaded, char** name, void** memory) {
   size_t length = (size_t)number();
-  *name = NULL;
-  if (length) {
-    *name = room(length + 1);
-    take(*name, length);
-    (*name)[length] = '\0';
-  }
+  *name = room(length + 1);
+  take(*name, length);
+  (*name)[length] = '\0';
   int code = (int)number(), bits = (int)number();
   int64_t ndim = number(), sizes[MOST_DIMS], strides[MOST_DIMS];
   if (ndim > MOST_DIMS) stop("a tensor has too many dimensions");
@@ -130,10 +128,19 @@ static void set_constants(const Loaded* loaded) {
     constants[i].handle = take_tensor(loaded, &name, &memory);
     constants[i].name = name;
   }
-  if (loaded->library.set_constants(loaded->container, constants, count, false, true))
+  if (loaded->library.set_constants(loaded->container, constants, count, false, true)) {
     refuse_by(loaded);
-  else
-    give_number(0), give_number(0);
+    return;
+  }
+  give_number(0);
+  give_number(0);
+}
+
+static void use_threads(const Loaded* loaded) {
+  int count = (int)number();
+  if (loaded->torch.use_threads) loaded->torch.use_threads(count);
+  give_number(0);
+  give_number(0);
 }
 
 static void run(const Loaded* loaded) {
@@ -192,6 +199,9 @@ int main(int count, char** arguments) {
         break;
       case RUN:
         run(&loaded);
+        break;
+      case THREADS:
+        use_threads(&loaded);
         break;
       default:
         stop("an unknown request");

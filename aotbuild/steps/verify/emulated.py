@@ -29,7 +29,7 @@ from aotbuild.target import Target
 from aotbuild.toolchain import emulator, find_cxx
 
 _OF_THE_ENGINE = ("library.c", "library.h")
-_CONSTANTS, _RUN = 1, 2
+_CONSTANTS, _RUN, _THREADS = 1, 2, 3
 _DTYPES = {pair: name for name, pair in DLPACK_DTYPES.items()}
 
 
@@ -46,6 +46,19 @@ def emulate(package: str, target: Target, directory: Path) -> None:
         target: What its libraries are compiled for.
         directory: For the program that opens them.
     """
+    command = emulating_command(target, directory)
+    loader: Any = importlib.import_module(f"{package}._runtime.loader")
+    loader.this_platform = lambda: target.platform
+    loader.open_engine = lambda _manifest, _variant, library, *_: Emulated(command, library)
+
+
+def emulating_command(target: Target, directory: Path) -> list[str]:
+    """The command that runs a library in an emulator, which is named behind it.
+
+    Args:
+        target: What the library is compiled for.
+        directory: For the program that opens it, which is compiled.
+    """
     program = directory / "emulated"
     sources = source_directory("aotbuild")
     paths = [sources / "steps/verify/emulated.c", *(sources / "engine" / n for n in _OF_THE_ENGINE)]
@@ -58,13 +71,10 @@ def emulate(package: str, target: Target, directory: Path) -> None:
         "aotbuild/steps/verify",
         target.cross,
     )
-    command = [*emulator_for(target), str(program.absolute())]
-    loader: Any = importlib.import_module(f"{package}._runtime.loader")
-    loader.this_platform = lambda: target.platform
-    loader.open_engine = lambda _manifest, _variant, library, *_: _Emulated(command, library)
+    return [*emulator_for(target), str(program.absolute())]
 
 
-class _Emulated(CallGate):
+class Emulated(CallGate):
     """A library in a process of an emulator."""
 
     call = None
@@ -84,7 +94,8 @@ class _Emulated(CallGate):
         super().__init__()
 
     def set_num_threads(self, count: int) -> None:
-        """Its threads are those of the environment."""
+        with self._lock:
+            self._ask(_THREADS, count)
 
     def expects(self, constants: Mapping[str, Constant]) -> bool:
         """Whether the constants are those of the library, which answers when it gets them."""
@@ -93,28 +104,31 @@ class _Emulated(CallGate):
 
     def set_constants(self, constants: dict[str, Any]) -> None:
         try:
-            self._ask(_CONSTANTS, constants)
+            self._ask(_CONSTANTS, len(constants), constants)
         except RuntimeError as error:  # the library may not have been opened
             raise not_loaded(self._library, error) from error
 
     def run(self, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Run the library."""
         with self._lock:
-            return self._ask(_RUN, dict(enumerate(tensors)))
+            named = {f"input {i}": tensor for i, tensor in enumerate(tensors)}
+            return self._ask(_RUN, len(named), named)
 
-    def _ask(self, request: int, tensors: Mapping[Any, torch.Tensor]) -> list[torch.Tensor]:
+    def _ask(
+        self, request: int, count: int, tensors: Mapping[str, torch.Tensor] | None = None
+    ) -> list[torch.Tensor]:
         given, taken = self._process.stdin, self._process.stdout
         assert given is not None  # noqa: S101
         assert taken is not None  # noqa: S101
         try:
-            given.write(struct.pack("=2q", request, len(tensors)))
-            for name, tensor in tensors.items():
-                _give(given, name if isinstance(name, str) else "", tensor)
+            given.write(struct.pack("=2q", request, count))
+            for name, tensor in (tensors or {}).items():
+                _give(given, name, tensor)
             given.flush()
-            status, count = _numbers(taken, 2)
+            status, size = _numbers(taken, 2)
             if status:
-                raise RuntimeError(_taken(taken, count).decode(errors="replace"))
-            return [_take(taken) for _ in range(count)]
+                raise RuntimeError(_taken(taken, size).decode(errors="replace"))
+            return [_take(taken) for _ in range(size)]
         except (OSError, EOFError):
             code = self._process.wait()
             self._said.seek(0)
@@ -127,9 +141,7 @@ def _give(file: IO[bytes], name: str, tensor: torch.Tensor) -> None:
     file.write(struct.pack("=q", len(label)) + label)
     shape, stride = list(tensor.shape), list(tensor.stride())
     code, bits = DLPACK_DTYPES[str(tensor.dtype).removeprefix("torch.")]
-    file.write(
-        struct.pack(f"={3 + 2 * len(shape)}q", code, bits, len(shape), *shape, *stride)
-    )
+    file.write(struct.pack(f"={3 + 2 * len(shape)}q", code, bits, len(shape), *shape, *stride))
     data = _flat(tensor.detach(), _span(shape, stride)).view(torch.uint8).numpy()
     file.write(struct.pack("=q", data.nbytes))
     file.write(memoryview(data))

@@ -77,7 +77,10 @@ def _verify(spec: VerifySpec, call: CallSpec, record: BuildRecord) -> dict[str, 
     """
     output, project = Path(spec.output), Path(spec.project)
     exported, compiled = Path(spec.exported), Path(spec.compiled)
-    where, label = located(call_path(spec.model, spec.method)), method_label(spec.model, spec.method)
+    where, label = (
+        located(call_path(spec.model, spec.method)),
+        method_label(spec.model, spec.method),
+    )
     _load_operators(spec, call, project)
     samples = Samples.read(exported)
     allowed = spec.allowed if RECIPES[record.compiled["recipe"]].precision else None

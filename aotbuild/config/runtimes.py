@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from aotbuild.config.check_runtime import torch_key
 from aotbuild.config.messages import located
-from aotbuild.config.resolve import call_path
 from aotbuild.config.project import Project
+from aotbuild.config.resolve import call_path
 from aotbuild.config.schema import AUTO, FORWARD, STANDALONE, TORCH, Model, Runtime
 from aotbuild.errors import ConfigError
 from aotbuild.target import TARGET_VARIABLE, cross_architecture

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -84,21 +83,17 @@ def _run(*command: str) -> None:
         pytest.skip(f"the Python of arm64 cannot be had: {said[-1]}")
 
 
-def run(code: str, *path: Path, env: Sequence[tuple[str, str]] = ()) -> str:
+def run(code: str, path: Path, **variables: str) -> str:
     """Run code in the Python of arm64; what it printed.
 
     Args:
         code: The code.
-        path: Directories of modules.
-        env: Further variables.
+        path: Directory of modules.
+        variables: Of the environment.
     """
     done = subprocess.run(
         [*python(), "-P", "-c", code],
-        env={
-            "PYTHONPATH": os.pathsep.join(map(str, path)),
-            "PATH": os.environ["PATH"],
-            **dict(env),
-        },
+        env={"PYTHONPATH": str(path), "PATH": os.environ["PATH"], **variables},
         capture_output=True,
         text=True,
         check=False,

@@ -13,9 +13,9 @@ import arm64
 import torch
 
 from aotbuild.cache.store import Store
+from aotbuild.errors import CompileError
 from aotbuild.passes.pipeline import Applied, apply
 from aotbuild.passes.template.operators import register_lowerings
-from aotbuild.errors import CompileError
 from aotbuild.steps.compile.constants import expected_constants
 from aotbuild.steps.compile.cxx import Compiler
 from aotbuild.steps.compile.inductor import Compiled, compile_library, set_up

@@ -76,6 +76,13 @@ def expected_constants(compiled: Compiled, where: str) -> dict[str, str]:
 
     The names, sizes and strides are in its generated source. Nothing checks them at run time: other
     strides give garbage, a missing constant a crash.
+
+    Args:
+        compiled: What Inductor made.
+        where: Where the model is declared.
+
+    Raises:
+        CompileError: A constant is not what the library takes it for.
     """
     fields: dict[int, dict[str, str]] = {}
     for index, key, text, numbers in _FIELD.findall(compiled.source.read_text(encoding="utf-8")):

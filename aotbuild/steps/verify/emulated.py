@@ -94,6 +94,7 @@ class Emulated(CallGate):
         super().__init__()
 
     def set_num_threads(self, count: int) -> None:
+        """Let calls use so many threads of the emulator."""
         with self._lock:
             self._ask(_THREADS, count)
 
@@ -103,6 +104,14 @@ class Emulated(CallGate):
         return True
 
     def set_constants(self, constants: dict[str, Any]) -> None:
+        """Hand over copies of constants, by name.
+
+        Args:
+            constants: Tensors.
+
+        Raises:
+            ModelLoadError: The library has ended, or was not opened in the first place.
+        """
         try:
             self._ask(_CONSTANTS, len(constants), constants)
         except RuntimeError as error:  # the library may not have been opened

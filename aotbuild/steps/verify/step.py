@@ -59,6 +59,8 @@ def run(spec_file: Path) -> None:
             reason = f"nothing here runs {target.cross}: qemu-{target.cross} is not installed"
             _leave_unverified(spec, output, reason)
             return
+        label = method_label(spec.model, spec.method)
+        sys.stdout.write(f"aotbuild: {label} runs in qemu-{target.cross}\n")
     elif missing := ENGINES[target.device].missing(list(target.requires)):
         _leave_unverified(spec, output, f"this machine's CPU lacks {', '.join(missing)}")
         return
@@ -77,10 +79,7 @@ def _verify(spec: VerifySpec, call: CallSpec, record: BuildRecord) -> dict[str, 
     """
     output, project = Path(spec.output), Path(spec.project)
     exported, compiled = Path(spec.exported), Path(spec.compiled)
-    where, label = (
-        located(call_path(spec.model, spec.method)),
-        method_label(spec.model, spec.method),
-    )
+    where = located(call_path(spec.model, spec.method))
     _load_operators(spec, call, project)
     samples = Samples.read(exported)
     allowed = spec.allowed if RECIPES[record.compiled["recipe"]].precision else None
@@ -89,8 +88,8 @@ def _verify(spec: VerifySpec, call: CallSpec, record: BuildRecord) -> dict[str, 
         part = Part(spec.model, spec.method, spec.source, exported, [(compiled, None)])
         package = directory / _PACKAGE
         (manifest,) = write_package(package, [part], project, Path(spec.engine))
-        if cross := TARGETS[spec.target].cross:
-            sys.stdout.write(f"aotbuild: {label} runs in qemu-{cross}\n")
+                f"aotbuild: {method_label(spec.model, spec.method)} runs in qemu-{cross}\n"
+            )
         model = _Model(spec, call, samples, where, _load(directory, spec, where))
         cases = cases_to_verify(spec, call, record, samples, model.device)
         wide = [case for case in cases if case.wide is not None]

@@ -88,8 +88,6 @@ def _verify(spec: VerifySpec, call: CallSpec, record: BuildRecord) -> dict[str, 
         part = Part(spec.model, spec.method, spec.source, exported, [(compiled, None)])
         package = directory / _PACKAGE
         (manifest,) = write_package(package, [part], project, Path(spec.engine))
-                f"aotbuild: {method_label(spec.model, spec.method)} runs in qemu-{cross}\n"
-            )
         model = _Model(spec, call, samples, where, _load(directory, spec, where))
         cases = cases_to_verify(spec, call, record, samples, model.device)
         wide = [case for case in cases if case.wide is not None]

@@ -213,10 +213,11 @@ inline V by_doubles(Function function, V x, Rest... rest) {
   return std::bit_cast<V>(results);
 }
 
-// A function of the C library, of each lane: of the next higher precision where the processor has
-// one, since some double functions are off by up to 5 units in the last place.
+// A function of the C library, of each lane: of the next higher precision, since some double
+// functions are off by up to 5 units in the last place. ARM has none in hardware, and is slow
+// there.
 template <class V>
-using Wider = std::conditional_t<!kFloat<V> && LDBL_MANT_DIG == 64, long double, double>;
+using Wider = std::conditional_t<!kFloat<V> && (LDBL_MANT_DIG > DBL_MANT_DIG), long double, double>;
 template <class T, class Function, class V, class... Rest>
 inline V by_lanes(Function function, V x, Rest... rest) {
   V results;

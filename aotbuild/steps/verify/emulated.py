@@ -153,7 +153,7 @@ def _give(file: IO[bytes], name: str, tensor: torch.Tensor) -> None:
     file.write(struct.pack(f"={3 + 2 * len(shape)}q", code, bits, len(shape), *shape, *stride))
     data = _flat(tensor.detach(), _span(shape, stride)).view(torch.uint8).numpy()
     file.write(struct.pack("=q", data.nbytes))
-    file.write(memoryview(data))
+    file.write(data.data)
 
 
 def _take(file: IO[bytes]) -> torch.Tensor:

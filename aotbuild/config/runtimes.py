@@ -42,25 +42,26 @@ def declared_choice(model: Model) -> Choice | None:
     return Choice(TORCH, f"it is declared with {found.given}") if found else None
 
 
-def check_cross_compiled(project: Project, choices: Mapping[str, Choice]) -> None:
+def torch_models(project: Project) -> dict[str, Choice]:
+    """The models that are declared to be run by torch."""
+    return {
+        name: Choice(TORCH, f'runtime = "{TORCH}"')
+        for name, model in project.models.items()
+        if model.runtime == TORCH
+    }
+
+
+def check_cross_compiled(choices: Mapping[str, Choice]) -> None:
     """Refuse models that need torch in a build for another architecture.
 
     Args:
-        project: The project, of which some models may be undecided.
-        choices: What runs those that left it to the build, as far as that is known.
+        choices: What runs the models, by their names.
 
     Raises:
         ConfigError: A model needs torch.
     """
     cross = cross_architecture()
-    if not cross:
-        return
-    declared = {
-        name: Choice(TORCH, f'runtime = "{TORCH}"')
-        for name, model in project.models.items()
-        if model.runtime == TORCH and name not in choices
-    }
-    for name, choice in {**declared, **choices}.items():
+    for name, choice in choices.items() if cross else ():
         if choice.runtime == TORCH:
             raise ConfigError(
                 f"{name} cannot be compiled for {cross} on this machine: it needs torch",

@@ -17,6 +17,7 @@ from aotbuild.config.runtimes import (
     Choice,
     check_cross_compiled,
     declared_choice,
+    torch_models,
     undecided,
     with_runtimes,
 )
@@ -42,13 +43,13 @@ def chosen_for(project: Project, state: str) -> Project:
     _known[project.root] = {}
     if state == "sdist":
         return project
-    check_cross_compiled(project, {})
+    check_cross_compiled(torch_models(project))
     if not (names := undecided(project)):
         return project
     choices = {name: choice for name in names if (choice := declared_choice(project.models[name]))}
     if unknown := [name for name in names if name not in choices]:
         choices |= _found_out(project, unknown)
-    check_cross_compiled(project, choices)
+    check_cross_compiled(choices)
     _known[project.root] = {name: choice.runtime for name, choice in choices.items()}
     if state in {"wheel", "editable"}:
         for name, choice in choices.items():

@@ -10,6 +10,7 @@ from aotbuild.config.runtimes import (
     Choice,
     check_cross_compiled,
     declared_choice,
+    torch_models,
     undecided,
     with_runtimes,
 )
@@ -29,8 +30,9 @@ def with_choices(project: Project, names: Collection[str]) -> Project:
         AotBuildError: One cannot be traced or lowered, or needs torch in a build for another
             architecture.
     """
+    declared = {name: found for name, found in torch_models(project).items() if name in names}
     choices = choices_of(project, [name for name in undecided(project) if name in names])
-    check_cross_compiled(project, choices)
+    check_cross_compiled({**declared, **choices})
     return with_runtimes(project, {name: choice.runtime for name, choice in choices.items()})
 
 

@@ -253,7 +253,11 @@ def _compiled(
 
 def _flags() -> list[str]:
     """The flags for the sources, with what they have to know of this torch."""
-    return [*_FLAGS, f"-DAOTBUILD_TORCH_HAS_MKL={int(torch.backends.mkl.is_available())}"]
+    return [*_FLAGS, f"-DAOTBUILD_TORCH_HAS_MKL={int(_has_mkl())}"]
+
+
+def _has_mkl() -> bool:
+    return bool(torch.backends.mkl.is_available())  # type: ignore[no-untyped-call]
 
 
 def _key(compiler: Compiler, name: str) -> str:

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path, PurePath
+from pathlib import PurePath
 
 from aotbuild.errors import ToolchainError
 
@@ -131,27 +131,6 @@ def _check_machine(command: Sequence[str], architecture: str) -> None:
             fix=f"unset CXX, whose default is {usual_cxx(architecture)} then, or set it to "
             f"a g++ for {architecture}",
         )
-
-
-def emulator(cxx: Sequence[str], architecture: str) -> list[str]:
-    """The command that runs programs of a cross-compiler here; empty where there is none.
-
-    Args:
-        cxx: Command of the compiler, whose C library the programs get.
-        architecture: What it compiles for.
-    """
-    program = shutil.which(f"qemu-{architecture}") or shutil.which(f"qemu-{architecture}-static")
-    loader = f"ld-linux-{architecture.replace('_', '-')}.so"
-    question = [*without_launcher(cxx), "-print-file-name=libc.so.6"]
-    done = subprocess.run(question, capture_output=True, text=True, check=False)
-    library = Path(done.stdout.strip())
-    if not program or not library.is_absolute() or not library.is_file():
-        return []
-    # The loader's path in programs is that of a system of its own: /lib/ld-linux-aarch64.so.1.
-    for root in library.resolve().parents:
-        if any(root.glob(f"lib*/{loader}*")):
-            return [program, "-L", str(root)]
-    return []
 
 
 def _refuse_clang(command: list[str]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from aotbuild.errors import ToolchainError
-from aotbuild.toolchain import check_cxx, emulator, find_cxx, is_clang
+from aotbuild.toolchain import check_cxx, find_cxx, is_clang
 
 pytestmark = pytest.mark.skipif(sys.platform == "darwin", reason="Clang is the compiler of macOS")
 
@@ -139,21 +139,3 @@ def test_a_compiler_for_this_machine_is_no_cross_compiler(
     assert caught.value.what == f'"{own}" does not compile for aarch64'
     assert caught.value.why == "it compiles for x86_64-linux-gnu"
     assert caught.value.fix.startswith("unset CXX, whose default is aarch64-linux-gnu-g++ then")
-
-
-def test_there_is_no_emulator_without_the_program_or_the_libraries(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    root = tmp_path / "sysroot"
-    (root / "lib").mkdir(parents=True)
-    library = root / "lib" / "libc.so.6"
-    compiler = program(tmp_path / "aarch64-linux-gnu-g++", f"#!/bin/sh\necho {library}\n")
-    monkeypatch.setenv("PATH", str(tmp_path))
-    command = [str(compiler)]
-    assert emulator(command, "aarch64") == []
-    found = program(tmp_path / "qemu-aarch64", "#!/bin/sh\n")
-    assert emulator(command, "aarch64") == []
-    library.touch()
-    assert emulator(command, "aarch64") == []
-    (root / "lib" / "ld-linux-aarch64.so.1").touch()
-    assert emulator(command, "aarch64") == [str(found), "-L", str(root)]

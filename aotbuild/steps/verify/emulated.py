@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import importlib
 import math
+import shutil
 import struct
 import subprocess
 import tempfile
@@ -26,7 +27,7 @@ from aotbuild.runtime.manifest import Constant
 from aotbuild.steps.c_compiler import compile_c
 from aotbuild.steps.sources import source_directory
 from aotbuild.target import Target
-from aotbuild.toolchain import emulator, find_cxx
+from aotbuild.toolchain import find_cxx, without_launcher
 
 _OF_THE_ENGINE = ("library.c", "library.h")
 _CONSTANTS, _RUN, _THREADS = 1, 2, 3
@@ -35,7 +36,28 @@ _DTYPES = {pair: name for name, pair in DLPACK_DTYPES.items()}
 
 def emulator_for(target: Target) -> list[str]:
     """The command that runs programs of a target here; empty where there is none."""
-    return emulator(find_cxx(target.cross), target.cross)
+    return emulator(find_cxx(target.cross), target.cross) if target.cross else []
+
+
+def emulator(cxx: Sequence[str], architecture: str) -> list[str]:
+    """The command that runs programs of a cross-compiler here; empty where there is none.
+
+    Args:
+        cxx: Command of the compiler, whose C library the programs get.
+        architecture: What it compiles for.
+    """
+    program = shutil.which(f"qemu-{architecture}") or shutil.which(f"qemu-{architecture}-static")
+    loader = f"ld-linux-{architecture.replace('_', '-')}.so"
+    question = [*without_launcher(cxx), "-print-file-name=libc.so.6"]
+    done = subprocess.run(question, capture_output=True, text=True, check=False)
+    library = Path(done.stdout.strip())
+    if not program or not library.is_absolute() or not library.is_file():
+        return []
+    # The loader's path in programs is that of a system of its own: /lib/ld-linux-aarch64.so.1.
+    for root in library.resolve().parents:
+        if any(root.glob(f"lib*/{loader}*")):
+            return [program, "-L", str(root)]
+    return []
 
 
 def emulate(package: str, target: Target, directory: Path) -> None:

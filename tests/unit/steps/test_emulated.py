@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from aotbuild.runtime.errors import ModelLoadError
-from aotbuild.steps.verify.emulated import Emulated, emulating_command
+from aotbuild.steps.verify.emulated import Emulated, emulating_command, emulator
 from aotbuild.target import TARGETS, usual_targets
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it is for Linux")
@@ -165,3 +165,27 @@ def test_a_library_that_cannot_be_opened_is_told(command: list[str], tmp_path: P
     emulated = Emulated(command, tmp_path / "library.so")
     with pytest.raises(ModelLoadError, match=r"library\.so: cannot open shared object file"):
         emulated.set_constants({"added": torch.ones(1)})
+
+
+def program(path: Path, text: str) -> Path:
+    path.write_text(text)
+    path.chmod(0o755)
+    return path
+
+
+def test_there_is_no_emulator_without_the_program_or_the_libraries(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "sysroot"
+    (root / "lib").mkdir(parents=True)
+    library = root / "lib" / "libc.so.6"
+    compiler = program(tmp_path / "aarch64-linux-gnu-g++", f"#!/bin/sh\necho {library}\n")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    command = [str(compiler)]
+    assert emulator(command, "aarch64") == []
+    found = program(tmp_path / "qemu-aarch64", "#!/bin/sh\n")
+    assert emulator(command, "aarch64") == []
+    library.touch()
+    assert emulator(command, "aarch64") == []
+    (root / "lib" / "ld-linux-aarch64.so.1").touch()
+    assert emulator(command, "aarch64") == [str(found), "-L", str(root)]

@@ -16,7 +16,8 @@
 
 #include "library.h"
 
-/* Where it is compiled on a machine of another architecture, Python's configuration is that one's. */
+/* Where it is compiled on a machine of another architecture, Python's configuration is that one's.
+ */
 _Static_assert(SIZEOF_VOID_P == sizeof(void*) && SIZEOF_LONG == sizeof(long) &&
                    SIZEOF_LONG_LONG == sizeof(long long) && SIZEOF_SIZE_T == sizeof(size_t) &&
                    SIZEOF_WCHAR_T == sizeof(wchar_t) && SIZEOF_DOUBLE == sizeof(double),

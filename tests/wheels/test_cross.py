@@ -279,7 +279,7 @@ def test_a_model_that_needs_torch_is_refused_with_its_line(tmp_path: Path) -> No
     project = keep_models(copy_package(tmp_path, "alone", STANDALONE), "ordered")
     edited(project, ('runtime = "standalone"', 'runtime = "auto"'))
     module = project / "src" / "alone" / "modules.py"
-    code = "return torch.linalg.cholesky(x.T @ x)"
+    code = "return torch.linalg.cholesky(x.T @ x + torch.eye(40))"
     text = module.read_text()
     start = text.index("return", text.index("class Ordered"))
     module.write_text(f"{text[:start]}{code}\n{text[text.index(chr(10), start) + 1 :]}")

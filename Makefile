@@ -18,6 +18,7 @@ ABOUT_TORCH := tests/unit/passes $(addprefix tests/unit/steps/test_,torch_parts.
   wheel.py zoo.py arrays.py passes.py attention.py numerics.py)
 
 KERNELS := $(wildcard aotbuild/passes/*/*.h aotbuild/engine/*.[ch] aotbuild/c_interface/*.[ch] \
+  aotbuild/steps/verify/*.c \
   aotbuild/standalone/*.h aotbuild/standalone/*.cpp aotbuild/standalone/*/*.h \
   aotbuild/standalone/*/*.cpp tests/unit/passes/*.cpp tests/standalone/*.cpp)
 

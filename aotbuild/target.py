@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from aotbuild.errors import ToolchainError
+from aotbuild.errors import ConfigError, ToolchainError
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,16 @@ class Target:
     """oneDNN's name of the instructions that weights are packed for, in ``ONEDNN_MAX_CPU_ISA``."""
     flags: frozenset[str] = frozenset()
     """Those that tell the level from the one below, by the names of ``/proc/cpuinfo``."""
+
+    @property
+    def platform(self) -> str:
+        """Operating system and architecture that its libraries run on."""
+        return f"{sys.platform}-{self.architecture}"
+
+    @property
+    def cross(self) -> str:
+        """Its architecture, where that is not this machine's; else empty."""
+        return "" if self.architecture == this_architecture() else self.architecture
 
 
 _V2 = ("popcnt", "sse3", "sse4_1", "sse4_2", "ssse3")
@@ -97,9 +109,55 @@ def this_architecture() -> str:
     return _ARCHITECTURES[machine]
 
 
-def cpu_targets(levels: Sequence[str]) -> list[Target]:
-    """The targets of CPU levels on this machine's architecture, the lowest level first."""
+TARGET_VARIABLE = "AOTBUILD_TARGET"
+"""Names the platform to build for, where that is not this machine's."""
+
+_CROSS_COMPILED = {"x86_64": ["aarch64"]}
+"""The architectures that can be compiled for on another one, on Linux."""
+
+
+def built_architecture() -> str:
+    """The architecture that this build is for: that of ``AOTBUILD_TARGET``, else this machine's.
+
+    Raises:
+        ConfigError: The variable names what cannot be built for here.
+        ToolchainError: Nothing can be compiled for this machine.
+    """
     own = this_architecture()
+    wanted = os.environ.get(TARGET_VARIABLE) or f"{sys.platform}-{own}"
+    others = _CROSS_COMPILED.get(own, []) if sys.platform == "linux" else []
+    known = {f"{sys.platform}-{name}": name for name in (own, *others)}
+    if wanted not in known:
+        raise ConfigError(
+            f'"{wanted}" cannot be built for here',
+            where=f"environment: {TARGET_VARIABLE}",
+            why=f"on {sys.platform}-{own} it may be {' or '.join(known)}",
+            fix="correct it, or unset it to build for this machine",
+        )
+    return known[wanted]
+
+
+def cross_architecture() -> str:
+    """The architecture that this build is for where that is not this machine's; empty else.
+
+    Raises:
+        ConfigError: ``AOTBUILD_TARGET`` names what cannot be built for here.
+        ToolchainError: Nothing can be compiled for this machine.
+    """
+    if not os.environ.get(TARGET_VARIABLE):  # also on machines that nothing is known of
+        return ""
+    built = built_architecture()
+    return built if built != this_architecture() else ""
+
+
+def cpu_targets(levels: Sequence[str]) -> list[Target]:
+    """The targets of CPU levels on the architecture that is built for, the lowest level first.
+
+    Raises:
+        ConfigError: ``AOTBUILD_TARGET`` names what cannot be built for here.
+        ToolchainError: Nothing can be compiled for this machine.
+    """
+    own = built_architecture()
     return [t for t in TARGETS.values() if t.level in levels and t.architecture == own]
 
 
@@ -119,7 +177,7 @@ def higher_targets() -> list[Target]:
 
 
 def possible_targets() -> list[Target]:
-    """The usual targets of this machine's architecture and those above, whatever its CPU has."""
+    """The usual targets of the architecture and those above, whatever this machine's CPU has."""
     return cpu_targets((*_USUAL, *_HIGHER))
 
 

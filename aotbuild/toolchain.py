@@ -32,15 +32,19 @@ needs no such stack. glibc makes the stack executable then, and from 2.41 on ref
 """
 
 
-def find_cxx() -> list[str]:
+def find_cxx(architecture: str = "") -> list[str]:
     """The command of the C++ compiler: ``CXX``, else ``g++`` (``clang++`` on macOS).
 
     A launcher such as ccache stands before it where the user has set one, there or for CMake.
 
+    Args:
+        architecture: That to compile for, where it is not this machine's: the default is
+            ``aarch64-linux-gnu-g++`` for ``aarch64`` then.
+
     Raises:
-        ToolchainError: It is not there, or cannot compile for torch.
+        ToolchainError: It is not there, or cannot compile for torch or for the architecture.
     """
-    command = _declared()
+    command = _declared(architecture)
     launcher = [word for word in os.environ.get(_LAUNCHER, "").split(";") if word]
     if launcher and without_launcher(command) == command:
         if shutil.which(launcher[0]) is None:
@@ -49,8 +53,9 @@ def find_cxx() -> list[str]:
                 where=f"environment: {_LAUNCHER}",
                 fix="install it, or unset the variable",
             )
-        return [shutil.which(launcher[0]) or launcher[0], *launcher[1:], *_checked(command)]
-    return _checked(command)
+        launched = [shutil.which(launcher[0]) or launcher[0], *launcher[1:]]
+        return [*launched, *_checked(command, architecture)]
+    return _checked(command, architecture)
 
 
 def check_cxx() -> None:
@@ -64,17 +69,28 @@ def check_cxx() -> None:
         _refuse_clang(command)
 
 
-def _declared() -> list[str]:
+def _declared(architecture: str = "") -> list[str]:
     """The command of the compiler, as the environment names it."""
-    return shlex.split(os.environ.get("CXX", "")) or [
-        "clang++" if sys.platform == "darwin" else "g++"
-    ]
+    return shlex.split(os.environ.get("CXX", "")) or [usual_cxx(architecture)]
 
 
-def _checked(command: list[str]) -> list[str]:
+def usual_cxx(architecture: str = "") -> str:
+    """The program that compiles where the environment names none.
+
+    Args:
+        architecture: That to compile for, if that is not this machine's.
+    """
+    if architecture:
+        return f"{architecture}-linux-gnu-g++"
+    return "clang++" if sys.platform == "darwin" else "g++"
+
+
+def _checked(command: list[str], architecture: str) -> list[str]:
     for program in dict.fromkeys([command[0], _compiler(command)]):
         if shutil.which(program) is None:
             named = bool(os.environ.get("CXX"))
+            if architecture:
+                raise _no_cross_compiler(program, architecture, named=named)
             raise ToolchainError(
                 f'there is no C++ compiler "{program}"',
                 where=f"environment: {'CXX' if named else 'PATH'}",
@@ -84,7 +100,37 @@ def _checked(command: list[str]) -> list[str]:
                 "or set CXX to another compiler",
             )
     _refuse_clang(command)
+    if architecture:
+        _check_machine(command, architecture)
     return _found(command)
+
+
+def _no_cross_compiler(program: str, architecture: str, *, named: bool) -> ToolchainError:
+    package = f"g++-{architecture.replace('_', '-')}-linux-gnu"
+    return ToolchainError(
+        f'there is no C++ compiler "{program}"',
+        where=f"environment: {'CXX' if named else 'PATH'}",
+        why=f"compiling for {architecture} on this machine needs one "
+        f"({'CXX names it' if named else 'it is the default; CXX is not set'})",
+        fix=f"install it (Debian: apt-get install {package}; Fedora, which has no C library for "
+        f"it: dnf install gcc-c++-{architecture}-linux-gnu, with a sysroot of your own), or set "
+        f"CXX to another g++ for {architecture}",
+    )
+
+
+def _check_machine(command: Sequence[str], architecture: str) -> None:
+    """Refuse a compiler for another architecture, such as that of this machine."""
+    question = [*without_launcher(command), "-dumpmachine"]
+    done = subprocess.run(question, capture_output=True, text=True, check=False)
+    machine = done.stdout.strip()
+    if machine.partition("-")[0] != architecture:
+        raise ToolchainError(
+            f'"{shlex.join(command)}" does not compile for {architecture}',
+            where="environment: CXX",
+            why=f"it compiles for {machine or 'nothing that it tells'}",
+            fix=f"unset CXX, whose default is {usual_cxx(architecture)} then, or set it to "
+            f"a g++ for {architecture}",
+        )
 
 
 def _refuse_clang(command: list[str]) -> None:

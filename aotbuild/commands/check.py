@@ -14,7 +14,7 @@ from aotbuild.commands.check_runtime import check_declared_torch, runtime_of
 from aotbuild.config.messages import located
 from aotbuild.config.project import load_declared
 from aotbuild.config.resolve import call_path, method_label
-from aotbuild.config.runtimes import with_runtimes
+from aotbuild.config.runtimes import check_cross_compiled, torch_models, with_runtimes
 from aotbuild.errors import as_aotbuild_error, debugging, warn
 from aotbuild.hook.requirement import check_build_torch, check_weights_requirement
 from aotbuild.steps.plan.export import export_spec
@@ -88,6 +88,7 @@ def check_project(directory: Path, names: Sequence[str], *, explain: bool = Fals
             check_writing(traced, spec)
             _check_conditions(project.models[name], name, traced.methods)
             runtime = runtime_of(project, name, traced, tracker)
+            check_cross_compiled({name: torch_models(project).get(name, runtime)})
             of_model = [_row(name, runtime.runtime, method) for method in traced.methods]
         except Exception as error:
             if debugging():

@@ -10,8 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from aotbuild.config.check_runtime import torch_key
+from aotbuild.config.messages import located
 from aotbuild.config.project import Project
-from aotbuild.config.schema import AUTO, STANDALONE, TORCH, Model, Runtime
+from aotbuild.config.resolve import call_path
+from aotbuild.config.schema import AUTO, FORWARD, STANDALONE, TORCH, Model, Runtime
+from aotbuild.errors import ConfigError
+from aotbuild.target import TARGET_VARIABLE, cross_architecture
 from aotbuild.torch_version import COMPATIBLE, TorchNeed
 
 
@@ -96,6 +100,36 @@ def declared_reason(model: Model) -> str | None:
         return "stand-alone libraries are only made on Linux"
     found = torch_key(model)
     return f"it is declared with {found.given}" if found else None
+
+
+def torch_models(project: Project) -> dict[str, Choice]:
+    """The models that are declared to be run by torch."""
+    return {
+        name: Choice(TORCH, f'runtime = "{TORCH}"')
+        for name, model in project.models.items()
+        if model.runtime == TORCH
+    }
+
+
+def check_cross_compiled(choices: Mapping[str, Choice]) -> None:
+    """Refuse models that need torch in a build for another architecture.
+
+    Args:
+        choices: What runs the models, by their names.
+
+    Raises:
+        ConfigError: A model needs torch.
+    """
+    cross = cross_architecture()
+    for name, choice in choices.items() if cross else ():
+        if choice.runtime == TORCH:
+            raise ConfigError(
+                f"{name} cannot be compiled for {cross} on this machine: it needs torch",
+                where=f"{located(call_path(name, FORWARD))}\nenvironment: {TARGET_VARIABLE}",
+                why=f"{choice.reason}\nonly stand-alone libraries can be linked and run without "
+                f"the torch of a machine with {cross}",
+                fix=f"build on {cross} without {TARGET_VARIABLE}, or change what needs torch",
+            )
 
 
 def with_runtimes(project: Project, runtimes: Mapping[str, str]) -> Project:

@@ -210,9 +210,10 @@ class Settings:
         | None
     ) = None
     """CPU levels to compile for, of which the best that the CPU has runs; those of other
-    architectures than the build machine's are left out. ``"auto"``, which holds when left out, is
+    architectures than the build's are left out. ``"auto"``, which holds when left out, is
     ``x86-64-v3``, with ``x86-64-v4`` where the build machine has it and it is at least 5% faster;
-    on aarch64 it is ``armv8``."""
+    on aarch64 it is ``armv8``. The build is for its own machine, or for that of
+    ``AOTBUILD_TARGET``."""
 
     require_verified: bool | None = None
     """Whether the build fails where the build machine cannot run a CPU level, and so cannot compare

@@ -42,6 +42,16 @@
 #define END_ALONE }
 #endif
 
+/* Where it is compiled on a machine of another architecture, Python's configuration is that one's.
+ */
+_Static_assert(SIZEOF_VOID_P == sizeof(void*) && SIZEOF_LONG == sizeof(long) &&
+                   SIZEOF_LONG_LONG == sizeof(long long) && SIZEOF_SIZE_T == sizeof(size_t) &&
+                   SIZEOF_WCHAR_T == sizeof(wchar_t) && SIZEOF_DOUBLE == sizeof(double),
+               "pyconfig.h is of another architecture");
+#ifdef WORDS_BIGENDIAN
+#error "pyconfig.h is of another architecture"
+#endif
+
 /* ---- DLPack 1, https://dmlc.github.io/dlpack/latest/c_api.html ---- */
 
 typedef struct {

@@ -15,8 +15,10 @@ from pathlib import Path
 from aotbuild.config.project import Project
 from aotbuild.config.runtimes import (
     Choice,
+    check_cross_compiled,
     declared_choice,
     joined_need,
+    torch_models,
     undecided,
     with_runtimes,
 )
@@ -40,14 +42,19 @@ def chosen_for(project: Project, state: str) -> Project:
         state: The hook that runs.
 
     Raises:
+        ConfigError: A model needs torch, in a build for another architecture.
         SystemExit: A model cannot be traced or lowered; the reason has been printed.
     """
     _known[project.root] = {}
-    if state == "sdist" or not (names := undecided(project)):
+    if state == "sdist":
+        return project
+    check_cross_compiled(torch_models(project))
+    if not (names := undecided(project)):
         return project
     choices = {name: choice for name in names if (choice := declared_choice(project, name))}
     if unknown := [name for name in names if name not in choices]:
         choices |= _found_out(project, unknown)
+    check_cross_compiled(choices)
     _known[project.root] = choices
     if state in {"wheel", "editable"}:
         for name, choice in choices.items():

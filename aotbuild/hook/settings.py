@@ -39,6 +39,7 @@ def settings(state: str) -> dict[str, Any]:
         from aotbuild.hook.build_system import check_requires
         from aotbuild.hook.check_project import check_metadata, check_table, warn_of_python
         from aotbuild.hook.check_wheel import check_wheel, has_own_cmake
+        from aotbuild.hook.cross import check_cross
         from aotbuild.hook.requirement import (
             check_build_torch,
             check_torch_requirement,
@@ -46,6 +47,7 @@ def settings(state: str) -> dict[str, Any]:
             warn_of_other_torch,
         )
         from aotbuild.hook.runtimes import chosen_for, required_torch
+        from aotbuild.target import cross_architecture
         from aotbuild.toolchain import find_cxx
 
         root = Path.cwd()
@@ -62,9 +64,12 @@ def settings(state: str) -> dict[str, Any]:
         check_weights_requirement(project.pyproject, project.config)
         if state != "sdist":
             check_build_torch(project.pyproject)
+        cross = cross_architecture() if state != "sdist" else ""
+        if cross:
+            check_cross(project, skbuild, state, cross)
         if state in {"wheel", "editable"}:
             warn_of_python(declared)
-            find_cxx()  # better missed now than after the export
+            find_cxx(cross)  # better missed now than after the export
             cache_settings()
         project = chosen_for(project, state)
         needed = needs_torch(project)
@@ -72,14 +77,15 @@ def settings(state: str) -> dict[str, Any]:
         check_torch_requirement(project.pyproject, wanted, needed=needed)
         if needed and state in {"wheel", "editable"}:
             warn_of_other_torch(wanted)
-        return _settings(project, own=has_own_cmake(project, skbuild))
+        return _settings(project, cross, own=has_own_cmake(project, skbuild))
 
 
 _MEANT = re.compile(rb"(?i)aot[-_]?b")
 """What a file has in it that declares models, also under a name that is misspelt."""
 
 
-def _settings(project: Project, *, own: bool) -> dict[str, Any]:
+def _settings(project: Project, cross: str, *, own: bool) -> dict[str, Any]:
+    from aotbuild.hook.cross import environment
     from aotbuild.hook.runtimes import defined
 
     cmake = Path(str(resource_files("aotbuild.cmake")))
@@ -91,6 +97,8 @@ def _settings(project: Project, *, own: bool) -> dict[str, Any]:
         # A table, so that a project's own sdist.include (a list) cannot push the files out.
         "sdist": {"force-include": {name: name for name in project.files}},
     }
+    if cross:
+        table["env"] = environment(cross)
     if own:
         # Read after each project(), so that a build to which no model is added is noticed.
         added = str(cmake / "AotBuildAdded.cmake")

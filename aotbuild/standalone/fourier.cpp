@@ -16,11 +16,9 @@ using namespace aotbuild::standalone;
 
 namespace {
 
-#if defined(__x86_64__)
-constexpr bool kAsMkl = true;  // torch lays results out as MKL's transforms need them
-#else
-constexpr bool kAsMkl = false;
-#endif
+// Whether the torch of the build, by which generated code knows how results are laid out, has MKL,
+// and lays them out as that needs them. It may be for another architecture.
+constexpr bool kAsMkl = AOTBUILD_TORCH_HAS_MKL;
 
 // The dimensions to be transformed, and what generated code expects of the result.
 struct Spectrum {

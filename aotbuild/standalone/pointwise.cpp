@@ -215,7 +215,7 @@ void angles(Elements& all, int32_t dtype) {
   if constexpr (std::is_same_v<P, double>) {
     map<P, T>(all, dtype, [](auto a) { return std::atan2(a.im, a.re); });
   } else {
-    constexpr int64_t kBlock = 8;
+    constexpr int64_t kBlock = lanes::kFloatsAtOnce;
     using V = lanes::Vector<float, kBlock>;
     all.convert(0, dtype);
     const T* from = all.values<T>(0);

@@ -57,6 +57,13 @@ inline V splat(double x) {
   return Element<V>(x) - V{};
 }
 
+// Floats that are computed at once, as vectors of as many doubles where by_doubles() does that.
+#if defined(__x86_64__)
+constexpr int kFloatsAtOnce = 8;
+#else
+constexpr int kFloatsAtOnce = 4;
+#endif
+
 // `lesser` and `greater` give NaN where the second number is.
 #if defined(__x86_64__)
 #define AOTBUILD_OPERATIONS(V, fma_, sqrt_, trunc_, min_, max_) \
@@ -206,10 +213,11 @@ inline V by_doubles(Function function, V x, Rest... rest) {
   return std::bit_cast<V>(results);
 }
 
-// A function of the C library, of each lane: of the next higher precision where the processor has
-// one, since some double functions are off by up to 5 units in the last place.
+// A function of the C library, of each lane: of the next higher precision, since some double
+// functions are off by up to 5 units in the last place. ARM has none in hardware, and is slow
+// there.
 template <class V>
-using Wider = std::conditional_t<!kFloat<V> && LDBL_MANT_DIG == 64, long double, double>;
+using Wider = std::conditional_t<!kFloat<V> && (LDBL_MANT_DIG > DBL_MANT_DIG), long double, double>;
 template <class T, class Function, class V, class... Rest>
 inline V by_lanes(Function function, V x, Rest... rest) {
   V results;

@@ -1,4 +1,4 @@
-"""Compiling C into a shared library that goes into packages: the engine, and the C interface."""
+"""Compiling C: the shared libraries of packages, and what runs libraries in an emulator."""
 
 from __future__ import annotations
 
@@ -23,16 +23,18 @@ def compile_c(
     store: Store,
     what: str,
     where: str,
+    architecture: str = "",
 ) -> None:
-    """Compile C files into a shared library.
+    """Compile C files into a shared library, or into a program that stays here.
 
     Args:
-        library: The library.
+        library: The library, or the program.
         files: Sources and headers, by the paths that the compiler is to know them by.
         options: Further options of the compiler, among them those for linking.
         store: The cache.
         what: What it is, for messages.
         where: Where its sources are, for messages.
+        architecture: What it is compiled for, if that is not this machine's.
 
     Raises:
         CompileError: The compiler refuses it.
@@ -45,12 +47,13 @@ def compile_c(
         for name, content in files.items():
             (directory / name).parent.mkdir(parents=True, exist_ok=True)
             (directory / name).write_bytes(content)
-        cxx = find_cxx()
+        cxx = find_cxx(architecture)
         command = [*cxx]
         for name in sorted(name for name in files if name.endswith(".c")):
             command += ["-x", "c", name]  # of which g++ would make C++, one by one
         command += ["-x", "none", *NO_FAST_MATH, *_FLAGS]
-        if sys.platform == "linux":
+        # A program begins by code of the build's own C library, which older ones do not know.
+        if sys.platform == "linux" and "-shared" in options:
             stubs = older_libraries(cxx, directory / "glibc", store)
             # Before the libraries that the options name.
             command += ["-Wl,-z,noseparate-code", "-Wl,--as-needed", *map(str, stubs)]

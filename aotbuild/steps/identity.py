@@ -50,9 +50,13 @@ def compile_environment(*ignored: str) -> dict[str, str]:
     }
 
 
-def compiler_parts() -> dict[str, str]:
-    """The C++ compiler: its command without a launcher, and its version."""
-    command = without_launcher(find_cxx())
+def compiler_parts(architecture: str = "") -> dict[str, str]:
+    """The C++ compiler: its command without a launcher, and its version.
+
+    Args:
+        architecture: What it compiles for, if that is not this machine's.
+    """
+    command = without_launcher(find_cxx(architecture))
     return {"command": " ".join(command), "version": compiler_version(command).strip()}
 
 

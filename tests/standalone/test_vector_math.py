@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import re
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import arm64
 import numpy as np
 import pytest
 import torch
 from library import HEADERS, SOURCES
 
 _CALLS = re.compile(r"^(?!\s*//).*?\b(Sleef_\w+)", re.MULTILINE)
+_ELEMENTWISE = re.compile(
+    r"^ *DEFINE_SLEEF_COMPATIBLE_\w+_ELEMENTWISE_FUNC\((\w+)\)$", re.MULTILINE
+)
+"""How the headers for NEON name a function of floats."""
 _KINDS = {"f8": "float", "d4": "double", "f16": "float", "d8": "double"}
+_KINDS |= {"f4": "float", "d2": "double"}
 _FEATURES = {
     "x86-64-v3": {"avx2", "fma", "bmi2"},
     "x86-64-v4": {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"},
 }
-_TYPES = {"x86-64-v3": ["f8", "d4"], "x86-64-v4": list(_KINDS)}
+_ARM = "armv8-a"
+_TYPES = {
+    "x86-64-v3": ["f8", "d4"],
+    "x86-64-v4": ["f8", "d4", "f16", "d8"],
+    _ARM: ["f4", "d2"],
+}
 _ONE = [
     "exp",
     "exp2",
@@ -62,9 +75,13 @@ class Functions:
     level: str
     library: ctypes.CDLL
 
+    def has(self, name: str) -> bool:
+        """Whether a function is there."""
+        return hasattr(self.library, name)
+
     def apply(self, name: str, x: np.ndarray[Any, Any], *rest: np.ndarray[Any, Any]) -> Any:
         """Call a function on arrays of a length that its vectors divide."""
-        match = re.match(r"Sleef_[a-z0-9]+?(f8|d4|f16|d8)(_|$)", name)
+        match = re.match(r"Sleef_[a-z0-9]+?(f8|d4|f16|d8|f4|d2)(_|$)", name)
         assert match
         results = np.empty_like(x)
         getattr(self.library, f"apply_{match[1]}")(
@@ -96,22 +113,86 @@ class Functions:
         return most, place.value
 
 
+_SERVER = """
+import ctypes, json, sys
+
+library = ctypes.CDLL(sys.argv[1])
+for line in iter(sys.stdin.buffer.readline, b""):
+    kind, name, given, size, count = json.loads(line)
+    arrays = [sys.stdin.buffer.read(size) for _ in range(given)]
+    results = ctypes.create_string_buffer(size)
+    function = ctypes.cast(getattr(library, name), ctypes.c_void_p)
+    arguments = [arrays[0], arrays[-1], results, ctypes.c_long(count)]
+    getattr(library, f"apply_{kind}")(function, given - 1, *arguments)
+    sys.stdout.buffer.write(results.raw)
+    sys.stdout.buffer.flush()
+"""
+
+
+class Emulated(Functions):
+    """A library for arm64, in a Python of its own; its errors are measured here."""
+
+    def __init__(self, path: Path, library: ctypes.CDLL) -> None:
+        super().__init__(_ARM, library)
+        listing = subprocess.run(["nm", "-D", path], check=True, capture_output=True, text=True)
+        self.names = set(re.findall(r"\bT (Sleef_\w+)", listing.stdout))
+        self.python = subprocess.Popen(
+            [*arm64.python(), "-c", _SERVER, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+
+    def has(self, name: str) -> bool:
+        return name in self.names
+
+    def apply(self, name: str, x: np.ndarray[Any, Any], *rest: np.ndarray[Any, Any]) -> Any:
+        match = re.match(r"Sleef_[a-z0-9]+?(f4|d2)(_|$)", name)
+        given, answers = self.python.stdin, self.python.stdout
+        assert match
+        assert given
+        assert answers
+        request = [match[1], name, 1 + len(rest), x.nbytes, len(x)]
+        given.write(json.dumps(request).encode() + b"\n")
+        given.writelines(each.tobytes() for each in (x, *rest))
+        given.flush()
+        return np.frombuffer(answers.read(x.nbytes), x.dtype)
+
+    def end(self) -> None:
+        assert self.python.stdin
+        assert self.python.stdout
+        self.python.stdin.close()
+        self.python.stdout.close()
+        self.python.wait()
+
+
 @pytest.fixture(scope="module", params=list(_TYPES))
 def functions(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Functions:
-    """The library for a level of processors that this one has."""
-    level = request.param
+) -> Iterator[Functions]:
+    """The library for a level of processors that this one has, or that is emulated."""
+    level, directory = request.param, tmp_path_factory.mktemp("vector_math")
+    if level == _ARM:
+        if reason := arm64.why_not():
+            pytest.skip(reason)
+        own = ctypes.CDLL(str(compiled("g++", "x86-64-v3", directory / "own.so")))
+        emulated = Emulated(compiled(arm64.COMPILER, level, directory / "arm64.so"), own)
+        yield emulated
+        emulated.end()
+        return
     if not _FEATURES[level] <= set(Path("/proc/cpuinfo").read_text().split()):
         pytest.skip("The processor is of a lower level.")
-    path = tmp_path_factory.mktemp("vector_math") / "functions.so"
+    yield Functions(level, ctypes.CDLL(str(compiled("g++", level, directory / "functions.so"))))
+
+
+def compiled(compiler: str, level: str, path: Path) -> Path:
+    """Compile the functions, and what calls them."""
     sources = [SOURCES / "vector_math.cpp", Path(__file__).with_name("vector_math_driver.cpp")]
+    # The header of torch for x86-64 does not declare those for NEON.
+    headers = [f"-isystem{SOURCES / 'headers'}", f"-isystem{HEADERS}"]
     subprocess.run(
-        ["g++", "-std=c++20", "-O2", "-fPIC", "-shared", "-Wall", "-Wextra", "-Werror",
-         "-ffp-contract=off", f"-march={level}", f"-I{HEADERS}", *sources, "-o", path, "-lm"],
+        [compiler, "-std=c++20", "-O2", "-fPIC", "-shared", "-Wall", "-Wextra", "-Werror",
+         "-ffp-contract=off", f"-march={level}", *headers, *sources, "-o", path, "-lm"],
         check=True,
     )  # fmt: skip
-    return Functions(level, ctypes.CDLL(str(path)))
+    return path
 
 
 def _names(function: str, kind: str) -> list[str]:
@@ -178,15 +259,20 @@ def test_errors_are_within_bounds(functions: Functions, function: str) -> None:
 
 def test_all_names_of_the_headers_are_defined(functions: Functions) -> None:
     """Every function that torch's vectors call is there."""
-    directories = {"x86-64-v3": ["vec256"], "x86-64-v4": ["vec256", "vec512"]}[functions.level]
-    names = {
-        name
+    directories = {
+        "x86-64-v3": ["vec256"],
+        "x86-64-v4": ["vec256", "vec512"],
+        _ARM: ["vec128"],
+    }[functions.level]
+    headers = [
+        header.read_text("utf-8")
         for directory in directories
         for header in (HEADERS / "ATen/cpu/vec" / directory).glob("*.h")
-        for name in _CALLS.findall(header.read_text("utf-8"))
-    }
+    ]
+    names = {name for text in headers for name in _CALLS.findall(text) if "sve" not in name}
+    names |= {f"Sleef_{name}f4_u10" for text in headers for name in _ELEMENTWISE.findall(text)}
     assert len(names) > 50
-    assert [name for name in sorted(names) if not hasattr(functions.library, name)] == []
+    assert [name for name in sorted(names) if not functions.has(name)] == []
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -195,9 +281,11 @@ def test_results_are_near_torch(functions: Functions, function: str, dtype: torc
     """Eager torch takes Sleef's own functions, or some of a similar precision."""
     generator = torch.Generator().manual_seed(3)
     x = torch.rand(1 << 14, dtype=dtype, generator=generator) * 20 + 0.01
-    kind, integer = ("f8", torch.int32) if dtype == torch.float32 else ("d4", torch.int64)
+    of_floats, of_doubles = _TYPES[functions.level][:2]
+    kind = of_floats if dtype == torch.float32 else of_doubles
+    integer = torch.int32 if dtype == torch.float32 else torch.int64
     expected = getattr(torch, function)(x)
-    got = torch.from_numpy(functions.apply(_names(function, kind)[-1], x.numpy()))
+    got = torch.from_numpy(functions.apply(_names(function, kind)[-1], x.numpy()).copy())
     distance = (got.view(integer) - expected.view(integer)).abs()
     assert distance.max() <= 3
     assert (distance == 0).double().mean() > 0.6

@@ -1,6 +1,10 @@
 // Calls the functions of vectors by their addresses on arrays, and compares what they give with the
 // C library's functions of a higher precision.
+#if defined(__x86_64__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
 
 #include <cmath>
 #include <cstring>
@@ -105,8 +109,13 @@ extern "C" {
     else                                                                                         \
       apply<V>(function, results, n, x);                                                         \
   }
+#if defined(__x86_64__)
 APPLY(f8, __m256, float)
 APPLY(d4, __m256d, double)
+#elif defined(__aarch64__)
+APPLY(f4, float32x4_t, float)
+APPLY(d2, float64x2_t, double)
+#endif
 #if defined(__AVX512F__)
 APPLY(f16, __m512, float)
 APPLY(d8, __m512d, double)

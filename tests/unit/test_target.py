@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from aotbuild import target
-from aotbuild.errors import ToolchainError
+from aotbuild.errors import ConfigError, ToolchainError
 from aotbuild.target import LEVELS, TARGETS, cpu_targets, higher_targets, usual_targets
 
 V3_FLAGS = {"avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm"}
@@ -61,3 +61,27 @@ def test_another_machine_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         usual_targets()
     assert "there is no target for riscv64" in str(caught.value)
     assert "x86_64" in caught.value.fix
+
+
+@pytest.mark.usefixtures("on_x86")
+def test_another_architecture_can_be_built_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setenv("AOTBUILD_TARGET", "linux-aarch64")
+    assert names(cpu_targets(LEVELS)) == ["cpu-armv8"]
+    assert names(usual_targets()) == ["cpu-armv8"]
+    assert names(higher_targets()) == []
+    assert target.cross_architecture() == "aarch64"
+    assert [each.name for each in TARGETS.values() if each.cross] == ["cpu-armv8"]
+    assert TARGETS["cpu-armv8"].platform == "linux-aarch64"
+    monkeypatch.setenv("AOTBUILD_TARGET", "linux-x86_64")
+    assert names(usual_targets()) == ["cpu-x86-64-v3"]
+    assert target.cross_architecture() == ""
+
+
+@pytest.mark.usefixtures("on_arm")
+def test_on_arm_there_is_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setenv("AOTBUILD_TARGET", "linux-x86_64")
+    with pytest.raises(ConfigError) as caught:
+        cpu_targets(LEVELS)
+    assert caught.value.why == "on linux-aarch64 it may be linux-aarch64"

@@ -109,3 +109,33 @@ def test_real_compilers_are_told_apart(name: str) -> None:
     path = str(shutil.which(name))
     version = subprocess.run([path, "--version"], capture_output=True, text=True, check=True).stdout
     assert is_clang((path,)) == ("clang" in version)
+
+
+def test_a_cross_compiler_that_is_missing_is_told_with_its_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ToolchainError) as caught:
+        find_cxx("aarch64")
+    assert caught.value.block() == (
+        'aotbuild: error: there is no C++ compiler "aarch64-linux-gnu-g++"\n'
+        "  where: environment: PATH\n"
+        "  why:   compiling for aarch64 on this machine needs one (it is the default; CXX is not "
+        "set)\n"
+        "  fix:   install it (Debian: apt-get install g++-aarch64-linux-gnu; Fedora, which has no "
+        "C library for it: dnf install gcc-c++-aarch64-linux-gnu, with a sysroot of your own), or "
+        "set CXX to another g++ for aarch64"
+    )
+
+
+def test_a_compiler_for_this_machine_is_no_cross_compiler(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = program(tmp_path / "g++-12", "#!/bin/sh\necho x86_64-linux-gnu\n")
+    monkeypatch.setenv("CXX", str(own))
+    with pytest.raises(ToolchainError) as caught:
+        find_cxx("aarch64")
+    assert caught.value.what == f'"{own}" does not compile for aarch64'
+    assert caught.value.why == "it compiles for x86_64-linux-gnu"
+    assert caught.value.fix.startswith("unset CXX, whose default is aarch64-linux-gnu-g++ then")

@@ -114,6 +114,7 @@ def test_the_steps_know_nothing_of_cmake(file: Path) -> None:
             "forkserver",
             "older_glibc",
             "tune.trial",
+            "verify.emulated",
         ),
     }
     programs = (

@@ -9,18 +9,36 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import arm64
 import torch
 
 from aotbuild.cache.store import Store
+from aotbuild.errors import CompileError
 from aotbuild.passes.pipeline import Applied, apply
 from aotbuild.passes.template.operators import register_lowerings
-from aotbuild.steps.compile.inductor import compile_library, set_up
+from aotbuild.steps.compile.constants import expected_constants
+from aotbuild.steps.compile.cxx import Compiler
+from aotbuild.steps.compile.inductor import Compiled, compile_library, set_up
 from aotbuild.steps.compile.library_cache import Libraries
 from aotbuild.steps.compile.shared_headers import shared_headers
-from aotbuild.target import TARGETS
+from aotbuild.steps.compile.standalone import link
+from aotbuild.steps.verify.emulated import Emulated, emulating_command
+from aotbuild.target import TARGETS, Target
 from aotbuild.toolchain import find_cxx
 
 Call = Callable[..., list[torch.Tensor]]
+
+ARM = "cpu-armv8"
+LEVELS = ["cpu-x86-64-v2", "cpu-x86-64-v3", "cpu-x86-64-v4", ARM]
+
+
+def why_not(target: str) -> str:
+    """Why what is compiled for a target cannot run here; empty where it can."""
+    if target == ARM:
+        return arm64.why_not()
+    if target == LEVELS[2] and torch.backends.cpu.get_cpu_capability() != "AVX512":
+        return "this CPU has no AVX-512"
+    return ""
 
 
 def compiled(
@@ -63,20 +81,45 @@ def compiled(
         patch.dict(os.environ, TORCHINDUCTOR_CACHE_DIR=str(directory / "cache")),
         set_up(
             TARGETS[target],
-            find_cxx(),
+            find_cxx(TARGETS[target].cross),
             directory,
             options or {},
             shared_headers(store, TARGETS[target]),
             libraries,
+            _link if TARGETS[target].cross else None,
         ) as setup,
     ):
         found = compile_library(graph, example, setup, lambda _: True, lambda _: True)
     assert found is not None
+    if TARGETS[target].cross:
+        return _emulated(TARGETS[target], found, directory), applied
     runner = torch._C._aoti.AOTIModelContainerRunnerCpu(str(found.library), 1)
     names = runner.get_constant_names_to_original_fqns()
     constants = {name: found.constants[fqn] for name, fqn in names.items()}
     runner.update_constant_buffer(constants, use_inactive=False, validate_full_updates=True)
     return lambda *given: runner.run(list(given)), applied
+
+
+def _link(compiler: Compiler, library: Path, _graph: torch.fx.Graph) -> None:
+    """Link what runs in an emulator, where there is no torch."""
+    directory = compiler.script.with_name("standalone")
+    link(compiler, library, Store.of_build(), directory, _needs_torch)
+
+
+def _needs_torch(functions: Sequence[str]) -> CompileError:
+    return CompileError(f"only torch has {', '.join(functions)}")
+
+
+def _emulated(target: Target, found: Compiled, directory: Path) -> Call:
+    library = Emulated(emulating_command(target, directory), found.library)
+    names = expected_constants(found, "the test")
+    library.set_constants({name: found.constants[fqn] for name, fqn in names.items()})
+
+    def call(*given: torch.Tensor) -> list[torch.Tensor]:
+        library.set_num_threads(torch.get_num_threads())
+        return library.run(given)
+
+    return call
 
 
 def compiled_layers(

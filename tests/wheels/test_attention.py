@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from compiled import Call, compiled
-from test_passes import LEVELS, assert_close, runs_here
+from compiled import LEVELS, Call, compiled, why_not
+from test_passes import assert_close
 from torch import nn
 
 sdpa: Any = nn.functional.scaled_dot_product_attention
@@ -87,8 +87,8 @@ def example(batch: int, queries: int, keys: int) -> list[torch.Tensor]:
 
 @pytest.fixture(scope="module", params=LEVELS)
 def attentions(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Call:
-    if not runs_here(request.param):
-        pytest.skip("this CPU has no AVX-512")
+    if reason := why_not(request.param):
+        pytest.skip(reason)
     batch, queries, keys = (
         torch.export.Dim(name, min=1, max=700) for name in ("batch", "queries", "keys")
     )

@@ -7,11 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from compiled import Call, compiled
+from compiled import LEVELS, Call, compiled, why_not
 from torch import nn
 from torch.nn import functional as f
-
-LEVELS = ["cpu-x86-64-v2", "cpu-x86-64-v3", "cpu-x86-64-v4"]
 
 
 class Images(nn.Module):
@@ -77,8 +75,8 @@ class Sequences(nn.Module):
 
 @pytest.fixture(scope="module", params=LEVELS)
 def level(request: pytest.FixtureRequest) -> str:
-    if request.param == LEVELS[2] and torch.backends.cpu.get_cpu_capability() != "AVX512":
-        pytest.skip("this CPU has no AVX-512")
+    if reason := why_not(request.param):
+        pytest.skip(reason)
     return str(request.param)
 
 

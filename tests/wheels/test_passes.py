@@ -7,15 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from compiled import Call, compiled, compiled_layers
+from compiled import LEVELS, Call, compiled, compiled_layers, why_not
 from torch import nn
-
-LEVELS = ["cpu-x86-64-v2", "cpu-x86-64-v3", "cpu-x86-64-v4"]
-
-
-def runs_here(target: str) -> bool:
-    return target != LEVELS[2] or torch.backends.cpu.get_cpu_capability() == "AVX512"
-
 
 SIZES = [(37, 70), (64, 64), (130, 200), (1, 1030), (1030, 2), (2100, 33)]
 """Of weights: whole panels and others, and sums that are made in parts."""
@@ -46,8 +39,8 @@ class Layers(nn.Module):
 
 @pytest.fixture(scope="module", params=LEVELS)
 def layers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Call:
-    if not runs_here(request.param):
-        pytest.skip("this CPU has no AVX-512")
+    if reason := why_not(request.param):
+        pytest.skip(reason)
     directory = tmp_path_factory.mktemp("layers")
     call, applied = compiled_layers(
         Layers(), [k for k, _ in SIZES], directory, target=request.param, rows=64

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from compiled import Call, compiled
-from test_passes import LEVELS, assert_close, runs_here
+from compiled import LEVELS, Call, compiled, why_not
+from test_passes import assert_close
 from torch import nn
 
 from aotbuild.passes.recurrent.dynamic_steps import dynamic_steps
@@ -69,15 +69,15 @@ class Others(nn.Module):
 
 @pytest.fixture(scope="module", params=LEVELS)
 def layers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Call:
-    if not runs_here(request.param):
-        pytest.skip("this CPU has no AVX-512")
+    if reason := why_not(request.param):
+        pytest.skip(reason)
     return _compiled(Layers(), [torch.randn(3, 5, 10)], request.param, tmp_path_factory, rows=True)
 
 
 @pytest.fixture(scope="module", params=LEVELS)
 def others(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Call:
-    if not runs_here(request.param):
-        pytest.skip("this CPU has no AVX-512")
+    if reason := why_not(request.param):
+        pytest.skip(reason)
     given = [torch.randn(9, 5, 10), torch.randn(9, 16)]
     return _compiled(Others(), given, request.param, tmp_path_factory, rows=False)
 

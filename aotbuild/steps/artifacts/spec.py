@@ -101,6 +101,8 @@ class EngineSpec:
 
     output: str
     """Directory for the extension module and ``engine.json``."""
+    architecture: str = ""
+    """What it is compiled for, if that is not this machine's."""
     tools: Tools
 
 

@@ -6,7 +6,14 @@ from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
 from aotbuild.config.project import Project
-from aotbuild.config.runtimes import Choice, automatic, declared_choice, with_runtimes
+from aotbuild.config.runtimes import (
+    Choice,
+    automatic,
+    check_cross_compiled,
+    declared_choice,
+    torch_models,
+    with_runtimes,
+)
 from aotbuild.steps.choose.memory import remember, remembered
 from aotbuild.steps.plan.export import export_spec
 from aotbuild.steps.torch_parts.moved import check_parts
@@ -22,9 +29,12 @@ def with_choices(project: Project, names: Collection[str]) -> Project:
     """The project with a runtime for each of these models that leaves that to the build.
 
     Raises:
-        AotBuildError: One cannot be traced or lowered.
+        AotBuildError: One cannot be traced or lowered, or needs torch in a build for another
+            architecture.
     """
+    declared = {name: found for name, found in torch_models(project).items() if name in names}
     choices = choices_of(project, [name for name in automatic(project) if name in names])
+    check_cross_compiled({**declared, **choices})
     return with_runtimes(project, {name: choice.runtime for name, choice in choices.items()})
 
 

@@ -50,7 +50,7 @@ def record_constants(
     Raises:
         CompileError: A constant is not what the library takes it for.
     """
-    names = _expected_constants(compiled, where)
+    names = expected_constants(compiled, where)
     shared: dict[str, str] = {}
     tensors: dict[str, torch.Tensor] = {}
     for name, fqn in names.items():
@@ -71,11 +71,18 @@ def record_constants(
     return shared, own
 
 
-def _expected_constants(compiled: Compiled, where: str) -> dict[str, str]:
+def expected_constants(compiled: Compiled, where: str) -> dict[str, str]:
     """The constants that a library expects, by its names, and theirs in the state dict.
 
     The names, sizes and strides are in its generated source. Nothing checks them at run time: other
     strides give garbage, a missing constant a crash.
+
+    Args:
+        compiled: What Inductor made.
+        where: Where the model is declared.
+
+    Raises:
+        CompileError: A constant is not what the library takes it for.
     """
     fields: dict[int, dict[str, str]] = {}
     for index, key, text, numbers in _FIELD.findall(compiled.source.read_text(encoding="utf-8")):

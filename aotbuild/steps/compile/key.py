@@ -102,7 +102,10 @@ def compile_key(spec: CompileSpec) -> CompileKey | None:
         "torch": torch_identity(),
         "packages": package_versions("sympy", *(["torchao"] if spec.quantize else [])),
         # Without a disassembler, nothing looks for instructions above the level.
-        "compiler": {**compiler_parts(), "checked": str(find_disassembler() is not None)},
+        "compiler": {
+            **compiler_parts(target.cross),
+            "checked": str(find_disassembler() is not None),
+        },
         "environment": environment,
         "python": {"version": f"{sys.version_info[0]}.{sys.version_info[1]}"},
         "aotbuild": aotbuild_identity(),

@@ -17,7 +17,7 @@ import torch
 
 from aotbuild.steps.sources import source_directory
 
-_OWN = {"iostream": "iostream.h", "aotbuild_text.h": "aotbuild_text.h"}
+_OWN = {"iostream": "iostream.h", "aotbuild_text.h": "aotbuild_text.h", "sleef.h": "sleef.h"}
 """Files in the directory ``standalone/headers``, by the names that they are included by."""
 
 _REWRITTEN = (

@@ -221,7 +221,7 @@ def compiled_sources(
     """
     headers = Path(torch.__file__).parent / "include"
     command = [
-        *(*compiler.cxx, *_FLAGS, f"-march={compiler.target.march}"),
+        *(*compiler.cxx, *_flags(), f"-march={compiler.target.march}"),
         *(f"-I{compiler.own_headers}", f"-I{headers}"),
         *(f"-ffile-prefix-map={headers.parent}=torch", "-c"),
     ]
@@ -264,11 +264,20 @@ def compiled_sources(
     return list(objects.values())
 
 
+def _flags() -> list[str]:
+    """The flags for the sources, with what they have to know of this torch."""
+    return [*_FLAGS, f"-DAOTBUILD_TORCH_HAS_MKL={int(_has_mkl())}"]
+
+
+def _has_mkl() -> bool:
+    return bool(torch.backends.mkl.is_available())  # type: ignore[no-untyped-call]
+
+
 def _key(compiler: Compiler, name: str) -> str:
     cxx = without_launcher(compiler.cxx)
     return key_of(
         {
-            "source": {"name": name, "march": compiler.target.march, "flags": " ".join(_FLAGS)},
+            "source": {"name": name, "march": compiler.target.march, "flags": " ".join(_flags())},
             "aotbuild": aotbuild_identity(),
             "torch": torch_identity(),
             "compiler": {"command": " ".join(cxx), "version": compiler_version(cxx)},

@@ -87,7 +87,7 @@ def _lowered_best(job: Job, slot: CacheSlot, directory: Path) -> Attempt:
             proving(),
             set_up(
                 job.target,
-                find_cxx(),
+                find_cxx(job.target.cross),
                 directory,
                 job.spec.options,
                 shared,

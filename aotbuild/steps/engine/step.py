@@ -21,6 +21,7 @@ from aotbuild.steps.artifacts.stamps import write_engine_compiled
 from aotbuild.steps.c_compiler import compile_c
 from aotbuild.steps.identity import aotbuild_identity, compile_environment, compiler_parts
 from aotbuild.steps.sources import source_directory
+from aotbuild.target import this_architecture
 
 KIND = "engines"
 
@@ -41,19 +42,23 @@ def run(spec_file: Path) -> None:
             "and hold the interpreter's lock",
         )
     else:
-        store, key = Store.of_build(), engine_key()
+        store, key = Store.of_build(), engine_key(spec.architecture)
         if store.get(KIND, key, output) is not Found.HIT:
-            _compile(output / ENGINE, store)
+            _compile(output / ENGINE, store, spec.architecture)
             store.put(KIND, key, {ENGINE: output / ENGINE})
     write_engine_compiled(output, reason)
 
 
-def engine_key() -> str:
-    """The key of the engine in the cache."""
+def engine_key(architecture: str = "") -> str:
+    """The key of the engine in the cache.
+
+    Args:
+        architecture: What it is compiled for, if that is not this machine's.
+    """
     return key_of(
         {
             "aotbuild": aotbuild_identity(),
-            "compiler": compiler_parts(),
+            "compiler": compiler_parts(architecture),
             "environment": compile_environment(),
             "python": {"version": sys.version, "platform": sysconfig.get_platform()},
         }
@@ -73,12 +78,13 @@ def _unsupported() -> str:
     return ""
 
 
-def _compile(module: Path, store: Store) -> None:
+def _compile(module: Path, store: Store, architecture: str) -> None:
     """Compile the engine.
 
     Args:
         module: The extension module.
         store: The cache.
+        architecture: What it is compiled for, if that is not this machine's.
 
     Raises:
         CompileError: The compiler refuses it.
@@ -88,5 +94,27 @@ def _compile(module: Path, store: Store) -> None:
         linking = ["-shared", "-undefined", "dynamic_lookup"]
     directory = source_directory("aotbuild") / "engine"
     files = {path.name: path.read_bytes() for path in directory.glob("*.[ch]")}
-    options = [f"-I{sysconfig.get_path('include')}", *linking]
-    compile_c(module, files, options, store, "the native engine", "aotbuild/engine")
+    include = Path(sysconfig.get_path("include"))
+    if architecture:
+        files |= _configuration(include, architecture)
+    options = ["-I.", f"-I{include}", *linking]
+    compile_c(module, files, options, store, "the native engine", "aotbuild/engine", architecture)
+
+
+def _configuration(include: Path, architecture: str) -> dict[str, bytes]:
+    """This Python's configuration where its headers look for that of another architecture.
+
+    Debian's ``pyconfig.h`` includes one for each architecture, of which only this machine's is
+    installed; others have one alone. What the stable ABI takes of it is the same on all 64-bit
+    Linux systems: ``engine.h`` compares the sizes.
+
+    Args:
+        include: Directory of Python's headers.
+        architecture: What is compiled for.
+    """
+    version = f"python{sysconfig.get_python_version()}"
+    name = f"{architecture}-linux-gnu/{version}/pyconfig.h"
+    own = include.parent / f"{this_architecture()}-linux-gnu" / version / "pyconfig.h"
+    if name not in (include / "pyconfig.h").read_text("utf-8") or not own.is_file():
+        return {}
+    return {name: own.read_bytes()}

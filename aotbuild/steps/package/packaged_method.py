@@ -11,7 +11,6 @@ from typing import Any
 
 from aotbuild.config.resolve import is_library_file
 from aotbuild.runtime.integrity import identify
-from aotbuild.runtime.machine import this_platform
 from aotbuild.runtime.manifest import Fallback, Manifest, SelfTest, Variant, read_selftest
 from aotbuild.steps.artifacts.call_spec import CallSpec
 from aotbuild.steps.artifacts.eager_program import EAGER
@@ -87,7 +86,7 @@ def _variant(package: Package, part: Part, path: Path, verified: Mapping[str, An
         target=target.name,
         device=target.device,
         library=identify(directory / library, library),
-        platform=this_platform(),
+        platform=target.platform,
         requires=list(target.requires),
         symbols=record.symbols,
         onednn=record.onednn,

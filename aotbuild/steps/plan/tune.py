@@ -20,11 +20,13 @@ from aotbuild.steps.tune.lock import Lock
 from aotbuild.target import (
     AUTO,
     LEVELS,
+    TARGET_VARIABLE,
     Target,
+    built_architecture,
     cpu_targets,
+    cross_architecture,
     higher_targets,
     possible_targets,
-    this_architecture,
     usual_targets,
 )
 
@@ -105,7 +107,7 @@ def chosen_targets(
         lock: What is pinned.
 
     Raises:
-        ConfigError: No declared level is one of this machine's architecture.
+        ConfigError: No declared level is one of the architecture that is built for.
     """
     if model.cpu_levels == AUTO or model.cpu_levels is None:
         pinned = None if model.tune is False else lock.levels_of(name, method)
@@ -113,8 +115,9 @@ def chosen_targets(
         return (levels, []) if levels else (usual_targets(), higher_targets())
     targets = cpu_targets(model.cpu_levels)
     if not targets:
+        place = TARGET_VARIABLE if cross_architecture() else "this machine"
         raise ConfigError(
-            f"no listed CPU level fits this machine ({this_architecture()})",
+            f"no listed CPU level fits {place} ({built_architecture()})",
             where=located(f"tool.aotbuild.models.{name}.cpu-levels"),
             fix=f"add one of {listed([target.level for target in cpu_targets(LEVELS)])}",
         )

@@ -83,6 +83,12 @@ def _decide(spec: TuneSpec, output: Path) -> _Decision:
         recipe = own.pinned.recipe
         return _Decision(recipe, f"{place} by the recipe {recipe}, pinned in {FILE}")
     usual = choose(facts).name
+    if target.cross:
+        return _Decision(
+            usual,
+            f"{place} is not tuned here, on a machine of another architecture; compiled by the "
+            f"recipe {usual}",
+        )
     if missing := ENGINES[target.device].missing(list(target.requires)):
         return _Decision(
             usual,

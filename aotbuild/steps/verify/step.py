@@ -41,6 +41,7 @@ from aotbuild.steps.verify.accuracy import (
 )
 from aotbuild.steps.verify.cases import cases_to_verify
 from aotbuild.steps.verify.compare import Worst, compare, tolerance
+from aotbuild.steps.verify.emulated import emulate, emulator_for
 from aotbuild.steps.verify.selftest import LARGEST, leaves_of, record_call, size_of
 from aotbuild.steps.verify.wide import Noise, WideCall, check_wide
 from aotbuild.target import TARGETS
@@ -52,8 +53,15 @@ def run(spec_file: Path) -> None:
     """Run the step; the specification is a ``VerifySpec``."""
     spec = read_spec(VerifySpec, spec_file)
     output, project = Path(spec.output), Path(spec.project)
-    missing = ENGINES[TARGETS[spec.target].device].missing(list(TARGETS[spec.target].requires))
-    if missing:
+    target = TARGETS[spec.target]
+    if target.cross:
+        if not emulator_for(target):
+            reason = f"nothing here runs {target.cross}: qemu-{target.cross} is not installed"
+            _leave_unverified(spec, output, reason)
+            return
+        label = method_label(spec.model, spec.method)
+        sys.stdout.write(f"aotbuild: {label} runs in qemu-{target.cross}\n")
+    elif missing := ENGINES[target.device].missing(list(target.requires)):
         _leave_unverified(spec, output, f"this machine's CPU lacks {', '.join(missing)}")
         return
     call, record = CallSpec.read(Path(spec.exported)), BuildRecord.read(Path(spec.compiled))
@@ -213,15 +221,23 @@ def _leave_unverified(spec: VerifySpec, output: Path, reason: str) -> None:
             f"{label} cannot be verified for {spec.target} here",
             where=where,
             why=f"{reason}; require-verified = true makes this an error",
-            fix="build on a CPU that has it, or leave out that level",
+            fix=f"{_by_emulator(spec)}build on a CPU that has it, or leave out that level",
         )
     warn(
         f"{label} is not verified for {spec.target}",
         where=where,
         why=reason,
-        fix=f"run python -m {spec.package} on a CPU that has it before you publish the wheel",
+        fix=f"{_by_emulator(spec)}run python -m {spec.package} on a CPU that has it before you "
+        "publish the wheel",
     )
     write_report(output, {UNVERIFIED: reason}, [])
+
+
+def _by_emulator(spec: VerifySpec) -> str:
+    """What to do first about a library of another architecture."""
+    return "install qemu-user (Debian: apt-get install qemu-user), or " * bool(
+        TARGETS[spec.target].cross
+    )
 
 
 def _verify_wide(model: _Model, cases: Sequence[Case]) -> None:
@@ -288,6 +304,8 @@ def _load(directory: Path, spec: VerifySpec, where: str) -> Any:
     sys.path.insert(0, str(directory))
     bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
+        if TARGETS[spec.target].cross:
+            emulate(_PACKAGE, TARGETS[spec.target], directory)
         model: Any = getattr(importlib.import_module(_PACKAGE), spec.model)
     except ImportError as error:
         raise VerifyError(

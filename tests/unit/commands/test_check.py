@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -178,3 +179,13 @@ def test_torch_logs_nothing_above_an_error(tmp_path: Path) -> None:
     done = check(project, "dense")
     assert done.returncode == 1
     assert done.stderr.startswith("aotbuild: error: "), done.stderr
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the builder is x86-64")
+def test_what_cannot_be_cross_compiled_is_told() -> None:
+    project = REPOSITORY / "example_project"
+    cross = {"AOTBUILD_TARGET": "linux-aarch64"}
+    assert check(project, "net", cwd=project, env=cross).returncode == 0
+    done = check(project, "net", cwd=project, env={**cross, "AOTBUILD_PROFILE": "torch"})
+    assert done.returncode == 1
+    assert "net cannot be compiled for aarch64 on this machine: it needs torch" in done.stderr

@@ -8,6 +8,7 @@ import subprocess
 from importlib.resources import files
 from pathlib import Path
 
+import arm64
 import pytest
 import torch
 from torch.utils.cpp_extension import include_paths
@@ -16,14 +17,22 @@ from aotbuild.passes.template.kernel_text import kernel_text
 
 PASSES = Path(str(files("aotbuild.passes")))
 HEADERS = sorted(str(path.relative_to(PASSES)) for path in PASSES.rglob("*.h"))
-LEVELS = ["x86-64", "x86-64-v3", "x86-64-v4"] if platform.machine() == "x86_64" else ["native"]
+ARM = "armv8-a"
+OWN = ["x86-64", "x86-64-v3", "x86-64-v4"] if platform.machine() == "x86_64" else ["native"]
+LEVELS = [
+    *OWN,
+    pytest.param(ARM, marks=pytest.mark.skipif(bool(arm64.why_not()), reason=arm64.why_not())),
+]
+SMALL_HEADERS = Path(str(files("aotbuild"))) / "standalone" / "headers"
 
 
-def _flags(level: str) -> list[str]:
-    """For a CPU level, with the name by which torch's vectors know it."""
-    name = {"x86-64-v3": "AVX2", "x86-64-v4": "AVX512"}.get(level)
+def _compiler(level: str) -> list[str]:
+    """The compiler, for a CPU level, with the name by which torch's vectors know it."""
+    name = {"x86-64-v3": "AVX2", "x86-64-v4": "AVX512", ARM: "NEON"}.get(level)
     defined = [f"-DCPU_CAPABILITY={name}", f"-DCPU_CAPABILITY_{name}"] if name else []
-    return [f"-march={level}", *defined]
+    if level == ARM:  # whose functions of Sleef a torch for x86-64 does not declare
+        defined += ["-DAT_BUILD_ARM_VEC256_WITH_SLEEF", f"-isystem{SMALL_HEADERS}"]
+    return [arm64.COMPILER if level == ARM else "g++", f"-march={level}", *defined]
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -31,9 +40,9 @@ def _flags(level: str) -> list[str]:
 def test_a_header_compiles_by_itself(header: str, level: str, tmp_path: Path) -> None:
     source = tmp_path / "source.cpp"
     source.write_text(f'#include "{header}"\n')
-    check = ["g++", "-std=c++20", "-fsyntax-only", "-fopenmp", "-Wall", "-Wextra", "-Werror"]
+    check = ["-std=c++20", "-fsyntax-only", "-fopenmp", "-Wall", "-Wextra", "-Werror"]
     check += [f"-I{PASSES}", *(f"-isystem{path}" for path in include_paths())]
-    subprocess.run([*check, *_flags(level), source], check=True)
+    subprocess.run([*_compiler(level), *check, source], check=True)
 
 
 @pytest.mark.parametrize("header", HEADERS)
@@ -47,7 +56,7 @@ def test_a_template_gets_each_header_once(header: str) -> None:
 def test_kernels_in_one_file_may_have_headers_in_common(tmp_path: Path) -> None:
     source = tmp_path / "source.cpp"
     source.write_text("".join(map(kernel_text, HEADERS)))
-    check = ["g++", "-std=c++20", "-fsyntax-only", "-fopenmp", *_flags(LEVELS[-1]), str(source)]
+    check = [*_compiler(OWN[-1]), "-std=c++20", "-fsyntax-only", "-fopenmp", str(source)]
     subprocess.run([*check, *(f"-isystem{path}" for path in include_paths())], check=True)
 
 
@@ -69,12 +78,13 @@ ABSOLUTE = {"gelu_of_negative": 4e-8, "gelu_tanh_of_negative": 5e-8}
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_functions_are_as_exact_as_their_comments_say(level: str, tmp_path: Path) -> None:
-    if level != LEVELS[0] and torch.backends.cpu.get_cpu_capability() not in CAPABILITIES[level]:
+    if level in CAPABILITIES and torch.backends.cpu.get_cpu_capability() not in CAPABILITIES[level]:
         pytest.skip(f"this CPU has no {level}")
     source, program = Path(__file__).with_name("kernel_errors.cpp"), tmp_path / "errors"
-    options = ["-std=c++17", "-O2", "-ffp-contract=off", f"-march={level}", f"-I{PASSES}"]
-    subprocess.run(["g++", *options, source, "-o", program], check=True)
-    result = subprocess.run([program], check=True, capture_output=True, text=True)
+    options = ["-std=c++17", "-O2", "-ffp-contract=off", f"-I{PASSES}"]
+    subprocess.run([*_compiler(level), *options, source, "-o", program], check=True)
+    command = arm64.program(program) if level == ARM else [program]
+    result = subprocess.run(command, check=True, capture_output=True, text=True)
     lines = [line.split() for line in result.stdout.splitlines()]
     units = {name: float(unit) for name, unit, _ in lines}
     absolute = {name: float(error) for name, _, error in lines}

@@ -16,6 +16,7 @@ from aotbuild.steps.package.c_interface.described import Described, described
 from aotbuild.steps.package.c_interface.header import COMMON, common_header, model_header
 from aotbuild.steps.package.c_interface.source import SOURCE, package_source
 from aotbuild.steps.sources import source_directory
+from aotbuild.target import TARGETS
 
 KIND = "interfaces"
 """Of entries in the cache: a library each."""
@@ -54,7 +55,9 @@ def write_c_interface(
     (root / CMAKE / f"{found.name}Config.cmake").write_text(config(found, library), "utf-8")
     if told := config_version(version):
         (root / CMAKE / f"{found.name}ConfigVersion.cmake").write_text(told, "utf-8")
-    _build(root / library, source_files(found, directory))
+    # A package is for one architecture.
+    target = TARGETS[manifests[0].variants[0].target]
+    _build(root / library, source_files(found, directory), target.cross)
 
 
 def header_texts(package: Described) -> dict[str, str]:
@@ -80,13 +83,13 @@ def source_files(package: Described, directory: Path) -> dict[str, bytes]:
     return files | {name: text.encode() for name, text in texts.items()}
 
 
-def _build(library: Path, files: dict[str, bytes]) -> None:
-    """Compile the library, or take it from the cache."""
+def _build(library: Path, files: dict[str, bytes], architecture: str) -> None:
+    """Compile the library, for another architecture if one is told, or take it from the cache."""
     store = Store.of_build()
     key = key_of(
         {
             "aotbuild": aotbuild_identity(),
-            "compiler": compiler_parts(),
+            "compiler": compiler_parts(architecture),
             "environment": compile_environment(),
             "files": {name: content.decode() for name, content in files.items()},
         }
@@ -97,5 +100,6 @@ def _build(library: Path, files: dict[str, bytes]) -> None:
         *("-I.", "-pthread", "-shared", "-s", f"-Wl,-soname,{library.name}"),
         *("-static-libgcc", "-Wl,-z,defs", "-Wl,--as-needed", "-lm", "-ldl"),
     ]
-    compile_c(library, files, options, store, "the C interface", "aotbuild/c_interface")
+    what, where = "the C interface", "aotbuild/c_interface"
+    compile_c(library, files, options, store, what, where, architecture)
     store.put(KIND, key, {library.name: library})

@@ -1,7 +1,8 @@
 """The torch that a wheel requires: entry point ``dynamic_metadata.provider``.
 
 The provider adds such as ``torch>=2.13`` (from the torch of the build, and the code of the models)
-to the dependencies of the wheel; the checks here stop builds whose wheel would run with no torch, or with a wrong one.
+to the dependencies of the wheel; the checks here stop builds whose wheel would run with no torch,
+or with a wrong one.
 """
 
 from __future__ import annotations

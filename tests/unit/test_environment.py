@@ -75,7 +75,7 @@ def test_the_table_has_all_variables_and_who_reads_them() -> None:
 def test_every_row_has_values_a_default_and_a_place_to_read_more() -> None:
     for row in table(section(TEXT, "Variables")):
         assert all(row), row
-        assert re.search(r"\]\([\w./]+\.md", row[4]), row
+        assert re.search(r"\]\([\w./-]+\.md", row[4]), row
 
 
 def test_the_table_of_cmake_variables_is_complete() -> None:

@@ -5,6 +5,7 @@
 PYTHON ?= python3
 PINNED := 2.13.0
 TORCH  := $(PINNED)
+VERSIONS := $(PINNED) 2.14.1 2.15.0
 PIP    := -m pip --disable-pip-version-check --quiet
 
 DEMO := build/demo
@@ -23,7 +24,7 @@ KERNELS := $(wildcard aotbuild/passes/*/*.h aotbuild/engine/*.[ch] aotbuild/c_in
   aotbuild/standalone/*/*.cpp tests/unit/passes/*.cpp tests/standalone/*.cpp)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-torch lint unit sanitize audit fuzz export-db generate venv bench bench-docs bench-venv clean
+.PHONY: help demo test test-torch versions lint unit sanitize audit fuzz export-db generate venv bench bench-docs bench-venv clean
 
 ## help: show these lines
 help:
@@ -69,6 +70,12 @@ test: venv
 test-torch: venv
 	$(VENV)/bin/pytest $(ABOUT_TORCH) -n 2 --dist loadfile
 
+## versions: build the example and the zoo with each torch, run each wheel with each (docs/compatibility.md)
+versions: demo
+	for torch in $(VERSIONS); do $(MAKE) venv TORCH=$$torch || exit; done
+	$(VENV)/bin/python tests/versions/matrix.py --saved $(DEMO)/run/saved \
+	  $(foreach torch,$(VERSIONS),$(torch)=.venv$(if $(filter-out $(PINNED),$(torch)),-$(torch))/bin/python)
+
 ## sanitize: call the native engine under AddressSanitizer and UBSan
 sanitize: venv
 	$(VENV)/bin/python tests/wheels/sanitize.py -n 2
@@ -110,7 +117,7 @@ lint:
 	$(VENV)/bin/clang-format --dry-run --Werror $(KERNELS)
 	$(VENV)/bin/mypy
 	$(VENV)/bin/mypy tests/unit
-	$(VENV)/bin/mypy tests/wheels tests/audit tests/export_db
+	$(VENV)/bin/mypy tests/wheels tests/audit tests/export_db tests/versions
 	$(VENV)/bin/mypy tests/standalone
 
 ## generate: write the JSON schema and docs/reference.md anew, of the source tree

@@ -9,7 +9,7 @@ Inductor (torch 2.13):
   the compiler may take ``x + 1 > x`` for true;
 - takes absolute values and quotients of 8 and 16 bits for ``int``, so that ``abs(-128)`` is 128;
 - takes remainders in unused lanes too, and may say that it divided by zero there;
-- compares truth values as it compares numbers where it derives bounds, and fails.
+- compares truth values as it compares numbers where it derives bounds, and fails (mended in 2.14).
 
 ``test_integers.py`` notices when one can go.
 """

@@ -31,11 +31,13 @@ _INCLUDE = "#include <aotbuild_text.h>\n"
 _FIRST = re.compile(r"^#include .*\n", re.MULTILINE)
 _NAMESPACE = "aotbuild::text"
 
-_STREAM = re.compile(r"\bstd::o?stringstream(?= \w+;)")
-"""A stream that a text is put together in; one that begins with a text is read from."""
+_STREAM = re.compile(r"\bstd::o?stringstream(?= (\w+);(?!\s*_str\(\1,))")
+"""A stream that a text is put together in; one that begins with a text is read from, and one that
+is handed to a function has to be a stream."""
 _PRINTED = re.compile(r"\bstd::cerr(?=\s*<<(?:(?!std::(?:endl|flush|hex|set))[^;])*;)")
 _JOINED = re.compile(
-    r"std::ostringstream (\w+);(\s*)_str\(\1, args\.\.\.\);(\s*)return \1\.str\(\);"
+    r"std::ostringstream (\w+);(\s*)_str\(\1, args\.\.\.\);(\s*)"
+    r"return (?:std::move\(\1\)|\1)\.str\(\);"  # moved since torch 2.14
 )
 _PLAIN = (
     rf"if constexpr ((... && {_NAMESPACE}::plain<Args>)) {{ "

@@ -34,6 +34,7 @@ OPERATORS: dict[str, Any] = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:index_reduce")  # is in beta, says torch
 @pytest.mark.parametrize("function", OPERATORS.values(), ids=OPERATORS)
 @pytest.mark.parametrize("dtype", [torch.int64, torch.int32])
 def test_negative_indices_are_out_of_range(function: Any, dtype: torch.dtype) -> None:

@@ -10,6 +10,7 @@ from torch._inductor import index_propagation
 from torch._inductor.bounds import ValueRangeAnalysis
 from torch._inductor.codegen import cpp
 from torch.utils._sympy.value_ranges import ValueRanges
+from torch_pin import TORCH
 
 from aotbuild.passes.numerics.integers import exact_integers
 
@@ -31,8 +32,9 @@ def test_inductor_is_left_as_it_was() -> None:
 def test_truth_values_are_compared_without_bounds() -> None:
     analysis: Any = ValueRangeAnalysis()
     false, unknown = ValueRanges.wrap(sympy.false), ValueRanges.unknown_bool()
-    with pytest.raises(TypeError):
-        analysis.eq(false, unknown)
+    if TORCH.release < (2, 14):  # where torch mended it
+        with pytest.raises(TypeError):
+            analysis.eq(false, unknown)
     with exact_integers():
         for compare in (analysis.eq, analysis.ne):
             assert compare(false, unknown) == unknown

@@ -65,3 +65,15 @@ def test_no_stream_is_left_in_the_code_of_each_library(tmp_path: Path) -> None:
 
 def test_the_digest_names_no_path() -> None:
     assert re.fullmatch(r"[0-9a-f]{16}", headers_digest())
+
+
+@pytest.mark.parametrize("result", ["ss", "std::move(ss)"])
+def test_a_message_is_put_together_without_a_stream_in_any_torch(result: str) -> None:
+    code = f"std::ostringstream ss;\n    _str(ss, args...);\n    return {result}.str();"
+    assert "Text() << ... << args).str(); } else {" in without_streams(code)
+    assert "std::basic_ostringstream<char> ss; _str(ss, args...);" in without_streams(code)
+
+
+def test_a_stream_that_a_function_takes_stays_one() -> None:
+    code = "std::ostringstream ss;\n    _str(ss, args...);\n    return made_otherwise(ss);"
+    assert without_streams(code) == code

@@ -75,7 +75,7 @@ def test_the_table_has_all_variables_and_who_reads_them() -> None:
 def test_every_row_has_values_a_default_and_a_place_to_read_more() -> None:
     for row in table(section(TEXT, "Variables")):
         assert all(row), row
-        assert re.search(r"\]\([\w./]+\.md", row[4]), row
+        assert re.search(r"\]\([\w./-]+\.md", row[4]), row
 
 
 def test_the_table_of_cmake_variables_is_complete() -> None:
@@ -85,5 +85,5 @@ def test_the_table_of_cmake_variables_is_complete() -> None:
 @pytest.mark.parametrize("name", sorted(readers()))
 def test_the_page_that_is_referred_to_names_the_variable(name: str) -> None:
     row = next(row for row in table(section(TEXT, "Variables")) if code(row[0]) == [name])
-    (link,) = re.findall(r"\]\(([\w./]+\.md)", row[4])
+    (link,) = re.findall(r"\]\(([\w./-]+\.md)", row[4])
     assert name in (REPOSITORY / "docs" / link).read_text(encoding="utf-8")

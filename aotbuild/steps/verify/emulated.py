@@ -112,8 +112,14 @@ class Emulated(CallGate):
             stdout=subprocess.PIPE,
             stderr=self._said,
         )
-        atexit.register(self._process.kill)
+        atexit.register(self._close)
         super().__init__()
+
+    def _close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.communicate()
+        self._said.close()
 
     def set_num_threads(self, count: int) -> None:
         """Let calls use so many threads of the emulator."""

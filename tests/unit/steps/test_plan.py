@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +205,24 @@ def test_levels_of_other_architectures_alone_are_an_error(tmp_path: Path) -> Non
     assert "no listed CPU level fits this machine (x86_64)" in caught.value.what
     assert caught.value.where == "pyproject.toml: tool.aotbuild.models.net.cpu-levels"
     assert all(level in caught.value.fix for level in LEVELS)
+
+
+@pytest.mark.usefixtures("on_x86")
+@pytest.mark.skipif(sys.platform != "linux", reason="cross-compiling is for Linux")
+def test_another_architecture_has_its_own_levels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AOTBUILD_TARGET", "linux-aarch64")
+    text = edited('runtime = "torch"', 'runtime = "standalone"')
+    commands = planned(write_project(tmp_path / "project", text), tmp_path / "build")["commands"]
+    compiled = [command["output"] for command in commands if command["step"] == "compile"]
+    assert compiled == ["models/net/cpu-armv8/forward/compiled.json"]
+    assert read_spec(EngineSpec, tmp_path / "build" / "engine.json").architecture == "aarch64"
+    text = edited('devices = ["cpu"]', 'cpu-levels = ["x86-64-v3"]', text)
+    with pytest.raises(ConfigError) as caught:
+        planned(write_project(tmp_path / "other", text), tmp_path / "build")
+    assert caught.value.what == "no listed CPU level fits AOTBUILD_TARGET (aarch64)"
+    assert caught.value.fix == "add one of armv8"
 
 
 def test_levels_do_not_touch_the_export(tmp_path: Path) -> None:

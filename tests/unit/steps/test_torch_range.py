@@ -11,7 +11,6 @@ from packaging.version import Version
 
 from aotbuild.errors import CompileError
 from aotbuild.steps.artifacts.build_record import BuildRecord
-from aotbuild.steps.compile import torch_interface
 from aotbuild.steps.compile.torch_interface import declared, headers_of, need_of
 from aotbuild.steps.package.torch_range import check_required, torch_range
 from aotbuild.torch_version import TorchNeed, runtime_range
@@ -61,8 +60,8 @@ def test_a_header_tells_since_when_a_function_is_there(
         "int torch_new(\n  int);\n#endif\n#else\nint aoti_torch_other();\n#endif\n"
         "int aoti_torch_last();\n#endif\n"
     )
-    monkeypatch.setattr(torch_interface.torch, "__file__", str(tmp_path / "__init__.py"))
-    monkeypatch.setattr(torch_interface.torch, "__version__", "2.15.0")
+    monkeypatch.setattr(torch, "__file__", str(tmp_path / "__init__.py"))
+    monkeypatch.setattr(torch, "__version__", "2.15.0")
     assert {name: each.since for name, each in declared().items()} == {
         "aoti_torch_old": (0, 0),
         "torch_new": (2, 14),

@@ -73,7 +73,7 @@ def test_the_reference_shows_every_default_that_is_a_single_value() -> None:
     shown = {(key, default) for key, _, default in rows}
     assert {("min", "`1`"), ("auto", "`false`"), ("size-limit", "`100`")} <= shown
     assert {
-        ("torch", '`"minor"`'),
+        ("torch", '`"compatible"`'),
         ("weights-in", '`"wheel"`'),
         ("weights-out", '`"dist"`'),
     } <= shown

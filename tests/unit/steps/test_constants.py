@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from aotbuild.errors import CompileError
-from aotbuild.steps.compile.constants import _expected_constants
+from aotbuild.steps.compile.constants import expected_constants
 from aotbuild.steps.compile.inductor import Compiled
 
 CODE = """\
@@ -27,13 +27,13 @@ def compiled(tmp_path: Path) -> Compiled:
 
 
 def test_they_are_told_by_both_names(compiled: Compiled) -> None:
-    assert _expected_constants(compiled, "net") == {"layer_weight": "layer.weight"}
+    assert expected_constants(compiled, "net") == {"layer_weight": "layer.weight"}
 
 
 def test_one_of_other_strides_is_an_error(compiled: Compiled) -> None:
     compiled.source.write_text(CODE.replace("{3, 1}", "{1, 2}"))
     with pytest.raises(CompileError) as caught:
-        _expected_constants(compiled, "net")
+        expected_constants(compiled, "net")
     assert (
         caught.value.what == "the library's constant layer_weight is not the model's layer.weight"
     )
@@ -42,7 +42,7 @@ def test_one_of_other_strides_is_an_error(compiled: Compiled) -> None:
 def test_code_that_tells_none_of_them_is_an_error(compiled: Compiled) -> None:
     compiled.source.write_text(CODE.replace("constants_info_", "constants_"))
     with pytest.raises(CompileError) as caught:
-        _expected_constants(compiled, "net")
+        expected_constants(compiled, "net")
     assert caught.value.block() == (
         "aotbuild: error: the generated code tells none of the model's constants\n"
         "  where: net\n"

@@ -18,7 +18,7 @@ import torch
 
 from aotbuild.cache.store import Store
 from aotbuild.steps.compile.cxx import Compiler
-from aotbuild.steps.compile.standalone import _compiled, sources
+from aotbuild.steps.compile.standalone import compiled_sources, sources
 from aotbuild.target import TARGETS
 from aotbuild.toolchain import find_cxx
 
@@ -83,7 +83,7 @@ class Library:
             target: The name of the target that they are compiled for.
         """
         compiler = Compiler(find_cxx(), TARGETS[target], directory, directory)
-        made = _compiled(compiler, list(sources()), Store.of_build(), directory)
+        made = compiled_sources(compiler, list(sources()), Store.of_build(), directory)
         self.objects = dict(zip(sources(), made, strict=True))
         symbols = subprocess.run(
             ["nm", "-g", "--defined-only", *self.objects.values()],

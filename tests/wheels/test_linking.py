@@ -125,6 +125,13 @@ def test_all_that_torch_provides_is_recorded(link: Link) -> None:
     assert missing_symbols(symbols) == ["aoti_torch_any"]
 
 
+def test_what_the_system_has_too_is_not_of_torch(link: Link) -> None:
+    link("libtorch_cpu.so", "namespace std { void __throw_bad_array_new_length() {} }")
+    library = link("net.so", THROWING, "-ltorch_cpu")
+    assert "libtorch_cpu.so" in needed(library)  # to whose copy it is bound, without a version
+    assert torch_symbols(library, WHERE) == []
+
+
 @pytest.mark.parametrize(
     ("declaration", "symbol"),
     [

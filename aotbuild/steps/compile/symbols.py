@@ -35,7 +35,8 @@ _OPENMP = re.compile(r"lib(?:i|nv)?omp\d*\b")
 def torch_symbols(library: Path, where: str) -> list[str]:
     """The undefined symbols of a shared library that torch has to provide, by name.
 
-    These have no version. Those of the system's libraries have one, which the loader checks.
+    These have no version. Those of the system's libraries have one, which the loader checks, unless
+    the library was linked against a torch that has a copy of them: then either will do.
     Symbols that a library of custom operators provides are left out, as are weak ones, which may
     be missing. Only ELF is read; of another format there are none.
 
@@ -52,11 +53,8 @@ def torch_symbols(library: Path, where: str) -> list[str]:
     if not others:
         return names
     system = [opened for name in _SYSTEM if (opened := _open(name)) is not None]
-    foreign = [
-        name
-        for name in others
-        if _STANDARD.match(name) and not any(hasattr(each, name) for each in system)
-    ]
+    common = {name for name in others if any(hasattr(each, name) for each in system)}
+    foreign = [name for name in others if _STANDARD.match(name) and name not in common]
     if foreign:
         raise CompileError(
             "the library needs a symbol of C++'s own library that only torch has",
@@ -65,7 +63,8 @@ def torch_symbols(library: Path, where: str) -> list[str]:
             fix="set CXX to a newer g++, whose libstdc++.so.6 has it",
         )
     torch = _open(torch_library())
-    return [name for name in names if name not in others or hasattr(torch, name)]
+    needed = [name for name in names if name not in common]
+    return [name for name in needed if name not in others or hasattr(torch, name)]
 
 
 def check_needed(library: Path, where: str) -> None:

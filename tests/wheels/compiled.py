@@ -87,6 +87,7 @@ def compiled(
             shared_headers(store, TARGETS[target]),
             libraries,
             _link if TARGETS[target].cross else None,
+            standalone=bool(TARGETS[target].cross),
         ) as setup,
     ):
         found = compile_library(graph, example, setup, lambda _: True, lambda _: True)

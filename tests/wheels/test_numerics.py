@@ -13,6 +13,7 @@ from audit import errors
 from compile_many import Case, cases, results, stock
 from compiled import compiled
 from operators import OPERATORS
+from torch_pin import TORCH
 
 from aotbuild.target import TARGETS, higher_targets
 
@@ -59,15 +60,13 @@ def test_compiled_functions_are_exact(level: str) -> None:
     assert wrong(level, exact=True) == {}
 
 
+@pytest.mark.skipif(TORCH.release >= (2, 14), reason="tells of the oldest torch that is supported")
 def test_stock_inductor_is_still_wrong() -> None:
-    """What fails here is mended in torch, and its replacement may go where that torch is needed."""
+    """What fails here is mended in torch, and its replacement may go."""
     found = wrong(USUAL, exact=False)
     names = {name.partition(" of ")[0] for name in found}
-    mended = set()
-    if torch.__version__ >= "2.15":
-        mended = {"expm1", "elu"}
     places = {"min indices, dim 0", "min indices, dim 1"}
-    assert {*FUNCTIONS, "amax, dim 1", "amin, dim 1", *places} - names == mended
+    assert {*FUNCTIONS, "amax, dim 1", "amin, dim 1", *places} <= names
 
 
 class Integers(torch.nn.Module):

@@ -86,12 +86,19 @@ def shaped(tmp_path_factory: pytest.TempPathFactory, clean_python: Path) -> Inst
     return install(pip_wheel(project), project.parent / "installed", clean_python)
 
 
+WHOLE = pytest.mark.skipif(
+    TORCH.release < (2, 15), reason="torch 2.14 makes the encoder's batch 1, and the build warns"
+)
+
+
+@WHOLE
 def test_its_names_and_ranges_are_those_of_the_model(shaped: Installed) -> None:
     largest, dims = shaped.run(COMPARE)
     assert largest < 1e-5
     assert dims == {"batch": [1, 32], "steps": [1, 40]}
 
 
+@WHOLE
 def test_kernels_compile_for_sizes_of_which_nothing_is_supposed(shaped: Installed) -> None:
     (encoder,) = shaped.manifest("encoder")["variants"]
     (signal,) = shaped.manifest("signal")["variants"]

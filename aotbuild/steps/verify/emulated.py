@@ -71,6 +71,7 @@ def emulate(package: str, target: Target, directory: Path) -> None:
     command = emulating_command(target, directory)
     loader: Any = importlib.import_module(f"{package}._runtime.loader")
     loader.this_platform = lambda: target.platform
+    loader.engine_module = lambda: emulate  # that of the package is for the other architecture
     loader.open_engine = lambda _manifest, _variant, library, *_: Emulated(command, library)
 
 

@@ -11,6 +11,9 @@ from packaging.version import Version
 COMPATIBLE: Final = "compatible"
 """The policy by which the code of the models decides which versions of torch the wheel requires."""
 
+OF_OP_LIBRARIES: Final = "its op-libraries are compiled for one"
+"""Why a model that loads libraries of operators runs with no later minor version of torch."""
+
 
 @dataclass(frozen=True)
 class TorchNeed:

@@ -16,7 +16,7 @@ from aotbuild.config.resolve import call_path
 from aotbuild.config.schema import AUTO, FORWARD, STANDALONE, TORCH, Model, Runtime
 from aotbuild.errors import ConfigError
 from aotbuild.target import TARGET_VARIABLE, cross_architecture
-from aotbuild.torch_version import COMPATIBLE, TorchNeed
+from aotbuild.torch_version import COMPATIBLE, OF_OP_LIBRARIES, TorchNeed
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def declared_choice(project: Project, name: str) -> Choice | None:
     if sys.platform != "linux":
         bound = "only libraries for Linux are looked through"
     elif model.op_libraries:
-        bound = "its op-libraries are compiled for one"
+        bound = OF_OP_LIBRARIES
     return Choice(TORCH, reason, TorchNeed("0", bound)) if bound else None
 
 

@@ -41,6 +41,7 @@ from aotbuild.steps.torch_parts.part import COMPILE
 from aotbuild.steps.tune.pins import decided
 from aotbuild.target import TARGETS
 from aotbuild.toolchain import find_cxx
+from aotbuild.torch_version import OF_OP_LIBRARIES
 
 
 def run(spec_file: Path) -> None:
@@ -159,7 +160,7 @@ def _write_library(
     standalone = job.spec.runtime == STANDALONE
     symbols = [] if standalone else torch_symbols(compiled.library, job.where)
     onednn = onednn_version() if any(constant.packed for constant in own) else ""
-    bound = "its op-libraries are compiled for one" if job.call.op_libraries else ""
+    bound = OF_OP_LIBRARIES if job.call.op_libraries else ""
     if onednn:
         bound = f"weights are packed for oneDNN {onednn}"
     if opens_without_torch(job.target, job.call.op_libraries, proxied=proxied):

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from aotbuild.runtime.machine import minor
 from aotbuild.torch_version import TorchNeed
 
 BY_RUNNER = "aoti_torch_proxy_executor_call_function"
@@ -102,7 +103,7 @@ def need_of(functions: Iterable[str], *, others: str = "") -> TorchNeed:
     """
     names, known = sorted(functions), declared()
     since = max((known[name].since for name in names if name in known), default=OLDEST)
-    oldest = min(_numbers(torch.__version__), max(OLDEST, since))
+    oldest = min(minor(torch.__version__), max(OLDEST, since))
     gone = [name for name in names if name not in known or not known[name].promised]
     if not others and BY_RUNNER in names:
         others = "operators without a function in C are called by way of torch's own runner"
@@ -110,8 +111,3 @@ def need_of(functions: Iterable[str], *, others: str = "") -> TorchNeed:
         listed = ", ".join(gone[:_SHOWN]) + (", ..." if len(gone) > _SHOWN else "")
         others = f"the code calls {listed}, which torch does not promise to keep"
     return TorchNeed(".".join(map(str, oldest)), others)
-
-
-def _numbers(version: str) -> tuple[int, int]:
-    major, minor = version.split(".")[:2]
-    return int(major), int(minor)

@@ -56,3 +56,14 @@ def runtime_range(built: Version, policy: str = "minor", need: TorchNeed | None 
     if policy == COMPATIBLE and need and not need.bound:
         return f">={min(low, need.oldest, key=Version)}"
     return f">={low}" if policy == "symbols" else f">={low},<{built.major}.{built.minor + 1}"
+
+
+def installed_range(policy: str = "minor", need: TorchNeed | None = None) -> str:
+    """``runtime_range`` of the installed torch; empty where there is none.
+
+    Args:
+        policy: As there.
+        need: As there.
+    """
+    built = installed_torch()
+    return runtime_range(built, policy, need) if built else ""

@@ -10,7 +10,7 @@ from aotbuild.config.runtimes import Choice, declared_reason, undecided
 from aotbuild.config.schema import AUTO, FORWARD, STANDALONE, TORCH
 from aotbuild.hook.requirement import check_torch_requirement
 from aotbuild.steps.choose.chosen import found_choice, known_choice
-from aotbuild.torch_version import installed_torch, runtime_range
+from aotbuild.torch_version import installed_range
 
 if TYPE_CHECKING:
     from aotbuild.config.project import Project
@@ -33,9 +33,7 @@ def check_declared_torch(project: Project) -> None:
 
 def _range(project: Project, choice: Choice | None = None) -> str:
     """The versions of torch that run a model, as far as they are known."""
-    built = installed_torch()
-    need = choice.torch if choice else None
-    return runtime_range(built, project.config.torch, need) if built else ""
+    return installed_range(project.config.torch, choice.torch if choice else None)
 
 
 def runtime_of(project: Project, name: str, model: TracedModel, read: FileTracker) -> Choice:

@@ -25,7 +25,7 @@ from aotbuild.config.parse import located
 from aotbuild.config.runtimes import needs_torch
 from aotbuild.config.schema import Config
 from aotbuild.errors import RequirementError, reported, warn
-from aotbuild.torch_version import installed_torch, runtime_range
+from aotbuild.torch_version import installed_range, installed_torch
 
 if TYPE_CHECKING:
     from aotbuild.config.project import Project
@@ -87,8 +87,7 @@ def _wanted(declared: Project | None) -> str:
 
     if declared:
         return required_torch(declared)
-    built = installed_torch()
-    return runtime_range(built) if built else ""
+    return installed_range()
 
 
 def dynamic_wheel(settings: Mapping[str, Any]) -> dict[str, bool]:

@@ -22,7 +22,7 @@ from aotbuild.config.runtimes import (
     undecided,
     with_runtimes,
 )
-from aotbuild.torch_version import installed_torch, runtime_range
+from aotbuild.torch_version import installed_range
 
 _DEFINED = "AOTBUILD_RUNTIMES"
 """The variable of CMake by which the plan learns it."""
@@ -83,11 +83,8 @@ def required_torch(project: Project) -> str:
     Returns:
         Such as ``>=2.13``; empty where no torch is installed.
     """
-    built = installed_torch()
-    if built is None:
-        return ""
     choices = _known.get(project.root, {}).values()
-    return runtime_range(built, project.config.torch, joined_need(choices))
+    return installed_range(project.config.torch, joined_need(choices))
 
 
 def defined(project: Project) -> dict[str, str]:

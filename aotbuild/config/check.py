@@ -11,7 +11,8 @@ from aotbuild.config.check_dims import check_dim
 from aotbuild.config.check_files import check_file
 from aotbuild.config.check_runtime import check_runtime
 from aotbuild.config.check_settings import check_settings
-from aotbuild.config.inputs import named_dims
+from aotbuild.config.check_state import check_state
+from aotbuild.config.inputs import named_dims, state_dims
 from aotbuild.config.messages import choose_from, joined, located
 from aotbuild.config.resolve import (
     PROFILE_VARIABLE,
@@ -98,10 +99,11 @@ def _check_model(name: str, model: Model, root: Path) -> None:
     called = calls(model)
     for method, call in called.items():
         check_call(call, method, call_path(name, method), root)
-    used = set().union(*map(named_dims, called.values()))
+    check_state(model, path)
+    used = state_dims(model).union(*map(named_dims, called.values()))
     _check_used(model, used, path)
     for method, own in model.methods.items():
-        _check_used(own, named_dims(own), call_path(name, method))
+        _check_used(own, named_dims(own) | state_dims(model), call_path(name, method))
 
 
 def _check_used(call: Call, used: set[str], path: str) -> None:
@@ -131,6 +133,7 @@ def _check_program(model: Model, path: str, root: Path) -> None:
         "example": model.example,
         "dynamic-shapes": model.dynamic_shapes,
         "methods": model.methods,
+        "state": model.state,
         "dtype": model.dtype,
         "quantize": model.quantize,
     }

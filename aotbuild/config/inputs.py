@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from aotbuild.config.schema import Call, ConstantInput, Input, TensorInput
+from aotbuild.config.schema import Call, ConstantInput, Input, Model, TensorInput
 from aotbuild.config.sizes import parse_size
 
 
@@ -49,11 +49,19 @@ def map_tensors(tree: Input, make: Callable[[TensorInput], Any]) -> Any:
 
 def named_dims(call: Call) -> set[str]:
     """The dimensions that the shapes of a call name."""
-    texts = {
+    return _dims_of(
         size
         for name, tree in call.inputs.items()
         for _, spec in tensor_leaves(tree, name)
         for size in spec.shape
-        if isinstance(size, str)
-    }
-    return {size.dim for size in map(parse_size, texts) if size is not None}
+    )
+
+
+def state_dims(model: Model) -> set[str]:
+    """The dimensions that the shapes of a model's state name."""
+    return _dims_of(size for spec in model.state.values() for size in spec.shape or ())
+
+
+def _dims_of(sizes: Iterable[int | str]) -> set[str]:
+    parsed = (parse_size(size) for size in sizes if isinstance(size, str))
+    return {size.dim for size in parsed if size is not None}

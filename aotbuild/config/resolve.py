@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from aotbuild.config.inputs import named_dims
+from aotbuild.config.inputs import named_dims, state_dims
 from aotbuild.config.messages import joined
 from aotbuild.config.schema import (
     AUTO,
@@ -109,8 +109,8 @@ def calls(model: Model) -> dict[str, Call]:
 
 
 def visible_dims(model: Model, method: Call) -> dict[str, Any]:
-    """The dimensions that a method can name: its own, and those of the model that it names."""
-    used = named_dims(method)
+    """The dimensions that a method can name: its own, and those of the model or of its state."""
+    used = named_dims(method) | state_dims(model)
     inherited = {name: dim for name, dim in model.dims.items() if name in used}
     return {**inherited, **method.dims}
 

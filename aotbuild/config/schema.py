@@ -17,7 +17,9 @@ from aotbuild.config.values import (
     DTYPES,
     FORWARD,
     PACKAGE,
+    Axis,
     Bound,
+    BufferName,
     CheckFunction,
     CpuLevel,
     Device,
@@ -56,6 +58,7 @@ __all__ = [
     "Call",
     "Config",
     "ConstantInput",
+    "DeclaredBuffer",
     "DeclaredDim",
     "Input",
     "Method",
@@ -139,6 +142,20 @@ class ConstantInput:
 
 Input: TypeAlias = "TensorInput | ConstantInput | list[Input] | dict[str, Input]"
 """What ``forward()`` takes for a parameter; arrays are tuples, tables are dicts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeclaredBuffer:
+    """A buffer that the model keeps from one call for the next."""
+
+    shape: list[ShapeSize] | None = None
+    """Size of each dimension, as of an input; that of the registered buffer when left out, with the
+    batch in place of a 1 that the module assigns as many rows to as a call has."""
+
+    counts: dict[BufferName, Axis] = field(default_factory=dict)
+    """For a buffer that holds how many entries of caches are in use: the caches, each with the axis
+    along which it grows, such as ``{ keys = 2, values = 2 }``. A call that does not fit any more is
+    refused, and ``state.truncate()`` goes back."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -334,6 +351,11 @@ class Model(Call, Settings):
     """File with the state dict (safetensors, or written by torch.save), relative to the project;
     ``"net.pt#model"`` is the one under the key ``model`` of a checkpoint. ``"random"`` says that
     the weights which a class draws at random are meant to be shipped."""
+
+    state: dict[BufferName, DeclaredBuffer] = field(default_factory=dict)
+    """What the model keeps from one call for the next, by the names of its buffers. A buffer that a
+    call changes need not be declared, unless its shape is another for each batch, or it counts the
+    entries of caches."""
 
     methods: dict[MethodName, Method] = field(default_factory=dict)
     """Methods to compile beside ``forward()`` or in its place; they share the model's weights."""

@@ -93,6 +93,25 @@ InputName = Annotated[
         reserved=("self",),
     ),
 ]
+BufferName = Annotated[
+    str,
+    Pattern(
+        what='"{value}" cannot be the name of a buffer',
+        fix='write the name as the state dict of the module has it, such as "encoder.hidden"; with '
+        '* it stands for all that it fits, such as "layers.*.keys"',
+        regex=r"[^\W\d]\w*(\.(\w+|\*))*|\*(\.(\w+|\*))*",
+        names=False,
+        noun="buffer",
+    ),
+]
+Axis = Annotated[
+    int,
+    Within(
+        minimum=0,
+        what="an axis cannot be negative: {value}",
+        fix="count the axes of the shape from 0",
+    ),
+]
 DimName = Annotated[str, name_of("dimension", fix="use a Python name, such as batch")]
 ProfileName = Annotated[
     str,

@@ -48,6 +48,12 @@ Weights:
 - ``numpy_operators``, ``numpy_dtypes``: what numpy has by other names, or not at all
 - ``checkpoint``, ``deltas``: files and differences that are loaded
 
+State, which a model keeps between calls:
+
+- ``model_state``: the state, and its memory
+- ``holding``: the state of a call, and the checks of inputs that it writes to
+- ``state_file``: safetensors files of states
+
 Serving:
 
 - ``batching``: requests of many threads and tasks that share calls
@@ -63,8 +69,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .arguments import dispatch_modes
     from .arrays import Array
-    from .errors import ModelLoadError, QueueFullError, StateDictError
+    from .errors import ModelLoadError, QueueFullError, StateDictError, StateError
     from .model import CompiledMethods, CompiledModel
+    from .model_state import ModelState
     from .signature import MISSING, Refused
 
 __all__ = [
@@ -73,17 +80,20 @@ __all__ = [
     "CompiledMethods",
     "CompiledModel",
     "ModelLoadError",
+    "ModelState",
     "QueueFullError",
     "Refused",
     "StateDictError",
+    "StateError",
     "dispatch_modes",
 ]
 
 _MODULES = {
     "arguments": ("dispatch_modes",),
     "arrays": ("Array",),
-    "errors": ("ModelLoadError", "QueueFullError", "StateDictError"),
+    "errors": ("ModelLoadError", "QueueFullError", "StateDictError", "StateError"),
     "model": ("CompiledMethods", "CompiledModel"),
+    "model_state": ("ModelState",),
     "signature": ("MISSING", "Refused"),
 }
 """Where each of these names is defined."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from .checks import check_number, check_shape, is_masked, kind_of, label_of, number_types
 from .lazy import torch
-from .manifest import Input, Manifest
+from .manifest import STATE, Input, Manifest
 from .signature import MISSING
 
 
@@ -31,7 +31,7 @@ def nest(manifest: Manifest, values: tuple[Any, ...]) -> list[Any]:
 
     Args:
         manifest: The model's manifest.
-        values: One value for each parameter of ``manifest.in_spec``.
+        values: One value for each of ``manifest.parameters``.
 
     Returns:
         The values, with tuples or lists for sequences and dicts for mappings; the tensors are as
@@ -41,11 +41,10 @@ def nest(manifest: Manifest, values: tuple[Any, ...]) -> list[Any]:
         TypeError: A value is of another structure.
         ValueError: A constant has another value than the compiled one.
     """
-    names, trees = manifest.in_spec["keys"], manifest.in_spec["items"]
     _check_given(manifest, values)
     return [
         _nested(manifest, name, tree, value)
-        for name, tree, value in zip(names, trees, values, strict=True)
+        for (name, tree), value in zip(manifest.parameters.items(), values, strict=True)
     ]
 
 
@@ -125,8 +124,8 @@ def _check_given(manifest: Manifest, values: tuple[Any, ...]) -> None:
 
 def _parameters(manifest: Manifest) -> dict[str, str]:
     """The kind of each parameter, empty for an ordinary one."""
-    names, trees = manifest.in_spec["keys"], manifest.in_spec["items"]
-    return {name: tree.get("kind", "") for name, tree in zip(names, trees, strict=True)}
+    kinds = {name: tree.get("kind", "") for name, tree in manifest.parameters.items()}
+    return {**kinds, STATE: "keyword-only"} if manifest.held else kinds
 
 
 def _takes(manifest: Manifest) -> str:

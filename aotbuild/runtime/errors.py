@@ -11,5 +11,9 @@ class StateDictError(ValueError):
     """A state dict cannot be loaded into the compiled model, or not be read from it."""
 
 
+class StateError(ValueError):
+    """A state cannot be used for a call, or not be read from a file or a pickle."""
+
+
 class QueueFullError(RuntimeError):
     """A request is refused because too many others wait for their turn."""

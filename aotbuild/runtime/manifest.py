@@ -15,6 +15,8 @@ from .digest import blake2b
 from .dims import Affine, Dim, Size
 from .errors import ModelLoadError
 
+STATE = "state"
+"""The name and the kind of the parameter for what the model keeps between calls."""
 _DIGEST = "digest"
 FORMAT = 1
 """Version of the manifest; one with another number is refused."""
@@ -37,8 +39,16 @@ class Input:
     @classmethod
     def from_table(cls, table: dict[str, Any]) -> Input:
         """Read what ``dataclasses.asdict`` made of an input."""
-        shape = [Affine(**size) if isinstance(size, dict) else size for size in table["shape"]]
-        return cls(**{**table, "shape": shape})
+        return cls(**{**table, "shape": _sizes(table["shape"])})
+
+
+def read_sizes(table: dict[str, Any]) -> dict[str, Size]:
+    """Read what ``dataclasses.asdict`` made of sizes by names."""
+    return dict(zip(table, _sizes(list(table.values())), strict=True))
+
+
+def _sizes(shape: list[Any]) -> list[Size]:
+    return [Affine(**size) if isinstance(size, dict) else size for size in shape]
 
 
 @dataclass(frozen=True, repr=False)
@@ -71,6 +81,23 @@ class Parameter:
     shape: list[int]
     key: str
     """The first of the names that the same tensor has; the ``fqn`` of its constants."""
+
+
+@dataclass(frozen=True, repr=False)
+class StateBuffer:
+    """A buffer of what a model keeps between calls, in the state that its callers hold."""
+
+    name: str
+    """Name in the module."""
+    dtype: str
+    shape: list[Size]
+    counts: dict[str, int] = field(default_factory=dict)
+    """For one that holds how many entries of other buffers are in use: these, with their axes."""
+
+    @classmethod
+    def from_table(cls, table: dict[str, Any]) -> StateBuffer:
+        """Read what ``dataclasses.asdict`` made of a buffer."""
+        return cls(**{**table, "shape": _sizes(table["shape"])})
 
 
 Derivation: TypeAlias = dict[str, Any]
@@ -193,6 +220,14 @@ class Manifest:
     selftest: SelfTest | None = None
     """None where even the smallest example is too large to be shipped."""
     fallback: Fallback | None = None
+    changed: list[int] = field(default_factory=list)
+    """The inputs that a call changes in place, by their positions."""
+    buffers: list[StateBuffer] = field(default_factory=list)
+    """What the model keeps between calls; the methods of a model have one state."""
+    initial: dict[str, Constant] = field(default_factory=dict)
+    """What each of these is at first, but for those that are all zeros."""
+    adds: dict[str, Size] = field(default_factory=dict)
+    """How many entries a call adds, by the names of the buffers that count them."""
     op_libraries: list[str] = field(default_factory=list)
     """Libraries of operators to load first: modules, or files relative to the package."""
     format: int = FORMAT
@@ -201,6 +236,19 @@ class Manifest:
     def name(self) -> str:
         """How a caller writes the model, such as ``net`` or ``net.encode``."""
         return self.model if self.method == "forward" else f"{self.model}.{self.method}"
+
+    @property
+    def parameters(self) -> dict[str, dict[str, Any]]:
+        """How the argument of each parameter nests, but for the state."""
+        names, trees = self.in_spec["keys"], self.in_spec["items"]
+        pairs = zip(names, trees, strict=True)
+        return {name: tree for name, tree in pairs if tree.get("kind") != STATE}
+
+    @property
+    def held(self) -> tuple[str, ...]:
+        """The buffers of the state that the method takes: the last of its inputs, in this order."""
+        trees = [tree for tree in self.in_spec["items"] if tree.get("kind") == STATE]
+        return tuple(trees[0]["keys"]) if trees else ()
 
     @property
     def directory(self) -> str:
@@ -254,6 +302,9 @@ class Manifest:
                     "kept": [Constant(**entry) for entry in table["kept"]],
                     "files": [File(**entry) for entry in table["files"]],
                     "state": [Parameter(**entry) for entry in table["state"]],
+                    "buffers": [StateBuffer.from_table(entry) for entry in table["buffers"]],
+                    "initial": {n: Constant(**entry) for n, entry in table["initial"].items()},
+                    "adds": read_sizes(table["adds"]),
                     "fallback": _fallback(table["fallback"]),
                     "selftest": read_selftest(table["selftest"]),
                 }

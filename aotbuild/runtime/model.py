@@ -33,6 +33,7 @@ from .tracing import prepare
 
 if TYPE_CHECKING:
     from .batching import Batched
+    from .holding import Held, Holder
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -83,6 +84,7 @@ class CompiledModel(Parameters):
         self._runs = _Runs(self)
         self._targets: dict[str, str] = {}
         self._classes: dict[str, Any] = {}
+        self._holder: Holder | None = None
         self.__name__ = self._manifest.name
         self._describe()
         self._call: Call = self._call_first
@@ -94,8 +96,25 @@ class CompiledModel(Parameters):
         prepare(self)
 
     def _names(self) -> tuple[str, str]:
-        """How messages name the model, and what of it can be called."""
         return self._manifest.name, self._manifest.name
+
+    def _with_buffers(self) -> Manifest | None:
+        return self._manifest if self._manifest.buffers else None
+
+    def _hold_state(self, state: Any, *values: Any) -> Held:
+        """The state of a call, which is released when it ends; called by the generated module."""
+        holder = self._holder
+        if holder is None:
+            from .holding import Holder
+
+            holder = self._holder = Holder(self._manifest, self._state_layout())
+        return holder.hold(state, values)
+
+    def _check_written(self, *values: Any) -> None:
+        """Make sure that a call can write to the inputs that it changes."""
+        from .holding import check_written
+
+        check_written(self._manifest, values)
 
     def _describe(self) -> None:
         """Let ``help()`` show what the model is, rather than how the class of its type is made."""
@@ -329,8 +348,11 @@ class CompiledMethods(Parameters):
         pool = pool_of(self._model, runners, threads_per_call)
         return _as_pool(type(self)(first._package, pool), self, pool)
 
+    def _with_buffers(self) -> Manifest | None:
+        methods = (getattr(self, name)._with_buffers() for name in self._methods)
+        return next(filter(None, methods), None)
+
     def _names(self) -> tuple[str, str]:
-        """How messages name the model, and one of its methods."""
         return self._model, f"{self._model}.{self._methods[0]}"
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> NoReturn:

@@ -307,8 +307,8 @@ def _binding(manifest: Manifest, engine: Any) -> tuple[Any, ...] | None:
     parameters = manifest.in_spec["items"]
     kinds = [tree.get("kind", "") for tree in parameters]
     plain = [tree["type"] == "tensor" and tree["index"] == i for i, tree in enumerate(parameters)]
-    if engine is None or not all(plain) or set(kinds) - {"", "keyword-only"}:
-        return None
+    if engine is None or not all(plain) or set(kinds) - {"", "keyword-only"} or manifest.changed:
+        return None  # what a call writes to is checked by Python
     try:
         results = _results(manifest.outputs)
     except KeyError:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .not_a_module import listed
 from .state import IncompatibleKeys, State, StateDictOrPath
+
+if TYPE_CHECKING:
+    from .manifest import Manifest
+    from .model_state import Layout, ModelState
 
 
 class Parameters:
@@ -60,6 +64,42 @@ class Parameters:
             StateDictError: A name or shape is not the module's. Nothing is changed then.
         """
         self._state.merge(delta, scale)
+
+    def new_state(self, **sizes: int) -> ModelState:
+        """What the model keeps between calls, as it is at first; pass it to calls as ``state``.
+
+        Args:
+            sizes: The sizes of the dimensions that its buffers have, such as ``batch=8``.
+
+        Raises:
+            TypeError: The model keeps nothing, or a size is missing, unknown or no integer.
+            ValueError: A size is out of the range of its dimension.
+        """
+        from .model_state import ModelState
+
+        layout = self._state_layout()
+        return ModelState(layout, layout.sizes(sizes))
+
+    def _with_buffers(self) -> Manifest | None:
+        """The manifest of the model, or of a method of it, that has a state; None without one."""
+        raise NotImplementedError
+
+    def _state_layout(self) -> Layout:
+        """What the states of the model have in common."""
+        manifest = self._with_buffers()
+        if manifest is None:
+            name = self._names()[0]
+            raise TypeError(f"{name} keeps nothing between calls, and has no state")
+        found: Layout | None = self._state.layout
+        if found is None:
+            from .model_state import Layout
+
+            found = self._state.layout = Layout(manifest, self._state.file(), lambda: self)
+        return found
+
+    def _names(self) -> tuple[str, str]:
+        """How messages name the model, and what of it can be called."""
+        raise NotImplementedError
 
     def prefetch(self) -> None:
         """Read all weights from the disk now, rather than when they are used.

@@ -72,6 +72,8 @@ class State:
         self._kept: dict[str, Constant] = {}
         """By key, what only the state dict has: code has what is computed from it."""
         self._served: list[_Served] = []
+        self.layout: Any = None
+        """What states of the model have in common that are held by callers, once there are any."""
         self._standalone = True
         self._arrays: ArrayLibrary
         """What computes, set by ``_computing``; the arrays in ``_own`` are its own."""
@@ -119,16 +121,16 @@ class State:
             if self._own:
                 engine.set_constants({c.name: self._current(c, device) for c in constants})
             else:
-                engine.map_constants(self._file(), constants, device)
+                engine.map_constants(self.file(), constants, device)
             self._served.append(_Served(engine, constants, device))
         if os.environ.get(PREFETCH_VARIABLE) == "1":
-            self._file().prefetch(constants)
+            self.file().prefetch(constants)
 
     def prefetch(self) -> None:
         """Read the weights from the disk now."""
         with self._lock:
             constants = [c for served in self._served for c in served.constants]
-        self._file().prefetch(constants)
+        self.file().prefetch(constants)
 
     def read(self) -> dict[str, Any]:
         """The state dict: tensors that may be changed without changing the model.
@@ -301,7 +303,7 @@ class State:
         if replaced is not None:
             return replaced
         if key in self._constants:
-            return self._arrays.mapped(self._file(), self._constants[key])
+            return self._arrays.mapped(self.file(), self._constants[key])
         return self._recovered(key)
 
     def _recovered(self, key: str) -> Any:
@@ -314,7 +316,7 @@ class State:
 
         def stored(constant: Constant) -> Any:
             replaced = self._replaced(constant.fqn)
-            current = arrays.mapped(self._file(), constant) if replaced is None else replaced
+            current = arrays.mapped(self.file(), constant) if replaced is None else replaced
             return arrays.on_cpu(current)
 
         shapes = {parameter.key: parameter.shape for parameter in self._parameters.values()}
@@ -334,7 +336,8 @@ class State:
         more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
         return ", ".join(others[:_SHOWN]) + more
 
-    def _file(self) -> WeightsFile:
+    def file(self) -> WeightsFile:
+        """The weights file, mapped."""
         return open_weights(self._path, self._weights)
 
     def _current(self, constant: Constant, device: str) -> Any:
@@ -342,7 +345,7 @@ class State:
         arrays = self._arrays
         replaced = self._replaced(constant.fqn)
         if replaced is None:
-            return arrays.placed(self._file(), constant, device)
+            return arrays.placed(self.file(), constant, device)
         place = _place(constant, device)
         if place not in self._own:
             self._own[place] = _copy(arrays, replaced, constant, device)

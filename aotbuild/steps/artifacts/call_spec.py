@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from aotbuild.runtime.dims import Dim
-from aotbuild.runtime.manifest import Input
+from aotbuild.runtime.dims import Dim, Size
+from aotbuild.runtime.manifest import Input, StateBuffer, read_sizes
 from aotbuild.steps.files import write_if_changed
 
 CALL = "call.json"
@@ -46,6 +46,12 @@ class CallSpec:
     exceptions: list[dict[str, int]] = field(default_factory=list)
     """Sizes of the dimensions at which something that torch supposed of sizes does not hold. They
     are verified too, so that the compiler may suppose it."""
+    changed: list[int] = field(default_factory=list)
+    """The inputs that a call changes in place."""
+    buffers: list[StateBuffer] = field(default_factory=list)
+    """What the model keeps between calls."""
+    adds: dict[str, Size] = field(default_factory=dict)
+    """How many entries a call adds, by the names of the buffers that count them."""
     about: str = ""
     """The docstring of the module's class."""
     doc: str = ""
@@ -69,6 +75,9 @@ class CallSpec:
             example=table["example"],
             op_libraries=table["op_libraries"],
             exceptions=table["exceptions"],
+            changed=table["changed"],
+            buffers=[StateBuffer.from_table(entry) for entry in table["buffers"]],
+            adds=read_sizes(table["adds"]),
             **{name: table[name] for name in DOCS},
         )
 

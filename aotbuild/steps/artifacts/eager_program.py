@@ -6,6 +6,7 @@ needs torch and nothing of the project, and nothing is unpickled or evaluated to
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.export.graph_signature import InputKind
+from torch.export.graph_signature import InputKind, OutputKind
 from torch.fx.graph_module import _format_import_block
 from torch.package.importer import sys_importer
 
@@ -58,8 +59,32 @@ def write_eager(
         for spec in program.graph_signature.input_specs
         if spec.kind is not InputKind.USER_INPUT
     ]
-    write_text(directory / EAGER, eager_source(program.graph_module, origin))
+    write_text(directory / EAGER, eager_source(_changing_inputs(program), origin))
     write_text(directory / _WEIGHTS, json.dumps({"weights": weights}, indent=1) + "\n")
+
+
+def _changing_inputs(program: torch.export.ExportedProgram) -> torch.fx.GraphModule:
+    """The graph of a program, which writes to the inputs that it changes."""
+    signature = program.graph_signature
+    if not signature.user_inputs_to_mutate:
+        unchanged: torch.fx.GraphModule = program.graph_module
+        return unchanged
+    module: torch.fx.GraphModule = copy.copy(program.graph_module)
+    graph = copy.deepcopy(program.graph_module.graph)
+    module.graph = graph
+    inputs = {node.name: node for node in graph.nodes if node.op == "placeholder"}
+    output = graph.output_node()
+    values: Any = output.args[0]
+    returned = []
+    for spec, value in zip(signature.output_specs, values, strict=True):
+        if spec.kind is OutputKind.USER_INPUT_MUTATION:
+            with graph.inserting_before(output):
+                target = inputs[str(spec.target)]
+                graph.call_function(torch.ops.aten.copy_.default, (target, value))
+        else:
+            returned.append(value)
+    output.args = (tuple(returned),)
+    return module
 
 
 def remove_eager(directory: Path) -> None:

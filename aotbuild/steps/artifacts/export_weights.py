@@ -64,7 +64,10 @@ class Stored(WeightsIndex):
 
 
 def store(
-    programs: Mapping[str, Program], state: Mapping[str, torch.Tensor], directory: Path
+    programs: Mapping[str, Program],
+    state: Mapping[str, torch.Tensor],
+    directory: Path,
+    initial: Mapping[str, torch.Tensor] | None = None,
 ) -> Stored:
     """Write the weights of all programs, and each program without them.
 
@@ -72,8 +75,13 @@ def store(
         programs: By the names of the methods.
         state: The state dict of the module that they were traced from.
         directory: Where they go; each method has a directory in it.
+        initial: What the buffers are at first that the model keeps between calls. Those that are
+            all zeros are not stored.
     """
     tensors, keys, names = _separated(programs, state)
+    for name, tensor in (initial or {}).items():
+        if tensor.contiguous().flatten().view(torch.uint8).any():
+            tensors[initial_key(name)] = tensor.contiguous()
     # What is equal by chance is stored twice here: compiled as one, it could not become different.
     written = write_weights(directory / WEIGHTS, tensors, by_content=False)
     parameters = [
@@ -130,6 +138,11 @@ def _separated(
             tensors[key] = tensor.detach()
             own[name] = key
     return tensors, keys, names
+
+
+def initial_key(name: str) -> str:
+    """The name by which the first value is stored of a buffer that the model keeps."""
+    return f"initial:{name}"
 
 
 def own_name(name: str) -> str:

@@ -180,7 +180,8 @@ class Leaf:
         dtype: torch.dtype = getattr(torch, self.dtype)
         if self.data is None:
             return _drawn(self, shape, dtype, generator)
-        return _fitted(self.data, shape)
+        # A copy, for calls that change their arguments.
+        return _fitted(self.data, shape).clone()
 
 
 @dataclass(frozen=True)
@@ -266,6 +267,8 @@ def _drawn(
     high = low + 1 if most is None else most
     real = dtype.is_floating_point or dtype.is_complex
     if leaf.values == "integers" or not real:
+        if leaf.max is not None and not real and len(shape) == 1:
+            return _integers(int(low), int(high), shape[0], generator).to(dtype)
         return torch.randint(int(low), int(high) + 1, shape, generator=generator).to(dtype)
     exact = dtype if dtype.itemsize >= 4 else torch.float32
     bounded = leaf.min is not None or leaf.max is not None
@@ -275,6 +278,20 @@ def _drawn(
         drawn = torch.randn(shape, dtype=exact, generator=generator)
         drawn = _clamped(drawn, leaf)
     return drawn.to(dtype)
+
+
+_FEW = 1 << 20
+
+
+def _integers(low: int, high: int, count: int, generator: torch.Generator) -> torch.Tensor:
+    """Integers from a range, all different where there are enough.
+
+    They may be the places that values are written to: which of two is written last to one place, is
+    left open by torch.
+    """
+    if count <= high - low < _FEW:
+        return torch.randperm(high - low + 1, generator=generator)[:count] + low
+    return torch.randint(low, high + 1, (count,), generator=generator)
 
 
 def _clamped(drawn: torch.Tensor, leaf: Leaf) -> torch.Tensor:
@@ -320,6 +337,8 @@ def _extremes(
     assert high is not None  # noqa: S101
     if dtype.is_floating_point:
         drawn = torch.rand(shape, dtype=dtype, generator=generator) * (high - low) + low
+    elif len(shape) == 1 and shape[0] <= int(high) - int(low) < _FEW:
+        return _integers(int(low), int(high), shape[0], generator).to(dtype)
     else:
         drawn = torch.randint(int(low), int(high) + 1, shape, generator=generator).to(dtype)
     ends = torch.tensor([low, high], dtype=dtype)

@@ -11,6 +11,7 @@ import torch
 
 from aotbuild.config.parse import did_you_mean, listed, located
 from aotbuild.errors import ConfigError, ExportError
+from aotbuild.runtime.manifest import STATE
 
 Parameter = inspect.Parameter
 _KINDS = {
@@ -18,6 +19,7 @@ _KINDS = {
     Parameter.VAR_POSITIONAL: "var-positional",
     Parameter.KEYWORD_ONLY: "keyword-only",
     Parameter.VAR_KEYWORD: "var-keyword",
+    STATE: STATE,
 }
 """As the call spec tells them; an ordinary parameter tells none."""
 
@@ -28,7 +30,7 @@ class Argument:
 
     name: str
     kind: Any
-    """One of the kinds of ``inspect.Parameter``."""
+    """One of the kinds of ``inspect.Parameter``, or ``STATE``."""
     value: Any
 
 
@@ -223,6 +225,13 @@ def with_tensors(value: Any, tensors: Any) -> Any:
         items = [with_tensors(item, tensors) for item in value]
         return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
     return value
+
+
+def leaves_in(tree: Mapping[str, Any]) -> list[int]:
+    """The positions of the tensors in a part of a call spec."""
+    if tree["type"] == "tensor":
+        return [tree["index"]]
+    return [index for item in tree.get("items", ()) for index in leaves_in(item)]
 
 
 def call_program(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from aotbuild.config.parse import located
 from aotbuild.config.resolve import call_path
 from aotbuild.config.schema import Call, DeclaredDim
 from aotbuild.errors import ExportError
+from aotbuild.runtime.dims import Size
+from aotbuild.runtime.manifest import StateBuffer
 from aotbuild.steps.artifacts.export_weights import MODULE
 from aotbuild.steps.artifacts.samples import concrete, example_sizes
 from aotbuild.steps.artifacts.spec import ExportSpec
@@ -25,6 +27,15 @@ from aotbuild.steps.export.source import method_of
 from aotbuild.steps.export.traced import dense
 from aotbuild.steps.project_code import error_text, resolve, user_line
 from aotbuild.steps.sizes.shapes import leaf_dims, torch_dims
+
+
+@dataclass(frozen=True)
+class LiftedState:
+    """What a model keeps between calls."""
+
+    buffers: list[StateBuffer]
+    initial: dict[str, torch.Tensor]
+    """What each buffer is at first, as the module has it."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +57,10 @@ class Method:
     """The dynamic dimensions of each tensor, as torch.export takes them."""
     shapes_spec: Any = None
     """The same as one ``ShapesSpec``, where the project wrote them so."""
+    state: LiftedState = field(default_factory=lambda: LiftedState([], {}))
+    """The state of the model, if the method uses it."""
+    adds: Mapping[str, Size] = field(default_factory=dict)
+    """How many entries a call adds to caches, by the names of the buffers that count them."""
 
     @property
     def all_dynamic_shapes(self) -> Any:

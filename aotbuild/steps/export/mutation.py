@@ -1,11 +1,12 @@
-"""Models that keep something from one call for the next, which a compiled one cannot."""
+"""What a program changes: inputs it may, and what is kept anywhere but in buffers it may not."""
 
 from __future__ import annotations
 
 import contextlib
 import operator
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,40 +21,53 @@ from aotbuild.steps.artifacts.export_weights import MODULE
 
 _TRAINED = ("training", "use_input_stats")
 """What tells a norm to use, and to update, the statistics of what it is given."""
-_SHARED = "a compiled model is shared by all its callers and keeps no state between calls"
+_SHARED = "a compiled model is shared by all its callers, and only buffers are state of their own"
 _STATE_FIX = (
-    "pass the state as an input and return the new one, or switch the update off in eval mode"
+    "keep it in a buffer, self.register_buffer(name, tensor), which becomes the state that callers "
+    "hold; or switch the update off in eval mode"
+)
+_SAVED_FIX = (
+    "name the model's class or factory as the source: what its buffers keep becomes the state that "
+    "callers hold"
 )
 
 
-def refuse_mutation(
-    program: torch.export.ExportedProgram, where: str, labels: Sequence[str]
-) -> None:
-    """Make sure that a program changes neither its parameters, buffers, constants nor inputs.
+@dataclass(frozen=True)
+class Changes:
+    """A program without operators that work in place, and which of its inputs it changes."""
+
+    program: torch.export.ExportedProgram
+    inputs: list[int]
+    """Positions among the inputs that are tensors. The new values are the first outputs of the
+    graph, as its signature tells."""
+
+
+def find_changes(program: torch.export.ExportedProgram, where: str) -> Changes:
+    """Find out which inputs a program changes, and make sure that it changes nothing else.
 
     Args:
-        program: The program.
+        program: The program; it is taken apart where it changes something.
         where: Place of the model's declaration, for messages.
-        labels: Labels of the inputs, in the order of the program's tensors.
 
     Raises:
-        ExportError: It does.
+        ExportError: It changes a parameter, a buffer, or a tensor that is neither.
     """
     if not any(map(_may_change, program.graph_module.modules())):
-        return
+        return Changes(program, [])
     # The exported graph keeps in-place operators; only without them does its signature tell
     # what they changed.
     try:
-        signature = program.run_decompositions({}).graph_signature
+        functional = program.run_decompositions({})
     except RuntimeError as error:
         # torch 2.13 raises for tensors that are no buffers; test_mutation.py notices another text.
         match = re.search(r"Constant (\S+) is mutated", str(error))
         if match is None:
             raise
         raise _constant_error(program, match[1], where) from error
-    for kind, one, several in (
-        (OutputKind.BUFFER_MUTATION, "the buffer", "buffers"),
-        (OutputKind.PARAMETER_MUTATION, "the parameter", "parameters"),
+    signature = functional.graph_signature
+    for kind, one, several, fix in (
+        (OutputKind.BUFFER_MUTATION, "the buffer", "buffers", _SAVED_FIX),
+        (OutputKind.PARAMETER_MUTATION, "the parameter", "parameters", _STATE_FIX),
     ):
         changed = sorted(
             str(spec.target).removeprefix(f"{MODULE}.")
@@ -65,23 +79,18 @@ def refuse_mutation(
                 f"forward() changes {one if len(changed) == 1 else several} {listed(changed)}",
                 where=where,
                 why=_SHARED,
-                fix=_STATE_FIX,
+                fix=fix,
             )
     # The names of the program's inputs are not those of the parameters; their places are.
     mutated = set(signature.user_inputs_to_mutate.values())
+    if not mutated:
+        return Changes(program, [])
     tensors = [
         spec.arg.name
         for spec in signature.input_specs
         if spec.kind is InputKind.USER_INPUT and isinstance(spec.arg, TensorArgument)
     ]
-    changed = [label for label, name in zip(labels, tensors, strict=True) if name in mutated]
-    if changed:
-        raise ExportError(
-            f"forward() changes its {'input' if len(changed) == 1 else 'inputs'} {listed(changed)}",
-            where=where,
-            why="a compiled model may work on a copy of an input, where the change is lost",
-            fix=f"work on {changed[0]}.clone() and return the result",
-        )
+    return Changes(functional, [i for i, name in enumerate(tensors) if name in mutated])
 
 
 def _may_change(module: torch.nn.Module) -> bool:
@@ -182,8 +191,8 @@ def refuse_state(call: Callable[[], Any], tensors: Mapping[str, torch.Tensor], w
             "forward() gives something else when it is called again with the same arguments",
             where=where,
             why=f"{_SHARED}: it would repeat one of the calls for ever",
-            fix="pass what a call keeps as an input and return the new value; draw random numbers "
-            "with torch, not with random or numpy",
+            fix="keep what a call changes in a buffer, self.register_buffer(name, tensor); draw "
+            "random numbers with torch, not with random or numpy",
         )
 
 

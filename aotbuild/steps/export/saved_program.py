@@ -17,7 +17,7 @@ from aotbuild.steps.artifacts.samples import Leaf, Samples
 from aotbuild.steps.artifacts.spec import ExportSpec
 from aotbuild.steps.export.arguments import Argument, Parameter, call_program, call_tree, tensors_of
 from aotbuild.steps.export.finite_weights import check_finite
-from aotbuild.steps.export.mutation import refuse_mutation
+from aotbuild.steps.export.mutation import find_changes
 from aotbuild.steps.export.outputs import output_tree
 from aotbuild.steps.export.traced import (
     Traced,
@@ -39,7 +39,7 @@ def load_program(spec: ExportSpec, project: Path) -> TracedModel:
     Raises:
         SourceError: The file cannot be loaded, or holds no example inputs.
         WeightsError: A weight is infinite or NaN.
-        ExportError: It changes its buffers or inputs, or returns what cannot be rebuilt.
+        ExportError: It changes its buffers, or returns what cannot be rebuilt.
     """
     path = f"tool.aotbuild.models.{spec.name}"
     where = located(path)
@@ -50,7 +50,8 @@ def load_program(spec: ExportSpec, project: Path) -> TracedModel:
     shapes, dims = name_dims(program, labels, [{}] * len(labels))
     samples = Samples([Leaf.of(tensor) for tensor in tensors])
     inputs = inputs_of(labels, samples.leaves, shapes, tensors)
-    refuse_mutation(program, where, labels)
+    changes = find_changes(program, where)
+    program = changes.program
     module = program.module()
     call = CallSpec(
         inputs=inputs,
@@ -60,6 +61,7 @@ def load_program(spec: ExportSpec, project: Path) -> TracedModel:
         conditions=_saved_conditions(program, labels, shapes),
         example=sizes_of(shapes, tensors),
         op_libraries=spec.declaration.op_libraries or [],
+        changed=changes.inputs,
     )
     example = program.example_inputs
     eager = [lambda tensors: call_program(module, example, tensors)]

@@ -50,7 +50,7 @@ def prepare(_: Path) -> None:
 def write_programs(model: TracedModel, output: Path) -> Stored:
     """Write what the step compile reads, and the weights."""
     _write_methods(model, output)
-    return store(_programs(model), model.state, output)
+    return store(_programs(model), model.state, output, model.initial)
 
 
 def check_writing(model: TracedModel, spec: ExportSpec) -> None:

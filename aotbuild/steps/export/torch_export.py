@@ -17,7 +17,7 @@ from aotbuild.errors import AotBuildError, ExportError
 from aotbuild.steps.export.diagnosis import Finding, findings
 from aotbuild.steps.export.guards import Recorder, recording
 from aotbuild.steps.export.method import Method
-from aotbuild.steps.export.mutation import refuse_mutation
+from aotbuild.steps.export.mutation import find_changes
 from aotbuild.steps.export.proposals import tried, without_proposals
 from aotbuild.steps.export.traced_lines import recording_lines
 from aotbuild.steps.export.tracing_errors import (
@@ -39,6 +39,8 @@ class Exported:
     """What the first trace of it asked about sizes."""
     suppositions: Sequence[sympy.Ne]
     """What the trace supposed of sizes that the model derives."""
+    changed: list[int]
+    """The inputs that it changes."""
 
 
 def export_method(method: Method, *, oblivious: bool = False) -> Exported:
@@ -71,12 +73,12 @@ def export_method(method: Method, *, oblivious: bool = False) -> Exported:
             raise _error(method, error, recorder) from error
         program, suppositions = retried
     try:
-        refuse_mutation(program, method.where, method.example.labels)
+        changes = find_changes(program, method.where)
     except AotBuildError:
         raise
     except Exception as error:  # torch takes the program apart for it, and may fail
         raise export_error(error, method.where, method.project) from error
-    return Exported(program, recorder, suppositions)
+    return Exported(changes.program, recorder, suppositions, changes.inputs)
 
 
 def size_questions(method: Method) -> list[Finding]:

@@ -19,6 +19,7 @@ from aotbuild.steps.artifacts.call_spec import CallSpec
 from aotbuild.steps.artifacts.spec import ExportSpec
 from aotbuild.steps.export.diagnosis import fixed_products
 from aotbuild.steps.export.docstrings import method_doc, module_doc
+from aotbuild.steps.export.lifted_state import lift_state
 from aotbuild.steps.export.method import Method, method_to_trace
 from aotbuild.steps.export.module_state import state_of
 from aotbuild.steps.export.mutation import refuse_state
@@ -78,10 +79,12 @@ def _trace_methods(spec: ExportSpec, project: Path) -> TracedModel:
         original = module
         module = quantized(module, spec.declaration.quantize, spec.name)
     methods = [
-        _trace_method(method_to_trace(spec, name, call, module, original))
+        method_to_trace(spec, name, call, module, original)
         for name, call in calls(spec.declaration).items()
     ]
-    return TracedModel(methods, state_of(module))
+    methods = lift_state(module, methods)
+    initial = {name: t for method in methods for name, t in method.state.initial.items()}
+    return TracedModel([*map(_trace_method, methods)], state_of(module), initial)
 
 
 def _trace_method(method: Method) -> Traced:
@@ -139,6 +142,9 @@ def _call_spec(method: Method, exported: Exported) -> CallSpec:
         exceptions=exceptions(exported.suppositions, symbols, dims, sizes),
         about=module_doc(method.documented),
         doc=method_doc(method.documented, method.name),
+        changed=exported.changed,
+        buffers=method.state.buffers,
+        adds=dict(method.adds),
     )
 
 

@@ -5,23 +5,24 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.export.graph_signature import ConstantArgument
+from torch.export.graph_signature import ConstantArgument, OutputKind
 from torch.utils import _pytree as pytree
 
 from aotbuild.config.parse import located
 from aotbuild.errors import ExportError, warn
 from aotbuild.runtime.conditions import holds
 from aotbuild.runtime.dims import Affine, Size
-from aotbuild.runtime.manifest import Input
+from aotbuild.runtime.manifest import STATE, Input
 from aotbuild.steps.artifacts.call_spec import CallSpec
 from aotbuild.steps.artifacts.export_weights import MODULE
-from aotbuild.steps.artifacts.reference import Case, Reference, flatten_result
+from aotbuild.steps.artifacts.reference import Case, Reference, changed_by, flatten_result
 from aotbuild.steps.artifacts.samples import Leaf, Samples, input_bytes, verification_sizes
+from aotbuild.steps.export.arguments import leaves_in
 from aotbuild.steps.export.wide_cases import wide_cases
 from aotbuild.steps.project_code import error_text, user_line
 
@@ -53,6 +54,8 @@ class TracedModel:
     methods: list[Traced]
     state: dict[str, torch.Tensor]
     """The state dict of its module."""
+    initial: dict[str, torch.Tensor] = field(default_factory=dict)
+    """What the buffers are at first that it keeps between calls."""
 
 
 def inputs_of(
@@ -177,27 +180,80 @@ def reference_outputs(
                 fix="lower max if such sizes do not occur",
             )
             continue
-        results = []
         start = time.perf_counter()
-        for method in eager:
-            tensors = samples.at(call.inputs, sizes, device)
-            try:
-                results.append(flatten_result(method(tensors)))
-            except (Exception, SystemExit) as error:
-                line = user_line(error, project)
-                raise ExportError(
-                    f"the eager model fails at {label}",
-                    where=located(path) + (f"\n{line}" if line else ""),
-                    why=error_text(error),
-                    fix=_failing_fix(call, sizes),
-                ) from error
+        try:
+            case, last = _eager_case(call, samples, eager, Case(label, dict(sizes), [], []), device)
+        except (Exception, SystemExit) as error:
+            line = user_line(error, project)
+            raise ExportError(
+                f"the eager model fails at {label}",
+                where=located(path) + (f"\n{line}" if line else ""),
+                why=error_text(error),
+                fix=_failing_fix(call, sizes),
+            ) from error
+        cases.append(case)
         if sizes == call.example:
             seconds = time.perf_counter() - start
-        original = results[1][0] if len(results) > 1 else None
-        cases.append(Case(label, dict(sizes), *results[0], original))
+            cases += _later_cases(call, samples, eager, case, last, device)
     if program is not None and cases:
         cases += wide_cases(program, call, samples, eager[0], device, seconds)
     return Reference(cases)
+
+
+def _eager_case(
+    call: CallSpec,
+    samples: Samples,
+    eager: Sequence[Callable[[Sequence[torch.Tensor]], Any]],
+    case: Case,
+    device: torch.device,
+) -> tuple[Case, list[torch.Tensor]]:
+    """A case with what the eager methods return, and the arguments after the call.
+
+    Args:
+        call: The call spec.
+        samples: The arguments.
+        eager: The method, and the same one before the model was quantised, if it was.
+        case: The case, without results.
+        device: Where the model is.
+    """
+    results = []
+    arguments = []
+    for method in eager:
+        tensors = case.arguments(samples.at(call.inputs, case.sizes, device))
+        results.append(flatten_result(method(tensors), changed_by(call, tensors)))
+        arguments.append(tensors)
+    leaves, paths = results[0]
+    original = results[1][0] if len(results) > 1 else None
+    leaves = [leaf.clone() if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves]
+    return replace(case, leaves=leaves, paths=paths, original=original), arguments[0]
+
+
+_LATER = 2
+"""How many calls follow the first with what it left in the state."""
+
+
+def _later_cases(
+    call: CallSpec,
+    samples: Samples,
+    eager: Sequence[Callable[[Sequence[torch.Tensor]], Any]],
+    first: Case,
+    arguments: Sequence[torch.Tensor],
+    device: torch.device,
+) -> list[Case]:
+    """Calls that go on with what the one before has left in the state."""
+    kept = [
+        i for tree in call.in_spec["items"] if tree.get("kind") == STATE for i in leaves_in(tree)
+    ]
+    cases: list[Case] = []
+    for number in range(2, _LATER + 2) if kept else ():
+        given = {i: arguments[i].clone() for i in kept}
+        case = replace(first, label=f"call {number} with one state", given=given)
+        try:
+            case, arguments = _eager_case(call, samples, eager, case, device)
+        except (Exception, SystemExit):  # noqa: BLE001  # as where a cache is full
+            break
+        cases.append(case)
+    return cases
 
 
 def _failing_fix(call: CallSpec, sizes: Mapping[str, int]) -> str:
@@ -223,7 +279,7 @@ def keep_computed_outputs(program: torch.export.ExportedProgram, where: str) -> 
     output = program.graph.output_node()
     specs = program.graph_signature.output_specs
     computed = [i for i, spec in enumerate(specs) if not isinstance(spec.arg, ConstantArgument)]
-    if not computed:
+    if not any(specs[i].kind is OutputKind.USER_OUTPUT for i in computed):
         raise ExportError(
             "forward() returns no tensor",
             where=where,
@@ -234,6 +290,8 @@ def keep_computed_outputs(program: torch.export.ExportedProgram, where: str) -> 
     output.args = (tuple(values[i] for i in computed),)
     program.graph_signature.output_specs = [specs[i] for i in computed]
     program.graph_module.recompile()
-    flat = pytree.tree_flatten([0] * len(computed))[1]
+    # What inputs become comes first, and is none of what a call returns.
+    returned = [specs[i].arg for i in computed if specs[i].kind is OutputKind.USER_OUTPUT]
+    flat = pytree.tree_flatten([0] * len(returned))[1]
     program.module_call_graph[0].signature.out_spec = flat
-    program.module_call_graph[0].signature.outputs = [specs[i].arg for i in computed]
+    program.module_call_graph[0].signature.outputs = returned

@@ -12,7 +12,6 @@ from typing import Any
 from aotbuild.config.resolve import is_library_file
 from aotbuild.runtime.integrity import identify
 from aotbuild.runtime.manifest import Fallback, Manifest, SelfTest, Variant, read_selftest
-from aotbuild.steps.artifacts.call_spec import CallSpec
 from aotbuild.steps.artifacts.eager_program import EAGER
 from aotbuild.steps.artifacts.library import LIBRARY, PROXY_NODES
 from aotbuild.steps.artifacts.verification import SELFTEST
@@ -41,7 +40,7 @@ def add_method(package: Package, part: Part) -> Manifest:
     """Copy the files of a method into a package, and describe it."""
     directory = package.directory / part.directory
     directory.mkdir(parents=True, exist_ok=True)
-    call = CallSpec.read(part.exported)
+    call = package.contents.calls[part.exported]
     records = [package.contents.records[path] for path, _ in part.variants]
     dims = dict(call.dims)
     for record in records:
@@ -70,6 +69,13 @@ def add_method(package: Package, part: Part) -> Manifest:
         state=package.contents.stored_of(part).state,
         fallback=_fallback(package, part),
         apart=package.apart,
+        changed=call.changed,
+        buffers=call.buffers,
+        initial={
+            name: package.pool.constants[part.exported, key]
+            for name, key in package.contents.initial(part).items()
+        },
+        adds=call.adds,
         kept=[package.pool.constants[part.exported, key] for key in package.contents.kept(part)],
     )
 

@@ -9,8 +9,9 @@ from typing import Any
 
 from aotbuild.config.schema import FORWARD
 from aotbuild.steps.artifacts.build_record import BuildRecord
+from aotbuild.steps.artifacts.call_spec import CallSpec
 from aotbuild.steps.artifacts.eager_program import Eager
-from aotbuild.steps.artifacts.export_weights import Stored
+from aotbuild.steps.artifacts.export_weights import Stored, initial_key
 from aotbuild.steps.package.folded import kept_parameters
 
 
@@ -47,6 +48,8 @@ class Contents:
     """By the directories of the exported methods."""
     stored: Mapping[Path, Stored]
     """The weights, by the directories of the exported models."""
+    calls: Mapping[Path, CallSpec]
+    """How the methods are called, by the directories of their exports."""
 
     @classmethod
     def read(cls, parts: Sequence[Part]) -> Contents:
@@ -56,11 +59,18 @@ class Contents:
             {path: BuildRecord.read(path) for part in parts for path, _ in part.variants},
             {part.exported: Eager.read(part.exported) for part in parts},
             {path: Stored.read(path) for path in {part.exported.parent for part in parts}},
+            {part.exported: CallSpec.read(part.exported) for part in parts},
         )
 
     def stored_of(self, part: Part) -> Stored:
         """The weights of the model that a part is of."""
         return self.stored[part.exported.parent]
+
+    def initial(self, part: Part) -> dict[str, str]:
+        """The keys of the first values of what a model keeps between calls, by the names."""
+        buffers = self.calls[part.exported].buffers
+        keys = {buffer.name: initial_key(buffer.name) for buffer in buffers}
+        return {name: key for name, key in keys.items() if key in self.stored_of(part).tensors}
 
     def kept(self, part: Part) -> list[str]:
         """The keys of parameters that no library takes, but the package shall have."""

@@ -53,7 +53,8 @@ def write_pool(file: Path, contents: Contents) -> Pool:
                 names = (f"{part.model}.{name}", f"{part.model}.{part.method}.{name}")
                 add(path, constant, tensor, *names)
         program = contents.eager[part.exported]
-        for key in [*(program.weights if program else ()), *contents.kept(part)]:
+        own = [*contents.kept(part), *contents.initial(part).values()]
+        for key in [*(program.weights if program else ()), *own]:
             add(part.exported, stored.tensors[key], weights[key], f"{part.model}.{key}")
     written = write_weights(file, tensors)
     placed = {

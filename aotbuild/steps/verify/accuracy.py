@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch.utils import _pytree as pytree
 
 from aotbuild.config.parse import located
@@ -42,18 +43,23 @@ class Comparison:
     quantization: Worst = field(default_factory=Worst)
     """The largest difference from the model before it was quantised."""
 
-    def add(self, case: Case, result: Any) -> None:
+    def add(self, case: Case, result: Any, changed: Mapping[str, torch.Tensor]) -> None:
         """Compare the result of one case.
+
+        Args:
+            case: The case.
+            result: What the compiled model returned.
+            changed: The inputs that the call changed, by their names.
 
         Raises:
             VerifyError: It differs, or a check of the project refuses it.
         """
         tolerances = compared_tolerances(self.spec, self.allowed)
-        compare(case, case.leaves, result, tolerances, self.where, self.worst)
+        compare(case, case.leaves, result, tolerances, self.where, self.worst, changed)
         if case.original is not None:
             declared = declared_tolerances(self.spec)
             accepted = declared if declared != Verify() else _ANY
-            compare(case, case.original, result, accepted, self.where, self.quantization)
+            compare(case, case.original, result, accepted, self.where, self.quantization, changed)
         for check in self.checks:
             check(case, result)
 

@@ -11,7 +11,7 @@ from aotbuild.runtime.conditions import holds
 from aotbuild.steps.artifacts.build_record import BuildRecord
 from aotbuild.steps.artifacts.call_spec import CallSpec
 from aotbuild.steps.artifacts.export_weights import Stored
-from aotbuild.steps.artifacts.reference import Case, Reference
+from aotbuild.steps.artifacts.reference import Case, Reference, changed_by
 from aotbuild.steps.artifacts.samples import Samples, verification_sizes
 from aotbuild.steps.artifacts.spec import VerifySpec
 from aotbuild.steps.export.arguments import call_program
@@ -46,6 +46,7 @@ def cases_to_verify(
             if sizes not in done and _inside(record, sizes):
                 tensors = samples.at(call.inputs, sizes, device)
                 leaves = list(call_program(module, program.example_inputs, tensors))
+                leaves += changed_by(call, tensors).values()
                 cases.append(Case(label, sizes, leaves, exported[0].paths))
     return cases
 

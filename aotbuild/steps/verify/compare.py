@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,6 +44,7 @@ def compare(
     verify: Verify | float,
     where: str,
     worst: Worst | None = None,
+    changed: Mapping[str, torch.Tensor] | None = None,
 ) -> None:
     """Compare the result of one case.
 
@@ -55,12 +56,13 @@ def compare(
             of so much of the largest magnitude of each output.
         where: Where the model is declared.
         worst: The largest difference so far, which this one replaces if it is larger.
+        changed: The inputs that the call changed, by their names.
 
     Raises:
         VerifyError: They differ.
     """
     worst = worst or Worst()
-    leaves, paths = flatten_result(result)
+    leaves, paths = flatten_result(result, changed)
     if paths != case.paths:
         raise VerifyError(
             f"the compiled model returns another structure at {case.label}",

@@ -21,7 +21,7 @@ from aotbuild.runtime.manifest import Manifest, SelfTest
 from aotbuild.steps.artifacts.build_record import BuildRecord
 from aotbuild.steps.artifacts.call_spec import CallSpec
 from aotbuild.steps.artifacts.export_weights import Stored
-from aotbuild.steps.artifacts.reference import Case
+from aotbuild.steps.artifacts.reference import Case, changed_by
 from aotbuild.steps.artifacts.samples import Leaf, Samples
 from aotbuild.steps.artifacts.spec import VerifySpec, read_spec
 from aotbuild.steps.artifacts.verification import UNVERIFIED, write_report
@@ -172,9 +172,12 @@ def _compare_all(
     """
     smallest = None
     for case in cases:
-        tensors = model.samples.at(model.call.inputs, case.sizes, model.device)
-        comparison.add(case, model.result(case, tensors))
-        recorded = _RecordedCall(tensors, case.leaves)
+        drawn = model.samples.at(model.call.inputs, case.sizes, model.device)
+        tensors = case.arguments(drawn)
+        before = [tensor.clone() for tensor in tensors] if model.call.changed else tensors
+        result = model.result(case, tensors)
+        comparison.add(case, result, changed_by(model.call, tensors))
+        recorded = _RecordedCall(before, case.leaves)
         limit = LARGEST + 1 if smallest is None else smallest.size
         if all(tensor.numel() for tensor in tensors) and recorded.size < limit:
             smallest = recorded
@@ -285,10 +288,11 @@ def _verify_fallback(
         uncompiled = runtime.load_eager(package, manifest, manifest.fallback, "cpu", method._state)  # noqa: SLF001
         method._serve(uncompiled)  # noqa: SLF001
         for case in cases:
-            tensors = model.samples.at(manifest.inputs, case.sizes, cpu)
+            tensors = case.arguments(model.samples.at(manifest.inputs, case.sizes, cpu))
             args, kwargs = nested_call(manifest.in_spec, tensors)
             result = method(*args, **kwargs)
-            compare(case, case.leaves, result, tolerances, model.where, Worst())
+            changed = changed_by(model.call, tensors)
+            compare(case, case.leaves, result, tolerances, model.where, Worst(), changed)
     except VerifyError:
         raise
     except Exception as error:

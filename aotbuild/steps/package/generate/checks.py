@@ -41,16 +41,17 @@ def fitting(checks: Sequence[str], fits: str) -> list[str]:
 
 def nesting_lines(manifest: Manifest, local: Locals) -> list[str]:
     """Checks of tuples, dicts and constants, and the tensors picked out of them."""
-    parameters = dict(zip(manifest.in_spec["keys"], manifest.in_spec["items"], strict=True))
+    parameters = manifest.parameters
     checks = [check for name, tree in parameters.items() for check in _nesting(name, tree, local)]
     if not checks:
         return []
+    given = len(manifest.inputs) - len(manifest.held)
     return [
         *unless(checks),
         assigned(list(parameters), "self._nest(", 12),
         *(
             f"        {value} = {spec.name}"
-            for spec, value in zip(manifest.inputs, local.values, strict=True)
+            for spec, value in zip(manifest.inputs[:given], local.values[:given], strict=True)
             if value != spec.name
         ),
     ]

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from aotbuild.config.schema import FORWARD
-from aotbuild.runtime.manifest import Manifest
+from aotbuild.runtime.manifest import STATE, Manifest
 from aotbuild.steps.files import HEADER
 from aotbuild.steps.package.generate.checks import (
     assigned,
@@ -78,7 +78,7 @@ def model_module(manifests: Sequence[Manifest]) -> str:
 def _module_names(manifests: Sequence[Manifest]) -> _ModuleNames:
     """Names for all that a module needs; the parameters of its methods keep theirs."""
     model = manifests[0].model
-    names = Names([model, *{key for manifest in manifests for key in manifest.in_spec["keys"]}])
+    names = Names([model, *{key for manifest in manifests for key in manifest.parameters}])
     dtypes = {spec.dtype for manifest in manifests for spec in manifest.inputs}
     tuples = [pair for manifest in manifests for pair in namedtuples_of(manifest.outputs)]
     shared = Shared(
@@ -107,21 +107,57 @@ def _call(manifest: Manifest, names: _ModuleNames) -> list[str]:
     """The lines of a ``__call__``."""
     free = names.all.inner()
     free.take(OUT)
+    free.take(STATE)
     local = _locals(manifest, names, free)
     catching = Catching(
         names.runtime["MISSING"], names.runtime["Refused"], free.take("extra"), free.take("unknown")
     )
-    return [
+    head = [
         signature(manifest, names.shared.torch["Tensor"], catching),
         docstring(manifest),
         *_refusing_lines(manifest, catching),
-        *_body(manifest, local),
     ]
+    nesting = nesting_lines(manifest, local)
+    body = _body(manifest, local)
+    if not manifest.held:
+        return [*head, *nesting, *body]
+    given = local.values[: len(local.values) - len(manifest.held)]
+    return [*head, *nesting, *_holding_lines(manifest, given, free), *_inner(manifest, local, body)]
+
+
+def _holding_lines(manifest: Manifest, given: Sequence[str], free: Names) -> list[str]:
+    """The lines of a call that hold the state while the rest of it runs."""
+    held = free.take("held")
+    passed = [*given, *([OUT] if can_write(manifest) else []), f"*{held}.tensors"]
+    return [
+        statement(f"{held} = ", Brackets("self._hold_state(", [STATE, *given], ")"), 8),
+        "        try:",
+        statement("return ", Brackets("self._run_held(", passed, ")"), 12),
+        "        except (IndexError, MemoryError, RuntimeError):  # of the compiled code",
+        f"            {held}.fail()",
+        "            raise",
+        "        finally:",
+        f"            {held}.release()",
+        "",
+    ]
+
+
+def _inner(manifest: Manifest, local: Locals, body: Sequence[str]) -> list[str]:
+    """The rest of a call, which gets the buffers of the state as its last arguments."""
+    given = len(local.values) - len(manifest.held)
+    parameters = [
+        "self",
+        *(f"{value}: object" for value in local.values[:given]),
+        *([f"{OUT}: object"] if can_write(manifest) else []),
+        *(f"{value}: object" for value in local.values[given:]),
+    ]
+    opening = statement("def ", Brackets("_run_held(", parameters, ")"), 4)
+    return [f"{opening} -> object:", *body]
 
 
 def _locals(manifest: Manifest, names: _ModuleNames, free: Names) -> Locals:
     """The variables of a ``__call__``: a parameter is its own, a nested input gets one."""
-    keys = manifest.in_spec["keys"]
+    keys = manifest.parameters
     values = [
         spec.name if spec.name in keys else free.take(re.sub(r"\W+", "_", spec.name).strip("_"))
         for spec in manifest.inputs
@@ -285,8 +321,9 @@ def _body(manifest: Manifest, local: Locals) -> list[str]:
             *result,
         ]
     outputs = local.outputs
+    written = any(i < len(values) - len(manifest.held) for i in manifest.changed)
     return [
-        *nesting_lines(manifest, local),
+        *([statement("", Brackets("self._check_written(", values, ")"), 8)] if written else []),
         # The result holds what was given, also where the compiled code reads a copy.
         *(
             f"        {local.given[i]} = {values[i]}"

@@ -9,7 +9,7 @@ from typing import Any
 
 from aotbuild.config.schema import FORWARD
 from aotbuild.runtime.checks import shown
-from aotbuild.runtime.manifest import Manifest
+from aotbuild.runtime.manifest import STATE, Manifest
 from aotbuild.steps.package.generate.layout import WIDTH
 from aotbuild.steps.package.generate.literals import literal
 
@@ -39,7 +39,7 @@ def can_write(manifest: Manifest) -> bool:
     def count(tree: dict[str, Any]) -> int:
         return int(tree["type"] == "tensor") + sum(map(count, tree.get("items", [])))
 
-    free = OUT not in manifest.in_spec["keys"]
+    free = OUT not in manifest.parameters
     return free and plain(manifest.outputs) and count(manifest.outputs) > 0
 
 
@@ -56,7 +56,7 @@ def signature(
     """
     result = _written(annotation(manifest.outputs, result or tensor), tensor, catching)
     parameters = ["self"]
-    trees = list(zip(manifest.in_spec["keys"], manifest.in_spec["items"], strict=True))
+    trees = list(manifest.parameters.items())
     kinds = [tree.get("kind", "") for _, tree in trees]
     star = f"*{catching.extra}: {catching.refused}" if catching else "*"
     for i, (name, tree) in enumerate(trees):
@@ -68,7 +68,9 @@ def signature(
         parameters.append(_parameter(name, tree, others, tensor, catching))
         if kind == "positional-only" and kinds[i + 1 : i + 2] != [kind]:
             parameters.append("/")
-    written = [f"{OUT}: object = None"] if can_write(manifest) else []
+    kind = "object" if catching else "ModelState | None"
+    written = [f"{STATE}: {kind} = None"] if manifest.held else []
+    written += [f"{OUT}: object = None"] if can_write(manifest) else []
     if (catching or written) and not {star, "var-positional"} & {*parameters, *kinds}:
         parameters.append(star)
     at = len(parameters) - kinds.count("var-keyword")
@@ -86,7 +88,7 @@ def signature(
 
 def catches(manifest: Manifest, catching: Catching) -> list[str]:
     """Those of the two catching parameters that the call has."""
-    kinds = {tree.get("kind", "") for tree in manifest.in_spec["items"]}
+    kinds = {tree.get("kind", "") for tree in manifest.parameters.values()}
     return [
         *([] if "var-positional" in kinds else [catching.extra]),
         *([] if "var-keyword" in kinds else [catching.unknown]),
@@ -149,12 +151,24 @@ def docstring(manifest: Manifest) -> str:
     about = manifest.about if manifest.method == FORWARD else ""
     lines = [line for text in (about, manifest.doc) if text for line in (*text.splitlines(), "")]
     lines += [f"{manifest.source}, compiled ahead of time.", "", "Args:"]
+    given = manifest.inputs[: len(manifest.inputs) - len(manifest.held)]
     lines += [
         f"    {spec.name}: {spec.dtype} tensor of shape {shown(spec.shape)}"
-        for spec in manifest.inputs
+        + ", changed in place" * (i in manifest.changed)
+        for i, spec in enumerate(given)
     ]
-    constants = _constants(manifest.in_spec["keys"], manifest.in_spec["items"])
+    constants = _constants(list(manifest.parameters), list(manifest.parameters.values()))
     lines += [f"    {label}: always {value}" for label, value in constants]
+    if manifest.held:
+        lines += [
+            f"    {STATE}: what the model keeps between calls, from new_state(); calls change it,",
+            "        and one without it begins anew",
+        ]
+        lines += [
+            f"        {buffer.name}: {buffer.dtype} of shape {shown(buffer.shape)}"
+            for buffer in manifest.buffers
+            if buffer.name in manifest.held
+        ]
     if can_write(manifest):
         lines.append(f"    {OUT}: where to write the result to, of the same structure")
     lines += ["", "Returns:"]

@@ -18,7 +18,7 @@ Models = Mapping[str, Sequence[Manifest]]
 
 def stub(models: Models) -> str:
     """The text of ``__init__.pyi``: signatures, dtypes and shapes for editors and type checkers."""
-    names = Names(models)
+    names = Names([*models, "ModelState"])
     base, methods = names.take("CompiledModel"), names.take("CompiledMethods")
     types = _Types(*map(names.take, ("Tensor", "Array", "Any", "overload")))
     parts = []
@@ -37,7 +37,12 @@ def stub(models: Models) -> str:
         block = "\n".join(members)
         parts.append(_stub_class(name, parent, [*([block] if block else []), *calls]))
         parts[-1] += f"\n\n{model}: {name}"
-    imported = {"Array": types.array, "CompiledMethods": methods, "CompiledModel": base}
+    imported = {
+        "Array": types.array,
+        "CompiledMethods": methods,
+        "CompiledModel": base,
+        "ModelState": "ModelState",
+    }
     text = "\n\n".join(parts)
     words = set(re.findall(r"\w+", text))
     runtime = [aliased(name, alias) for name, alias in imported.items() if alias in used | words]

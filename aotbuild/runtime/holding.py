@@ -1,0 +1,284 @@
+"""What a call holds while it runs: the state that it changes, and inputs that it writes to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .checks import kind_of, label_of
+from .dims import Affine, Size
+from .errors import StateError
+from .lazy import is_numpy, is_tensor, torch
+from .manifest import Input, Manifest
+from .model_state import Layout, ModelState, kind_of_arrays
+
+
+class Held:
+    """A state that a call uses."""
+
+    __slots__ = ("_state", "tensors")
+
+    def __init__(self, state: ModelState | None, tensors: Sequence[Any]) -> None:
+        self._state, self.tensors = state, tensors
+
+    def fail(self) -> None:
+        """Note that the compiled code has failed: it may have changed a part of the state."""
+        if self._state is not None:
+            self._state._failed = True
+
+    def release(self) -> None:
+        """Let other calls use the state."""
+        if self._state is not None:
+            self._state._lock.release()
+
+
+class Holder:
+    """Gives the calls of a method the states that they use.
+
+    Args:
+        manifest: The method.
+        layout: What the states of its model have in common.
+    """
+
+    def __init__(self, manifest: Manifest, layout: Layout) -> None:
+        self._manifest, self._layout = manifest, layout
+        self._names = manifest.held
+        self._given = len(manifest.inputs) - len(self._names)
+        self._places = {
+            Affine.of(size).dim: (i, axis, Affine.of(size))
+            for i, spec in reversed(list(enumerate(manifest.inputs[: self._given])))
+            for axis, size in enumerate(spec.shape)
+            if not isinstance(size, int)
+        }
+        self._counters = [
+            (buffer, manifest.adds[buffer.name])
+            for buffer in layout.buffers
+            if manifest.adds.get(buffer.name)
+        ]
+
+    def hold(self, state: Any, values: Sequence[Any]) -> Held:
+        """The state of a call, which no other call uses until it is released.
+
+        Args:
+            state: What the caller passed: a state, a mapping of tensors by the names of buffers,
+                or None for a new state that is forgotten afterwards.
+            values: The other inputs of the call.
+
+        Raises:
+            StateError: It is of another model, in use, full, or left half changed.
+            TypeError: It is no state.
+        """
+        if type(state) is not ModelState:
+            return self._other(state, values)
+        if state._layout is not self._layout:
+            self._check_layout(state)
+        if not state._lock.acquire(blocking=False):
+            raise StateError(
+                f"{self._manifest.name}(): another call is using this state. Give each thread a "
+                "state of its own, or wait for the call"
+            )
+        try:
+            self._check_usable(state, values)
+            return Held(state, state._views(kind_of_arrays(values), self._names))
+        except BaseException:
+            state._lock.release()
+            raise
+
+    def _other(self, state: Any, values: Sequence[Any]) -> Held:
+        name, model = self._manifest.name, self._layout.model
+        if state is None:
+            fresh = ModelState(self._layout, self._sizes(values))
+            return Held(None, fresh._views(kind_of_arrays(values), self._names))
+        if not isinstance(state, Mapping):
+            sizes = ", ".join(f"{dim}=..." for dim in self._layout.dims)
+            raise TypeError(
+                f"{name}(): argument 'state' must be a state of {model}, got {kind_of(state)}. "
+                f"Make one: {model}.new_state({sizes})"
+            )
+        if type(state).__name__ == ModelState.__name__:
+            raise StateError(f"{self._mismatch(repr(state))} of another package")
+        missing = [each for each in self._names if each not in state]
+        unknown = [each for each in state if each not in self._names]
+        if missing or unknown:
+            what = f"lacks {missing[0]!r}" if missing else f"has {unknown[0]!r} besides"
+            raise TypeError(
+                f"{name}(): argument 'state' {what}; it is a state of {model}, or a mapping with "
+                + ", ".join(map(repr, self._names))
+            )
+        tensors = [state[each] for each in self._names]
+        check_written(self._manifest, [*values, *tensors])
+        return Held(None, tensors)
+
+    def _mismatch(self, shown: str) -> str:
+        return f"{self._manifest.name}(): argument 'state' is a {shown.strip('<>')}"
+
+    def _check_layout(self, state: ModelState) -> None:
+        own, other = self._layout, state._layout
+        if other.version == own.version:
+            return
+        if other.model != own.model:
+            raise StateError(
+                f"{self._mismatch(repr(state))}, not of {own.model}. Make one: "
+                f"{own.model}.new_state()"
+            )
+        raise StateError(
+            f"{self._mismatch(repr(state))} in another version of the package. Begin with a new "
+            "state"
+        )
+
+    def _sizes(self, values: Sequence[Any]) -> dict[str, int]:
+        """The sizes of a new state for a call; the smallest ones for one that will be refused."""
+        sizes = {}
+        for name, dim in self._layout.dims.items():
+            size = self._size(name, values)
+            sizes[name] = size if size is not None and size in dim else dim.min
+        return sizes
+
+    def _size(self, name: str, values: Sequence[Any]) -> int | None:
+        """The size of a dimension in a call; None where it is not to be seen."""
+        place = self._places.get(name)
+        if place is None:
+            return None
+        i, axis, affine = place
+        shape = shape_of(values[i])
+        return None if shape is None or axis >= len(shape) else affine.solve(shape[axis])
+
+    def _check_usable(self, state: ModelState, values: Sequence[Any]) -> None:
+        """Make sure that a state is whole, and has room for the entries that a call adds."""
+        if state._failed:
+            raise StateError(
+                f"{self._manifest.name}(): a call that failed has left this state half changed. "
+                "Use state.reset(), or state.load() what was saved before"
+            )
+        for counter, adds in self._counters:
+            number = self._added(adds, values)
+            if number is None:
+                continue
+            used = state._count(counter)
+            rooms = {name: state._places[name].shape[i] for name, i in counter.counts.items()}
+            cache = min(rooms, key=rooms.__getitem__)
+            if used + number > rooms[cache]:
+                raise StateError(
+                    f"{self._manifest.name}(): the state is full: {cache!r} has {used} of "
+                    f"{rooms[cache]} entries, and this call adds {number}. Go back by "
+                    f"state.truncate({counter.name!r}, length), or begin with a new state"
+                )
+
+    def _added(self, adds: Size, values: Sequence[Any]) -> int | None:
+        """How many entries a call adds; None where its arguments do not tell."""
+        if isinstance(adds, int):
+            return adds
+        affine = Affine.of(adds)
+        size = self._size(affine.dim, values)
+        return None if size is None else affine.at(size)
+
+
+def shape_of(value: Any) -> tuple[int, ...] | None:
+    """The shape of an array of any library; None where it has none."""
+    try:
+        shape: Any = value.shape if hasattr(value, "shape") else memoryview(value).shape
+        return tuple(map(int, shape))
+    except TypeError:
+        return None
+
+
+def check_written(manifest: Manifest, values: Sequence[Any]) -> None:
+    """Make sure that a call can write to the inputs that it changes.
+
+    What cannot be written to in place would be copied, and the change lost.
+
+    Args:
+        manifest: The method.
+        values: A value for each input.
+
+    Raises:
+        TypeError: One of them is no array that can be changed.
+        ValueError: One is read-only, lies in memory in another way than the compiled code writes,
+            requires gradients, or shares memory with another argument.
+    """
+    for i in manifest.changed:
+        if i >= len(values):
+            continue
+        spec = manifest.inputs[i]
+        label = f"{label_of(manifest, spec)} is changed by the call, and"
+        _check_one(label, spec, values[i])
+        own = _span(values[i])
+        for j, other in enumerate(values):
+            span = _span(other) if j != i else None
+            shared = own and span and own[0] < span[1] and span[0] < own[1]
+            if shared or (j != i and other is values[i]):
+                raise ValueError(
+                    f"{label} shares memory with {manifest.inputs[j].name!r}. Pass a copy of one"
+                )
+
+
+def _check_one(label: str, spec: Input, value: Any) -> None:
+    name = spec.name
+    if is_tensor(value):
+        if value.requires_grad:
+            raise ValueError(
+                f"{label} requires gradients, which are not recorded. Pass {name}.detach()"
+            )
+        plain = not (value.is_conj() or value.is_neg() or value._is_zerotensor())
+        if not plain or not value.permute(_order(spec, value.dim())).is_contiguous():
+            raise ValueError(
+                f"{label} has gaps or another order in memory: the change would be lost in a copy. "
+                f"Pass {name}.contiguous(), and read the change there"
+            )
+    elif is_numpy(value):
+        if not hasattr(value, "flags") or (value.ndim == 0 and not hasattr(value, "__setitem__")):
+            raise TypeError(f"{label} is a number. Pass an array")
+        if not value.flags.writeable:
+            raise ValueError(f"{label} cannot be written to. Pass {name}.copy()")
+        moved = value.transpose(_order(spec, value.ndim))
+        if not (moved.flags.c_contiguous and value.flags.aligned and value.dtype.isnative):
+            raise ValueError(
+                f"{label} has gaps or another order in memory: the change would be lost in a copy. "
+                f"Pass numpy.ascontiguousarray({name}), and read the change there"
+            )
+    elif isinstance(value, bool | int | float):
+        raise TypeError(f"{label} is a {type(value).__name__}. Pass an array of {spec.dtype}")
+    else:
+        _check_buffer(label, name, value)
+
+
+def _order(spec: Input, count: int) -> list[int]:
+    """The order in memory; any for what has another number of dimensions, which is refused."""
+    return spec.order if len(spec.order) == count else list(range(count))
+
+
+def _check_buffer(label: str, name: str, value: Any) -> None:
+    try:
+        view = memoryview(value)
+    except BufferError:
+        return  # an array of the engine, of a dtype that buffers have no word for
+    except TypeError:
+        if value is None or not hasattr(type(value), "__dlpack__"):
+            return  # what is no array, the call refuses
+        raise TypeError(
+            f"{label} is a {kind_of(value)}, which cannot be changed in place. Pass an array of "
+            "numpy"
+        ) from None
+    if view.readonly:
+        raise ValueError(f"{label} cannot be written to. Pass bytearray({name}), or another copy")
+    if not view.c_contiguous:
+        raise ValueError(
+            f"{label} has gaps in memory: the change would be lost in a copy. Pass one without"
+        )
+
+
+def _span(value: Any) -> tuple[int, int] | None:
+    """The addresses between which an array lies; None where they are not known."""
+    if is_tensor(value):
+        if value.layout is not torch.strided or not value.numel():
+            return None
+        start, width = value.data_ptr(), value.element_size()
+        strides = [stride * width for stride in value.stride()]
+    elif is_numpy(value) and value.size:
+        start, width = value.__array_interface__["data"][0], value.itemsize
+        strides = list(value.strides)
+    else:
+        return None
+    ends = [(size - 1) * stride for size, stride in zip(value.shape, strides, strict=True)]
+    low, high = sum(end for end in ends if end < 0), sum(end for end in ends if end > 0)
+    return start + low, start + high + width

@@ -1,0 +1,515 @@
+"""The state of a model: what it keeps between calls, held by whoever calls it.
+
+A call changes it in place, so a state has memory of its own: one block, in which the buffers lie
+one behind the other. Calls with different states do not touch one another.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import mmap
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from .digest import blake2b
+from .dims import Affine, Size
+from .errors import StateError
+from .lazy import is_numpy, is_tensor
+from .machine import DLPACK_DTYPES, engine_module
+from .manifest import Manifest, StateBuffer
+from .weights import WeightsFile
+
+_ALIGNMENT = 64
+"""Of each buffer in bytes: the width of a cache line, and of the widest vector register."""
+
+_LARGE = 1 << 16
+"""Bytes from which on memory comes from the system by itself, which clears it when it is used."""
+
+
+class Layout:
+    """What the states of a model have in common.
+
+    Args:
+        manifest: The model, or one of its methods that uses the state.
+        weights: The file with what the buffers are at first.
+        owner: Gives the model, by which states are pickled.
+    """
+
+    def __init__(self, manifest: Manifest, weights: WeightsFile, owner: Callable[[], Any]) -> None:
+        self.model, self.owner = manifest.model, owner
+        self.buffers = manifest.buffers
+        self.weights = weights
+        self.initial = manifest.initial
+        named = {Affine.of(s).dim for b in self.buffers for s in b.shape if not isinstance(s, int)}
+        self.dims = {name: dim for name, dim in manifest.dims.items() if name in named}
+        parts = [[b.name, b.dtype, [str(s) for s in b.shape]] for b in self.buffers]
+        described = repr([manifest.model, manifest.source, manifest.weights.sha256, parts])
+        self.version = blake2b(described.encode(), digest_size=16).hexdigest()
+        """Tells states apart that look different, or were computed with other weights."""
+
+    def sizes(self, given: Mapping[str, Any]) -> dict[str, int]:
+        """The sizes of a new state.
+
+        Raises:
+            TypeError: One is missing, unknown or no integer.
+            ValueError: One is out of the range of its dimension.
+        """
+        label = f"{self.model}.new_state()"
+        for name in given:
+            if name not in self.dims:
+                takes = ", ".join(self.dims) or "no sizes"
+                raise TypeError(f"{label} has no argument {name!r}; it takes {takes}")
+        sizes = {}
+        for name, dim in self.dims.items():
+            size = given.get(name)
+            if size is None:
+                raise TypeError(f"{label} is missing the size {name!r}: {name}={dim.min}, or {dim}")
+            if type(size) is not int:
+                raise TypeError(f"{label}: {name} must be an int, got {type(size).__name__}")
+            if size not in dim:
+                raise ValueError(f"{label}: {name} is {size}, the compiled model takes {dim}")
+            sizes[name] = size
+        return sizes
+
+
+def concrete(shape: Sequence[Size], sizes: Mapping[str, int]) -> tuple[int, ...]:
+    """A shape at sizes of the dimensions."""
+    return tuple(
+        size if isinstance(size, int) else Affine.of(size).at(sizes[Affine.of(size).dim])
+        for size in shape
+    )
+
+
+class _Placed:
+    """A buffer in the memory of a state."""
+
+    __slots__ = ("buffer", "offset", "shape", "size")
+
+    def __init__(self, buffer: StateBuffer, shape: tuple[int, ...], offset: int) -> None:
+        self.buffer, self.shape, self.offset = buffer, shape, offset
+        _, bits = DLPACK_DTYPES[buffer.dtype]
+        self.size = max(bits, 8) // 8
+        for each in shape:
+            self.size *= each
+
+
+class ModelState(Mapping[str, Any]):
+    """What a model keeps between calls; ``new_state()`` makes it, and calls change it.
+
+    ``state["name"]`` is a buffer: a tensor of torch where torch has been imported, else an array of
+    numpy, over the memory of the state. Writing to it changes the state. Use a state for one call
+    at a time; copies and other states run beside it.
+    """
+
+    __slots__ = ("_arrays", "_failed", "_layout", "_lock", "_memory", "_places", "_sizes", "_start")
+
+    def __init__(self, layout: Layout, sizes: Mapping[str, int]) -> None:
+        self._layout, self._sizes = layout, dict(sizes)
+        self._places: dict[str, _Placed] = {}
+        end = 0
+        for buffer in layout.buffers:
+            end += -end % _ALIGNMENT
+            placed = _Placed(buffer, concrete(buffer.shape, sizes), end)
+            self._places[buffer.name] = placed
+            end += placed.size
+        self._memory, self._start = _new_memory(end)
+        self._arrays: dict[Any, Any] = {}
+        self._lock = threading.Lock()
+        self._failed = False
+        self._set_initial()
+
+    def _set_initial(self) -> None:
+        for name, constant in self._layout.initial.items():
+            placed = self._places[name]
+            size = constant.size
+            data = memoryview(self._layout.weights.bytes)[constant.offset : constant.offset + size]
+            if size == placed.size:
+                self._bytes(placed)[:] = data
+            elif placed.size:
+                _repeat(data, constant.shape, self._bytes(placed), placed.shape)
+
+    def _bytes(self, placed: _Placed) -> memoryview:
+        start = self._start + placed.offset
+        return memoryview(self._memory)[start : start + placed.size]
+
+    # ---- What users see ----
+
+    def __getitem__(self, name: str) -> Any:
+        placed = self._placed(name)
+        library = _library()
+        if library is None:
+            return _engine_array(self, placed)
+        start = self._start + placed.offset
+        return library.over(self._memory, placed.buffer.dtype, placed.shape, start, placed.size)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self[name][...] = value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __repr__(self) -> str:
+        shown = ", ".join(
+            f"{name}: {p.buffer.dtype}[{', '.join(map(str, p.shape))}]"
+            for name, p in self._places.items()
+        )
+        return f"<state of {self._layout.model}: {shown}>"
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of all buffers."""
+        return sum(placed.size for placed in self._places.values())
+
+    def reset(self) -> None:
+        """Let all buffers be what they are in a new state."""
+        with self._alone("reset"):
+            for placed in self._places.values():
+                _clear(self._bytes(placed))
+            self._set_initial()
+            self._failed = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        layout = self._layout
+        with self._alone("pickled"):
+            data = {name: bytes(self._bytes(placed)) for name, placed in self._places.items()}
+        described = {name: (d, s) for name, (d, s, _) in self._described().items()}
+        return _unpickled, (layout.owner(), layout.version, self._sizes, described, data)
+
+    def copy(self) -> ModelState:
+        """Another state with the same values."""
+        made = ModelState(self._layout, self._sizes)
+        with self._alone("copied"):
+            for name, placed in self._places.items():
+                made._bytes(made._places[name])[:] = self._bytes(placed)
+            made._failed = self._failed
+        return made
+
+    __copy__ = copy
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ModelState:
+        return self.copy()
+
+    def truncate(self, name: str, length: int) -> None:
+        """Go back to the first entries of caches, as after so many steps.
+
+        Args:
+            name: The buffer that counts the entries, or one of the caches that it counts.
+            length: How many entries stay, at most those that there are. The others become what
+                they are in a new state.
+
+        Raises:
+            KeyError: The state has no such buffer.
+            ValueError: No buffer counts its entries, or there are not so many.
+        """
+        self._placed(name)
+        counters = [b for b in self._layout.buffers if name == b.name or name in b.counts]
+        counter = next((buffer for buffer in counters if buffer.counts), None)
+        if counter is None:
+            declared = f'state.<counter>.counts = {{ "{name}" = <axis> }}'
+            raise ValueError(
+                f"{self._layout.model}: no buffer counts the entries of {name!r}; declare it in "
+                f"pyproject.toml: {declared}"
+            )
+        with self._alone("truncated"):
+            used = self._count(counter)
+            if type(length) is not int or not 0 <= length <= used:
+                raise ValueError(
+                    f"{self._layout.model}: {name!r} has {used} entries, of which {length!r} "
+                    f"cannot stay; pass 0 to {used}"
+                )
+            new = ModelState(self._layout, self._sizes) if self._layout.initial else None
+            for cache, axis in counter.counts.items():
+                placed = self._places[cache]
+                first = new._bytes(placed) if new is not None else None
+                _clear_from(self._bytes(placed), placed.shape, axis, length, first)
+            numbers = _numbers(self._bytes(self._places[counter.name]), counter.dtype)
+            for i, number in enumerate(numbers):
+                numbers[i] = min(number, length)
+
+    def save(self, path: Any) -> None:
+        """Write all buffers to a safetensors file.
+
+        Args:
+            path: Of the file, which is replaced if it is there.
+
+        Raises:
+            RuntimeError: A call is using the state.
+        """
+        from .state_file import write_state
+
+        with self._alone("saved"):
+            write_state(path, self._layout, self._described())
+
+    def load(self, path: Any) -> None:
+        """Read all buffers from a file that ``save`` wrote.
+
+        Args:
+            path: Of the file.
+
+        Raises:
+            StateError: It is missing, damaged, of another model or version of the package, or of
+                other sizes. Nothing is changed then.
+        """
+        from .state_file import read_state
+
+        with self._alone("loaded"):
+            found = read_state(path, self._layout, self._described())
+            for name, data in found.items():
+                self._bytes(self._places[name])[:] = data
+            self._failed = False
+
+    def _described(self) -> dict[str, tuple[str, tuple[int, ...], memoryview]]:
+        """Dtype, shape and bytes of each buffer."""
+        return {
+            name: (placed.buffer.dtype, placed.shape, self._bytes(placed))
+            for name, placed in self._places.items()
+        }
+
+    def _placed(self, name: str) -> _Placed:
+        placed = self._places.get(name)
+        if placed is None:
+            raise KeyError(
+                f"the state of {self._layout.model} has no buffer {name!r}; it has "
+                + ", ".join(map(repr, self._places))
+            )
+        return placed
+
+    # ---- What calls need ----
+
+    def _count(self, counter: StateBuffer) -> int:
+        """How many entries are in use: of rows with different numbers, the most."""
+        numbers = _numbers(self._bytes(self._places[counter.name]), counter.dtype)
+        return max(map(int, numbers), default=0)
+
+    def _alone(self, done: str) -> _Alone:
+        return _Alone(self, done)
+
+    def _views(self, kind: str, names: tuple[str, ...]) -> tuple[Any, ...]:
+        """The buffers of a method as what its other arguments are.
+
+        Args:
+            kind: ``torch``, ``numpy``, or anything else for arrays of the engine.
+            names: The names of the buffers.
+        """
+        found = self._arrays.get((kind, names))
+        if found is None:
+            places = [self._places[name] for name in names]
+            found = self._arrays[kind, names] = tuple(
+                _view(self, placed, kind) for placed in places
+            )
+        views: tuple[Any, ...] = found
+        return views
+
+
+def _unpickled(
+    model: Any,
+    version: str,
+    sizes: dict[str, int],
+    described: dict[str, Any],
+    data: dict[str, bytes],
+) -> ModelState:
+    """The state that was pickled.
+
+    Raises:
+        StateError: The model of this process is another version, with other weights or buffers.
+    """
+    layout: Layout = model._state_layout()
+    if version != layout.version:
+        raise StateError(other_version(layout.model, "this pickle"))
+    try:
+        state = ModelState(layout, layout.sizes(sizes))
+    except (TypeError, ValueError) as error:
+        raise StateError(f"this pickle holds no state of {layout.model}: {error}") from error
+    check_described(layout.model, "this pickle", state._described(), described)
+    for name, each in data.items():
+        state._bytes(state._places[name])[:] = each
+    return state
+
+
+def other_version(model: str, what: str) -> str:
+    """That a state was computed with other weights than a model has."""
+    return (
+        f"{what} holds a state of another version of {model}, which was computed with other "
+        "weights: begin with a new state"
+    )
+
+
+def check_described(
+    model: str,
+    what: str,
+    expected: Mapping[str, tuple[Any, ...]],
+    found: Mapping[str, tuple[Any, ...]],
+) -> None:
+    """Make sure that buffers have the names, dtypes and shapes of those of a state.
+
+    Args:
+        model: The model of the state.
+        what: What the buffers are from, for messages.
+        expected: For each buffer of the state its dtype and its shape.
+        found: The same of what is to be read.
+
+    Raises:
+        StateError: One has not.
+    """
+    if expected.keys() != found.keys():
+        raise StateError(
+            f"{what} holds no state of {model}: its buffers are {', '.join(found) or 'none'}, and "
+            f"those of {model} {', '.join(expected)}"
+        )
+    for name, (dtype, shape, *_) in expected.items():
+        other, sizes = found[name][:2]
+        if other != dtype:
+            raise StateError(f"{what}: {name!r} is {other}, and {dtype} in the state of {model}")
+        if tuple(sizes) != shape:
+            raise StateError(
+                f"{what}: {name!r} has the shape {tuple(sizes)}, and {shape} in this state of "
+                f"{model}"
+            )
+
+
+class _Alone:
+    """Lets nothing else use a state."""
+
+    def __init__(self, state: ModelState, done: str) -> None:
+        self._state, self._done = state, done
+
+    def __enter__(self) -> None:
+        if not self._state._lock.acquire(blocking=False):
+            model = self._state._layout.model
+            raise StateError(f"{model}: the state cannot be {self._done} while a call uses it")
+
+    def __exit__(self, *error: object) -> None:
+        self._state._lock.release()
+
+
+def _new_memory(size: int) -> tuple[Any, int]:
+    """Memory of zeros, and where in it the first aligned byte is."""
+    if size >= _LARGE:
+        private = getattr(mmap, "MAP_PRIVATE", 0) | getattr(mmap, "MAP_ANONYMOUS", 0)
+        return (mmap.mmap(-1, size, flags=private) if private else mmap.mmap(-1, size)), 0
+    memory = bytearray(size + _ALIGNMENT)
+    return memory, -_address_of(memory) % _ALIGNMENT
+
+
+def _address_of(memory: bytearray) -> int:
+    import ctypes
+
+    return ctypes.addressof(ctypes.c_char.from_buffer(memory))
+
+
+def _clear(data: memoryview) -> None:
+    data[:] = bytes(len(data))
+
+
+def _clear_from(
+    data: memoryview, shape: Sequence[int], axis: int, length: int, first: memoryview | None
+) -> None:
+    """Let the entries of an axis from ``length`` on be what they were at first.
+
+    Args:
+        data: The bytes of a buffer.
+        shape: Its sizes.
+        axis: The axis.
+        length: How many entries stay.
+        first: The bytes of a new one; None for zeros.
+    """
+    outer, inner = 1, len(data)
+    for size in shape[:axis]:
+        outer *= size
+    if not outer * shape[axis]:
+        return
+    row = inner // outer
+    kept = row // shape[axis] * length
+    zeros = b"" if first is not None else bytes(row - kept)
+    for i in range(outer):
+        place = slice(i * row + kept, (i + 1) * row)
+        data[place] = zeros if first is None else first[place]
+
+
+def _repeat(
+    data: memoryview, shape: Sequence[int], target: memoryview, sizes: Sequence[int]
+) -> None:
+    """Copy a value to a larger place, repeated along the axes where its size is 1."""
+    if not shape:
+        target[:] = data
+        return
+    row, wide = len(data) // shape[0], len(target) // sizes[0]
+    for i in range(sizes[0]):
+        part = data[:row] if shape[0] == 1 else data[i * row : (i + 1) * row]
+        if i and shape[0] == 1:
+            target[i * wide : (i + 1) * wide] = target[:wide]
+        elif row == wide:
+            target[i * wide : (i + 1) * wide] = part
+        else:
+            _repeat(part, shape[1:], target[i * wide : (i + 1) * wide], sizes[1:])
+
+
+_FORMATS = {"int8": "b", "int16": "h", "int32": "i", "int64": "q", "uint8": "B"}
+
+
+def _numbers(data: memoryview, dtype: str) -> Any:
+    return data.cast(_FORMATS[dtype])  # type: ignore[call-overload]
+
+
+def _library() -> Any:
+    """What makes the arrays that users get; None where there is neither torch nor numpy."""
+    if sys.modules.get("torch") is not None:
+        from . import torch_arrays
+
+        return torch_arrays
+    if importlib.util.find_spec("numpy") is None:
+        return None
+    from . import numpy_arrays
+
+    return numpy_arrays
+
+
+def _view(state: ModelState, placed: _Placed, kind: str) -> Any:
+    place = placed.buffer.dtype, placed.shape, state._start + placed.offset, placed.size
+    if kind == "torch":
+        from . import torch_arrays
+
+        return torch_arrays.over(state._memory, *place)
+    if kind == "numpy":
+        from . import numpy_arrays
+
+        with contextlib.suppress(ImportError):  # of a dtype that numpy has not, as bfloat16
+            return numpy_arrays.over(state._memory, *place)
+    return _engine_array(state, placed)
+
+
+def _engine_array(state: ModelState, placed: _Placed) -> Any:
+    strides: list[int] = []
+    step = 1
+    for size in reversed(placed.shape):
+        strides.insert(0, step)
+        step *= size
+    dtype = DLPACK_DTYPES[placed.buffer.dtype]
+    start = state._start + placed.offset
+    return engine_module().view(state._memory, dtype, placed.shape, tuple(strides), start)
+
+
+def kind_of_arrays(values: Sequence[Any]) -> str:
+    """Whose arrays a call is made with: ``torch``, ``numpy``, or empty for any others."""
+    numbers = True
+    for value in values:
+        if is_tensor(value):
+            return "torch"
+        if is_numpy(value):
+            return "numpy"
+        numbers = numbers and isinstance(value, bool | int | float)
+    if numbers:
+        return "torch" if sys.modules.get("torch") is not None else "numpy"
+    return ""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from aotbuild.config.messages import did_you_mean, joined, located
 from aotbuild.config.schema import Model
 from aotbuild.config.sizes import parse_size
+from aotbuild.config.values import STATE
 from aotbuild.errors import ConfigError
-from aotbuild.runtime.manifest import STATE
 
 
 def check_state(model: Model, path: str) -> None:

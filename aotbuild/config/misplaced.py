@@ -10,6 +10,7 @@ from aotbuild.config.schema import (
     Call,
     Config,
     ConstantInput,
+    DeclaredBuffer,
     DeclaredDim,
     Method,
     Model,
@@ -59,6 +60,7 @@ def _by_key(key: str, cls: type, path: str) -> str:
         (DeclaredDim, f"a key of a dimension: write it in [{model}.dims.<dimension>]"),
         (TensorInput, f"a key of an input: write it in [{model}.inputs.<parameter>]"),
         (ConstantInput, f"a key of a constant: write it in [{model}.inputs.<parameter>]"),
+        (DeclaredBuffer, f"a key of what the model keeps: write it in [{model}.state.<buffer>]"),
     ]
     return next((f'"{name}" is {place}' for home, place in homes if name in keys_of(home)), "")
 

@@ -15,6 +15,7 @@ from aotbuild.config.schema import (
     Call,
     Config,
     ConstantInput,
+    DeclaredBuffer,
     DeclaredDim,
     Method,
     Model,
@@ -104,6 +105,23 @@ dims.frames = { min = 1, max = 100 }
 """,
         "A method has the keys of a [call](#calls). `forward()` is compiled too when the model's "
         "own table declares how it is called.",
+    ),
+    Section(
+        "state.name",
+        DeclaredBuffer,
+        """\
+[tool.aotbuild.models.decoder]
+source = "words.decoder:Decoder"
+inputs.ids = { shape = ["batch", "steps"], dtype = "int64", max = 255 }
+dims = { batch = { max = 8 }, steps = { max = 64 } }
+
+[tool.aotbuild.models.decoder.state]
+"layers.*.keys" = { shape = ["batch", 4, 512, 16] }
+"layers.*.values" = { shape = ["batch", 4, 512, 16] }
+position = { counts = { "layers.*.keys" = 2, "layers.*.values" = 2 } }
+""",
+        "Callers hold the state: `state = decoder.new_state(batch=1)`, then "
+        "`decoder(ids, state=state)`; see [models that remember](state.md).",
     ),
     Section(
         "Tensor inputs",
@@ -282,6 +300,7 @@ _KINDS = {
     Method: "[method](#toolaotbuildmodelsnamemethodsmethod)",
     Settings: "[settings](#settings)",
     TargetSettings: "[table](#targetsname)",
+    DeclaredBuffer: "[buffer](#statename)",
     Verify: "[table](#verify)",
     Tune: "[table](#tune)",
     "input": "[input](#tensor-inputs)",

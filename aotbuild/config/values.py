@@ -40,6 +40,9 @@ DEVICES = ("cpu",)
 FORWARD = "forward"
 """The method that a model without ``methods`` is called by."""
 
+STATE = "state"
+"""The argument by which callers pass what a model keeps between calls."""
+
 PROGRAM_SUFFIXES = (".pt2",)
 """Endings of programs saved by torch.export.save."""
 

@@ -20,6 +20,7 @@ from .errors import StateError
 from .lazy import is_numpy, is_tensor
 from .machine import DLPACK_DTYPES, engine_module
 from .manifest import Manifest, StateBuffer
+from .state_file import check_described, other_version, read_state, write_state
 from .weights import WeightsFile
 
 _ALIGNMENT = 64
@@ -247,10 +248,8 @@ class ModelState(Mapping[str, Any]):
         Raises:
             RuntimeError: A call is using the state.
         """
-        from .state_file import write_state
-
         with self._alone("saved"):
-            write_state(path, self._layout, self._described())
+            write_state(path, self._layout.model, self._layout.version, self._described())
 
     def load(self, path: Any) -> None:
         """Read all buffers from a file that ``save`` wrote.
@@ -262,10 +261,9 @@ class ModelState(Mapping[str, Any]):
             StateError: It is missing, damaged, of another model or version of the package, or of
                 other sizes. Nothing is changed then.
         """
-        from .state_file import read_state
-
+        layout = self._layout
         with self._alone("loaded"):
-            found = read_state(path, self._layout, self._described())
+            found = read_state(path, layout.model, layout.version, self._described())
             for name, data in found.items():
                 self._bytes(self._places[name])[:] = data
             self._failed = False
@@ -336,47 +334,6 @@ def _unpickled(
     for name, each in data.items():
         state._bytes(state._places[name])[:] = each
     return state
-
-
-def other_version(model: str, what: str) -> str:
-    """That a state was computed with other weights than a model has."""
-    return (
-        f"{what} holds a state of another version of {model}, which was computed with other "
-        "weights: begin with a new state"
-    )
-
-
-def check_described(
-    model: str,
-    what: str,
-    expected: Mapping[str, tuple[Any, ...]],
-    found: Mapping[str, tuple[Any, ...]],
-) -> None:
-    """Make sure that buffers have the names, dtypes and shapes of those of a state.
-
-    Args:
-        model: The model of the state.
-        what: What the buffers are from, for messages.
-        expected: For each buffer of the state its dtype and its shape.
-        found: The same of what is to be read.
-
-    Raises:
-        StateError: One has not.
-    """
-    if expected.keys() != found.keys():
-        raise StateError(
-            f"{what} holds no state of {model}: its buffers are {', '.join(found) or 'none'}, and "
-            f"those of {model} {', '.join(expected)}"
-        )
-    for name, (dtype, shape, *_) in expected.items():
-        other, sizes = found[name][:2]
-        if other != dtype:
-            raise StateError(f"{what}: {name!r} is {other}, and {dtype} in the state of {model}")
-        if tuple(sizes) != shape:
-            raise StateError(
-                f"{what}: {name!r} has the shape {tuple(sizes)}, and {shape} in this state of "
-                f"{model}"
-            )
 
 
 class _Alone:

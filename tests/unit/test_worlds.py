@@ -166,8 +166,8 @@ print(json.dumps([vendored.__all__, vendored.CompiledModel.__module__, "torch" i
     assert run_python(code, cwd=tmp_path) == [
         [
             *("MISSING", "Array", "CompiledMethods", "CompiledModel", "ModelLoadError"),
-            "QueueFullError",
-            *("Refused", "StateDictError", "dispatch_modes"),
+            *("ModelState", "QueueFullError", "Refused"),
+            *("StateDictError", "StateError", "dispatch_modes"),
         ],
         "vendored.model",
         False,

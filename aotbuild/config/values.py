@@ -102,7 +102,7 @@ BufferName = Annotated[
         what='"{value}" cannot be the name of a buffer',
         fix='write the name as the state dict of the module has it, such as "encoder.hidden"; with '
         '* it stands for all that it fits, such as "layers.*.keys"',
-        regex=r"[^\W\d]\w*(\.(\w+|\*))*|\*(\.(\w+|\*))*",
+        regex=r"[\w*]+(\.[\w*]+)*",
         names=False,
         noun="buffer",
     ),

@@ -78,9 +78,37 @@ MODELS: dict[str, Case] = {
             'write 4 in place of "batch" (x, position 0)',
         ),
     ),
-    "buffer that changes": (
-        [_source("Counting")],
-        ("forward() changes the buffer calls",),
+    "buffer that grows": (
+        [_source("Growing")],
+        (
+            "the buffer seen changes its shape in a call",
+            "it is registered as (0, 4), and the example call makes it (4, 4)",
+            "a cache that grows has its largest size from the beginning, and a counter",
+        ),
+    ),
+    "buffer of another dtype": (
+        [_source("OtherDtype")],
+        (
+            "the buffer total changes its dtype in a call",
+            "it is registered as float32, and the example call makes it float64",
+            "register it as float64",
+        ),
+    ),
+    "a parameter called state": (
+        [_source("OwnState"), (INPUTS, f'{INPUTS}\ninputs.state = {{ shape = ["batch", 4] }}')],
+        (
+            'net has a parameter called "state"',
+            "callers pass what the model keeps between calls by that name: it changes calls",
+            "rename the parameter",
+        ),
+    ),
+    "a buffer that there is not": (
+        [(INPUTS, f"{INPUTS}\nstate.hiden = {{ shape = [4] }}")],
+        ('the module has no buffer "hiden"', "models.net.state.hiden", "register_buffer"),
+    ),
+    "a parameter that changes": (
+        [_source("OnlyTheParameter")],
+        ("forward() changes the parameter linear.bias", "register_buffer"),
     ),
     "constant that changes": (
         [_source("Running")],
@@ -88,7 +116,7 @@ MODELS: dict[str, Case] = {
             "forward() changes a tensor outside the module, which is no buffer",
             "modules.py:",
             "in forward: return torch.nn.functional.batch_norm(x, MEAN, VARIANCE, training=True)",
-            "keeps no state between calls",
+            "only buffers are state of their own",
         ),
     ),
     "calls that are counted": (
@@ -106,10 +134,6 @@ MODELS: dict[str, Case] = {
     "lists without an end": (
         [_source("Nested")],
         ("RecursionError", "tool.aotbuild.models.net", "return less deeply nested lists"),
-    ),
-    "input that changes": (
-        [_source("InPlace")],
-        ("forward() changes its input x",),
     ),
     "random numbers": (
         [_source("Random")],

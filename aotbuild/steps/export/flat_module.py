@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 
 from aotbuild.config.schema import FORWARD
 from aotbuild.runtime.manifest import STATE
 from aotbuild.steps.artifacts.export_weights import MODULE
 from aotbuild.steps.export.arguments import Argument, as_call, with_tensors
-from aotbuild.steps.export.state_buffers import apart_from, given_buffers
+from aotbuild.steps.export.state_buffers import Place, apart_from, buffer_places, given_buffers
+
+
+class _Places:
+    """Where buffers are held; an object that torch.export does not look into."""
+
+    def __init__(self, by_name: Mapping[str, list[Place]]) -> None:
+        self.by_name = by_name
 
 
 class Flat(torch.nn.Module):
@@ -27,10 +35,21 @@ class Flat(torch.nn.Module):
         self.add_module(MODULE, module)
         self._method = method
         self._arguments = arguments
+        self._state = any(argument.kind == STATE for argument in arguments)
+        self._places = _Places({})
+        self.find_places()
 
     def with_arguments(self, arguments: list[Argument]) -> Flat:
         """The same method with other arguments."""
         return Flat(self.get_submodule(MODULE), self._method, arguments)
+
+    def find_places(self) -> None:
+        """Find where the buffers are held, before a trace, which puts others in some of the places.
+
+        torch.export puts copies of lists and dicts in the place of attributes.
+        """
+        if self._state:
+            self._places = _Places(buffer_places(self.get_submodule(MODULE)))
 
     def forward(self, tensors: Sequence[torch.Tensor]) -> Any:
         """The method's result for these tensors, in the order of the call spec."""
@@ -45,7 +64,9 @@ class Flat(torch.nn.Module):
         method = module if self._method == FORWARD else getattr(module, self._method)
         if not state:
             return method(*args, **kwargs)
-        with given_buffers(module, state) as now:
+        if not any(isinstance(tensor, FakeTensor) for tensor in tensors):
+            self.find_places()
+        with given_buffers(self._places.by_name, state) as now:
             result = method(*args, **kwargs)
             for name, tensor in state.items():
                 new = now(name)

@@ -39,10 +39,9 @@ def lift_state(module: torch.nn.Module, methods: Sequence[Method]) -> list[Metho
         ExportError: A buffer changes its shape or its type, or a parameter has the name that the
             state has in calls.
     """
-    registered = {
-        name: buffer
-        for name, ((part, key), *_) in buffer_places(module).items()
-        if (buffer := part._buffers[key]) is not None
+    places = buffer_places(module)
+    registered: dict[str, torch.Tensor] = {
+        name: holder[key] for name, ((holder, key), *_) in places.items()
     }
     first = methods[0]
     path = joined("tool.aotbuild.models", first.spec.name)

@@ -7,6 +7,7 @@ has no memory, and whoever calls it holds its state.
 from __future__ import annotations
 
 import contextlib
+import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,53 +16,108 @@ import torch
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-Place = tuple[torch.nn.Module, str]
-"""A module, and the name of a buffer in it."""
+Place = tuple[Any, Any]
+"""What holds a buffer, a dict or a list, and the key in it."""
 
 
 def buffer_places(module: torch.nn.Module) -> dict[str, list[Place]]:
-    """The buffers of a module by their first names, each with all places where it is registered."""
+    """The buffers of a module by their first names, each with all places where it is held.
+
+    Besides where it is registered, these are attributes of plain objects, lists and dicts: the
+    layers of a cache of transformers hold the tensors that a module registers.
+    """
     names: dict[int, str] = {}
     places: dict[str, list[Place]] = {}
     for path, part in module.named_modules():
         for key, buffer in part._buffers.items():
             if buffer is not None:
                 name = names.setdefault(id(buffer), f"{path}.{key}" if path else key)
-                places.setdefault(name, []).append((part, key))
+                places.setdefault(name, []).append((part._buffers, key))
+    if names:
+        seen: set[int] = set()
+        for part in module.modules():
+            for key, value in vars(part).items():
+                if key not in _TABLES:
+                    _add_places(vars(part), key, value, names, places, seen)
     return places
+
+
+_TABLES = ("_buffers", "_parameters", "_modules")
+
+
+def _add_places(
+    holder: Any,
+    key: Any,
+    value: Any,
+    names: Mapping[int, str],
+    places: dict[str, list[Place]],
+    seen: set[int],
+) -> None:
+    """Add the places in an attribute where buffers are held.
+
+    Args:
+        holder: What has the attribute, a dict or a list.
+        key: The key in it.
+        value: The attribute.
+        names: The names of buffers, by their identity.
+        places: What is added to.
+        seen: The objects that were looked into, by their identity.
+    """
+    if isinstance(value, torch.Tensor):
+        name = names.get(id(value))
+        if name is not None:
+            places[name].append((holder, key))
+        return
+    if id(value) in seen or isinstance(value, torch.nn.Module | type | types.ModuleType):
+        return
+    seen.add(id(value))
+    if isinstance(value, list | dict):
+        items = list(enumerate(value) if isinstance(value, list) else value.items())
+        for inner, each in items:
+            _add_places(value, inner, each, names, places, seen)
+    elif not callable(value) and isinstance(getattr(value, "__dict__", None), dict):
+        for inner, each in list(vars(value).items()):
+            _add_places(vars(value), inner, each, names, places, seen)
 
 
 @contextlib.contextmanager
 def given_buffers(
-    module: torch.nn.Module, tensors: Mapping[str, torch.Tensor]
+    places: Mapping[str, Sequence[Place]], tensors: Mapping[str, torch.Tensor]
 ) -> Iterator[Callable[[str], torch.Tensor | None]]:
-    """Put tensors in the places of buffers, and the buffers back again at the end.
+    """Put tensors in the places of buffers, and what was there back again at the end.
 
     Args:
-        module: The module.
+        places: The places of each buffer. They were found before: in a trace, only those where a
+            buffer is registered hold it.
         tensors: By the names of buffers.
 
     Yields:
         What tells the tensor that is in the place of a buffer now: another one where the module has
         assigned it.
     """
-    places = buffer_places(module)
-    chosen = {name: places[name] for name in tensors}
-    before = {name: part._buffers[key] for name, ((part, key), *_) in chosen.items()}
-    for name, several in chosen.items():
-        for part, key in several:
-            part._buffers[key] = tensors[name]
+    chosen = [(name, holder, key) for name in tensors for holder, key in places[name]]
+    before = [holder[key] for _, holder, key in chosen]
+    for name, holder, key in chosen:
+        holder[key] = tensors[name]
 
     def now(name: str) -> torch.Tensor | None:
-        current = [part._buffers.get(key) for part, key in chosen[name]]
+        current = [_held(holder, key) for holder, key in places[name]]
         return next((each for each in current if each is not tensors[name]), tensors[name])
 
     try:
         yield now
     finally:
-        for name, several in chosen.items():
-            for part, key in several:
-                part._buffers[key] = before[name]
+        for (_, holder, key), value in zip(chosen, before, strict=True):
+            holder[key] = value
+
+
+def _held(holder: Any, key: Any) -> torch.Tensor | None:
+    """What is held in a place; None where the place is gone."""
+    try:
+        found: torch.Tensor | None = holder[key]
+    except (KeyError, IndexError):
+        return None
+    return found
 
 
 def apart_from(result: Any, tensors: Sequence[torch.Tensor]) -> Any:
@@ -72,7 +128,8 @@ def apart_from(result: Any, tensors: Sequence[torch.Tensor]) -> Any:
         held = isinstance(leaf, torch.Tensor) and _storage(leaf) in storages
         return leaf.clone() if held else leaf
 
-    return pytree.tree_map(copied, result)
+    leaves, spec = pytree.tree_flatten(result)
+    return pytree.tree_unflatten([copied(leaf) for leaf in leaves], spec)
 
 
 def _storage(tensor: torch.Tensor) -> int:
@@ -101,7 +158,7 @@ class _Uses(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch gives 
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         del types
-        for leaf in pytree.arg_tree_leaves(*args, **(kwargs or {})):
+        for leaf in pytree.tree_leaves((args, kwargs or {})):
             if isinstance(leaf, torch.Tensor) and leaf.layout is torch.strided:
                 name = self._storages.get(_storage(leaf))
                 if name is not None:
@@ -122,17 +179,16 @@ def watch(
     Returns:
         What the call did to buffers; None where it fails.
     """
-    buffers = {
-        name: part._buffers[key] for name, ((part, key), *_) in buffer_places(module).items()
-    }
+    places = buffer_places(module)
+    buffers = {name: holder[key] for name, ((holder, key), *_) in places.items()}
     copies = {
         name: given[name].clone() if name in given else buffer.detach().clone()
         for name, buffer in buffers.items()
-        if buffer is not None and buffer.layout is torch.strided
+        if buffer.layout is torch.strided
     }
     versions = {name: tensor._version for name, tensor in copies.items()}
     uses = _Uses({_storage(tensor): name for name, tensor in copies.items() if tensor.numel()})
-    with _attributes_kept(module), given_buffers(module, copies) as now:
+    with _attributes_kept(module), given_buffers(places, copies) as now:
         try:
             with torch.random.fork_rng(devices=[]), uses:
                 call()

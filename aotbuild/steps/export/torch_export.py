@@ -94,6 +94,7 @@ def size_questions(method: Method) -> list[Finding]:
 
 
 def _export(method: Method, *, strict: bool = False) -> torch.export.ExportedProgram:
+    method.flat.find_places()
     with recording_lines():
         return torch.export.export(
             method.flat,

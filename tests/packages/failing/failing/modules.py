@@ -23,14 +23,40 @@ class Static(Net):
         return x.reshape(4, 4) + x
 
 
-class Counting(Net):
+class Growing(Net):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("seen", torch.zeros(0, 4))
+
+    def forward(self, x):
+        self.seen = torch.cat([self.seen, x])
+        return x + self.seen.sum(0)
+
+
+class OtherDtype(Net):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("total", torch.zeros(4))
+
+    def forward(self, x):
+        self.total = self.total + x.double().sum(0)
+        return x + self.total
+
+
+class OwnState(Net):
     def __init__(self):
         super().__init__()
         self.register_buffer("calls", torch.zeros(()))
 
-    def forward(self, x):
+    def forward(self, x, state):
         self.calls += 1
-        return x + self.calls
+        return x + self.calls + state
+
+
+class OnlyTheParameter(Net):
+    def forward(self, x):
+        self.linear.bias.add_(1)
+        return self.linear(x)
 
 
 MEAN, VARIANCE = torch.zeros(4), torch.ones(4)
@@ -60,11 +86,6 @@ class Nested(Net):
         for _ in range(3000):
             result = [result]
         return result
-
-
-class InPlace(Net):
-    def forward(self, x):
-        return x.add_(1)
 
 
 class Random(Net):

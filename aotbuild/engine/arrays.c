@@ -6,12 +6,6 @@
 
 /* ---- Arrays in ---- */
 
-/* What keeps an array usable while the model runs. */
-typedef struct {
-  Py_buffer buffer; /* its `obj` is NULL where there is none */
-  int64_t* strides; /* in elements; NULL where DLPack has them */
-} Held;
-
 bool in_elements(const void* data, DLDataType dtype, const Py_ssize_t* bytes, int ndim,
                  int64_t* strides) {
   Py_ssize_t size = (dtype.bits + 7) / 8, aligned = dtype.code == 5 ? size / 2 : size;
@@ -25,7 +19,7 @@ bool in_elements(const void* data, DLDataType dtype, const Py_ssize_t* bytes, in
 
 /* The tensor of an object with a buffer; false, without an error set, if the engine cannot use it.
  */
-static bool of_buffer(PyObject* value, Held* held, DLTensor* tensor) {
+static bool of_buffer(PyObject* value, Borrowed* held, DLTensor* tensor) {
   if (PyObject_GetBuffer(value, &held->buffer, PyBUF_RECORDS_RO)) {
     PyErr_Clear(); /* such as for a type that buffers have no format for */
     held->buffer.obj = NULL;
@@ -70,7 +64,7 @@ void give_strides(DLTensor* tensor, int64_t* strides) {
 }
 
 /* The tensor of a capsule of __dlpack__(), which stays its owner. */
-static bool of_capsule(PyObject* value, Held* held, DLTensor* tensor) {
+static bool of_capsule(PyObject* value, Borrowed* held, DLTensor* tensor) {
   if (!tensor_of_capsule(value, tensor)) return false;
   if (tensor->strides) return true;
   held->strides = malloc((size_t)tensor->ndim * sizeof *held->strides + 1);
@@ -79,8 +73,11 @@ static bool of_capsule(PyObject* value, Held* held, DLTensor* tensor) {
   return true;
 }
 
-/* Free what of_buffer() and of_capsule() hold. */
-static void release_held(Held* held) {
+bool borrow_array(PyObject* value, Borrowed* held, DLTensor* tensor) {
+  return (PyCapsule_CheckExact(value) ? of_capsule : of_buffer)(value, held, tensor);
+}
+
+void give_back(Borrowed* held) {
   free(held->strides);
   if (held->buffer.obj) PyBuffer_Release(&held->buffer);
 }
@@ -159,7 +156,7 @@ PyObject* engine_run_arrays(Engine* self, PyObject* given) {
   PyObject* arrays = PyList_AsTuple(given); /* the list may change while the model runs */
   if (!arrays) return NULL;
   ALLOCATE(self, tensors, handles)
-  Held* held = calloc(count + 1, sizeof *held);
+  Borrowed* held = calloc(count + 1, sizeof *held);
   PyObject** owners = malloc(count * sizeof *owners + 1);
   PyObject* results = NULL;
   if (!tensors || !handles || !held || !owners) {
@@ -170,13 +167,12 @@ PyObject* engine_run_arrays(Engine* self, PyObject* given) {
     bool usual = true;
     for (size_t i = 0; usual && i < count; i++) {
       owners[i] = PyTuple_GetItem(arrays, (Py_ssize_t)i);
-      usual = (PyCapsule_CheckExact(owners[i]) ? of_capsule : of_buffer)(owners[i], &held[i],
-                                                                         &tensors[i]) &&
+      usual = borrow_array(owners[i], &held[i], &tensors[i]) &&
               matches_rules(self, i, &tensors[i], known);
     }
     results = usual ? run_on_arrays(self, owners, tensors, handles, NULL) : Py_NewRef(Py_None);
   }
-  for (size_t i = 0; held && i < count; i++) release_held(&held[i]);
+  for (size_t i = 0; held && i < count; i++) give_back(&held[i]);
   free(held);
   free(owners);
   RELEASE(tensors, handles)

@@ -353,6 +353,8 @@ static PyMethodDef engine_methods[] = {
     {"run", (PyCFunction)engine_run, METH_O, "Run the model on a list of tensors, unchecked."},
     {"run_arrays", (PyCFunction)engine_run_arrays, METH_O,
      "Check arrays and run the model on them: the list of outputs, or None for an unusual call."},
+    {"scan", (PyCFunction)engine_scan, METH_VARARGS,
+     "Check arrays and run the model on a sequence of steps: the list of outputs, or None."},
     {"set_fallback", (PyCFunction)engine_set_fallback, METH_O,
      "Set the callable for calls with anything but torch's tensors."},
     {"attach", (PyCFunction)engine_attach, METH_VARARGS,

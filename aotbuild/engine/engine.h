@@ -244,6 +244,17 @@ void free_exchanged(const Tensors* exchanged);
 
 PyObject* engine_run_arrays(Engine* self, PyObject* given);
 
+/* What keeps an array usable while the model runs. */
+typedef struct {
+  Py_buffer buffer; /* its `obj` is NULL where there is none */
+  int64_t* strides; /* in elements; NULL where DLPack has them */
+} Borrowed;
+
+/* The tensor of an object with a buffer, or of a capsule of DLPack; false, without an error set, if
+ * the engine cannot use it. give_back() ends it, in either case. */
+bool borrow_array(PyObject* value, Borrowed* held, DLTensor* tensor);
+void give_back(Borrowed* held);
+
 /* Strides in elements, of those in bytes; false for an array that is not aligned to its elements.
  */
 bool in_elements(const void* data, DLDataType dtype, const Py_ssize_t* bytes, int ndim,
@@ -260,6 +271,10 @@ void give_strides(DLTensor* tensor, int64_t* strides);
  */
 PyObject* run_on_arrays(Engine* self, PyObject* const* owners, const DLTensor* tensors,
                         Handle* handles, PyObject* (*wrap)(Engine* self, PyObject* array));
+
+/* ---- scan.c ---- */
+
+PyObject* engine_scan(Engine* self, PyObject* args);
 
 /* ---- numpy.c ---- */
 

@@ -53,6 +53,7 @@ State, which a model keeps between calls:
 - ``model_state``: the state, and its memory
 - ``holding``: the state of a call, and the checks of inputs that it writes to
 - ``state_file``: safetensors files of states
+- ``scanning``: steps in a row, without Python between them
 
 Serving:
 

@@ -99,6 +99,8 @@ class Batched(Generic[P, R]):
         """
         import asyncio
 
+        if self._joining.changed:  # a thread holds the state as long as the request waits
+            return await asyncio.to_thread(self, *args, **kwargs)
         loop = asyncio.get_running_loop()
         request = self._request(args, kwargs)
         request.loop, request.future = loop, loop.create_future()
@@ -314,9 +316,11 @@ class _Runner:
             self._alone(request)
 
     def _together(self, requests: Sequence[_Request]) -> None:
-        inputs = self.joining.join([request.values for request in requests])
+        given, rows = [r.values for r in requests], [r.rows for r in requests]
+        inputs = self.joining.join(given)
         outputs = self._compute(inputs)
-        results = self.joining.split(outputs, [request.rows for request in requests])
+        results = self.joining.split(outputs, rows)
+        self.joining.write_back(inputs, given, rows)
         for request, own in zip(requests, results, strict=True):
             request.outputs = own
 

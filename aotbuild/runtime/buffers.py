@@ -7,9 +7,11 @@ Such as ``array.array``, ``memoryview``, and images that tell their pixels by
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from typing import Any
 
-from .machine import engine_module
+from .machine import DLPACK_DTYPES, engine_module
 from .numpy_dtypes import dtype_named
 
 __all__ = ["Buffer", "as_buffer", "as_short_floats", "asarray", "capsule_of", "short_floats"]
@@ -28,6 +30,10 @@ _DTYPES = {
 _FORMATS = {name: format_ for format_, name in _DTYPES.items() if format_ not in {"l", "L"}}
 
 
+_OTHER_ORDER = {">", "!"} if sys.byteorder == "little" else {"<"}
+"""How formats begin whose bytes are in another order than this machine's."""
+
+
 class Buffer:
     """A buffer with its dtype and shape."""
 
@@ -43,9 +49,20 @@ class Buffer:
             self.dtype = self.dtype.replace("64", "32")
 
     def laid_out(self, order: list[int]) -> Any:
-        """A copy whose dimensions lie in memory in an order, the outermost first."""
-        if not isinstance(self.view, memoryview):
-            return self.view
+        """An array whose dimensions lie in memory in an order, the outermost first.
+
+        It lies over the memory of the buffer where that is so and may be written to, and is a copy
+        elsewhere.
+        """
+        view = self.view
+        if not isinstance(view, memoryview):
+            return view
+        known = self.dtype in DLPACK_DTYPES and view.format[:1] not in _OTHER_ORDER
+        if known and not view.readonly and view.c_contiguous and order == sorted(order):
+            with contextlib.suppress(TypeError):  # of one without elements
+                strides = tuple(stride // view.itemsize for stride in view.strides or ())
+                dtype = DLPACK_DTYPES[self.dtype]
+                return engine_module().view(view.cast("B"), dtype, view.shape, strides, 0)
         return engine_module().laid_out(self.view, tuple(order))
 
 

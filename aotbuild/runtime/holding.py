@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn
 
 from .checks import kind_of, label_of
 from .dims import Affine, Size
@@ -16,10 +16,24 @@ from .model_state import Layout, ModelState, kind_of_arrays
 class Held:
     """A state that a call uses."""
 
-    __slots__ = ("_state", "tensors")
+    __slots__ = ("_room", "_state", "tensors")
 
-    def __init__(self, state: ModelState | None, tensors: Sequence[Any]) -> None:
-        self._state, self.tensors = state, tensors
+    def __init__(
+        self,
+        state: ModelState | None,
+        tensors: Sequence[Any],
+        room: Callable[[int], None] | None = None,
+    ) -> None:
+        self._state, self.tensors, self._room = state, tensors, room
+
+    def make_room(self, steps: int) -> None:
+        """Make sure that caches have room for so many calls like this one.
+
+        Raises:
+            StateError: They have not.
+        """
+        if self._room is not None:
+            self._room(steps)
 
     def fail(self) -> None:
         """Note that the compiled code has failed: it may have changed a part of the state."""
@@ -78,8 +92,14 @@ class Holder:
                 "state of its own, or wait for the call"
             )
         try:
-            self._check_usable(state, values)
-            return Held(state, state._views(kind_of_arrays(values), self._names))
+            if state._failed:
+                self._refuse_failed()
+            if self._counters:
+                self._check_room(state, values)
+            tensors = state._views(kind_of_arrays(values), self._names)
+            if not self._counters:
+                return Held(state, tensors)
+            return Held(state, tensors, lambda steps: self._check_room(state, values, steps))
         except BaseException:
             state._lock.release()
             raise
@@ -143,17 +163,19 @@ class Holder:
         shape = shape_of(values[i])
         return None if shape is None or axis >= len(shape) else affine.solve(shape[axis])
 
-    def _check_usable(self, state: ModelState, values: Sequence[Any]) -> None:
-        """Make sure that a state is whole, and has room for the entries that a call adds."""
-        if state._failed:
-            raise StateError(
-                f"{self._manifest.name}(): a call that failed has left this state half changed. "
-                "Use state.reset(), or state.load() what was saved before"
-            )
+    def _refuse_failed(self) -> NoReturn:
+        raise StateError(
+            f"{self._manifest.name}(): a call that failed has left this state half changed. "
+            "Use state.reset(), or state.load() what was saved before"
+        )
+
+    def _check_room(self, state: ModelState, values: Sequence[Any], steps: int = 1) -> None:
+        """Make sure that a state has room for the entries that calls add."""
         for counter, adds in self._counters:
             number = self._added(adds, values)
             if number is None:
                 continue
+            number *= steps
             used = state._count(counter)
             rooms = {name: state._places[name].shape[i] for name, i in counter.counts.items()}
             cache = min(rooms, key=rooms.__getitem__)

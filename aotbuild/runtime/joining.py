@@ -34,6 +34,8 @@ class Joining:
     """Input and axis of the sizes that requests must have in common."""
     devices: bool
     """Whether requests may be on different devices."""
+    changed: tuple[int, ...] = ()
+    """The inputs that a call changes in place, such as the states of the requests."""
 
     def rows(self, values: Values) -> int:
         """How much of the dimension a request has."""
@@ -54,6 +56,19 @@ class Joining:
             _joined([values[i] for values in requests], axis, order)
             for i, (axis, order) in enumerate(self.inputs)
         ]
+
+    def write_back(self, joined: Values, requests: Sequence[Values], rows: Sequence[int]) -> None:
+        """Let each request's own inputs have what the call made of the joined ones.
+
+        Args:
+            joined: The inputs of the call.
+            requests: The inputs of the requests.
+            rows: How much of the dimension each has.
+        """
+        for i in self.changed:
+            pieces = _pieces(joined[i], self.inputs[i][0], rows)
+            for values, piece in zip(requests, pieces, strict=True):
+                values[i][...] = piece
 
     def split(self, outputs: Values, rows: Sequence[int]) -> list[list[Any]]:
         """The outputs for each request, in memory of their own."""
@@ -96,6 +111,7 @@ def joining(manifest: Manifest, dim: str | None) -> Joining:
         outputs,
         tuple(_others(manifest.inputs, dim)),
         any(variant.device != "cpu" for variant in manifest.variants),
+        tuple(manifest.changed),
     )
 
 

@@ -90,6 +90,7 @@ class CompiledModel(Parameters):
         self._call: Call = self._call_first
         self._run: Run = self._run_first
         self._fits: Callable[..., bool] | None = None
+        self._scan: Callable[..., list[Any] | None] | None = None
         if os.environ.get(LAZY_VARIABLE) != "1":
             self._open()
         remember(self)
@@ -252,6 +253,36 @@ class CompiledModel(Parameters):
         from .batching import Batched
 
         return Batched(self, max_batch, max_wait_ms, dim, max_queue)
+
+    def scan(
+        self,
+        *args: Any,
+        state: Any = None,
+        on_step: Callable[[Any], object] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Run a sequence of steps in one call, each with the state that the one before left.
+
+        Args:
+            args: As in a call; each tensor has the steps along an axis before its own. An input
+                that calls change in place has none: all steps change it.
+            state: What the model keeps between the steps, as in a call.
+            on_step: Called with the result of each step, as it is there; nothing is collected then.
+            kwargs: As in a call.
+
+        Returns:
+            The result of a call with the steps along the first axis of each tensor; None with
+            ``on_step``. Numbers are lists, and objects are dicts.
+
+        Raises:
+            StateError: The state is full before the last step, or as in a call.
+            TypeError: An argument has no steps, or as in a call.
+            ValueError: The numbers of steps differ, or as in a call.
+        """
+        from .scanning import scan
+
+        self._first_device()
+        return scan(self, args, kwargs, state, on_step)
 
     @property
     def device(self) -> torch.device:
@@ -435,6 +466,7 @@ class _Runs(dict[str, Run]):
                 model = self._model
                 loaded = load(model._package, model._manifest, device, model._state, model._pool)
                 model._fits = getattr(loaded.direct, "fits", model._fits)
+                model._scan = getattr(loaded.direct, "scan", model._scan)
                 self._model._targets[device] = loaded.target or "uncompiled"
                 self[device] = self._first(device, loaded)
             return self[device]

@@ -7,6 +7,7 @@ one behind the other. Calls with different states do not touch one another.
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import importlib.util
 import mmap
 import sys
@@ -206,7 +207,8 @@ class ModelState(Mapping[str, Any]):
         """Go back to the first entries of caches, as after so many steps.
 
         Args:
-            name: The buffer that counts the entries, or one of the caches that it counts.
+            name: The buffer that counts the entries, or one of the caches that it counts. With
+                ``*`` it stands for all that it fits, such as ``length_*``.
             length: How many entries stay, at most those that there are. The others become what
                 they are in a new state.
 
@@ -214,30 +216,42 @@ class ModelState(Mapping[str, Any]):
             KeyError: The state has no such buffer.
             ValueError: No buffer counts its entries, or there are not so many.
         """
-        self._placed(name)
-        counters = [b for b in self._layout.buffers if name == b.name or name in b.counts]
-        counter = next((buffer for buffer in counters if buffer.counts), None)
-        if counter is None:
-            declared = f'state.<counter>.counts = {{ "{name}" = <axis> }}'
-            raise ValueError(
-                f"{self._layout.model}: no buffer counts the entries of {name!r}; declare it in "
-                f"pyproject.toml: {declared}"
-            )
+        counters = self._counters(name)
         with self._alone("truncated"):
-            used = self._count(counter)
-            if type(length) is not int or not 0 <= length <= used:
-                raise ValueError(
-                    f"{self._layout.model}: {name!r} has {used} entries, of which {length!r} "
-                    f"cannot stay; pass 0 to {used}"
-                )
+            for counter in counters:
+                used = self._count(counter)
+                if type(length) is not int or not 0 <= length <= used:
+                    raise ValueError(
+                        f"{self._layout.model}: {counter.name!r} has {used} entries, of which "
+                        f"{length!r} cannot stay; pass 0 to {used}"
+                    )
             new = ModelState(self._layout, self._sizes) if self._layout.initial else None
-            for cache, axis in counter.counts.items():
-                placed = self._places[cache]
-                first = new._bytes(placed) if new is not None else None
-                _clear_from(self._bytes(placed), placed.shape, axis, length, first)
-            numbers = _numbers(self._bytes(self._places[counter.name]), counter.dtype)
-            for i, number in enumerate(numbers):
-                numbers[i] = min(number, length)
+            for counter in counters:
+                for cache, axis in counter.counts.items():
+                    placed = self._places[cache]
+                    first = new._bytes(placed) if new is not None else None
+                    _clear_from(self._bytes(placed), placed.shape, axis, length, first)
+                numbers = _numbers(self._bytes(self._places[counter.name]), counter.dtype)
+                for i, number in enumerate(numbers):
+                    numbers[i] = min(number, length)
+
+    def _counters(self, name: str) -> list[StateBuffer]:
+        """The buffers that count the entries of what a name stands for."""
+        named = fnmatch.filter(self._places, name)
+        if not named:
+            self._placed(name)
+        found: dict[str, StateBuffer] = {}
+        for each in named:
+            counters = [b for b in self._layout.buffers if each == b.name or each in b.counts]
+            counter = next((buffer for buffer in counters if buffer.counts), None)
+            if counter is None:
+                declared = f'state.<counter>.counts = {{ "{each}" = <axis> }}'
+                raise ValueError(
+                    f"{self._layout.model}: no buffer counts the entries of {each!r}; declare it "
+                    f"in pyproject.toml: {declared}"
+                )
+            found[counter.name] = counter
+        return list(found.values())
 
     def save(self, path: Any) -> None:
         """Write all buffers to a safetensors file.

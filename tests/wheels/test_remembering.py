@@ -1,0 +1,406 @@
+"""Models with a state give what eager gives, call after call, with whatever arrays and engine."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from wheels import KINDS, Installed, of_kind
+
+PACKAGE = "remembering"
+
+HEAD = """
+import copy, json, pickle, sys, threading
+import numpy as np, torch
+import remembering.models as models
+from remembering import modules
+torch.manual_seed(1)
+
+def eager(name, batch):
+    module = getattr(modules, NAMES[name])().eval()
+    for path, shape in SHAPES.get(name, {}).items():  # in place, a buffer has to have all rows
+        owner, _, key = path.rpartition(".")
+        part = module.get_submodule(owner)
+        part._buffers[key] = part._buffers[key].expand(batch, *shape).clone()
+    if name == "llama":
+        for i, layer in enumerate(module.cache.layers):
+            layer.keys, layer.values = module._buffers[f"keys_{i}"], module._buffers[f"values_{i}"]
+    return module
+
+NAMES = {"normalizer": "Normalizer", "voice": "Voice", "causal": "Causal", "decoder": "Decoder",
+         "llama": "llama"}
+SHAPES = {
+    "decoder": {"keys": (2, 64, 8), "values": (2, 64, 8)},
+    "llama": {f"{name}_{i}": (2, 48, 8) for name in ("keys", "values") for i in (0, 1)},
+    "causal": {f"layers.{i}.past": (4, 8) for i in range(4)},
+}
+INPUTS = {
+    "normalizer": lambda batch, step: torch.randn(batch, 6),
+    "voice": lambda batch, step: torch.randn(batch, 256),
+    "causal": lambda batch, step: torch.randn(batch, 4),
+    "decoder": lambda batch, step: torch.randint(64, (batch, 5 if step == 0 else 1)),
+    "llama": lambda batch, step: torch.randint(32, (batch, 7 if step == 0 else 1)),
+}
+
+def sizes(name, batch):
+    return {} if name == "normalizer" else {"batch": batch}
+
+def same(got, expected):
+    got, expected = [x if isinstance(x, tuple) else (x,) for x in (got, expected)]
+    for one, two in zip(got, expected, strict=True):
+        one = torch.as_tensor(one)
+        torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-5)
+"""
+
+FOLLOWED = """
+name = NAME
+model = getattr(models, name)
+steps = {"decoder": 59, "llama": 41}.get(name, 200)
+with torch.no_grad():
+    for batch in (1, 2, 4):
+        for convert in (lambda x: x, lambda x: x.numpy()):
+            module, state = eager(name, batch), model.new_state(**sizes(name, batch))
+            for step in range(steps):
+                x = INPUTS[name](batch, step)
+                if step == steps // 2:
+                    state = pickle.loads(pickle.dumps(state))
+                if step == steps // 3:
+                    state = copy.deepcopy(state)
+                same(model(convert(x), state=state), module(x))
+            # Without one, a call begins anew.
+            x = INPUTS[name](batch, 0)
+            same(model(convert(x)), eager(name, batch)(x))
+print(json.dumps("right"))
+"""
+
+
+def run(installed: Installed, code: str) -> Any:
+    """Run code with the packages of this environment."""
+    here = dataclasses.replace(installed, python=Path(sys.executable))
+    done = here.attempt(HEAD + code, {})
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["normalizer", "voice", "causal", "decoder", "llama"])
+def test_calls_in_a_row_give_what_eager_gives(
+    name: str, kind: str, installed: Callable[..., Installed]
+) -> None:
+    package = of_kind(installed, PACKAGE, kind)
+    assert run(package, FOLLOWED.replace("NAME", repr(name), 1)) == "right"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_states_of_several_threads_do_not_touch_one_another(
+    kind: str, installed: Callable[..., Installed]
+) -> None:
+    code = """
+    data = [[INPUTS["voice"](2, 0) for _ in range(40)] for _ in range(4)]
+    with torch.no_grad():
+        expected = []
+        for xs in data:
+            module = eager("voice", 2)
+            expected.append([module(x) for x in xs])
+    pool = models.voice.pool(2)
+    wrong = []
+    def follow(number):
+        state = models.voice.new_state(batch=2)
+        for x, y in zip(data[number], expected[number]):
+            try:
+                same(pool(x, state=state), y)
+            except Exception as error:
+                wrong.append(repr(error))
+    threads = [threading.Thread(target=follow, args=(i,)) for i in range(4)]
+    for thread in threads: thread.start()
+    for thread in threads: thread.join()
+    print(json.dumps(wrong))
+    """
+    assert run(of_kind(installed, PACKAGE, kind), dedented(code)) == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_caches_go_back_and_tell_when_they_are_full(
+    kind: str, installed: Callable[..., Installed]
+) -> None:
+    code = """
+    said = []
+    def wrong(call):
+        try:
+            call()
+        except Exception as error:
+            said.append([type(error).__name__, str(error)])
+    ids = torch.randint(64, (2, 16))
+    state = models.decoder.new_state(batch=2)
+    for _ in range(3):
+        models.decoder(ids, state=state)
+    before = models.decoder(ids, state=state.copy())
+    models.decoder(ids, state=state)
+    wrong(lambda: models.decoder(ids[:, :1], state=state))
+    state.truncate("keys", 48)
+    assert int(state["position"]) == 48 and not torch.as_tensor(state["keys"])[:, :, 48:].any()
+    same(models.decoder(ids, state=state), before)
+    wrong(lambda: state.truncate("position", 65))
+    other = torch.randint(32, (1, 16))
+    llama = models.llama.new_state(batch=1)
+    models.llama(other, state=llama)
+    llama.truncate("length_*", 3)
+    fresh = models.llama.new_state(batch=1)
+    models.llama(other[:, :3], state=fresh)
+    same(models.llama(other, state=llama), torch.as_tensor(models.llama(other, state=fresh)))
+    print(json.dumps(said))
+    """
+    full, beyond = run(of_kind(installed, PACKAGE, kind), dedented(code))
+    assert full[0] == "StateError"
+    assert "decoder(): the state is full: 'keys' has 64 of 64 entries" in full[1]
+    assert "this call adds 1" in full[1]
+    assert "state.truncate('position', length)" in full[1]
+    said = "decoder: 'position' has 64 entries, of which 65 cannot stay; pass 0 to 64"
+    assert beyond == ["ValueError", said]
+
+
+def test_methods_share_one_state(installed: Callable[..., Installed]) -> None:
+    code = """
+    phrases, module = models.phrases, modules.Phrases()
+    state = phrases.new_state()
+    with torch.no_grad():
+        for _ in range(3):
+            x = torch.randn(5, 8)
+            same(phrases.prefill(x, state=state), module.prefill(x))
+            same(phrases.decode(x[:1], state=state), module.decode(x[:1]).clone())
+        same(phrases.plain(x), module.plain(x))
+    try:
+        phrases.plain(x, state=state)
+    except TypeError as error:
+        print(json.dumps(str(error)))
+    """
+    said = run(installed(PACKAGE), dedented(code))
+    assert said == "phrases.plain() has no argument 'state'; it takes x"
+
+
+def test_outputs_are_no_part_of_the_state(installed: Callable[..., Installed]) -> None:
+    """What a call returned stays as it was when the next one changes the state."""
+    code = """
+    kept = []
+    for convert in (lambda x: x, lambda x: x.numpy()):
+        state = models.normalizer.new_state()
+        _, first = models.normalizer(convert(torch.ones(2, 6)), state=state)
+        before = torch.as_tensor(first).clone()
+        models.normalizer(convert(torch.zeros(2, 6)), state=state)
+        kept.append(bool((torch.as_tensor(first) == before).all()))
+        state = models.phrases.new_state()
+        first = models.phrases.decode(convert(torch.ones(1, 8)), state=state)
+        before = torch.as_tensor(first).clone()
+        models.phrases.decode(convert(torch.zeros(1, 8)), state=state)
+        kept.append(bool((torch.as_tensor(first) == before).all()))
+    print(json.dumps(kept))
+    """
+    assert run(installed(PACKAGE), dedented(code)) == [True] * 4
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_input_is_changed_in_the_callers_memory(
+    kind: str, installed: Callable[..., Installed]
+) -> None:
+    code = """
+    rows, places = torch.randn(3, 4), torch.tensor([5, 1, 31])
+    expected = torch.zeros(32, 4)
+    expected[places] = rows
+    changed = []
+    for convert in (lambda x: x, lambda x: x.numpy()):
+        table = torch.zeros(32, 4)
+        got = models.table(convert(rows), convert(table), convert(places))
+        same(got, expected.sum(0))
+        changed.append(torch.equal(table, expected))
+    table = memoryview(bytearray(512)).cast("f", (32, 4))
+    models.table(memoryview(rows.numpy()), table, memoryview(places.numpy()))
+    changed.append(bool((np.asarray(table) == expected.numpy()).all()))
+    print(json.dumps(changed))
+    """
+    assert run(of_kind(installed, PACKAGE, kind), dedented(code)) == [True] * 3
+
+
+SETUP = """
+import numpy, torch
+import remembering.models as m
+from remembering.models import table, normalizer, voice, decoder, phrases
+rows, places = torch.ones(2, 4), torch.tensor([0, 1])
+held = numpy.zeros((32, 4), "float32")
+held.flags.writeable = False
+n_rows, n_places = rows.numpy(), places.numpy()
+block = torch.zeros(40, 4)
+samples = torch.zeros(2, 256)
+used = voice.new_state(batch=2)
+used._lock.acquire()
+failed = voice.new_state(batch=2)
+failed._failed = True
+odd = type("Odd", (torch.Tensor,), {})
+"""
+
+WRONG = [
+    (
+        "table(rows, torch.zeros(4, 32).T, places)",
+        "ValueError",
+        "argument 'table' is changed by the call, and has gaps or another order in memory",
+    ),
+    (
+        "table(rows, torch.zeros(1, 4).expand(32, 4), places)",
+        "ValueError",
+        "has gaps or another order in memory",
+    ),
+    (
+        "table(rows, torch.zeros(32, 4, requires_grad=True), places)",
+        "ValueError",
+        "requires gradients, which are not recorded. Pass table.detach()",
+    ),
+    (
+        "table(block[:2], block[1:33], places)",
+        "ValueError",
+        "is changed by the call, and shares memory with 'rows'. Pass a copy of one",
+    ),
+    ("table(n_rows, held, n_places)", "ValueError", "cannot be written to. Pass table.copy()"),
+    (
+        "table(n_rows, numpy.zeros((32, 8), 'float32')[:, ::2], n_places)",
+        "ValueError",
+        "Pass numpy.ascontiguousarray(table), and read the change there",
+    ),
+    (
+        "table(n_rows, memoryview(bytes(512)).cast('f', (32, 4)), n_places)",
+        "ValueError",
+        "cannot be written to. Pass bytearray(table), or another copy",
+    ),
+    ("table(rows, 1.5, places)", "TypeError", "is a float. Pass an array of float32"),
+    (
+        "table(rows, torch.zeros(32, 4), torch.tensor([0, 32]))",
+        "IndexError",
+        "an index is outside of what it picks from. Look at argument 'places'",
+    ),
+    (
+        "voice(samples, state=normalizer.new_state())",
+        "StateError",
+        "voice(): argument 'state' is a state of normalizer",
+    ),
+    (
+        "voice(samples, state=voice.new_state(batch=3))",
+        "ValueError",
+        """argument 'state["hidden"]' has shape (3, 16), expected (batch, 16): batch is 3, but 2""",
+    ),
+    (
+        "voice(samples, state=used)",
+        "StateError",
+        "voice(): another call is using this state. Give each thread a state of its own",
+    ),
+    (
+        "voice(samples, state=failed)",
+        "StateError",
+        "a call that failed has left this state half changed. Use state.reset()",
+    ),
+    (
+        "voice(samples, state=7)",
+        "TypeError",
+        "argument 'state' must be a state of voice, got int. Make one: voice.new_state(batch=...)",
+    ),
+    ("voice(samples, state={})", "TypeError", "argument 'state' lacks 'hidden'"),
+    ("voice.new_state()", "TypeError", "voice.new_state() is missing the size 'batch'"),
+    ("voice.new_state(batch=9)", "ValueError", "batch is 9, the compiled model takes 1 to 8"),
+    ("voice.new_state(rows=9)", "TypeError", "no argument 'rows'; it takes batch"),
+    ("table.new_state()", "TypeError", "table keeps nothing between calls, and has no state"),
+    ("voice.new_state(batch=1)['x']", "KeyError", "has no buffer 'x'; it has 'hidden'"),
+    (
+        "voice.new_state(batch=1).truncate('hidden', 0)",
+        "ValueError",
+        "voice: no buffer counts the entries of 'hidden'",
+    ),
+    ("used.reset()", "StateError", "voice: the state cannot be reset while a call uses it"),
+    ("used.copy()", "StateError", "voice: the state cannot be copied while a call uses it"),
+]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_wrong_states_and_arguments_are_told(
+    kind: str, installed: Callable[..., Installed]
+) -> None:
+    package = of_kind(installed, PACKAGE, kind)
+    dataclasses.replace(package, python=Path(sys.executable)).refuses(SETUP, WRONG)
+
+
+def test_what_cannot_be_read_again_is_told(
+    installed: Callable[..., Installed], tmp_path: Path
+) -> None:
+    code = f"""
+    import pathlib
+    said = []
+    def wrong(call):
+        try:
+            call()
+        except Exception as error:
+            said.append(f"{{type(error).__name__}}: {{error}}")
+    path = pathlib.Path({str(tmp_path)!r}, "state.safetensors")
+    state = models.voice.new_state(batch=2)
+    models.voice(torch.ones(2, 256), state=state)
+    state.save(path)
+    again = models.voice.new_state(batch=2)
+    again.load(path)
+    assert all(torch.equal(state[name], again[name]) for name in state)
+    wrong(lambda: models.voice.new_state(batch=3).load(path))
+    wrong(lambda: models.normalizer.new_state().load(path))
+    wrong(lambda: again.load(path.with_name("none")))
+    path.write_bytes(path.read_bytes()[:-4])
+    wrong(lambda: again.load(path))
+    path.write_bytes(b"no file of tensors")
+    wrong(lambda: again.load(path))
+    data = pickle.dumps(models.normalizer.new_state())
+    wrong(lambda: pickle.loads(data.replace(b"float32", b"float64")))
+    layout = models.voice._state_layout()
+    data, layout.version = pickle.dumps(state), "another"
+    wrong(lambda: pickle.loads(data))
+    wrong(lambda: models.voice.new_state(batch=2).load(path.with_name("other")))
+    print(json.dumps(said))
+    """
+    said = run(installed(PACKAGE), dedented(code))
+    size, model, missing, short, damaged, dtype, version, _ = said
+    assert "'hidden' has the shape (2, 16), and (3, 16) in this state of voice" in size
+    assert "holds no state of normalizer: its buffers are hidden, cell_state, context" in model
+    assert "cannot be read (No such file or directory)" in missing
+    assert "is damaged: 'context' is not whole" in short
+    assert "is damaged, or no safetensors file" in damaged
+    assert (
+        dtype
+        == "StateError: this pickle: 'mean' is float64, and float32 in the state of normalizer"
+    )
+    assert "this pickle holds a state of another version of voice" in version
+
+
+def test_states_leak_nothing(installed: Callable[..., Installed]) -> None:
+    code = """
+    import resource
+    def used():
+        return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
+    x = torch.ones(2, 256)
+    def many(count):
+        for i in range(count):
+            state = models.voice.new_state(batch=2)
+            if i % 10 == 0:
+                models.voice(x, state=state)
+                state["hidden"]
+    def large(count):
+        for _ in range(count):
+            models.decoder.new_state(batch=4)
+    many(2000), large(2000)
+    before = used()
+    many(10000), large(10000)
+    print(json.dumps(used() - before))
+    """
+    assert run(installed(PACKAGE), dedented(code)) < 2_000_000
+
+
+def dedented(code: str) -> str:
+    """Code without the indentation of a test."""
+    import textwrap
+
+    return textwrap.dedent(code)

@@ -126,10 +126,11 @@ def _dimension(name: str, manifest: Manifest, dim: str | None) -> str:
             f"{name}: all sizes of the model are fixed, and its requests cannot share a call. "
             "Declare a dynamic dimension, such as dims.batch = { max = 64 }, and build it again"
         )
-    leading = {spec.shape[0] if spec.shape else 1 for spec in manifest.inputs}
+    given = manifest.inputs[: len(manifest.inputs) - len(manifest.held)]
+    leading = {spec.shape[0] if spec.shape else 1 for spec in given}
     (first, *more) = leading
     if more or not isinstance(first, str):
-        shapes = ", ".join(f"{spec.name!r} is {shown(spec.shape)}" for spec in manifest.inputs)
+        shapes = ", ".join(f"{spec.name!r} is {shown(spec.shape)}" for spec in given)
         raise ValueError(
             f"{name}: the inputs do not all begin with the same dynamic dimension: {shapes}. Name "
             "one that all of them have: dim=..."

@@ -399,6 +399,138 @@ def test_states_leak_nothing(installed: Callable[..., Installed]) -> None:
     assert run(installed(PACKAGE), dedented(code)) < 2_000_000
 
 
+SCANNED = """
+name = NAME
+model = getattr(models, name)
+many = {"decoder": 40, "llama": 30}.get(name, 60)
+with torch.no_grad():
+    for batch in (1, 3):
+        xs = torch.stack([INPUTS[name](batch, 1) for _ in range(many)])
+        module = eager(name, batch)
+        expected = [copy.deepcopy(module(x)) for x in xs]
+        if isinstance(expected[0], tuple):
+            expected = tuple(torch.stack(part) for part in zip(*expected))
+        else:
+            expected = torch.stack(expected)
+        for convert in (lambda x: x, lambda x: x.numpy(), lambda x: x.mT.contiguous().mT):
+            state, half = model.new_state(**sizes(name, batch)), many // 2
+            first = model.scan(convert(xs[:half]), state=state)
+            rest = model.scan(convert(xs[half:]), state=state)
+            if not isinstance(first, tuple):
+                first, rest = (first,), (rest,)
+            parts = zip(first, rest)
+            same(tuple(torch.cat([*map(torch.as_tensor, pair)]) for pair in parts), expected)
+            same(model.scan(convert(xs)), expected)
+        seen = []
+        assert model.scan(xs, on_step=seen.append) is None
+        assert len(seen) == many
+print(json.dumps("right"))
+"""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["normalizer", "voice", "causal", "decoder", "llama"])
+def test_steps_in_a_row_give_what_calls_give(
+    name: str, kind: str, installed: Callable[..., Installed]
+) -> None:
+    package = of_kind(installed, PACKAGE, kind)
+    assert run(package, SCANNED.replace("NAME", repr(name), 1)) == "right"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_wrong_steps_are_told(kind: str, installed: Callable[..., Installed]) -> None:
+    setup = f"{SETUP}\nids = torch.zeros(65, 1, 1, dtype=torch.int64)\n"
+    wrong = [
+        ("voice.scan(torch.zeros(0, 1, 256))", "ValueError", "voice.scan(): there are no steps"),
+        ("voice.scan(1.0)", "TypeError", "must have the steps along its first axis, got float"),
+        ("voice.scan()", "TypeError", "voice.scan(): missing a required argument: 'samples'"),
+        ("voice.scan(torch.zeros(3, 1, 255))", "ValueError", "dimension 1 must be 256, not 255"),
+        (
+            "table.scan(torch.zeros(3, 2, 4), torch.zeros(32, 4), torch.zeros(2, 2).long())",
+            "ValueError",
+            "the numbers of steps differ: 3 in 'rows', 2 in 'places'",
+        ),
+        ("decoder.scan(ids)", "StateError", "the state is full: 'keys' has "),
+        ("voice.scan(samples[None], state=used)", "StateError", "another call is using this state"),
+    ]
+    package = of_kind(installed, PACKAGE, kind)
+    dataclasses.replace(package, python=Path(sys.executable)).refuses(setup, wrong)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_requests_with_states_share_calls(kind: str, installed: Callable[..., Installed]) -> None:
+    code = """
+    import asyncio
+    data = [[INPUTS["voice"](1, 0) for _ in range(20)] for _ in range(4)]
+    with torch.no_grad():
+        expected = []
+        for xs in data:
+            module = eager("voice", 1)
+            expected.append([module(x) for x in xs])
+    wrong, sizes_seen = [], []
+    with models.voice.batched(4, max_wait_ms=20) as batched:
+        together = batched._queue._runner._together
+        def counted(requests):
+            sizes_seen.append(len(requests))
+            together(requests)
+        batched._queue._runner._together = counted
+        def follow(number, convert):
+            state = models.voice.new_state(batch=1)
+            for x, y in zip(data[number], expected[number]):
+                same(batched(convert(x), state=state), y)
+        def guarded(number):
+            try:
+                follow(number, (lambda x: x) if number < 2 else (lambda x: x.numpy()))
+            except Exception as error:
+                wrong.append(repr(error))
+        threads = [threading.Thread(target=guarded, args=(i,)) for i in range(4)]
+        for thread in threads: thread.start()
+        for thread in threads: thread.join()
+        async def one(number):
+            state = models.voice.new_state(batch=1)
+            for x, y in zip(data[number], expected[number]):
+                same(await batched.acall(x, state=state), y)
+        async def both():
+            await asyncio.gather(one(0), one(1))
+        asyncio.run(both())
+    try:
+        models.decoder.batched(4)
+    except ValueError as error:
+        wrong.append(str(error))
+    print(json.dumps([wrong, max(sizes_seen)]))
+    """
+    wrong, most = run(of_kind(installed, PACKAGE, kind), dedented(code))
+    (refused,) = wrong
+    assert most > 1
+    assert "decoder.batched(): argument 'state[\"position\"]'" in refused
+    assert "requests cannot share a call. Call the model itself" in refused
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_compiled_function_breaks_at_a_call_with_a_state(
+    kind: str, installed: Callable[..., Installed]
+) -> None:
+    code = """
+    state = models.normalizer.new_state()
+    @torch.compile(backend="eager")
+    def whole(x):
+        y, mean = models.normalizer(x + 1, state=state)
+        return y * 2, mean
+    module = modules.Normalizer()
+    for _ in range(3):
+        x = torch.randn(4, 6)
+        y, mean = module(x + 1)
+        same(whole(x), (y * 2, mean.clone()))
+    table = torch.zeros(32, 4)
+    @torch.compile(backend="eager")
+    def written(rows):
+        return models.table(rows * 2, table, torch.tensor([3])) + 1
+    same(written(torch.ones(1, 4)), torch.full((4,), 3.0))
+    print(json.dumps(table[3].tolist()))
+    """
+    assert run(of_kind(installed, PACKAGE, kind), dedented(code)) == [2.0] * 4
+
+
 def dedented(code: str) -> str:
     """Code without the indentation of a test."""
     import textwrap

@@ -98,14 +98,24 @@ def _tested(
             reason = "its smallest example is too large to be shipped"
             return Outcome(name, target, passed=None, loaded=True, reason=reason)
         check_file(package, recorded.file)
-        stored = WeightsFile(package / recorded.file.file)
+        path = package / recorded.file.file
+        stored = WeightsFile(path)
+
+        def arrays() -> list[Any]:
+            return [
+                *map((WeightsFile(path) if manifest.changed else stored).array, recorded.inputs)
+            ]
+
+        def tensors() -> list[torch.Tensor]:
+            file = WeightsFile(path) if manifest.changed else stored
+            inputs = [file.tensor(entry).to(device) for entry in recorded.inputs]
+            # They are recorded in the order of their sizes, not of the compiled code.
+            return admit(manifest, tuple(inputs), torch.device(device)) if inputs else inputs
+
         if standalone:
-            outputs, milliseconds = _timed_alone(loaded, [*map(stored.array, recorded.inputs)])
+            outputs, milliseconds = _timed_alone(loaded, _given(arrays, manifest))
         else:
-            inputs = [stored.tensor(entry).to(device) for entry in recorded.inputs]
-            if inputs:  # which are recorded in the order of their sizes, not of the compiled code
-                inputs = admit(manifest, tuple(inputs), torch.device(device))
-            outputs, milliseconds = _timed_by_torch(loaded.run, inputs)
+            outputs, milliseconds = _timed_by_torch(loaded.run, _given(tensors, manifest))
     except (ModelLoadError, RuntimeError) as error:
         return Outcome(name, target, passed=False, loaded=False, reason=str(error))
     kept = stored.array if standalone else stored.tensor
@@ -121,25 +131,33 @@ def _tested(
     )
 
 
-def _timed_by_torch(run: Run, inputs: list[torch.Tensor]) -> tuple[list[Any], float]:
+def _given(make: Callable[[], list[Any]], manifest: Manifest) -> Callable[[], list[Any]]:
+    """What gives the inputs of each call: new ones where a call changes them, else the same."""
+    if manifest.changed:
+        return make
+    inputs = make()
+    return lambda: inputs
+
+
+def _timed_by_torch(run: Run, given: Callable[[], list[torch.Tensor]]) -> tuple[list[Any], float]:
     """The outputs, and the median time of a call, see ``_timed``."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         with torch.no_grad():
-            outputs, milliseconds = _timed(lambda: run(inputs))
+            outputs, milliseconds = _timed(lambda: run(given()))
     finally:
         torch.set_num_threads(threads)
     return [output.cpu() for output in outputs], milliseconds
 
 
-def _timed_alone(loaded: Loaded, inputs: list[Any]) -> tuple[list[Any], float]:
+def _timed_alone(loaded: Loaded, given: Callable[[], list[Any]]) -> tuple[list[Any], float]:
     """The outputs of a library that needs no torch, and the median time of a call."""
     assert loaded.call is not None  # noqa: S101  # the engine has it
     assert loaded.one_thread is not None  # noqa: S101
     call = loaded.call
     loaded.one_thread()
-    return _timed(lambda: call(*inputs) or [])
+    return _timed(lambda: call(*given()) or [])
 
 
 def _timed(call: Callable[[], list[Any]]) -> tuple[list[Any], float]:

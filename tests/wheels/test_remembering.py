@@ -376,6 +376,40 @@ def test_what_cannot_be_read_again_is_told(
     assert "this pickle holds a state of another version of voice" in version
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_step_neither_copies_nor_clears_a_cache(
+    kind: str, installed: Callable[..., Installed]
+) -> None:
+    """Of 32 MB, a step uses the pages that it writes to and reads from, and no others."""
+    code = """
+    import resource
+    def pages():
+        return int(open("/proc/self/statm").read().split()[1])
+    module, row = modules.Long(), torch.arange(8.0)
+    state = models.long.new_state()
+    same(models.long(row, state=state), module(row))  # imports what compares
+    models.long.scan(row[None], state=state)
+    module(row)
+    assert state.nbytes > 32 << 20
+    before = pages()
+    for _ in range(20):
+        expected, got = module(row).clone(), models.long(row, state=state)
+        same(got, expected)
+    models.long.scan(row.repeat(20, 1), state=state)
+    print(json.dumps((pages() - before) * resource.getpagesize()))
+    """
+    assert run(of_kind(installed, PACKAGE, kind), dedented(code)) < 2 << 20
+
+
+def test_the_package_tests_itself(installed: Callable[..., Installed]) -> None:
+    package = installed(PACKAGE)
+    code = "import runpy; runpy.run_module('remembering.models', run_name='__main__')"
+    done = dataclasses.replace(package, python=Path(sys.executable)).attempt(code, {})
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count(" ok ") == 9
+    assert "not run: its smallest example is too large to be shipped" in done.stdout  # of long
+
+
 def test_states_leak_nothing(installed: Callable[..., Installed]) -> None:
     code = """
     import resource

@@ -25,7 +25,7 @@ from aotbuild.steps.package.write import write_package
 from aotbuild.steps.project_code import importing
 from aotbuild.steps.tune.lock import Levels, Lock, as_lock_table, cpu_name
 from aotbuild.steps.tune.statistics import ratio
-from aotbuild.steps.tune.timing import alone, rounds, seconds
+from aotbuild.steps.tune.timing import alone, repeatable, rounds, seconds
 
 _WORTH = 1.05
 """How many times as fast as the level below a level has to be."""
@@ -95,7 +95,7 @@ def _inputs(
     for sizes in from_largest(record.dims, record.example, call.inputs):
         if all(holds(condition, sizes) for condition in record.conditions):
             large = made(sizes)
-            if seconds(run, large) <= _LONG:
+            if seconds(repeatable(run, large, call.changed), large) <= _LONG:
                 return [example, large]
     return [example]
 
@@ -117,5 +117,11 @@ def _gain(
         for name, variant in (("lower", lower), ("higher", higher))
     }
     with alone():
-        timed = [rounds(arms, tensors) for tensors in inputs]
+        timed = [
+            rounds(
+                {name: repeatable(run, tensors, manifest.changed) for name, run in arms.items()},
+                tensors,
+            )
+            for tensors in inputs
+        ]
     return max(ratio(times["lower"], times["higher"]).median for times in timed)

@@ -37,7 +37,7 @@ from aotbuild.steps.tune.lock import FILE, Choice, Lock, Measured, as_lock_table
 from aotbuild.steps.tune.pins import settings_of, why_unfit
 from aotbuild.steps.tune.recipes import RECIPES, candidates, choose
 from aotbuild.steps.tune.statistics import estimate, ratio
-from aotbuild.steps.tune.timing import alone, rounds
+from aotbuild.steps.tune.timing import alone, repeatable, rounds
 from aotbuild.steps.tune.trial import try_recipes
 from aotbuild.target import TARGETS
 from aotbuild.torch_output import quieten
@@ -148,7 +148,8 @@ def _timed(
             for i, (name, path) in enumerate(passed.items())
         }
         with alone():
-            times = rounds(arms, tensors)
+            again = {n: repeatable(run, tensors, call.changed) for n, run in arms.items()}
+            times = rounds(again, tensors)
     winner = best(times, {name for name in passed if RECIPES[name].precision})
     return winner, {
         name: _measured(seconds, times[winner], passed[name]) for name, seconds in times.items()

@@ -104,6 +104,21 @@ class Decoder(nn.Module):
         return self.out(mixed.transpose(1, 2).reshape(batch, steps, 16))
 
 
+class Long(nn.Module):
+    """Writes a row into a cache of many megabytes, and looks at the last ones."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("cache", torch.zeros(1 << 20, 8))
+        self.register_buffer("position", torch.zeros(1, dtype=torch.int64))
+
+    def forward(self, row):
+        self.cache.index_copy_(0, self.position, row[None])
+        last = self.cache.index_select(0, (self.position - torch.arange(4)).clamp(min=0))
+        self.position += 1
+        return last.sum(0)
+
+
 class Llama(nn.Module):
     """A model of transformers with its static cache, whose tensors are the buffers."""
 

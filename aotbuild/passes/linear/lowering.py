@@ -86,7 +86,9 @@ class PackedProduct(Tiled):
     const int64_t distance = {kernel.stride(rows, 0)};
     {self.numbers(kernel.index(rows, [0, 0]))}
     const float* const bias = {f"&{kernel.index(bias[0], [0])}" if bias else "nullptr"};
-    const bool parallel = M * N * STEPS * kernels::Tiling::kTermsPerStep >= aotbuild::kParallelWork;
+    // Few rows take as long as one.
+    const int64_t work = (M <= aotbuild::kFewRows ? 1 : M) * N * STEPS;
+    const bool parallel = work * kernels::Tiling::kTermsPerStep >= aotbuild::kParallelWork;
     const kernels::Tiling tiling(M, N, STEPS, parallel ? omp_get_max_threads() : 1);
     #pragma omp parallel if(parallel)
     {{

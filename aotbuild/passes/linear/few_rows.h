@@ -23,25 +23,29 @@ constexpr int kFewRows = kRows < 4 ? kRows : 4;
 constexpr int64_t kAhead = 8192;
 constexpr int64_t kLine = 64;  // bytes of a step: of a line of the cache
 
-// Does step(from, i) for each step i of P panels that lie one behind the other, where from is the
-// address of the step in the first of them. Asked for is what is used so many steps later: in the
-// same panel, and near its end in the one P behind, with which the next call begins. Behind the
-// last panel of a matrix that may be any address: such requests have no effect.
-template <int P, class T, class Step>
-AOTBUILD_INLINE void stream_panels(const T* from, int64_t steps, Step step) {
-  constexpr int64_t kAt = kLine / sizeof(T), kSteps = kAhead / kLine / P;
-  const int64_t panel = steps * kAt, within = steps > kSteps ? steps - kSteps : 0;
-  auto part = [&](int64_t first, int64_t last, int64_t ahead) __attribute__((always_inline)) {
-#pragma GCC unroll 2
-    for (int64_t i = first; i < last; i++, from += kAt) {
+// What is asked for while P panels of so many steps are read, which lie one behind the other: what
+// is used kSteps later, which is in the same panel for the first part of the steps, and in the one
+// P behind for the rest, with which the next call begins. Behind the last panel of a matrix that
+// may be any address: such requests have no effect.
+template <int P, class T>
+struct Requests {
+  static constexpr int64_t kAt = kLine / sizeof(T), kSteps = kAhead / kLine / P;
+  static constexpr int kParts = 2;
+  int64_t steps, within;
+  AOTBUILD_INLINE explicit Requests(int64_t steps)
+      : steps(steps), within(steps > kSteps ? steps - kSteps : 0) {}
+  // The step behind the last one of a part.
+  AOTBUILD_INLINE int64_t end(int part) const { return part ? steps : within; }
+  // How far behind what is used lies what is asked for.
+  AOTBUILD_INLINE int64_t distance(int part) const {
+    return part ? (P * steps - within) * kAt : kSteps * kAt;
+  }
+  // Asks for a line of each panel.
+  AOTBUILD_INLINE void at(const T* line) const {
 #pragma GCC unroll 8
-      for (int p = 0; p < P; p++) __builtin_prefetch(from + ahead + p * panel, 0, 3);
-      step(from, i);
-    }
-  };
-  part(0, within, kSteps * kAt);
-  part(within, steps, P * panel - within * kAt);
-}
+    for (int p = 0; p < P; p++) __builtin_prefetch(line + p * steps * kAt, 0, 3);
+  }
+};
 
 }  // namespace aotbuild
 #endif

@@ -116,18 +116,24 @@ __attribute__((noinline)) void multiply_stream(const float* a, int64_t distance,
   for (int r = 0; r < R; r++)
 #pragma GCC unroll 32
     for (int v = 0; v < P * kVectors; v++) acc[r][v] = load(init + v * kLanes);
-  stream_panels<P>(b, k, [&](const float* from, int64_t i) __attribute__((always_inline)) {
-    Vec row[P * kVectors];
+  const Requests<P, float> requests(k);
+  int64_t i = 0;
+  for (int part = 0; part < requests.kParts; part++) {
+    const int64_t ahead = requests.distance(part);
+    for (const int64_t end = requests.end(part); i < end; i++, b += kPanel) {
+      requests.at(b + ahead);
+      Vec row[P * kVectors];
 #pragma GCC unroll 32
-    for (int v = 0; v < P * kVectors; v++)
-      row[v] = load(from + (v / kVectors) * k * kPanel + (v % kVectors) * kLanes);
+      for (int v = 0; v < P * kVectors; v++)
+        row[v] = load(b + (v / kVectors) * k * kPanel + (v % kVectors) * kLanes);
 #pragma GCC unroll 32
-    for (int r = 0; r < R; r++) {
-      const Vec x = splat(a[r * distance + i]);
+      for (int r = 0; r < R; r++) {
+        const Vec x = splat(a[r * distance + i]);
 #pragma GCC unroll 32
-      for (int v = 0; v < P * kVectors; v++) acc[r][v] = fma(x, row[v], acc[r][v]);
+        for (int v = 0; v < P * kVectors; v++) acc[r][v] = fma(x, row[v], acc[r][v]);
+      }
     }
-  });
+  }
 #pragma GCC unroll 32
   for (int r = 0; r < R; r++)
 #pragma GCC unroll 32

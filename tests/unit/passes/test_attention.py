@@ -162,6 +162,7 @@ class Cache(nn.Module):
     def __init__(self, attend: Callable[..., Any], *, late: bool = False) -> None:
         super().__init__()
         self.attend, self.late = attend, late
+        self.cache: torch.Tensor
         self.register_buffer("cache", torch.zeros(2, 2, 2, 16, 8))
 
     def forward(self, q: torch.Tensor, new: torch.Tensor, mask: torch.Tensor) -> Any:

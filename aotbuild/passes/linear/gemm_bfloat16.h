@@ -111,21 +111,22 @@ struct Widened {
       const int64_t ahead = requests.distance(part), end = requests.end(part);
       for (; k < end; k++, from += 2 * kPanel) {
         requests.at(from + ahead);
-        Vec first[kFew], second[kFew];
+        // Two vectors at a time, so that the sums of four rows of AVX2 stay in registers.
+        constexpr int W = V % 2 ? 1 : 2;
 #pragma GCC unroll 32
-        for (int r = 0; r < kFew; r++) {
-          const Ints x = Ints{} + pair_of(a + r * distance + 2 * k);
-          first[r] = even(x);
-          second[r] = odd(x);
-        }
-#pragma GCC unroll 32
-        for (int v = 0; v < V; v++) {
-          const Ints row = load(from + (v / kVectors) * panel + (v % kVectors) * 2 * kLanes);
-          const Vec one = even(row), other = odd(row);
+        for (int v = 0; v < V; v += W) {
+          Ints row[W];
+#pragma GCC unroll 2
+          for (int w = 0; w < W; w++)
+            row[w] = load(from + ((v + w) / kVectors) * panel + ((v + w) % kVectors) * 2 * kLanes);
 #pragma GCC unroll 32
           for (int r = 0; r < kFew; r++) {
-            acc[r][v] = fma(first[r], one, acc[r][v]);
-            acc[r][v] = fma(second[r], other, acc[r][v]);
+            // Opaque, else the compiler shifts the scalar, twice, and broadcasts that.
+            const Ints x = bits(opaque(from_bits(Ints{} + pair_of(a + r * distance + 2 * k))));
+#pragma GCC unroll 2
+            for (int w = 0; w < W; w++) acc[r][v + w] = fma(even(x), even(row[w]), acc[r][v + w]);
+#pragma GCC unroll 2
+            for (int w = 0; w < W; w++) acc[r][v + w] = fma(odd(x), odd(row[w]), acc[r][v + w]);
           }
         }
       }

@@ -30,9 +30,9 @@ constexpr int kRowsOfKeys = 4;  // rows that are multiplied at once
 
 // Vectors of sums that stay in registers.
 #if defined(__AVX512F__) || defined(__aarch64__)
-constexpr int kSums = 16;
+constexpr int kFewSums = 16;
 #else
-constexpr int kSums = 8;
+constexpr int kFewSums = 8;
 #endif
 
 constexpr int64_t vectors_of(int64_t numbers) { return divide_up(numbers, kLanes); }
@@ -101,7 +101,7 @@ template <int D, int R, int DA>
 AOTBUILD_INLINE void score_keys(const float* keys, int64_t distance, int64_t count,
                                 const float* rows, float (*scores)[kFewKeys], const float* ahead,
                                 int64_t distance_ahead) {
-  constexpr int kAtOnce = kSums / R < 4 ? kSums / R : 4;
+  constexpr int kAtOnce = kFewSums / R < 4 ? kFewSums / R : 4;
   alignas(64) float products[R][kLanes * kLanes];
   for (int64_t first = 0; first < count; first += kLanes) {
     const int here = std::min<int64_t>(kLanes, count - first);
@@ -165,7 +165,7 @@ AOTBUILD_INLINE void add_values(const float* values, int64_t distance, int64_t c
 #pragma GCC unroll 16
       for (int c = 0; c < C; c++) store(output + (r * V + v0 + c) * kLanes, acc[r][c]);
   };
-  constexpr int kWhole = DV / kLanes, kAtOnce = kSums / R < 8 ? kSums / R : 8;
+  constexpr int kWhole = DV / kLanes, kAtOnce = kFewSums / R < 8 ? kFewSums / R : 8;
   int v = 0;
   for (; v + kAtOnce <= kWhole; v += kAtOnce) part(std::integral_constant<int, kAtOnce>{}, v);
   if constexpr (kAtOnce > 2)

@@ -11,6 +11,9 @@ of queries with transposed keys, scaled by a number, with a mask added or filled
 over the keys, and a product with values. All must be float32 on the CPU with heads of a static
 width, and nothing else may use what lies between. Sizes and masks may be dynamic; where the graph
 does not show that they fit one another, as where torch would broadcast them, it stays as it is.
+
+Keys and values that are repeated for heads that share them are read before that, as long as nobody
+writes to them in between: a cache is often written in place.
 """
 
 from __future__ import annotations

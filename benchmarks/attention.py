@@ -44,6 +44,29 @@ class Attention(nn.Module):
         return result.transpose(1, 2).reshape(batch, tokens, -1)
 
 
+class Decoding(nn.Module):
+    """Attention of one query over caches of several layers, of which a part is filled."""
+
+    def __init__(self, heads: int, filled: int) -> None:
+        super().__init__()
+        self.heads, self.filled = heads, filled
+
+    def forward(self, x: torch.Tensor, caches: torch.Tensor) -> torch.Tensor:
+        """x: (1, heads, 1, width); caches: (layers, 2, 1, key heads, length, width)."""
+        mask = (torch.arange(caches.shape[4]) < self.filled)[None, None, None]
+        attend = nn.functional.scaled_dot_product_attention
+        for cache in caches.unbind():
+            k, v = (self.repeated(each) for each in cache.unbind())
+            x = x + attend(x, k, v, attn_mask=mask)
+        return x
+
+    def repeated(self, x: torch.Tensor) -> torch.Tensor:
+        """Keys or values, each for as many heads as share it."""
+        batch, heads, length, width = x.shape
+        x = x[:, :, None].expand(batch, heads, self.heads // heads, length, width)
+        return x.reshape(batch, self.heads, length, width)
+
+
 def recurrent(kind: str, units: int, layers: int) -> nn.Module:
     """Recurrent layers of as many features as units."""
     torch.manual_seed(0)
@@ -60,6 +83,16 @@ def cases() -> list[tuple[str, list[str], nn.Module, tuple[torch.Tensor, ...]]]:
         for causal in (False, True):
             name = f"{heads} heads of {width}, {tokens} tokens{', causal' if causal else ''}"
             listed.append((name, ["attention"], Attention(heads, causal=causal), given))
+    for heads, shared, width, length, filled in (
+        *((8, 8, 64, 2048, 2048), (32, 8, 128, 1024, 1024), (32, 8, 64, 4096, 512)),
+        *((4, 4, 64, 256, 256), (16, 16, 128, 512, 512)),
+    ):
+        layers = (96 << 20) // (8 * shared * length * width)
+        caches = torch.randn(min(layers, 32), 2, 1, shared, length, width)
+        name = f"one query, {heads} heads by {shared} of {width}, {filled} of {length} keys"
+        name += f", {caches.nbytes >> 20} MB in all"
+        query = torch.randn(1, heads, 1, width)
+        listed.append((name, ["attention"], Decoding(heads, filled), (query, caches)))
     given = torch.randn(1, 256, 3 * 384), torch.ones(1, 256)
     module = Attention(12, joined=True)
     listed.append(("a mask joined with one that masks nothing", ["constant_masks"], module, given))

@@ -48,7 +48,7 @@ PASSES: dict[str, Pass] = {
     "constant_masks": Pass(constant_masks.run, derives=False),
     "attention": Pass(attention.run, derives=False),
     "fold_batch_norm": Pass(fold_batch_norm.run, derives=True),
-    "linear": Pass(linear.run, derives=True),
+    "linear": Pass(linear.run, derives=True, guarded=("vdpbf16ps",)),
     "convolution": Pass(convolution.run, derives=True),
     "fold_padding": Pass(fold_padding.run, derives=False),
     "bfloat16": Pass(bfloat16.run, derives=True, guarded=("vdpbf16ps",), precision="bfloat16"),

@@ -146,3 +146,135 @@ def test_large_scores_and_what_is_not_a_number(attentions: Call) -> None:
     with torch.no_grad():  # rounding is of large scores
         expected = module(*given)
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3, equal_nan=True)
+
+
+class Decoding(nn.Module):
+    """Attention of few queries over caches, of which masks hide what is not filled yet."""
+
+    def forward(
+        self,
+        q: torch.Tensor,
+        cache: torch.Tensor,
+        chosen: torch.Tensor,
+        added: torch.Tensor,
+    ) -> list[torch.Tensor]:
+        """Attend.
+
+        q: (batch, 12, rows, 72); cache: (batch, length, 2, 2, 72); chosen: bool, (rows, length);
+        added: (batch, rows, length).
+        """
+        k, v = cache.permute(2, 0, 3, 1, 4)
+        found = [
+            sdpa(q, k, v, enable_gqa=True),
+            sdpa(q, k, v, attn_mask=chosen[None, None], enable_gqa=True),
+            sdpa(q, repeat_kv(k, 6), repeat_kv(v, 6), attn_mask=added[:, None]),
+            sdpa(q[:, :2, :1], k, v, attn_mask=chosen[:1]),
+        ]
+        for width in (64, 16, 5):  # whole vectors of each CPU, and others
+            parts = q[:, ::3, :, :width], k[..., :width], v[..., -width:].contiguous()
+            found.append(sdpa(*parts, attn_mask=chosen, enable_gqa=True))
+        scores = q @ repeat_kv(k, 6).transpose(2, 3) * 0.1
+        scores = scores.masked_fill(~chosen, -math.inf)
+        return [*found, scores.softmax(-1, dtype=torch.float32).to(q.dtype) @ repeat_kv(v, 6)]
+
+
+def repeat_kv(x: torch.Tensor, times: int) -> torch.Tensor:
+    batch, heads, length, width = x.shape
+    x = x[:, :, None, :, :].expand(batch, heads, times, length, width)
+    return x.reshape(batch, heads * times, length, width)
+
+
+def decoded(batch: int, rows: int, length: int, valid: int) -> list[torch.Tensor]:
+    torch.manual_seed(batch + rows + length)
+    chosen = torch.arange(length) < torch.arange(valid, valid + rows)[:, None]
+    added = torch.zeros(batch, rows, length).masked_fill(~chosen, -math.inf)
+    added += torch.randn(batch, rows, length)
+    return [
+        torch.randn(batch, 12, rows, 72),
+        torch.randn(batch, length, 2, 2, 72),
+        chosen,
+        added,
+    ]
+
+
+@pytest.fixture(scope="module", params=LEVELS)
+def decoding(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Call:
+    if reason := why_not(request.param):
+        pytest.skip(reason)
+    batch, rows = (torch.export.Dim(name, min=1, max=9) for name in ("batch", "rows"))
+    length = torch.export.Dim("length", min=1, max=4096)
+    call, applied = compiled(
+        Decoding(),
+        decoded(3, 5, 70, 50),
+        tmp_path_factory.mktemp("decoding"),
+        target=request.param,
+        dynamic=[
+            {0: batch, 2: rows},
+            {0: batch, 1: length},
+            {0: rows, 1: length},
+            {0: batch, 1: rows, 2: length},
+        ],
+    )
+    assert applied.counts["attention"] == 8
+    return call
+
+
+VALID = [
+    *itertools.product((1, 2), (1, 2, 3, 4, 5), (9, 64), (4,)),
+    *((1, 1, 1, 1), (1, 1, 300, 300), (1, 1, 300, 40), (1, 4, 1000, 17), (3, 1, 129, 128)),
+]
+"""Batch, rows, length, and what of it the first row sees."""
+
+
+def test_few_queries_equal_eager_for_all_lengths(decoding: Call) -> None:
+    for sizes in VALID:
+        given = decoded(*sizes)
+        assert_close(decoding(*given), Decoding(), given)
+
+
+def test_few_queries_do_not_depend_on_threads(decoding: Call) -> None:
+    before = torch.get_num_threads()
+    try:
+        for rows in (1, 4):
+            given = decoded(2, rows, 700, 600)
+            results = []
+            for threads in (1, 2, 3):
+                torch.set_num_threads(threads)
+                results.append(decoding(*given))
+            for other in results[1:]:
+                torch.testing.assert_close(other, results[0], rtol=0, atol=0)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_masks_of_few_queries_may_hide_anything(decoding: Call) -> None:
+    for rows, length in ((1, 50), (3, 200), (4, 33)):
+        given = decoded(2, rows, length, 0)
+        torch.manual_seed(rows)
+        given[2] = torch.rand(rows, length) < 0.1
+        given[2][:, 17:31] = True
+        given[2][0] = False  # what gives nothing, or in a softmax NaN
+        given[3] = torch.randn(2, rows, length).masked_fill(
+            torch.rand(rows, length) < 0.5, -math.inf
+        )
+        given[3][0, -1] = -math.inf
+        given[3][1] = -1e30
+        assert_close(decoding(*given), Decoding(), given)
+
+
+def test_what_no_query_sees_of_a_cache_is_not_read(decoding: Call) -> None:
+    for rows in (1, 4):
+        given = decoded(1, rows, 100, 20)
+        expected = decoding(*given)[1:]
+        given[1][:, 20 + rows - 1 :] = torch.nan
+        torch.testing.assert_close(decoding(*given)[1:], expected, rtol=0, atol=0, equal_nan=True)
+
+
+def test_few_queries_with_what_is_no_number(decoding: Call) -> None:
+    for rows in (1, 3):
+        given = decoded(2, rows, 60, 60)
+        given[1][1, 3, 1, 0, 7] = torch.nan  # a value
+        given[1][0, 7, 1, 1, 9] = torch.inf
+        given[1][1, 9, 0, 1, 2] = torch.inf  # a key
+        given[1][0, 11, 0, 0, 2] = torch.nan
+        assert_close(decoding(*given), Decoding(), given)

@@ -1,4 +1,4 @@
-"""The pass bfloat16 through the compiler, and its kernel for CPUs without the instructions."""
+"""Products of bfloat16 through the compiler, and their kernel for CPUs without the instructions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from compiled import Call, compiled_layers
+from compiled import LEVELS, Call, compiled, compiled_layers, why_not
 from torch import nn
 
 from aotbuild.runtime.engines import cpu_features
@@ -18,7 +18,7 @@ from aotbuild.toolchain import find_cxx
 TARGET = TARGETS["cpu-x86-64-v4"]
 SIZES = [(38, 70), (64, 64), (130, 200), (2, 1030), (1030, 2), (2100, 33)]
 
-pytestmark = pytest.mark.skipif(
+needs_avx512 = pytest.mark.skipif(
     not all(cpu_features().get(name) for name in TARGET.requires), reason="needs AVX-512"
 )
 
@@ -68,6 +68,7 @@ def layers(tmp_path_factory: pytest.TempPathFactory) -> Call:
     return call
 
 
+@needs_avx512
 def test_products_equal_those_of_rounded_factors_for_any_number_of_rows(layers: Call) -> None:
     module = Layers()
     for rows in [*range(1, 33), 57, 64, 113, 130]:
@@ -76,6 +77,7 @@ def test_products_equal_those_of_rounded_factors_for_any_number_of_rows(layers: 
             torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
+@needs_avx512
 def test_a_result_does_not_depend_on_threads(layers: Call) -> None:
     given = [torch.randn(64, k) for k, _ in SIZES]
     before = torch.get_num_threads()
@@ -140,6 +142,7 @@ int main() {
 """
 
 
+@needs_avx512
 def test_both_kernels_multiply_any_block(tmp_path: Path) -> None:
     (tmp_path / "main.cpp").write_text(PROGRAM)
     with as_file(files("aotbuild.passes")) as passes:
@@ -151,3 +154,79 @@ def test_both_kernels_multiply_any_block(tmp_path: Path) -> None:
         )
     done = subprocess.run([tmp_path / "main"], capture_output=True, text=True, check=True)
     assert float(done.stdout) < 1e-4
+
+
+class Narrow(nn.Module):
+    """Layers of bfloat16, with what is fused behind them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.ModuleList(nn.Linear(k, n) for k, n in SIZES)
+        self.gate, self.up = nn.Linear(64, 96, bias=False), nn.Linear(64, 96)
+        self.to(torch.bfloat16)
+
+    def forward(self, *given: torch.Tensor) -> list[torch.Tensor]:
+        found = [layer(x) for layer, x in zip(self.layers, given, strict=True)]
+        x = given[1]
+        return [*found, nn.functional.silu(self.gate(x)) * self.up(x), self.layers[1](x) + x]
+
+
+@pytest.fixture(scope="module", params=LEVELS)
+def narrow(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Call:
+    if reason := why_not(request.param):
+        pytest.skip(reason)
+    rows = torch.export.Dim("rows", min=1, max=64)
+    call, applied = compiled(
+        Narrow(),
+        [torch.randn(5, k, dtype=torch.bfloat16) for k, _ in SIZES],
+        tmp_path_factory.mktemp("narrow"),
+        target=request.param,
+        dynamic={"given": tuple({0: rows} for _ in SIZES)},
+    )
+    assert applied.counts["linear"] == len(SIZES) + 3
+    return call
+
+
+def narrow_rows(rows: int) -> list[torch.Tensor]:
+    torch.manual_seed(rows)
+    return [torch.randn(rows, k, dtype=torch.bfloat16) for k, _ in SIZES]
+
+
+def test_layers_of_bfloat16_equal_those_of_float32_rounded(narrow: Call) -> None:
+    wide = Narrow().float()
+    for rows in [*range(1, 18), 33, 64]:
+        given = narrow_rows(rows)
+        with torch.no_grad():
+            expected = wide(*(x.float() for x in given))
+        for found, each in zip(narrow(*given), expected, strict=True):
+            assert found.dtype is torch.bfloat16
+            torch.testing.assert_close(found.float(), each, rtol=2**-7, atol=2e-2)
+
+
+def test_a_result_of_bfloat16_depends_neither_on_threads_nor_on_other_rows(narrow: Call) -> None:
+    given = narrow_rows(64)
+    before = torch.get_num_threads()
+    try:
+        results = []
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            results.append(narrow(*given))
+    finally:
+        torch.set_num_threads(before)
+    for other in results[1:]:
+        torch.testing.assert_close(other, results[0], rtol=0, atol=0)
+    for start, end in ((0, 1), (7, 9), (11, 14), (30, 34), (3, 20)):
+        part = narrow(*(x[start:end] for x in given))
+        torch.testing.assert_close(part, [y[start:end] for y in results[0]], rtol=0, atol=0)
+
+
+def test_what_is_no_number_passes_through_layers_of_bfloat16(narrow: Call) -> None:
+    wide = Narrow().float()
+    for rows in (3, 20):
+        given = narrow_rows(rows)
+        given[1][0, 5], given[1][1, 6], given[2][2] = torch.nan, torch.inf, -torch.inf
+        with torch.no_grad():
+            expected = wide(*(x.float() for x in given))
+        for found, each in zip(narrow(*given), expected, strict=True):
+            torch.testing.assert_close(found.float(), each, rtol=2**-7, atol=2e-2, equal_nan=True)

@@ -11,6 +11,9 @@ of queries with transposed keys, scaled by a number, with a mask added or filled
 over the keys, and a product with values. All must be float32 on the CPU with heads of a static
 width, and nothing else may use what lies between. Sizes and masks may be dynamic; where the graph
 does not show that they fit one another, as where torch would broadcast them, it stays as it is.
+
+Keys and values that are repeated for heads that share them are read before that, as long as nobody
+writes to them in between: a cache is often written in place.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ from torch.fx import GraphModule, Node
 from aotbuild.passes.attention.operator import OP
 from aotbuild.passes.graph.aliases import Aliases
 from aotbuild.passes.graph.assertions import asserts_type, drop_proved, is_idle_dropout
-from aotbuild.passes.graph.nodes import add, is_float, replace, value
+from aotbuild.passes.graph.nodes import add, is_float, replace, value, written_by
 from aotbuild.passes.graph.sizes import are_same, is_same
 from aotbuild.passes.graph.values import Uniform, Values
 
@@ -54,7 +57,9 @@ class _Attention:
     scale: float
     causal: bool = False
     by_hand: bool = False
-    """Whether several nodes compute it; the keys then are [..., d, keys]."""
+    """Whether several nodes compute it."""
+    turned: bool = False
+    """Whether the keys are [..., d, keys]."""
     grouped: bool = False
     """Whether a key head may serve several heads."""
     fill: float = -math.inf
@@ -74,11 +79,7 @@ def run(module: GraphModule) -> int:
         attention = _attention(node, values) if node.op == "call_function" else None
         if attention:
             attention = _shared_keys(attention)
-        if (
-            attention
-            and _fits(attention)
-            and not (attention.by_hand and _is_written(attention, aliases))
-        ):
+        if attention and _fits(attention) and not _is_written(attention, aliases):
             _rewrite(module, attention)
             count += 1
     if count:
@@ -124,7 +125,7 @@ def _by_hand(node: Node, values: Values) -> _Attention | None:
     softmax = _skip(weights, node)
     if softmax is None or not _is_softmax(softmax):
         return None
-    start = _Attention(node, node, node, v, None, 1.0, by_hand=True, undefined=True)
+    start = _Attention(node, node, node, v, None, 1.0, by_hand=True, turned=True, undefined=True)
     scores = _inner(softmax, softmax.args[0])
     return _masked(start, scores, values) if scores is not None else None
 
@@ -231,7 +232,7 @@ def _fits(attention: _Attention) -> bool:
     q, k, v, result = map(_shape, tensors)
     if len(q) not in {3, 4} or not len(q) == len(k) == len(v) == len(result):
         return False
-    if attention.by_hand:
+    if attention.turned:
         k[-2:] = k[-1], k[-2]
     if len(q) == 3:
         q, k, v = ([each[0], 1, *each[1:]] for each in (q, k, v))
@@ -271,23 +272,42 @@ def _with_heads(shape: list[Any], dims: int) -> list[Any]:
 
 def _shared_keys(attention: _Attention) -> _Attention:
     """Attention with keys and values before they were repeated for heads that share them."""
-    k, v = _repeated(attention.k), _repeated(attention.v)
-    if attention.by_hand or k is None or v is None or attention.q is attention.k:
+    upright = _turned_back(attention.k) if attention.turned else attention.k
+    k = _repeated(upright) if upright is not None else None
+    v = _repeated(attention.v)
+    if k is None or v is None or k[1] != v[1]:
         return attention
-    own = modified(attention, k=k[0], v=v[0], grouped=True)
-    return own if k[1] == v[1] else attention
+    return modified(attention, k=k[0], v=v[0], grouped=True, turned=False)
+
+
+def _turned_back(node: Node) -> Node | None:
+    """What a node has the last two of four dimensions of, in the other order."""
+    args: Any = node.args
+    if len(_shape(node)) != 4:
+        return None
+    if node.target is aten.transpose.int and {each % 4 for each in args[1:3]} == {2, 3}:
+        return _node(args[0])
+    if node.target is aten.permute.default and [each % 4 for each in args[1]] == [0, 1, 3, 2]:
+        return _node(args[0])
+    return _node(args[0]) if node.target is aten.mT.default else None
 
 
 def _repeated(node: Node) -> tuple[Node, int] | None:
     """What was repeated along the second dimension, each part after another, and how often."""
+    node = _without_copies(node)
     args: Any = node.args
     shape = _shape(node)
     if node.target is aten.repeat_interleave.self_int and len(shape) == 4:
         dim = args[2] if len(args) > 2 else node.kwargs.get("dim")
-        return (args[0], args[1]) if dim == 1 else None
-    if node.target not in {aten.reshape.default, aten.view.default} or len(shape) != 4:
+        times = args[1] if isinstance(args[1], int) else None
+        return (args[0], times) if dim in {1, -3} and times is not None else None
+    if node.target is aten.flatten.using_ints and len(_shape(args[0])) == 5:
+        if tuple(args[1:]) not in {(1, 2), (1, -3), (-4, -3), (-4, 2)}:
+            return None
+    elif node.target not in {aten.reshape.default, aten.view.default} or len(shape) != 4:
         return None
-    expanded = _node(args[0])
+    given = _node(args[0])
+    expanded = _without_copies(given) if given is not None else None
     if expanded is None or expanded.target is not aten.expand.default:
         return None
     five: Any = _node(expanded.args[0])
@@ -302,17 +322,45 @@ def _repeated(node: Node) -> tuple[Node, int] | None:
     return (source, times) if are_same(merged, shape) else None
 
 
+def _without_copies(node: Node) -> Node:
+    """What a node is a copy of."""
+    copies = {aten.clone.default, aten.contiguous.default}
+    while node.target in copies and (source := _node(node.args[0])) is not None:
+        node = source
+    return node
+
+
 def _is_written(attention: _Attention, aliases: Aliases) -> bool:
-    """Whether what is read may have changed until the last of the nodes."""
-    given = [attention.q, attention.k, attention.v, *([attention.mask] if attention.mask else [])]
-    return any(map(aliases.written, given))
+    """Whether what is read may change from the first of the nodes to the last, which reads then.
+
+    Keys and values often lie in a cache that is written before them.
+    """
+    mask = [attention.mask] if attention.mask else []
+    given = [attention.q, attention.k, attention.v, *mask]
+    if not any(map(aliases.written, given)):
+        return False
+    within = {attention.node}
+    pending = [attention.node]
+    while pending:
+        before = [each for each in pending.pop().all_input_nodes if each not in given]
+        pending += [each for each in before if each not in within]
+        within.update(before)
+    memory = {aliases.root(each) for each in given}
+    started = False
+    for node in attention.node.graph.nodes:
+        if node is attention.node:
+            return False
+        started = started or node in within
+        if started and not memory.isdisjoint(map(aliases.root, written_by(node))):
+            return True
+    return True
 
 
 def _rewrite(module: GraphModule, attention: _Attention) -> None:
     three = len(_shape(attention.q)) == 3
     with module.graph.inserting_before(attention.node):
         k = attention.k
-        if attention.by_hand:
+        if attention.turned:
             k = add(module, aten.transpose.int, k, -2, -1)
         q, k, v = (
             add(module, aten.unsqueeze.default, each, 1) if three else each

@@ -93,8 +93,10 @@ def sources(node: Node) -> list[Node]:
     return [found for each in node.all_input_nodes for found in sources(each)]
 
 
-def constant_matrix(module: GraphModule, node: Any, dims: int = 2) -> torch.Tensor | None:
-    """What a constant of float32 is like that is computed from float32 alone; None for others.
+def constant_matrix(
+    module: GraphModule, node: Any, dims: int = 2, dtype: torch.dtype = torch.float32
+) -> torch.Tensor | None:
+    """What a constant of a dtype is like that is computed from that dtype alone; None for others.
 
     Weights that are kept in fewer bits, as quantised ones, are none: computed once they would take
     the place that was saved.
@@ -103,12 +105,15 @@ def constant_matrix(module: GraphModule, node: Any, dims: int = 2) -> torch.Tens
         module: The module that holds the constants.
         node: A node of its graph, or any other argument of an operator.
         dims: Number of dimensions that the constant must have.
+        dtype: Its dtype.
     """
     if not is_constant(module, node):
         return None
     leaves = [attribute(module, each) for each in sources(node)]
     tensor = leaves[0] if node.op == "get_attr" else value(node)
-    if tensor is None or tensor.dim() != dims or not all(map(is_float, [tensor, *leaves])):
+    if tensor is None or tensor.dim() != dims:
+        return None
+    if not all(is_float(each, dtype) for each in (tensor, *leaves)):
         return None
     if not is_static(tensor):  # as w[: n.item()], of a constant n
         return None
@@ -160,11 +165,11 @@ def value(node: Any) -> torch.Tensor | None:
     return tensor if isinstance(tensor, torch.Tensor) else None
 
 
-def is_float(tensor: torch.Tensor | None) -> bool:
-    """Whether a tensor is an ordinary one of float32 on the CPU."""
+def is_float(tensor: torch.Tensor | None, dtype: torch.dtype = torch.float32) -> bool:
+    """Whether a tensor is an ordinary one of float32, or of another dtype, on the CPU."""
     return (
         tensor is not None
-        and tensor.dtype is torch.float32
+        and tensor.dtype is dtype
         and tensor.device.type == "cpu"
         and tensor.layout is torch.strided
     )

@@ -12,7 +12,8 @@ def _eager(
     rows: torch.Tensor, packed: torch.Tensor, bias: torch.Tensor | None, n: int, activation: str
 ) -> torch.Tensor:
     weight = packed.permute(0, 2, 1, 3).reshape(-1, rows.shape[-1])[:n].float()
-    result = torch.nn.functional.linear(rows.float(), weight, bias if bias is None else bias[:n])
+    added = None if bias is None else bias[:n].float()
+    result = torch.nn.functional.linear(rows.float(), weight, added)
     return ACTIVATIONS[activation](result)
 
 
@@ -31,4 +32,4 @@ OP = define(
 )
 """``activation(rows @ W + bias)`` in float32, where W [k, n] is packed in bfloat16 as
 [ceil(n / 16), k / 2, 16, 2], and rows are [..., k] in bfloat16, of an even k. The bias is in
-float32, filled up to 16 * ceil(n / 16)."""
+float32 or in bfloat16, filled up to 16 * ceil(n / 16)."""

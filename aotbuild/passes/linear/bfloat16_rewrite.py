@@ -47,17 +47,19 @@ def _rewrite(module: GraphModule, node: Node, rounded: dict[Node, Node]) -> None
         with module.graph.inserting_after(rows):
             rounded[rows] = add(module, aten.to.dtype, rows, torch.bfloat16)
     with module.graph.inserting_before(node):
-        pairs = _in_pairs(module, packed)
+        pairs = in_pairs(module, packed)
         new = add(module, packed_linear_bfloat16.OP, rounded[rows], pairs, bias, n, activation)
     replace(node, new)
 
 
-def _in_pairs(module: GraphModule, packed: Any) -> Node:
+def in_pairs(module: GraphModule, packed: Any) -> Node:
     """A packed matrix [panels, k, columns] as [panels, k / 2, columns, 2] in bfloat16."""
     tensor = value(packed)
     assert tensor is not None  # noqa: S101
     panels, k, columns = tensor.shape
-    narrow = add(module, aten.to.dtype, packed, torch.bfloat16)
+    narrow = packed
+    if tensor.dtype is not torch.bfloat16:
+        narrow = add(module, aten.to.dtype, packed, torch.bfloat16)
     paired = add(module, aten.reshape.default, narrow, [panels, k // 2, 2, columns])
     ordered = add(module, aten.permute.default, paired, [0, 1, 3, 2])
     contiguous: dict[str, Any] = {"memory_format": torch.contiguous_format}

@@ -8,6 +8,8 @@
 // kept in registers. Only B is packed, and once for all calls: A is read where it lies. Each
 // element is summed in the order of k whatever the tiles are, so neither the number of rows nor
 // that of threads changes it.
+//
+// Few rows take as long as reading B, which few_rows.h cares for.
 #ifndef AOTBUILD_GEMM_H
 #define AOTBUILD_GEMM_H
 
@@ -17,6 +19,7 @@
 #include "../simd/panels.h"
 #include "../simd/strided_rows.h"
 #include "../simd/vectors.h"
+#include "few_rows.h"
 
 namespace aotbuild {
 
@@ -69,9 +72,7 @@ AOTBUILD_INLINE void multiply_block(A a, const float* b, int64_t panel, int64_t 
 // Panels of a group for blocks of so many rows: enough sums at once to hide how long each takes,
 // few enough to stay in registers.
 constexpr int panels_at_once(int rows) {
-  return kLanes == 16  ? (rows == 1   ? 8
-                          : rows == 2 ? 6
-                          : rows <= 6 ? 4
+  return kLanes == 16  ? (rows <= 6   ? 4
                           : rows <= 9 ? 3
                                       : 2)
          : kLanes == 8 ? (rows == 1   ? 4
@@ -98,6 +99,65 @@ AOTBUILD_INLINE void multiply_group(int panels, const float* a, int64_t distance
   }
   if constexpr (P > 1)
     if (panels > 0) multiply_group<R, P / 2>(panels, a, distance, b, panel, k, c, ldc, init, ahead);
+}
+
+// Panels of a group for few rows, whose weights all have to be in registers at once.
+constexpr int streams_at_once(int rows) {
+  return kLanes == 8 && rows == 3 ? 1 : panels_at_once(rows);
+}
+
+// c = init + a b for few rows.
+template <int R, int P>
+__attribute__((noinline)) void multiply_stream(const float* a, int64_t distance, const float* b,
+                                               int64_t k, float* c, int64_t ldc,
+                                               const float* init) {
+  Vec acc[R][P * kVectors];
+#pragma GCC unroll 32
+  for (int r = 0; r < R; r++)
+#pragma GCC unroll 32
+    for (int v = 0; v < P * kVectors; v++) acc[r][v] = load(init + v * kLanes);
+  const Requests<P, float> requests(k);
+  int64_t i = 0;
+  for (int part = 0; part < requests.kParts; part++) {
+    const int64_t ahead = requests.distance(part);
+    for (const int64_t end = requests.end(part); i < end; i++, b += kPanel) {
+      requests.at(b + ahead);
+      Vec row[P * kVectors];
+#pragma GCC unroll 32
+      for (int v = 0; v < P * kVectors; v++)
+        row[v] = load(b + (v / kVectors) * k * kPanel + (v % kVectors) * kLanes);
+#pragma GCC unroll 32
+      for (int r = 0; r < R; r++) {
+        const Vec x = splat(a[r * distance + i]);
+#pragma GCC unroll 32
+        for (int v = 0; v < P * kVectors; v++) acc[r][v] = fma(x, row[v], acc[r][v]);
+      }
+    }
+  }
+#pragma GCC unroll 32
+  for (int r = 0; r < R; r++)
+#pragma GCC unroll 32
+    for (int v = 0; v < P * kVectors; v++) store(c + r * ldc + v * kLanes, acc[r][v]);
+}
+
+// The same for so many panels.
+template <int R, int P = streams_at_once(R)>
+AOTBUILD_INLINE void stream_group(int panels, const float* a, int64_t distance, const float* b,
+                                  int64_t k, float* c, int64_t ldc, const float* init) {
+  for (; panels >= P; panels -= P, b += P * k * kPanel, c += P * kPanel, init += P * kPanel)
+    multiply_stream<R, P>(a, distance, b, k, c, ldc, init);
+  if constexpr (P > 1)
+    if (panels > 0) stream_group<R, P / 2>(panels, a, distance, b, k, c, ldc, init);
+}
+
+template <int Least, int Most>
+AOTBUILD_INLINE void multiply_few(int rows, int panels, const float* a, int64_t distance,
+                                  const float* b, int64_t k, float* c, int64_t ldc,
+                                  const float* init) {
+  if constexpr (Least < Most)
+    if (rows < Most)
+      return multiply_few<Least, Most - 1>(rows, panels, a, distance, b, k, c, ldc, init);
+  stream_group<Most>(panels, a, distance, b, k, c, ldc, init);
 }
 
 // The rows of blocks where a number of rows is divided evenly; any where the number is 0, for
@@ -165,6 +225,12 @@ struct Tiling {
   int64_t row(int64_t block) const { return block * m / blocks; }
 };
 
+// The fewest rows of a block where there are more than few in all.
+constexpr int fewest_of_many(int least) {
+  constexpr int kHalf = (kRows + 1) / 2, kMore = kFewRows < kHalf ? kFewRows + 1 : kHalf;
+  return least > kMore ? least : kMore;
+}
+
 alignas(64) static const float kNoBias[8 * kPanel] = {};
 
 // c = bias + a b for the blocks of rows of a tile, Least to Most rows each, from the first row of a
@@ -176,6 +242,12 @@ AOTBUILD_INLINE void multiply_tile(const Tiling& tiling, const Tiling::Tile& til
   const int64_t panel = k * kPanel;
   const int panels = (tile.n1 - tile.n0 + kPanel - 1) / kPanel;
   const float* const group = b + tile.n0 * k;
+  const float* const init = bias ? bias + tile.n0 : kNoBias;
+  if constexpr (Least <= kFewRows)
+    if (tiling.m <= kFewRows)
+      return multiply_few<Least, (Most < kFewRows ? Most : kFewRows)>(
+          tiling.m, panels, a, distance, group, k, c, Tiling::kLd, init);
+  constexpr int kLeast = fewest_of_many(Least), kMost = Most < kLeast ? kLeast : Most;
   const int64_t parts = (k + Tiling::kTerms - 1) / Tiling::kTerms;
   for (int64_t part = 0; part < parts; part++) {
     const int64_t k0 = part * k / parts, k1 = (part + 1) * k / parts;
@@ -184,12 +256,10 @@ AOTBUILD_INLINE void multiply_tile(const Tiling& tiling, const Tiling::Tile& til
     for (int64_t block = tile.first; block < tile.last; block++) {
       const int64_t m0 = tiling.row(block), m1 = tiling.row(block + 1);
       const int64_t seen = (block - tile.first) * prefetched(m1 - m0);
-      multiply_rows<Least, Most>(m1 - m0, panels, a + m0 * distance + k0, distance, now, panel,
-                                 k1 - k0, c + (m0 - tile.m0) * Tiling::kLd, Tiling::kLd,
-                                 part   ? nullptr
-                                 : bias ? bias + tile.n0
-                                        : kNoBias,
-                                 seen < panels ? next + seen * panel : now);
+      multiply_rows<kLeast, kMost>(m1 - m0, panels, a + m0 * distance + k0, distance, now, panel,
+                                   k1 - k0, c + (m0 - tile.m0) * Tiling::kLd, Tiling::kLd,
+                                   part ? nullptr : init,
+                                   seen < panels ? next + seen * panel : now);
     }
   }
 }

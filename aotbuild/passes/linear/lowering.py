@@ -85,8 +85,10 @@ class PackedProduct(Tiled):
     const int64_t M = {kernel.size(rows, 0)};
     const int64_t distance = {kernel.stride(rows, 0)};
     {self.numbers(kernel.index(rows, [0, 0]))}
-    const float* const bias = {f"&{kernel.index(bias[0], [0])}" if bias else "nullptr"};
-    const bool parallel = M * N * STEPS * kernels::Tiling::kTermsPerStep >= aotbuild::kParallelWork;
+    {_bias(kernel, bias)}
+    // Few rows take as long as one.
+    const int64_t work = (M <= aotbuild::kFewRows ? 1 : M) * N * STEPS;
+    const bool parallel = work * kernels::Tiling::kTermsPerStep >= aotbuild::kParallelWork;
     const kernels::Tiling tiling(M, N, STEPS, parallel ? omp_get_max_threads() : 1);
     #pragma omp parallel if(parallel)
     {{
@@ -102,3 +104,12 @@ class PackedProduct(Tiled):
             {tile.store(("m_start", "m_end"), ("n_start", "n_end"))}
         }}
     }}"""
+
+
+def _bias(kernel: CppTemplateKernel, bias: Sequence[Any]) -> str:
+    """The statement that defines ``bias``, the first number that is added, in the type it has."""
+    if not bias:
+        return "const float* const bias = nullptr;"
+    kind = "uint16_t" if bias[0].get_dtype() is torch.bfloat16 else "float"
+    first = kernel.index(bias[0], [0])
+    return f"const auto* const bias = reinterpret_cast<const {kind}*>(&{first});"

@@ -8,6 +8,9 @@ follows elementwise, such as the sum of a residual connection, as Inductor's own
 A layer is rewritten where its weight is a constant float32 matrix of the module and its input is
 float32 on the CPU. ``linear``, ``addmm``, ``mm`` and ``matmul`` are taken, with weights in either
 orientation, and inputs with any number of leading dimensions of any size.
+
+Layers of bfloat16 are taken as well, where the sum goes over an even number of terms: sums, bias
+and activation are in float32, and the result is rounded once.
 """
 
 from __future__ import annotations
@@ -21,7 +24,9 @@ from torch.fx import GraphModule, Node
 from aotbuild.passes.graph.derived import derive
 from aotbuild.passes.graph.nodes import add, constant_matrix, is_constant, is_float, replace, value
 from aotbuild.passes.graph.slices import slice_constants
+from aotbuild.passes.linear import bfloat16_operator as packed_linear_bfloat16
 from aotbuild.passes.linear import operator as packed_linear
+from aotbuild.passes.linear.bfloat16_rewrite import in_pairs
 from aotbuild.passes.linear.operator import PANEL
 
 aten: Any = torch.ops.aten
@@ -40,6 +45,12 @@ class _Layer:
     columns_first: bool
     """Whether the weight is [n, k], as in ``linear``, and not [k, n]."""
     bias: Node | None
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """That of the rows, which all the rest must have."""
+        rows = value(self.rows)
+        return torch.bfloat16 if is_float(rows, torch.bfloat16) else torch.float32
 
 
 def run(module: GraphModule) -> int:
@@ -93,8 +104,9 @@ def _is_transposed(node: Node) -> bool:
 
 def _fits(module: GraphModule, layer: _Layer) -> bool:
     """Whether a layer is proved to be what the packed product computes."""
-    weight, rows = constant_matrix(module, layer.weight), value(layer.rows)
-    if weight is None or rows is None or not is_float(rows) or rows.dim() < 1:
+    dtype, rows = layer.dtype, value(layer.rows)
+    weight = constant_matrix(module, layer.weight, dtype=dtype)
+    if weight is None or rows is None or not is_float(rows, dtype) or rows.dim() < 1:
         return False
     one = all(type(size) is int and size == 1 for size in rows.shape[:-1])
     smallest = _SMALLEST_FOR_ONE_ROW if one else _SMALLEST
@@ -106,21 +118,28 @@ def _fits(module: GraphModule, layer: _Layer) -> bool:
     # A size of the input that is not known to be that of the weight would become a guard.
     if type(rows.shape[-1]) is not int or rows.shape[-1] != k:
         return False
+    if dtype is torch.bfloat16 and k % 2:
+        return False
     if layer.bias is None:
         return True
-    bias = constant_matrix(module, layer.bias, dims=1)
+    bias = constant_matrix(module, layer.bias, dims=1, dtype=dtype)
     return bias is not None and bias.shape == (n,)
 
 
 def _rewrite(module: GraphModule, layer: _Layer) -> None:
-    weight = constant_matrix(module, layer.weight)
+    weight = constant_matrix(module, layer.weight, dtype=layer.dtype)
     assert weight is not None  # noqa: S101
     last, activation = _activated(layer.node)
     n = weight.shape[0 if layer.columns_first else 1]
     with module.graph.inserting_before(layer.node):
         packed = _packed(module, layer.weight, columns_first=layer.columns_first)
         bias = _padded(module, layer.bias, n) if layer.bias else None
-        new = add(module, packed_linear.OP, layer.rows, packed, bias, n, activation)
+        if layer.dtype is torch.bfloat16:
+            pairs, operator = in_pairs(module, packed), packed_linear_bfloat16.OP
+            wide = add(module, operator, layer.rows, pairs, bias, n, activation)
+            new = add(module, aten.to.dtype, wide, torch.bfloat16)
+        else:
+            new = add(module, packed_linear.OP, layer.rows, packed, bias, n, activation)
     replace(last, new)
     if last is not layer.node:
         module.graph.erase_node(layer.node)

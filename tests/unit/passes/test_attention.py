@@ -114,15 +114,98 @@ def test_weights_that_nobody_asks_for_do_not_matter() -> None:
     assert_rewritten(Net(lambda x: layer(x, x, x)[0]), "attention", x)
 
 
-def test_keys_that_several_heads_share_are_not_repeated() -> None:
-    def repeated(x: torch.Tensor) -> torch.Tensor:
-        batch, heads, keys, width = x.shape
-        return x[:, :, None].expand(batch, heads, 2, keys, width).reshape(batch, -1, keys, width)
+def repeat_kv(x: torch.Tensor) -> torch.Tensor:
+    """As the models of transformers do it."""
+    batch, heads, keys, width = x.shape
+    x = x[:, :, None, :, :].expand(batch, heads, 2, keys, width)
+    return x.reshape(batch, heads * 2, keys, width)
 
-    for repeat in (repeated, lambda x: x.repeat_interleave(2, 1)):
+
+REPEATS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "expanded": repeat_kv,
+    "expanded and copied": lambda x: repeat_kv(x).contiguous(),
+    "copied twice": lambda x: repeat_kv(x.clone()).clone(),
+    "flattened": lambda x: x.unsqueeze(2).expand(-1, -1, 2, -1, -1).flatten(1, 2),
+    "repeated": lambda x: x.repeat_interleave(2, 1),
+    "repeated from behind": lambda x: torch.repeat_interleave(x, 2, dim=-3),
+}
+
+
+@pytest.mark.parametrize("repeat", REPEATS.values(), ids=REPEATS)
+@pytest.mark.parametrize("sizes", ["known", "dynamic"])
+def test_keys_that_several_heads_share_are_not_repeated(repeat: Any, sizes: str) -> None:
+    batch, keys = (torch.export.Dim(name, min=1, max=99) for name in "bk")
+    shapes: Any = {"given": ({0: batch}, {0: batch, 2: keys}, {0: batch, 2: keys})}
+    shapes = shapes if sizes == "dynamic" else None
+    net = Net(lambda q, k, v: sdpa(q, repeat(k), repeat(v)))
+    graph = assert_rewritten(net, "attention", *qkv(key_heads=2), dynamic=shapes)
+    (node,) = (node for node in graph.graph.nodes if str(node.target) == ATTENTION)
+    assert [each.meta["val"].shape[1] for each in node.args[:3]] == [4, 2, 2]
+    by_hand = Net(lambda q, k, v: (q @ repeat(k).transpose(2, 3) * 0.3).softmax(-1) @ repeat(v))
+    graph = assert_rewritten(by_hand, "attention", *qkv(key_heads=2), dynamic=shapes)
+    assert ATTENTION in calls(graph)
+    (node,) = (node for node in graph.graph.nodes if str(node.target) == ATTENTION)
+    assert [each.meta["val"].shape[1] for each in node.args[:3]] == [4, 2, 2]
+
+
+def test_keys_that_are_repeated_otherwise_are_not_shared() -> None:
+    for repeat in (lambda x: x.repeat(1, 2, 1, 1), lambda x: torch.cat([x, x], 1)):
         net = Net(lambda q, k, v, repeat=repeat: sdpa(q, repeat(k), repeat(v)))
         graph = assert_rewritten(net, "attention", *qkv(key_heads=2))
-        assert calls(graph) == {ATTENTION: 1}
+        (node,) = (node for node in graph.graph.nodes if str(node.target) == ATTENTION)
+        assert [each.meta["val"].shape[1] for each in node.args[:3]] == [4, 4, 4]
+
+
+class Cache(nn.Module):
+    """Attention over a cache that a call writes first, or between two of its steps."""
+
+    def __init__(self, attend: Callable[..., Any], *, late: bool = False) -> None:
+        super().__init__()
+        self.attend, self.late = attend, late
+        self.cache: torch.Tensor
+        self.register_buffer("cache", torch.zeros(2, 2, 2, 16, 8))
+
+    def forward(self, q: torch.Tensor, new: torch.Tensor, mask: torch.Tensor) -> Any:
+        if not self.late:
+            self.cache[:, :, :, 3:4] = new
+        k, v = repeat_kv(self.cache[0]), repeat_kv(self.cache[1])
+        if self.late:
+            self.cache[:, :, :, 3:4] = new
+        return self.attend(q, k, v, mask)
+
+
+def decoded() -> list[torch.Tensor]:
+    torch.manual_seed(0)
+    mask = (torch.arange(16) < 4).expand(1, 1, 1, 16)
+    return [torch.randn(2, 4, 1, 8), torch.randn(2, 2, 2, 1, 8), mask]
+
+
+ATTENDS: dict[str, Any] = {
+    "scaled": lambda q, k, v, mask: sdpa(q, k, v, attn_mask=mask),
+    "by hand": lambda q, k, v, mask: (
+        (q @ k.transpose(2, 3)).masked_fill(~mask, -math.inf).softmax(-1) @ v
+    ),
+}
+
+
+@pytest.mark.parametrize("attend", ATTENDS.values(), ids=ATTENDS)
+def test_a_cache_that_is_written_before_is_read_where_it_lies(attend: Any) -> None:
+    given = decoded()
+    graph = traced(Cache(attend), *given)
+    assert rewritten(graph, "attention")[0] == 1
+    (node,) = (node for node in graph.graph.nodes if str(node.target) == ATTENTION)
+    assert [each.meta["val"].shape[1] for each in node.args[:3]] == [4, 2, 2]
+    with torch.no_grad():
+        torch.testing.assert_close(graph(*given), Cache(attend)(*given), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("attend", ATTENDS.values(), ids=ATTENDS)
+def test_a_cache_that_is_written_after_it_was_copied_is_not_read(attend: Any) -> None:
+    given = decoded()
+    graph = traced(Cache(attend, late=True), *given)
+    rewritten(graph, "attention")
+    with torch.no_grad():
+        torch.testing.assert_close(graph(*given), Cache(attend, late=True)(*given))
 
 
 def test_lengths_and_batches_may_be_dynamic() -> None:

@@ -76,18 +76,31 @@ ULP = {
 ABSOLUTE = {"gelu_of_negative": 4e-8, "gelu_tanh_of_negative": 5e-8}
 
 
-@pytest.mark.parametrize("level", LEVELS)
-def test_functions_are_as_exact_as_their_comments_say(level: str, tmp_path: Path) -> None:
+def _output_of(name: str, level: str, tmp_path: Path) -> str:
+    """What a program beside this file prints, compiled for a CPU level."""
     if level in CAPABILITIES and torch.backends.cpu.get_cpu_capability() not in CAPABILITIES[level]:
         pytest.skip(f"this CPU has no {level}")
-    source, program = Path(__file__).with_name("kernel_errors.cpp"), tmp_path / "errors"
-    options = ["-std=c++17", "-O2", "-ffp-contract=off", f"-I{PASSES}"]
+    source, program = Path(__file__).with_name(name), tmp_path / "program"
+    options = ["-std=c++17", "-O2", "-ffp-contract=off", "-fopenmp", f"-I{PASSES}"]
     subprocess.run([*_compiler(level), *options, source, "-o", program], check=True)
     command = arm64.program(program) if level == ARM else [program]
-    result = subprocess.run(command, check=True, capture_output=True, text=True)
-    lines = [line.split() for line in result.stdout.splitlines()]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_functions_are_as_exact_as_their_comments_say(level: str, tmp_path: Path) -> None:
+    lines = [line.split() for line in _output_of("kernel_errors.cpp", level, tmp_path).splitlines()]
     units = {name: float(unit) for name, unit, _ in lines}
     absolute = {name: float(error) for name, _, error in lines}
     bounds = {**ULP, **({"gelu": 70} if level == "x86-64" else {})}
     assert {name: units[name] for name in bounds if units[name] > bounds[name]} == {}
     assert {name: absolute[name] for name in ABSOLUTE if absolute[name] > ABSOLUTE[name]} == {}
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_few_rows_give_the_bits_of_many(level: str, tmp_path: Path) -> None:
+    lines = [line.split() for line in _output_of("few_rows.cpp", level, tmp_path).splitlines()]
+    assert {name: int(different) for name, different, _ in lines} == dict.fromkeys(
+        ("floats", "pairs", "widened"), 0
+    )
+    assert all(int(compared) > 1 << 16 for _, _, compared in lines)

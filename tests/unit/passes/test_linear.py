@@ -14,7 +14,7 @@ from torch import nn
 from aotbuild.passes.linear.operator import ACTIVATIONS
 from aotbuild.passes.pipeline import apply
 from aotbuild.runtime import torch_arrays
-from aotbuild.runtime.derived import compute
+from aotbuild.runtime.derived import compute, only_moves
 
 PACKED = "aotbuild.packed_linear.default"
 
@@ -151,7 +151,6 @@ def _writes(net: Any, x: torch.Tensor) -> Any:
         lambda net, x: nn.functional.linear(x[:, :20], net.small),  # faster in Inductor's loops
         lambda net, x: nn.functional.linear(x, net.one),
         lambda net, x: nn.functional.linear(x.double(), net.weight.double()),
-        lambda net, x: nn.functional.linear(x.bfloat16(), net.narrow),
         lambda net, x: nn.functional.linear(x, x.sum() * net.weight),
         lambda net, x: nn.functional.linear(x, net.weight, x.sum() * net.bias),
         lambda net, x: torch.addmm(net.bias, x, net.other, beta=2),
@@ -163,6 +162,84 @@ def _writes(net: Any, x: torch.Tensor) -> Any:
 )
 def test_what_is_no_layer_with_a_constant_weight_stays(function: Any) -> None:
     assert_unchanged(Net(function), "linear", torch.randn(5, 40))
+
+
+PAIRS = "aotbuild.packed_linear_bfloat16.default"
+
+
+def assert_rounded_once(
+    module: nn.Module, x: torch.Tensor, count: int = 1, dynamic: Any = None
+) -> torch.fx.GraphModule:
+    """Layers of bfloat16 are taken, and give what the same in float32 does, rounded."""
+    module = module.bfloat16()
+    graph = traced(module, x, dynamic=dynamic)
+    assert rewritten(graph, "linear")[0] == count
+    with torch.no_grad():
+        found, expected = graph(x), module.float()(x.float()).bfloat16()
+    assert found.dtype is torch.bfloat16
+    # Sums in another order may be rounded to the number beside.
+    torch.testing.assert_close(found, expected, rtol=2**-7, atol=1e-6)
+    return graph
+
+
+@pytest.mark.parametrize("shape", [(40,), (1, 40), (5, 40), (2, 3, 40)])
+def test_layers_of_bfloat16_are_rounded_once(shape: tuple[int, ...]) -> None:
+    x = torch.randn(shape, dtype=torch.bfloat16)
+    graph = assert_rounded_once(nn.Linear(40, 70), x)
+    assert calls(graph) == {PAIRS: 1, "aten.to.dtype": 1}
+    pairs = graph.get_buffer("weight_pairs")
+    assert (pairs.dtype, pairs.shape) == (torch.bfloat16, (5, 20, 16, 2))
+    bias = graph.get_buffer("bias_padded")
+    assert (bias.dtype, bias.shape) == (torch.bfloat16, (80,))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda net, x: torch.addmm(net.bias, x, net.other),
+        lambda net, x: x @ net.other,
+        lambda net, x: nn.functional.linear(x, net.weight.chunk(2)[1]),
+        lambda net, x: nn.functional.silu(net.linear(x)),
+        lambda net, x: nn.functional.gelu(net.linear(x)),
+    ],
+)
+def test_layers_of_bfloat16_are_taken_in_every_form(function: Any) -> None:
+    assert_rounded_once(Net(function), torch.randn(5, 40, dtype=torch.bfloat16))
+
+
+def test_layers_of_bfloat16_keep_dynamic_sizes() -> None:
+    batch = torch.export.Dim("batch", max=64)
+    x = torch.randn(3, 40, dtype=torch.bfloat16)
+    graph = assert_rounded_once(nn.Linear(40, 70), x, dynamic=({0: batch},))
+    assert graph(torch.randn(64, 40, dtype=torch.bfloat16)).shape == (64, 70)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda net, x: x[:, 1:] @ net.other[1:],  # an odd number of terms
+        lambda net, x: x @ net.other[:, :1],
+        lambda net, x: nn.functional.linear(x, x.sum() * net.weight),
+        lambda net, x: nn.functional.linear(x, net.weight, x.sum() * net.bias),
+        lambda net, x: nn.functional.linear(x.float(), net.weight.float()),  # twice the place
+        lambda net, x: nn.functional.linear(x.half(), net.weight.half()),
+    ],
+)
+def test_other_layers_of_bfloat16_stay(function: Any) -> None:
+    x = torch.randn(5, 40, dtype=torch.bfloat16)
+    assert_unchanged(Net(function).bfloat16(), "linear", x)
+
+
+def test_what_is_packed_of_bfloat16_can_be_computed_again() -> None:
+    net = nn.Linear(40, 70).bfloat16()
+    graph = traced(net, torch.randn(5, 40, dtype=torch.bfloat16))
+    _, derived = rewritten(graph, "linear")
+    assert set(derived) == {"weight_pairs", "bias_padded"}
+    state = net.state_dict()
+    for name, recipe in derived.items():
+        found = compute(recipe, state.__getitem__, torch_arrays)
+        torch.testing.assert_close(found, getattr(graph, name), rtol=0, atol=0)
+        assert only_moves(recipe)
 
 
 def test_layers_that_share_a_weight_share_what_is_packed() -> None:

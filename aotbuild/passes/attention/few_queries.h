@@ -1,0 +1,392 @@
+// Attention of few queries over many keys, as when a language model makes one token after another.
+//
+// It computes what attention.h does, block of keys by block with an online softmax, but here memory
+// is what it waits for: the numbers of a key fill the vectors, and keys and values are read once
+// for all queries of all heads that share them. While keys of a block are multiplied, its values
+// are asked for, and while its values are, the keys of the next block.
+//
+// Keys that a mask hides from all of these queries are not read where they are at an end of a
+// block: of a cache, only the part that is filled. A number there that is none does not make the
+// result none. Each head of keys is read by one thread, front to back.
+#ifndef AOTBUILD_FEW_QUERIES_H
+#define AOTBUILD_FEW_QUERIES_H
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
+#include "../simd/exponential.h"
+#include "../simd/panels.h"
+#include "../simd/vectors.h"
+#include "operands.h"
+
+namespace aotbuild {
+
+constexpr int kFewQueries = 4;
+constexpr int kFewKeys = 16;    // in a block
+constexpr int kSharing = 16;    // rows, which are queries of heads, that read keys together
+constexpr int kRowsOfKeys = 4;  // rows that are multiplied at once
+
+// Vectors of sums that stay in registers.
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr int kFewSums = 16;
+#else
+constexpr int kFewSums = 8;
+#endif
+
+constexpr int64_t vectors_of(int64_t numbers) { return divide_up(numbers, kLanes); }
+
+// Asks for the first numbers at an address.
+template <int N>
+AOTBUILD_INLINE void ask_for(const float* from) {
+#pragma GCC unroll 16
+  for (int i = 0; i < N; i += 16) __builtin_prefetch(from + i, 0, 3);
+}
+
+// Sums of the lanes of each vector, that of x[i] in lane i of x[0].
+template <int S = 1>
+AOTBUILD_INLINE void sum_lanes(Vec (&x)[kLanes]) {
+  if constexpr (S < kLanes) {
+    Ints low, high;
+#pragma GCC unroll 16
+    for (int j = 0; j < kLanes; j++) {
+      low[j] = j & S ? j - S + kLanes : j;
+      high[j] = j & S ? j + kLanes : j + S;
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes; i += 2 * S)
+      x[i] = __builtin_shuffle(x[i], x[i + S], low) + __builtin_shuffle(x[i], x[i + S], high);
+    sum_lanes<2 * S>(x);
+  }
+}
+
+// The numbers [v kLanes, (v + 1) kLanes) of N, with zeros behind the last one.
+template <int N>
+AOTBUILD_INLINE Vec load_part(const float* from, int v) {
+  if constexpr (N % kLanes != 0)
+    if (v == N / kLanes) return load_partial(from + v * kLanes, N % kLanes);
+  return load(from + v * kLanes);
+}
+
+// products[r][i] = the products of the numbers of row r and key i, of which the lanes are to be
+// added; for K keys of D numbers.
+template <int D, int R, int K>
+AOTBUILD_INLINE void multiply_keys(const float* keys, int64_t distance, const float* rows,
+                                   float (*products)[kLanes * kLanes]) {
+  constexpr int V = vectors_of(D);
+  Vec acc[K][R];
+#pragma GCC unroll 8
+  for (int i = 0; i < K; i++)
+#pragma GCC unroll 8
+    for (int r = 0; r < R; r++) acc[i][r] = zero();
+#pragma GCC unroll 4
+  for (int v = 0; v < V; v++)
+#pragma GCC unroll 8
+    for (int i = 0; i < K; i++) {
+      const Vec key = load_part<D>(keys + i * distance, v);
+#pragma GCC unroll 8
+      for (int r = 0; r < R; r++)
+        acc[i][r] = fma(load(rows + (r * V + v) * kLanes), key, acc[i][r]);
+    }
+#pragma GCC unroll 8
+  for (int i = 0; i < K; i++)
+#pragma GCC unroll 8
+    for (int r = 0; r < R; r++) store(products[r] + i * kLanes, acc[i][r]);
+}
+
+// scores[r][j] for R rows and so many keys of a block; behind them anything. What is ahead is asked
+// for, a row with each key, if it is not null.
+template <int D, int R, int DA>
+AOTBUILD_INLINE void score_keys(const float* keys, int64_t distance, int64_t count,
+                                const float* rows, float (*scores)[kFewKeys], const float* ahead,
+                                int64_t distance_ahead) {
+  constexpr int kAtOnce = kFewSums / R < 4 ? kFewSums / R : 4;
+  alignas(64) float products[R][kLanes * kLanes];
+  for (int64_t first = 0; first < count; first += kLanes) {
+    const int here = std::min<int64_t>(kLanes, count - first);
+    int i = 0;
+    const float* key = keys + first * distance;
+    auto some = [&](auto some) __attribute__((always_inline)) {
+      constexpr int K = decltype(some)::value;
+      for (; i + K <= here; i += K, key += K * distance) {
+        if (ahead)
+          for (int j = 0; j < K; j++) ask_for<DA>(ahead + (first + i + j) * distance_ahead);
+        float (*to)[kLanes * kLanes] = (float (*)[kLanes * kLanes])(products[0] + i * kLanes);
+        multiply_keys<D, R, K>(key, distance, rows, to);
+      }
+    };
+    some(std::integral_constant<int, kAtOnce>{});
+    some(std::integral_constant<int, 1>{});
+    for (; i < kLanes; i++)
+      for (int r = 0; r < R; r++) store(products[r] + i * kLanes, zero());
+#pragma GCC unroll 8
+    for (int r = 0; r < R; r++) {
+      Vec x[kLanes];
+#pragma GCC unroll 16
+      for (int j = 0; j < kLanes; j++) x[j] = load(products[r] + j * kLanes);
+      sum_lanes(x);
+      store(scores[r] + first, x[0]);
+    }
+  }
+}
+
+// output[r] = factor[r] output[r] + sum over j of weights[r][j] values[j], for R rows of DV
+// numbers.
+template <int DV, int R, int DA>
+AOTBUILD_INLINE void add_values(const float* values, int64_t distance, int64_t count,
+                                const float (*weights)[kFewKeys], const Vec* factor, float* output,
+                                const float* ahead, int64_t distance_ahead, int64_t count_ahead) {
+  constexpr int V = vectors_of(DV);
+  auto part = [&](auto some, int v0) __attribute__((always_inline)) {
+    constexpr int C = decltype(some)::value;
+    Vec acc[R][C];
+#pragma GCC unroll 8
+    for (int r = 0; r < R; r++)
+#pragma GCC unroll 16
+      for (int c = 0; c < C; c++) acc[r][c] = load(output + (r * V + v0 + c) * kLanes) * factor[r];
+    const float* value = values + v0 * kLanes;
+    for (int64_t j = 0; j < count; j++, value += distance) {
+      if (v0 == 0 && j < count_ahead) ask_for<DA>(ahead + j * distance_ahead);
+      Vec x[C];
+#pragma GCC unroll 16
+      for (int c = 0; c < C; c++)
+        x[c] = DV % kLanes != 0 && C == 1 && v0 == V - 1 ? load_partial(value, DV % kLanes)
+                                                         : load(value + c * kLanes);
+#pragma GCC unroll 8
+      for (int r = 0; r < R; r++) {
+        const Vec weight = splat(weights[r][j]);
+#pragma GCC unroll 16
+        for (int c = 0; c < C; c++) acc[r][c] = fma(weight, x[c], acc[r][c]);
+      }
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < R; r++)
+#pragma GCC unroll 16
+      for (int c = 0; c < C; c++) store(output + (r * V + v0 + c) * kLanes, acc[r][c]);
+  };
+  constexpr int kWhole = DV / kLanes, kAtOnce = kFewSums / R < 8 ? kFewSums / R : 8;
+  int v = 0;
+  for (; v + kAtOnce <= kWhole; v += kAtOnce) part(std::integral_constant<int, kAtOnce>{}, v);
+  if constexpr (kAtOnce > 2)
+    for (; v + 2 <= kWhole; v += 2) part(std::integral_constant<int, 2>{}, v);
+  for (; v < V; v++) part(std::integral_constant<int, 1>{}, v);
+  for (int64_t j = count; j < count_ahead; j++) ask_for<DA>(ahead + j * distance_ahead);
+}
+
+// The keys of a block that are not hidden from all rows: from the first one to the last one.
+struct Seen {
+  int64_t first, last;
+};
+
+// The mask of a row.
+template <class T>
+AOTBUILD_INLINE const T* mask_of(const Mask<T>& mask, int64_t batch, int64_t head, int64_t query) {
+  return first_of(mask, batch, head) + query * mask.query;
+}
+template <class T>
+AOTBUILD_INLINE const T* mask_of(const KeyMask<T>& mask, int64_t batch, int64_t head, int64_t) {
+  return first_of(mask, batch, head);
+}
+AOTBUILD_INLINE const float* mask_of(const NoMask&, int64_t, int64_t, int64_t) { return nullptr; }
+
+// Whether scores become -inf whatever they are: one of them, and so many that lie side by side.
+AOTBUILD_INLINE bool hides(float mask, float) { return mask == -kInfinity; }
+AOTBUILD_INLINE bool hides(unsigned char mask, float fill) { return !mask && fill == -kInfinity; }
+constexpr int64_t kSideBySide = 32;
+AOTBUILD_INLINE bool hides_all(const float* mask, float) {
+  Ints hidden = Ints{} - 1;
+#pragma GCC unroll 8
+  for (int i = 0; i < kSideBySide; i += kLanes)
+    hidden &= bits(load(mask + i)) == bits(splat(-kInfinity));
+  int32_t all = -1;
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; i++) all &= hidden[i];
+  return all;
+}
+AOTBUILD_INLINE bool hides_all(const unsigned char* mask, float fill) {
+  uint64_t words[kSideBySide / 8];
+  std::memcpy(words, mask, sizeof words);
+  return !(words[0] | words[1] | words[2] | words[3]) && fill == -kInfinity;
+}
+
+// The next block from first on, of those of which anything is seen.
+template <class T>
+AOTBUILD_INLINE Seen next_seen(const T* const* masks, int64_t rows, int64_t step, float fill,
+                               int64_t first, int64_t keys) {
+  auto hidden = [&](int64_t key) __attribute__((always_inline)) {
+    for (int64_t r = 0; r < rows; r++)
+      if (!hides(masks[r][key * step], fill)) return false;
+    return true;
+  };
+  auto all_hidden = [&](int64_t key) __attribute__((always_inline)) {
+    for (int64_t r = 0; r < rows; r++)
+      if (!hides_all(masks[r] + key, fill)) return false;
+    return true;
+  };
+  if (step == 1)
+    while (first + kSideBySide <= keys && all_hidden(first)) first += kSideBySide;
+  while (first < keys && hidden(first)) first++;
+  int64_t last = std::min<int64_t>(first + kFewKeys, keys);
+  while (last > first && hidden(last - 1)) last--;
+  return {first, last};
+}
+
+// Scores with the mask of their row.
+template <class T>
+AOTBUILD_INLINE void add_mask(float* scores, int64_t count, const T* mask, int64_t step,
+                              float fill) {
+  for (int64_t j = 0; j < count; j += kLanes) {
+    Vec x;
+    if (step == 1 && j + kLanes <= count) {
+      x = additive(mask + j);
+    } else {
+      alignas(64) float some[kLanes] = {};
+      for (int64_t i = 0; i < std::min<int64_t>(kLanes, count - j); i++)
+        some[i] = additive(mask[(j + i) * step]);
+      x = load(some);
+    }
+    store(scores + j, masked_score(load(scores + j), x, mask, fill));
+  }
+}
+
+// The largest of all lanes, in each of them.
+template <int S = kLanes / 2>
+AOTBUILD_INLINE Vec largest_lane(Vec x) {
+  if constexpr (S > 0) {
+    Ints other;
+#pragma GCC unroll 16
+    for (int j = 0; j < kLanes; j++) other[j] = j ^ S;
+    return largest_lane<S / 2>(maximum(x, __builtin_shuffle(x, other)));
+  }
+  return x;
+}
+
+// What is carried from block to block for a row: the largest score in each lane, and of the sum of
+// the weights a part in each.
+struct Carried {
+  Vec largest, sum;
+};
+
+// Weights in the place of the scores of a row; returns by what the sums so far are multiplied.
+AOTBUILD_INLINE Vec weigh(float* scores, int64_t count, Carried& carried) {
+  for (int64_t j = count; j < kFewKeys; j++) scores[j] = -kInfinity;
+  Vec most = carried.largest;
+#pragma GCC unroll 4
+  for (int j = 0; j < kFewKeys; j += kLanes) most = maximum(most, load(scores + j));
+  most = largest_lane(most);
+  // Where all keys so far are masked, e^(-inf - 0) is 0, and not e^(-inf + inf).
+  const Vec top = most == splat(-kInfinity) ? zero() : most;
+  const Vec factor = exponential(carried.largest - top);
+  carried.sum = carried.sum * factor;
+#pragma GCC unroll 4
+  for (int j = 0; j < kFewKeys; j += kLanes) {
+    const Vec weight = exponential(load(scores + j) - top);
+    carried.sum = carried.sum + weight;
+    store(scores + j, weight);
+  }
+  carried.largest = most;
+  return factor;
+}
+
+// What one thread keeps of the rows that read keys together.
+template <int D, int DV>
+struct alignas(64) FewQueries {
+  float rows[kSharing][vectors_of(D) * kLanes];
+  float output[kSharing][vectors_of(DV) * kLanes];
+  float scores[kRowsOfKeys][kFewKeys];
+  Carried carried[kSharing];
+};
+
+// The rows [begin, begin + rows) of those that share a head of keys: row i is query i % queries of
+// the head i / queries.
+template <int D, int DV, bool Undefined, class M>
+__attribute__((noinline)) void attend_few(const Heads<const float>& q, const Heads<const float>& k,
+                                          const Heads<const float>& v, const Heads<float>& out,
+                                          const M& mask, const AttentionSizes& n, float scale,
+                                          float fill, int64_t batch, int64_t key_head,
+                                          int64_t begin, int64_t rows) {
+  constexpr int VK = vectors_of(D), VV = vectors_of(DV);
+  FewQueries<D, DV> own;
+  const int64_t first_head = key_head * (n.heads / n.key_heads);
+  decltype(mask_of(mask, 0, 0, 0)) masks[kSharing];
+  for (int64_t r = 0; r < rows; r++) {
+    const int64_t head = first_head + (begin + r) / n.queries, query = (begin + r) % n.queries;
+    const float* from = q.data + batch * q.batch + head * q.head + query * q.row;
+    for (int64_t i = 0; i < VK * kLanes; i++)
+      own.rows[r][i] = i < D ? from[i * q.column] * scale : 0.f;
+    for (int64_t i = 0; i < VV * kLanes; i++) own.output[r][i] = 0.f;
+    own.carried[r] = {splat(-kInfinity), zero()};
+    masks[r] = mask_of(mask, batch, head, query);
+  }
+  const float* const ks = k.data + batch * k.batch + key_head * k.head;
+  const float* const vs = v.data + batch * v.batch + key_head * v.head;
+  // One row of a mask that all rows share tells what they see.
+  int64_t distinct = rows;
+  if constexpr (kDependsOn<M> != 0) {
+    bool same = true;
+    for (int64_t r = 1; r < rows; r++) same = same && masks[r] == masks[0];
+    if (same) distinct = 1;
+  }
+  auto seen_from = [&](int64_t first) __attribute__((always_inline)) {
+    if constexpr (kDependsOn<M> != 0)
+      return next_seen(masks, distinct, mask.key, fill, first, n.keys);
+    else
+      return Seen{first, std::min<int64_t>(first + kFewKeys, n.keys)};
+  };
+  for (Seen now = seen_from(0), next; now.first < now.last; now = next) {
+    next = seen_from(now.last);
+    const int64_t count = now.last - now.first, count_ahead = next.last - next.first;
+    const float *keys = ks + now.first * k.row, *values = vs + now.first * v.row;
+    const float* const ahead = ks + next.first * k.row;
+    auto some = [&](auto some, int64_t row) __attribute__((always_inline)) {
+      constexpr int R = decltype(some)::value;
+      score_keys<D, R, DV>(keys, k.row, count, own.rows[row], own.scores, row ? nullptr : values,
+                           v.row);
+      Vec factor[R];
+      for (int r = 0; r < R; r++) {
+        if constexpr (kDependsOn<M> != 0)
+          add_mask(own.scores[r], count, masks[row + r] + now.first * mask.key, mask.key, fill);
+        factor[r] = weigh(own.scores[r], count, own.carried[row + r]);
+      }
+      add_values<DV, R, D>(values, v.row, count, own.scores, factor, own.output[row], ahead, k.row,
+                           row ? 0 : count_ahead);
+    };
+    int64_t row = 0;
+    for (; row + 4 <= rows; row += 4) some(std::integral_constant<int, 4>{}, row);
+    for (; row + 2 <= rows; row += 2) some(std::integral_constant<int, 2>{}, row);
+    for (; row < rows; row++) some(std::integral_constant<int, 1>{}, row);
+  }
+  for (int64_t r = 0; r < rows; r++) {
+    const int64_t head = first_head + (begin + r) / n.queries, query = (begin + r) % n.queries;
+    alignas(64) float largest[kLanes], sum[kLanes];
+    store(largest, own.carried[r].largest);
+    store(sum, own.carried[r].sum);
+    for (int half = kLanes / 2; half; half /= 2)
+      for (int l = 0; l < half; l++) sum[l] += sum[l + half];
+    const float none = Undefined ? __builtin_nanf("") : 0.f;
+    const float factor = largest[0] == -kInfinity ? none : 1.f / sum[0];
+    float* const to = out.data + batch * out.batch + head * out.head + query * out.row;
+    for (int64_t i = 0; i < DV; i++) to[i] = own.output[r][i] * factor;
+  }
+}
+
+// The same as attention() for few queries, and keys whose numbers lie side by side.
+template <int D, int DV, bool Undefined, class M>
+void attention_of_few(const Heads<const float>& q, const Heads<const float>& k,
+                      const Heads<const float>& v, const Heads<float>& out, const M& mask,
+                      const AttentionSizes& n, float scale, float fill) {
+  const int64_t sharing = n.heads / n.key_heads * n.queries, parts = divide_up(sharing, kSharing);
+  const int64_t tasks = n.batch * n.key_heads * parts;
+#pragma omp parallel for schedule(static) if (tasks * n.keys * (D + DV) >= kParallelWork)
+  for (int64_t i = 0; i < tasks; i++) {
+    const int64_t part = i % parts, key_head = i / parts % n.key_heads,
+                  batch = i / parts / n.key_heads;
+    const int64_t begin = part * sharing / parts, end = (part + 1) * sharing / parts;
+    attend_few<D, DV, Undefined>(q, k, v, out, mask, n, scale, fill, batch, key_head, begin,
+                                 end - begin);
+  }
+}
+
+}  // namespace aotbuild
+#endif

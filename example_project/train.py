@@ -56,7 +56,7 @@ def main() -> None:
     reader = train_reader(training)
     with torch.inference_mode():
         after_lines = read_lines(reader, held_out.images)
-    shown_lines = {count: after_lines[count - 1] for count in SHOWN_LINES}
+    shown_lines = {count: after_lines[count - 1].clone() for count in SHOWN_LINES}
     for count, scores in shown_lines.items():
         accuracy = (scores.argmax(1) == held_out.labels).float().mean()
         print(f"reader: held-out accuracy {accuracy:.2%} after {count} of 8 lines")

@@ -111,8 +111,7 @@ def keep_models(project: Path) -> None:
     kept = [
         table
         for table in tables
-        if not table.startswith(start)
-        or re.split(r"[].]", table.removeprefix(start))[0] in MODELS
+        if not table.startswith(start) or re.split(r"[].]", table.removeprefix(start))[0] in MODELS
     ]
     pyproject.write_text("".join(kept))
 

@@ -79,8 +79,8 @@ def batches(images: array[float]) -> Iterator[array[float]]:
         yield images[start : start + BATCH_SIZE * PIXELS]
 
 
-def shaped(values: array[float], *sizes: int) -> memoryview:
-    """Values as as many tensors of these sizes as they are."""
+def shaped(values: array[float], *sizes: int) -> memoryview[float]:
+    """Values as tensors of these sizes, as many as there are."""
     return memoryview(values).cast("B").cast("f", (len(values) // math.prod(sizes), *sizes))
 
 

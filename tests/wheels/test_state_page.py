@@ -139,6 +139,7 @@ line = torch.rand(2, 8)
 found = torch.compile(twice, backend="eager")(line, state)
 torch.testing.assert_close(found, twice(line, other))
 torch.testing.assert_close(state["hidden"], other["hidden"])
+torch._dynamo.reset()
 try:
     torch.compile(twice, backend="eager", fullgraph=True)(line, state)
     print(json.dumps("whole"))

@@ -58,7 +58,9 @@ def test_the_table_tells_the_models_of_the_example(tmp_path: Path) -> None:
         ),
         f"denoiser standalone {IMAGE.replace('batch', 'batch 1 to 256')} {IMAGE} 64,257 257.0 kB",
         "error float32 [batch]",
-        "from digits.models import net, denoiser",
+        "reader standalone line float32 [batch 1 to 256, 8] float32 [batch, 10] 11,434 45.7 kB",
+        'state["hidden"] float32 [batch 1 to 256, 48]',
+        "from digits.models import net, denoiser, reader",
     ]
     assert done.stderr == ""
 

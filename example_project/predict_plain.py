@@ -43,14 +43,13 @@ def main() -> None:
     images = read(directory / "images.bin")
     logits = read(directory / "logits.bin")
     compare("net", classified(images), logits)
-    compare(
-        "reader, line by line with a state,", read_lines(images), read(directory / "scores.bin")
-    )
     if arguments.digits:
         others = [int(line) for line in arguments.digits.read_text().split()]
         if others != predictions(logits):
             sys.exit(f"predict_plain.py: the digits in {arguments.digits} are others.")
         print(f"and so are the {len(others)} digits in {arguments.digits}")
+    scores = read(directory / "scores.bin")
+    compare("reader, line by line with a state,", read_lines(images), scores)
 
 
 def classified(images: array[float]) -> array[float]:

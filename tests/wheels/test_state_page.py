@@ -105,25 +105,32 @@ full = decoder.new_state(batch=1)
 decoder(torch.zeros(1, 60, dtype=torch.int64), state=full)
 decoder(torch.zeros(1, 60, dtype=torch.int64), state=full)
 wide, own = torch.zeros(4, 16), torch.zeros(4, 8)
-busy = reader.new_state(batch=1)
+busy, broken = reader.new_state(batch=1), decoder.new_state(batch=1)
 busy._lock.acquire()
 """
-    streams.refuses(
-        setup,
-        [
-            (
-                "decoder(torch.zeros(1, 9, dtype=torch.int64), state=full)",
-                "StateError",
-                "the state is full: 'layers.0.keys' has 120 of 128 entries, and this call adds 9",
-            ),
-            ("reader(torch.rand(1, 8), state=busy)", "StateError", "another call is using"),
-            ("reader(torch.rand(2, 8), state=full)", "StateError", "not of reader"),
-            ("reader.new_state()", "TypeError", "is missing the size 'batch'"),
-            ("average(wide[:, ::2], own)", "ValueError", "has gaps"),
-            ("average(own, own)", "ValueError", "shares memory"),
-            ("average(own.requires_grad_(), own * 1)", "ValueError", "requires gradients"),
-        ],
-    )
+    wrong = [
+        (
+            "decoder(torch.zeros(1, 9, dtype=torch.int64), state=full)",
+            "StateError",
+            "the state is full: 'layers.0.keys' has 120 of 128 entries, and this call adds 9",
+        ),
+        ("reader(torch.rand(1, 8), state=busy)", "StateError", "another call is using this state"),
+        ("reader(torch.rand(2, 8), state=full)", "StateError", ", not of reader"),
+        ("decoder(torch.tensor([[1000]]), state=broken)", "IndexError", "argument 'ids'"),
+        (
+            "decoder(torch.tensor([[1]]), state=broken)",
+            "StateError",
+            "a call that failed has left this state half changed",
+        ),
+        ("reader.new_state()", "TypeError", "is missing the size 'batch'"),
+        ("average(wide[:, ::2], own)", "ValueError", "has gaps"),
+        ("average(own, own)", "ValueError", "shares memory"),
+        ("average(own.requires_grad_(), own * 1)", "ValueError", "requires gradients"),
+    ]
+    streams.refuses(setup, wrong)
+    said = [message for _, kind, message in wrong if kind == "StateError"]
+    assert len(said) == 4
+    assert [message for message in said if message not in PAGE] == []
 
 
 def test_a_call_with_a_state_breaks_a_graph_of_torch_compile(streams: Installed) -> None:

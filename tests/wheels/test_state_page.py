@@ -99,7 +99,7 @@ print(json.dumps(told))
 
 def test_calls_that_the_page_says_are_refused(streams: Installed) -> None:
     setup = """
-import threading, torch
+import torch
 from streams.models import average, decoder, reader
 full = decoder.new_state(batch=1)
 decoder(torch.zeros(1, 60, dtype=torch.int64), state=full)

@@ -16,14 +16,15 @@ import torch
 from digits.data import HELD_OUT_NOISE_SEED, Digits, add_noise, load
 
 # Built into the wheel, so a type checker that sees only src/ does not find it.
-from digits.models import denoiser, net  # type: ignore[import-not-found, unused-ignore]
+from digits.models import denoiser, net, reader  # type: ignore[import-not-found, unused-ignore]
 from torch.nn import functional
 
 PROJECT = Path(__file__).resolve().parent
 BATCH_SIZE = 100  # the models take 1 to 256 images at once; the last batch is a smaller one
+LINES = 8  # of an image, which the reader takes one after the other
 TOLERANCE = 1e-4  # room for the rounding of float32 sums in another order, and for no more
 BUILD_TOOLS = ("aotbuild", "scikit_build_core")
-MODEL_SOURCES = ("digits.network", "digits.denoiser")
+MODEL_SOURCES = ("digits.network", "digits.denoiser", "digits.reader")
 
 
 class CheckError(Exception):
@@ -39,9 +40,10 @@ def main() -> None:
         print_models()
         _, held_out = load()
         logits = check_net(held_out, read_reference(arguments.reference / "net.pt"))
-        if arguments.save:
-            save(arguments.save, images=held_out.images, logits=logits)
         check_denoiser(held_out, read_reference(arguments.reference / "denoiser.pt"))
+        scores = check_reader(held_out, read_reference(arguments.reference / "reader.pt"))
+        if arguments.save:
+            save(arguments.save, images=held_out.images, logits=logits, scores=scores)
         check_sources_unused()
     except CheckError as error:
         sys.exit(f"predict.py: {error}")
@@ -68,7 +70,7 @@ def parse_arguments() -> argparse.Namespace:
         "--save",
         type=Path,
         metavar="DIR",
-        help="write the images and the answers of net there, for predict_plain.py",
+        help="write the images and the answers of net and reader there, for predict_plain.py",
     )
     return parser.parse_args()
 
@@ -122,6 +124,35 @@ def check_denoiser(held_out: Digits, eager: dict[str, torch.Tensor]) -> None:
     for name, difference in differences.items():
         print(f"  largest difference from eager    {difference:.1e} ({name})")
         check_difference(f"denoiser's {name}", difference)
+
+
+def check_reader(held_out: Digits, eager: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Read the held-out digits line by line, compare with eager, and return the scores.
+
+    The lines of the batches come in turn, as those of several scanners: each has a state.
+    """
+    parts = torch.split(held_out.images.squeeze(1), BATCH_SIZE)
+    states = [reader.new_state(batch=len(part)) for part in parts]
+
+    def read(line: int) -> torch.Tensor:
+        both = zip(parts, states, strict=True)
+        return torch.cat([reader(part[:, line], state=state) for part, state in both])
+
+    scores = torch.stack([read(line) for line in range(LINES)])
+    total = len(held_out)
+    print(f"\nreader, on {total} held-out digits, line by line")
+    differences = []
+    for lines, expected in eager.items():
+        found = scores[int(lines) - 1]
+        correct = int((found.argmax(1) == held_out.labels).sum())
+        differences.append(largest_difference(found, expected))
+        print(f"  accuracy after {lines} lines           {correct / total:.2%} ({correct}/{total})")
+        if not torch.equal(found.argmax(1), expected.argmax(1)):
+            raise CheckError(f"reader and eager predict other digits after {lines} lines.")
+    print(f"  largest difference from eager    {max(differences):.1e}")
+    for difference in differences:
+        check_difference("reader", difference)
+    return scores
 
 
 def check_sources_unused() -> None:

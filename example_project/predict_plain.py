@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import math
 import sys
 from array import array
+from collections.abc import Iterator
 from pathlib import Path
 
 # Built into the wheel, so a type checker that sees only src/ does not find it.
-from digits.models import net  # type: ignore[import-not-found, unused-ignore]
+from digits.models import net, reader  # type: ignore[import-not-found, unused-ignore]
 
-PIXELS, DIGITS = 64, 10
+PIXELS, LINES, WIDTH, DIGITS = 64, 8, 8, 10
 BATCH_SIZE = 100
 
 
@@ -38,23 +40,57 @@ def main() -> None:
     for module in ("torch", "numpy"):
         if importlib.util.find_spec(module) is not None:
             sys.exit(f"predict_plain.py: {module} can be imported; this is for where it cannot.")
-    images, expected = read(directory / "images.bin"), read(directory / "logits.bin")
-    scores = array("f")
-    for start in range(0, len(images), BATCH_SIZE * PIXELS):
-        batch = memoryview(images[start : start + BATCH_SIZE * PIXELS]).cast("B")
-        logits = net(batch.cast("f", (len(batch) // 4 // PIXELS, 1, 8, 8)))
-        scores.frombytes(memoryview(logits).tobytes())
-    digits, wanted = predictions(scores), predictions(expected)
-    same = sum(one == other for one, other in zip(digits, wanted, strict=True))
-    print(f"net without torch and numpy: {same} of {len(wanted)} predictions are the same")
-    if scores.tobytes() != expected.tobytes():
-        sys.exit("predict_plain.py: the scores differ from those of the wheel that needs torch.")
-    print("and so is every bit of the scores")
+    images = read(directory / "images.bin")
+    logits = read(directory / "logits.bin")
+    compare("net", classified(images), logits)
     if arguments.digits:
         others = [int(line) for line in arguments.digits.read_text().split()]
-        if others != wanted:
+        if others != predictions(logits):
             sys.exit(f"predict_plain.py: the digits in {arguments.digits} are others.")
         print(f"and so are the {len(others)} digits in {arguments.digits}")
+    scores = read(directory / "scores.bin")
+    compare("reader, line by line with a state,", read_lines(images), scores)
+
+
+def classified(images: array[float]) -> array[float]:
+    """What net says: the scores of each image."""
+    scores = array("f")
+    for part in batches(images):
+        scores.frombytes(memoryview(net(shaped(part, 1, 8, 8))).tobytes())
+    return scores
+
+
+def read_lines(images: array[float]) -> array[float]:
+    """What reader says: the scores of each image, after one line of all, after two, and so on."""
+    after = [array("f") for _ in range(LINES)]
+    for part in batches(images):
+        state = reader.new_state(batch=len(part) // PIXELS)
+        for line, scores in enumerate(after):
+            starts = range(line * WIDTH, len(part), PIXELS)
+            pixels = array("f", [value for i in starts for value in part[i : i + WIDTH]])
+            scores.frombytes(memoryview(reader(shaped(pixels, WIDTH), state=state)).tobytes())
+    return sum(after, array("f"))
+
+
+def batches(images: array[float]) -> Iterator[array[float]]:
+    """So many images after so many."""
+    for start in range(0, len(images), BATCH_SIZE * PIXELS):
+        yield images[start : start + BATCH_SIZE * PIXELS]
+
+
+def shaped(values: array[float], *sizes: int) -> memoryview[float]:
+    """Values as tensors of these sizes, as many as there are."""
+    return memoryview(values).cast("B").cast("f", (len(values) // math.prod(sizes), *sizes))
+
+
+def compare(model: str, found: array[float], expected: array[float]) -> None:
+    """Print how many predictions are the same, and fail where a bit of the scores is not."""
+    digits, wanted = predictions(found), predictions(expected)
+    same = sum(one == other for one, other in zip(digits, wanted, strict=True))
+    print(f"{model} without torch and numpy: {same} of {len(wanted)} predictions are the same")
+    if found.tobytes() != expected.tobytes():
+        sys.exit(f"predict_plain.py: {model} scores otherwise than in the wheel that needs torch.")
+    print("and so is every bit of the scores")
 
 
 def read(path: Path) -> array[float]:

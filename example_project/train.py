@@ -1,4 +1,4 @@
-"""Train both models and write `weights/` and `reference/`.
+"""Train all models and write `weights/` and `reference/`.
 
 Deterministic: on one machine with one torch, each run writes the same bytes. `reference/` holds
 what the eager models answer on the held-out digits, for `predict.py` to compare with.
@@ -20,12 +20,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "src"))
 from digits.data import HELD_OUT_NOISE_SEED, Digits, add_noise, load
 from digits.denoiser import Denoiser
 from digits.network import Net
+from digits.reader import Reader
 
 PROJECT = Path(__file__).resolve().parent
 SEED = 0
 BATCH_SIZE = 64
 NET_EPOCHS = 30
 DENOISER_EPOCHS = 60
+READER_EPOCHS = 150
+READER_NOISE = 0.15
+SHOWN_LINES = (2, 4, 6, 8)  # after which predict.py looks at what the reader says
 
 
 def main() -> None:
@@ -49,11 +53,21 @@ def main() -> None:
     after = functional.mse_loss(denoised["image"], held_out.images)
     print(f"denoiser: held-out MSE {before:.4f} with noise, {after:.4f} denoised")
 
+    reader = train_reader(training)
+    with torch.inference_mode():
+        after_lines = read_lines(reader, held_out.images)
+    shown_lines = {count: after_lines[count - 1].clone() for count in SHOWN_LINES}
+    for count, scores in shown_lines.items():
+        accuracy = (scores.argmax(1) == held_out.labels).float().mean()
+        print(f"reader: held-out accuracy {accuracy:.2%} after {count} of 8 lines")
+
     save_weights("net", net)
     save_weights("denoiser", denoiser)
+    save_weights("reader", reader)
     # The labels let predict.py notice that its digits are not the ones held out here.
     save_reference("net", {"logits": logits, "labels": held_out.labels.to(torch.uint8)})
     save_reference("denoiser", denoised)
+    save_reference("reader", {str(count): scores for count, scores in shown_lines.items()})
 
 
 def train_net(training: Digits) -> Net:
@@ -79,6 +93,25 @@ def train_denoiser(training: Digits) -> Denoiser:
 
     fit(denoiser, loss, training, epochs=DENOISER_EPOCHS)
     return denoiser
+
+
+def train_reader(training: Digits) -> Reader:
+    """Train the reader on digits with a little noise; what it says after each line counts."""
+    torch.manual_seed(SEED)
+    reader = Reader()
+
+    def loss(batch: Digits, step: int) -> torch.Tensor:
+        logits = read_lines(reader, add_noise(batch.images, seed=step, scale=READER_NOISE))
+        return functional.cross_entropy(logits.flatten(0, 1), batch.labels.repeat(len(logits)))
+
+    fit(reader, loss, training, epochs=READER_EPOCHS)
+    return reader
+
+
+def read_lines(reader: Reader, images: torch.Tensor) -> torch.Tensor:
+    """What the reader says after each line of new digits: logits, [lines, count, 10]."""
+    reader.hidden = torch.zeros_like(reader.hidden[:1])
+    return torch.stack([reader(line) for line in images.squeeze(1).unbind(1)])
 
 
 def fit(

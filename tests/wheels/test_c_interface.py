@@ -117,7 +117,7 @@ def test_cmake_tells_which_models_there_are(
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if components == "net digit":
         said = " ".join(done.stderr.split())
-        assert "digits.models has no model digit for C; it has denoiser, net" in said
+        assert "digits.models has no model digit for C; it has denoiser, net, reader" in said
     else:
         assert done.returncode == 0, done.stderr
 
@@ -195,7 +195,7 @@ def test_headers_are_of_plain_c_and_need_no_others(
     wheel = installed("alone") if package == "alone" else installed("example_project", STANDALONE)
     include = wheel.directory / package / "models" / "_c" / "include"
     headers = sorted(path.relative_to(include) for path in include.rglob("*.h"))
-    assert len(headers) == (8 if package == "alone" else 3)
+    assert len(headers) == (8 if package == "alone" else 4)
     text = "".join((include / header).read_text() for header in headers)
     assert set(re.findall(r"#include (<.*>|\"[^_].*\")", text)) == {"<stddef.h>", "<stdint.h>"}
     assert max(map(len, text.splitlines())) <= 120

@@ -120,7 +120,7 @@ def test_everything_in_the_wheel_is_for_arm64(crossed: Callable[[str], Installed
         assert ELFFile(io.BytesIO(data)).get_machine_arch() == "AArch64"
         versions = {version for _, version in versioned_symbols(data)}
         assert max(numbers(version) for version in versions if "GLIBC_" in version) <= (2, 18)
-    for model in ("net", "denoiser"):
+    for model in ("net", "denoiser", "reader"):
         (variant,) = found.manifest(model)["variants"]
         assert (variant["target"], variant["platform"]) == ("cpu-armv8", "linux-aarch64")
         assert f"aotbuild: {model} runs in qemu-aarch64" in found.output

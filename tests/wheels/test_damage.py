@@ -63,6 +63,7 @@ FILES = {
     "py.typed": True,
     "_net.py": False,
     "_denoiser.py": True,
+    "_reader.py": True,
     "weights.safetensors": False,
     "net/model.json": False,
     "net/cpu-x86-64-v3.so": False,
@@ -70,6 +71,9 @@ FILES = {
     "denoiser/model.json": True,
     "denoiser/cpu-x86-64-v3.so": True,
     "denoiser/selftest.safetensors": True,
+    "reader/model.json": True,
+    "reader/cpu-x86-64-v3.so": True,
+    "reader/selftest.safetensors": True,
     "_pyinstaller/__init__.py": True,
     "_pyinstaller/hook-digits.models.py": True,
     "_runtime/__init__.py": False,
@@ -94,6 +98,7 @@ FILES = {
     "_runtime/engines.py": False,
     "_runtime/errors.py": False,
     "_runtime/fallback.py": False,
+    "_runtime/holding.py": False,
     "_runtime/integrity.py": False,
     "_runtime/joining.py": False,
     "_runtime/lazy.py": False,
@@ -101,6 +106,7 @@ FILES = {
     "_runtime/machine.py": False,
     "_runtime/manifest.py": False,
     "_runtime/model.py": False,
+    "_runtime/model_state.py": False,
     "_runtime/native_engine.py": False,
     "_runtime/not_a_module.py": False,
     "_runtime/numpy_arrays.py": False,
@@ -115,6 +121,7 @@ FILES = {
     "_runtime/selftest.py": False,
     "_runtime/signature.py": False,
     "_runtime/state.py": False,
+    "_runtime/state_file.py": False,
     "_runtime/threads.py": False,
     "_runtime/torch_arrays.py": False,
     "_runtime/traced_operator.py": False,
@@ -302,11 +309,12 @@ def test_the_package_tests_itself(example: Installed, copy: Path) -> None:
     assert [line.split()[:3] for line in table.splitlines()[1:]] == [
         ["denoiser", "cpu-x86-64-v3", "ok"],
         ["net", "cpu-x86-64-v3", "ok"],
+        ["reader", "cpu-x86-64-v3", "ok"],
     ]
     code, text = run("--json")
     outcomes = json.loads(text)["variants"]
     assert code == 0
-    assert [outcome["passed"] for outcome in outcomes] == [True, True]
+    assert [outcome["passed"] for outcome in outcomes] == [True, True, True]
     assert all(outcome["error"] < 1e-4 and outcome["milliseconds"] > 0 for outcome in outcomes)
 
     _edit(copy, lambda t: t["selftest"]["outputs"][0].update(atol=-1.0), signed=True)

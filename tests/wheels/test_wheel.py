@@ -16,6 +16,7 @@ from wheels import REPOSITORY, Installed
 from aotbuild.runtime import torch_arrays
 from aotbuild.runtime.derived import compute
 
+MODELS = ("net", "denoiser", "reader")
 RUNTIME = [path.stem for path in (REPOSITORY / "aotbuild" / "runtime").glob("*.py")]
 
 
@@ -33,10 +34,10 @@ def test_the_layout_is_that_of_the_documentation(example: Installed) -> None:
         "digits/models/__main__.py",
         "digits/models/py.typed",
         "digits/models/weights.safetensors",
-        *(f"digits/models/_{model}.py" for model in ("net", "denoiser")),
-        *(f"digits/models/{model}/model.json" for model in ("net", "denoiser")),
-        *(f"digits/models/{model}/selftest.safetensors" for model in ("net", "denoiser")),
-        *(f"digits/models/{model}/cpu-x86-64-v3.so" for model in ("net", "denoiser")),
+        *(f"digits/models/_{model}.py" for model in MODELS),
+        *(f"digits/models/{model}/model.json" for model in MODELS),
+        *(f"digits/models/{model}/selftest.safetensors" for model in MODELS),
+        *(f"digits/models/{model}/cpu-x86-64-v3.so" for model in MODELS),
         "digits/models/_pyinstaller/__init__.py",
         "digits/models/_pyinstaller/hook-digits.models.py",
         "digits/models/_runtime/_engine.abi3.so",
@@ -144,7 +145,7 @@ def test_the_package_is_lazy_and_lists_its_models(example: Installed) -> None:
         "print(json.dumps([dir(models), loaded, missing]))",
         env={},
     )
-    assert {"net", "denoiser"} <= set(listed)
+    assert set(MODELS) <= set(listed)
     assert loaded is False
     assert missing == "module 'digits.models' has no attribute 'nett'"
 

@@ -4,7 +4,8 @@
  * is a number of a Request and a number of tensors, or of threads; a tensor is the length of its
  * name and the name, DLPack's code and bits, the number of dimensions, sizes, strides (in
  * elements), the number of bytes from its first element to its last, and these bytes. All numbers
- * have 64 bits. The answer is 0 and the tensors of the result, without names; or 1, the length of a
+ * have 64 bits. The answer is 0 and the tensors of the result, without names, and for a call the
+ * number of bytes of each input and these bytes, which it may have changed; or 1, the length of a
  * message, and it.
  */
 #define _POSIX_C_SOURCE 200809L
@@ -72,7 +73,7 @@ static void refuse_by(const Loaded* loaded) {
 }
 
 /* Take a tensor; the caller frees its name and its memory. */
-static Handle take_tensor(const Loaded* loaded, char** name, void** memory) {
+static Handle take_tensor(const Loaded* loaded, char** name, void** memory, size_t* bytes) {
   size_t length = (size_t)number();
   *name = room(length + 1);
   take(*name, length);
@@ -82,9 +83,9 @@ static Handle take_tensor(const Loaded* loaded, char** name, void** memory) {
   if (ndim > MOST_DIMS) stop("a tensor has too many dimensions");
   take(sizes, (size_t)ndim * sizeof *sizes);
   take(strides, (size_t)ndim * sizeof *strides);
-  size_t bytes = (size_t)number();
-  *memory = room(bytes);
-  take(*memory, bytes);
+  *bytes = (size_t)number();
+  *memory = room(*bytes);
+  take(*memory, *bytes);
   int dtype = dtype_index(code, bits);
   Handle handle = NULL;
   if (dtype < 0 || loaded->torch.from_blob(*memory, ndim, sizes, strides, 0, loaded->dtypes[dtype],
@@ -125,7 +126,8 @@ static void set_constants(const Loaded* loaded) {
   for (size_t i = 0; i < count; i++) {
     char* name;
     void* memory;
-    constants[i].handle = take_tensor(loaded, &name, &memory);
+    size_t bytes;
+    constants[i].handle = take_tensor(loaded, &name, &memory, &bytes);
     constants[i].name = name;
   }
   if (loaded->library.set_constants(loaded->container, constants, count, false, true)) {
@@ -150,10 +152,11 @@ static void run(const Loaded* loaded) {
     stop("the library takes another number of inputs");
   Handle* given = room(inputs * sizeof *given);
   void** memory = room(inputs * sizeof *memory);
+  size_t* bytes = room(inputs * sizeof *bytes);
   Handle* results = room(outputs * sizeof *results);
   for (size_t i = 0; i < inputs; i++) {
     char* name;
-    given[i] = take_tensor(loaded, &name, &memory[i]);
+    given[i] = take_tensor(loaded, &name, &memory[i], &bytes[i]);
     free(name);
   }
   if (loaded->library.run(loaded->container, given, inputs, results, outputs, NULL, NULL)) {
@@ -162,11 +165,16 @@ static void run(const Loaded* loaded) {
     give_number(0);
     give_number((int64_t)outputs);
     for (size_t i = 0; i < outputs; i++) give_tensor(loaded, results[i]);
+    for (size_t i = 0; i < inputs; i++) {
+      give_number((int64_t)bytes[i]);
+      give(memory[i], bytes[i]);
+    }
     for (size_t i = 0; i < outputs; i++)
       if (first_output(results, i) == i) loaded->torch.release(results[i]);
   }
   for (size_t i = 0; i < inputs; i++) free(memory[i]);
   free(results);
+  free(bytes);
   free(memory);
   free(given);
 }

@@ -147,7 +147,7 @@ class Emulated(CallGate):
             raise not_loaded(self._library, error) from error
 
     def run(self, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """Run the library."""
+        """Run the library, which may change what it is given."""
         with self._lock:
             named = {f"input {i}": tensor for i, tensor in enumerate(tensors)}
             return self._ask(_RUN, len(named), named)
@@ -166,12 +166,15 @@ class Emulated(CallGate):
             status, size = _numbers(taken, 2)
             if status:
                 raise RuntimeError(_taken(taken, size).decode(errors="replace"))
-            return [_take(taken) for _ in range(size)]
+            results = [_take(taken) for _ in range(size)]
+            for tensor in (tensors or {}).values() if request == _RUN else ():
+                _take_back(taken, tensor)
         except (OSError, EOFError):
             code = self._process.wait()
             self._said.seek(0)
             said = self._said.read().decode(errors="replace").strip()
             raise RuntimeError(said or f"the emulator ended with {code}") from None
+        return results
 
 
 def _give(file: IO[bytes], name: str, tensor: torch.Tensor) -> None:
@@ -193,6 +196,15 @@ def _take(file: IO[bytes]) -> torch.Tensor:
     if not size:
         return torch.empty_strided(shape, stride, dtype=dtype)
     return torch.frombuffer(bytearray(_taken(file, size)), dtype=dtype).as_strided(shape, stride)
+
+
+def _take_back(file: IO[bytes], tensor: torch.Tensor) -> None:
+    """Let an input have what the call left in its memory."""
+    (size,) = _numbers(file, 1)
+    data = bytearray(_taken(file, size))
+    own = _flat(tensor.detach(), _span(tensor.shape, tensor.stride())).view(torch.uint8)
+    if data != own.numpy().data:
+        own.copy_(torch.frombuffer(data, dtype=torch.uint8))
 
 
 def _span(shape: Sequence[int], stride: Sequence[int]) -> int:

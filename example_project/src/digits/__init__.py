@@ -1,4 +1,4 @@
-"""Handwritten digits: a classifier and a denoiser, compiled into `digits.models`.
+"""Handwritten digits: a classifier, a denoiser and a reader, compiled into `digits.models`.
 
 Importing this package loads neither torch nor a model; `from digits.models import net` does.
 """

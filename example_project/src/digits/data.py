@@ -56,16 +56,17 @@ def load() -> tuple[Digits, Digits]:
     )
 
 
-def add_noise(images: torch.Tensor, seed: int) -> torch.Tensor:
+def add_noise(images: torch.Tensor, seed: int, scale: float = NOISE_SCALE) -> torch.Tensor:
     """Add Gaussian noise to images.
 
     Args:
         images: float32, 0 to 1, of any shape.
         seed: the same seed gives the same noise.
+        scale: standard deviation of the noise.
 
     Returns:
         The noisy images, cut off to 0 to 1, of the same shape.
     """
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(images.shape, generator=generator)
-    return (images + NOISE_SCALE * noise).clamp(0, 1)
+    return (images + scale * noise).clamp(0, 1)

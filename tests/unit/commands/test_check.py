@@ -51,6 +51,7 @@ def test_the_table_tells_the_models_of_the_example(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     rows = [" ".join(line.split()) for line in done.stdout.splitlines()]
     assert rows == [
+        "aotbuild: reader keeps between calls, in its state: hidden: float32[batch, 48]",
         "model runtime inputs outputs parameters weights",
         (
             f"net standalone {IMAGE.replace('batch', 'batch 1 to 256')} float32 [batch, 10] 66,314 "
@@ -58,7 +59,9 @@ def test_the_table_tells_the_models_of_the_example(tmp_path: Path) -> None:
         ),
         f"denoiser standalone {IMAGE.replace('batch', 'batch 1 to 256')} {IMAGE} 64,257 257.0 kB",
         "error float32 [batch]",
-        "from digits.models import net, denoiser",
+        "reader standalone line float32 [batch 1 to 256, 8] float32 [batch, 10] 11,362 45.6 kB",
+        'state["hidden"] float32 [batch 1 to 256, 48]',
+        "from digits.models import net, denoiser, reader",
     ]
     assert done.stderr == ""
 

@@ -13,7 +13,7 @@ from samples import sample_manifest
 
 from aotbuild.cache.store import Store
 from aotbuild.runtime.dims import Affine, Dim
-from aotbuild.runtime.manifest import Input, Manifest
+from aotbuild.runtime.manifest import STATE, Constant, Input, Manifest, StateBuffer
 from aotbuild.steps.c_compiler import compile_c
 from aotbuild.steps.package.c_interface.cmake import config, config_version
 from aotbuild.steps.package.c_interface.described import described
@@ -87,6 +87,41 @@ def test_fields_are_named_after_arguments_and_results() -> None:
     assert "Result[same] is the input batch itself." in header
     assert "It ends * / here, / * and begins." in header
     assert package.models[0].methods[0].output_count == 4
+
+
+def test_what_a_call_changes_is_not_const() -> None:
+    line, hidden, scale = ({"type": "tensor", "index": i} for i in range(3))
+    held = {"type": "dict", "keys": ["hidden", "scale"], "items": [hidden, scale], "kind": STATE}
+    state = alone(
+        inputs=[
+            Input("line", "float32", ["batch", 8], [0, 1]),
+            Input('state["hidden"]', "float32", ["batch", 4], [0, 1]),
+            Input('state["scale"]', "int64", [], []),
+        ],
+        in_spec={"type": "dict", "keys": ["line", "state"], "items": [line, held]},
+        dims={"batch": Dim(1, 9)},
+        changed=[1],
+        buffers=[StateBuffer("hidden", "float32", ["batch", 4]), StateBuffer("scale", "int64", [])],
+        initial={"scale": Constant("", "scale", "scale", "int64", [], [], 0, 8)},
+    )
+    in_place = alone("step", inputs=[Input("x", "float32", ["batch"], [0])], changed=[0])
+    package = described("digits.models", {"net": [state], "step": [in_place], "plain": [alone()]})
+    net, plain, step = (model_header(package, model) for model in package.models)
+    assert struct(net, "digits_net_inputs") == [
+        "const float *line;",
+        "float *state_hidden;",
+        "const int64_t *state_scale;",  # this call only reads it
+        "int64_t batch;",
+    ]
+    said = " ".join(net.replace("\n *", "").split())
+    assert "float32 (batch, 4); the call changes it" in said
+    assert "State: state_hidden, state_scale. It is what the model keeps between calls" in said
+    assert "All zeros before the first call: state_hidden." in said
+    assert "What new_state() of Python has before the first call: state_scale." in said
+    assert struct(step, "digits_step_inputs")[0] == "float *x;"
+    assert "Changed in place: x." in step
+    assert "State: " not in step
+    assert "a call changes" not in plain
 
 
 def test_no_name_is_given_twice() -> None:

@@ -20,7 +20,8 @@ LIBRARY = """
 #include <stdlib.h>
 #include <string.h>
 
-/* Tensors whose numbers it doubles, and adds a constant to; -1 as the first one fails. */
+/* Tensors whose numbers it doubles, and adds a constant to; -1 as the first one fails, and with -3
+ * it changes the last one. */
 typedef struct { void* data; int64_t ndim, sizes[8], strides[8]; int32_t dtype; } Tensor;
 typedef struct { const char* name; Tensor* handle; } Constant;
 static float added;
@@ -96,6 +97,7 @@ int AOTInductorModelContainerRunSingleThreaded(void* model, Tensor** in, size_t 
     return 1;
   }
   if (count && numbers[0] == -2) abort();
+  if (count && numbers[0] == -3) numbers[last] = 7;
   float* doubled = malloc(4 * (last + 1) + 4);
   for (int64_t i = 0; count && i <= last; i++) doubled[i] = 2 * numbers[i] + added;
   from_blob(doubled, x->ndim, x->sizes, x->strides, 0, x->dtype, 0, 0, &out[0]);
@@ -142,6 +144,20 @@ def test_tensors_go_there_and_back(command: list[str], library: Path, x: torch.T
         (y,) = emulated.run([x])
         assert (y.shape, y.stride(), y.dtype) == (x.shape, x.stride(), x.dtype)
         torch.testing.assert_close(y, 2 * x + 0.5, rtol=0, atol=0)
+
+
+def test_what_the_library_changes_is_changed_here(command: list[str], library: Path) -> None:
+    emulated = Emulated(command, library)
+    emulated.set_constants({"added": torch.tensor([0.5])})
+    whole = torch.tensor([0.0, -3.0, 0.0, 4.0, 0.0, 5.0, 6.0])
+    part = whole[1:6:2].requires_grad_()
+    (y,) = emulated.run([part])
+    assert whole.tolist() == [0.0, -3.0, 0.0, 4.0, 0.0, 7.0, 6.0]
+    assert y.tolist() == [-5.5, 8.5, 14.5]
+    kept = torch.tensor([-4.0, 5.0])
+    version = kept._version
+    emulated.run([kept])
+    assert kept._version == version  # what did not change is not written to
 
 
 def test_what_the_library_says_is_the_error(command: list[str], library: Path) -> None:

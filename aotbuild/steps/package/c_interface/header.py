@@ -28,6 +28,17 @@ _MEANINGS = (
     "there is not enough memory",
     "the compiled code failed, such as for an index out of range",
 )
+_STATE = (
+    "State: {}. It is what the model keeps between calls, and the caller holds it: pass the same "
+    "memory to each call of a sequence, and to one call at a time."
+)
+_ZEROS = "All zeros before the first call: {}."
+_VALUES = "What new_state() of Python has before the first call: {}."
+_IN_PLACE = "Changed in place: {}."
+_CHANGES = (
+    "What a call changes must not share memory with other inputs; a call that fails may have "
+    "changed a part of it."
+)
 _KINDS = {
     "bool": "0 or 1 each",
     "float16": "the bits of each",
@@ -166,7 +177,10 @@ def _method(package: Described, model: Model, method: Method) -> list[str]:
     lines = ["", *_ranges(method)]
     if has_inputs(method):
         lines += ["typedef struct { /* tensors in C order, which stay the caller's */"]
-        lines += [_input_field(field, spec) for field, spec in method.inputs]
+        lines += [
+            _input_field(field, spec, changed=i in manifest.changed)
+            for i, (field, spec) in enumerate(method.inputs)
+        ]
         lines += [f"  int64_t {field}; /* {dim} */" for field, _, dim in method.dims]
         lines += [f"}} {method.prefix}_inputs;", ""]
     lines += ["typedef struct { /* tensors in C order, until they are freed */"]
@@ -178,6 +192,7 @@ def _method(package: Described, model: Model, method: Method) -> list[str]:
         f"Call {manifest.name}().",
         *(["", *manifest.doc.splitlines()] if manifest.doc else []),
         *(["", *conditions, *remarks] if conditions or remarks else []),
+        *_about_changes(method),
         "",
         "outputs: gets the results, which are the caller's to free; none where the call fails.",
     )
@@ -197,6 +212,22 @@ def _method(package: Described, model: Model, method: Method) -> list[str]:
     return lines
 
 
+def _about_changes(method: Method) -> list[str]:
+    """Paragraphs about the state, which the caller holds, and other inputs that a call changes."""
+    manifest = method.manifest
+    first = len(method.inputs) - len(manifest.held)
+    held = {
+        field: name for name, (field, _) in zip(manifest.held, method.inputs[first:], strict=True)
+    }
+    inputs = [field for i, (field, _) in enumerate(method.inputs[:first]) if i in manifest.changed]
+    if not held and not inputs:
+        return []
+    zeros = [field for field, name in held.items() if name not in manifest.initial]
+    others = [field for field, name in held.items() if name in manifest.initial]
+    parts = ((_STATE, held), (_ZEROS, zeros), (_VALUES, others), (_IN_PLACE, inputs))
+    return ["", *(text.format(", ".join(fields)) for text, fields in parts if fields), _CHANGES]
+
+
 def _ranges(method: Method) -> list[str]:
     lines = []
     for field, _, dim in method.dims:
@@ -214,10 +245,12 @@ def _tensor(dtype: str, shape: Sequence[Size]) -> str:
     return f"{dtype} {shown(shape)}{kind}"
 
 
-def _input_field(field: str, spec: Input) -> str:
+def _input_field(field: str, spec: Input, *, changed: bool) -> str:
     text = _tensor(spec.dtype, spec.shape)
     if spec.order != sorted(spec.order):
         text += f"; in memory its dimensions lie in the order {', '.join(map(str, spec.order))}"
+    if changed:
+        return f"  {TYPES[spec.dtype]} *{field}; /* {text}; the call changes it */"
     return f"  const {TYPES[spec.dtype]} *{field}; /* {text} */"
 
 

@@ -118,6 +118,7 @@ FILES = {
     "_runtime/processes.py": False,
     "_runtime/recorded_call.py": False,
     "_runtime/results.py": False,
+    "_runtime/scanning.py": False,
     "_runtime/selftest.py": False,
     "_runtime/signature.py": False,
     "_runtime/state.py": False,

@@ -78,6 +78,9 @@ class Build:
             "example": {"batch": 4},
             "op_libraries": [],
             "exceptions": [],
+            "changed": [],
+            "buffers": [],
+            "adds": {},
             "about": "",
             "doc": "",
         }

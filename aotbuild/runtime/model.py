@@ -113,7 +113,7 @@ class CompiledModel(Parameters):
 
     def _check_written(self, *values: Any) -> None:
         """Make sure that a call can write to the inputs that it changes."""
-        from .holding import check_written
+        from .written_inputs import check_written
 
         check_written(self._manifest, values)
 

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 import torch
 
+from aotbuild.runtime.checks import shape_of
 from aotbuild.runtime.dims import Affine, Dim
 from aotbuild.runtime.errors import StateError
-from aotbuild.runtime.holding import Holder, check_written, shape_of
+from aotbuild.runtime.holding import Holder
 from aotbuild.runtime.manifest import Constant, Input, Manifest, StateBuffer
 from aotbuild.runtime.model_state import Layout, ModelState
+from aotbuild.runtime.written_inputs import check_written
 
 INITIAL = torch.arange(6.0).reshape(1, 2, 3)
 

@@ -8,42 +8,31 @@ from typing import Any, NoReturn
 from .checks import kind_of, shape_of
 from .dims import Affine, Size
 from .errors import StateError
+from .lazy import is_numpy, is_tensor
 from .manifest import Manifest
 from .model_state import Layout, ModelState, kind_of_arrays
 from .written_inputs import check_written
 
 
 class Held:
-    """A state that a call uses."""
+    """A state that a call uses, and its buffers as the other arguments of the call are."""
 
-    __slots__ = ("_room", "_state", "tensors")
+    __slots__ = ("_failed", "release", "tensors")
 
-    def __init__(
-        self,
-        state: ModelState | None,
-        tensors: Sequence[Any],
-        room: Callable[[int], None] | None = None,
-    ) -> None:
-        self._state, self.tensors, self._room = state, tensors, room
-
-    def check_room(self, steps: int) -> None:
-        """Make sure that caches have room for so many calls like this one.
-
-        Raises:
-            StateError: They have not.
-        """
-        if self._room is not None:
-            self._room(steps)
+    def __init__(self, state: ModelState | None, tensors: Sequence[Any]) -> None:
+        # Parts of the state, which keeps this: it would not end by itself if this kept it too.
+        self._failed = [] if state is None else state._failed
+        self.tensors = tensors
+        self.release: Callable[[], None] = _nothing if state is None else state._lock.release
+        """Lets other calls use the state."""
 
     def fail(self) -> None:
         """Note that the compiled code has failed: it may have changed a part of the state."""
-        if self._state is not None:
-            self._state._failed = True
+        self._failed.append(True)
 
-    def release(self) -> None:
-        """Let other calls use the state."""
-        if self._state is not None:
-            self._state._lock.release()
+
+def _nothing() -> None:
+    """What there is to release of a state that is forgotten."""
 
 
 class Holder:
@@ -57,10 +46,10 @@ class Holder:
     def __init__(self, manifest: Manifest, layout: Layout) -> None:
         self._manifest, self._layout = manifest, layout
         self._names = manifest.held
-        self._given = len(manifest.inputs) - len(self._names)
+        given = manifest.inputs[: len(manifest.inputs) - len(self._names)]
         self._places = {
             Affine.of(size).dim: (i, axis, Affine.of(size))
-            for i, spec in reversed(list(enumerate(manifest.inputs[: self._given])))
+            for i, spec in reversed(list(enumerate(given)))
             for axis, size in enumerate(spec.shape)
             if not isinstance(size, int)
         }
@@ -69,8 +58,11 @@ class Holder:
             for buffer in layout.buffers
             if manifest.adds.get(buffer.name)
         ]
+        self._keys: dict[type[Any], Any] = {}
+        """For types of a call's first argument that are known, a key for what is kept of a state:
+        calls come here each time, and few words are few nanoseconds."""
 
-    def hold(self, state: Any, values: Sequence[Any]) -> Held:
+    def hold(self, state: Any, *values: Any) -> Held:
         """The state of a call, which no other call uses until it is released.
 
         Args:
@@ -86,23 +78,31 @@ class Holder:
             return self._other(state, values)
         if state._layout is not self._layout:
             self._check_layout(state)
-        if not state._lock.acquire(blocking=False):
+        if not state._lock.acquire(False):  # noqa: FBT003  # a keyword takes longer
             raise StateError(
                 f"{self._manifest.name}(): another call is using this state. Give each thread a "
                 "state of its own, or wait for the call"
             )
+        held: Held | None = state._held.get(self._keys.get(type(values[0]))) if values else None
+        if held is not None and not state._failed and not self._counters:
+            return held
         try:
             if state._failed:
                 self._refuse_failed()
-            if self._counters:
-                self._check_room(state, values)
-            tensors = state._views(kind_of_arrays(values), self._names)
-            if not self._counters:
-                return Held(state, tensors)
-            return Held(state, tensors, lambda steps: self._check_room(state, values, steps))
+            self.check_room(state, values)
+            return held or self._held(state, values)
         except BaseException:
             state._lock.release()
             raise
+
+    def _held(self, state: ModelState, values: Sequence[Any]) -> Held:
+        """What a call holds of a state; it is kept, as the state is for one call at a time."""
+        kind = kind_of_arrays(values)
+        held = Held(state, state._views(kind, self._names))
+        if values and (is_tensor(values[0]) or is_numpy(values[0])):
+            key = self._keys.setdefault(type(values[0]), object())
+            state._held[key] = held
+        return held
 
     def _other(self, state: Any, values: Sequence[Any]) -> Held:
         name, model = self._manifest.name, self._layout.model
@@ -169,8 +169,17 @@ class Holder:
             "Use state.reset(), or state.load() what was saved before"
         )
 
-    def _check_room(self, state: ModelState, values: Sequence[Any], steps: int = 1) -> None:
-        """Make sure that a state has room for the entries that calls add."""
+    def check_room(self, state: ModelState, values: Sequence[Any], steps: int = 1) -> None:
+        """Make sure that a state has room for the entries that calls add.
+
+        Args:
+            state: The state.
+            values: The other inputs of a call.
+            steps: How many calls there are.
+
+        Raises:
+            StateError: It has not.
+        """
         for counter, adds in self._counters:
             number = self._added(adds, values)
             if number is None:

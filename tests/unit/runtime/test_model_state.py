@@ -164,19 +164,19 @@ def test_a_call_has_its_state_alone_and_gives_it_back() -> None:
         found,
     )
     state = ModelState(found, {"batch": 1, "length": 4})
-    held = holder.hold(state, [torch.zeros(3, 2), torch.zeros(4, 2)])
+    held = holder.hold(state, torch.zeros(3, 2), torch.zeros(4, 2))
     assert len(held.tensors) == 2
     with pytest.raises(StateError, match="another call is using this state"):
-        holder.hold(state, [torch.zeros(3, 2), torch.zeros(4, 2)])
+        holder.hold(state, torch.zeros(3, 2), torch.zeros(4, 2))
     held.release()
     state["position"] = 3
     with pytest.raises(StateError, match="'keys' has 3 of 5 entries, and this call adds 3"):
-        holder.hold(state, [torch.zeros(3, 2), torch.zeros(4, 2)])
-    held = holder.hold(state, [torch.zeros(2, 2), torch.zeros(4, 2)])
+        holder.hold(state, torch.zeros(3, 2), torch.zeros(4, 2))
+    held = holder.hold(state, torch.zeros(2, 2), torch.zeros(4, 2))
     held.fail()
     held.release()
     with pytest.raises(StateError, match="left this state half changed"):
-        holder.hold(state, [torch.zeros(2, 2), torch.zeros(4, 2)])
+        holder.hold(state, torch.zeros(2, 2), torch.zeros(4, 2))
 
 
 def test_shapes_of_anything() -> None:

@@ -8,6 +8,7 @@ it needs nothing but ``dataclasses``, and the package around it loads its other 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -74,3 +75,11 @@ class Affine:
 
 Size: TypeAlias = "int | str | Affine"
 """A number, the name of a dimension, or a size that follows from one."""
+
+
+def concrete(shape: Sequence[Size], sizes: Mapping[str, int]) -> list[int]:
+    """A shape at these sizes of the dimensions."""
+    return [
+        size if isinstance(size, int) else Affine.of(size).at(sizes[Affine.of(size).dim])
+        for size in shape
+    ]

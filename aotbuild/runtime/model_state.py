@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from .digest import blake2b
-from .dims import Affine, Size
+from .dims import Affine, concrete
 from .errors import StateError
 from .lazy import is_numpy, is_tensor
 from .machine import DLPACK_DTYPES, engine_module
@@ -77,14 +77,6 @@ class Layout:
         return sizes
 
 
-def concrete(shape: Sequence[Size], sizes: Mapping[str, int]) -> tuple[int, ...]:
-    """A shape at sizes of the dimensions."""
-    return tuple(
-        size if isinstance(size, int) else Affine.of(size).at(sizes[Affine.of(size).dim])
-        for size in shape
-    )
-
-
 class _Placed:
     """A buffer in the memory of a state."""
 
@@ -116,7 +108,7 @@ class ModelState(Mapping[str, Any]):
         end = 0
         for buffer in layout.buffers:
             end += -end % _ALIGNMENT
-            placed = _Placed(buffer, concrete(buffer.shape, sizes), end)
+            placed = _Placed(buffer, tuple(concrete(buffer.shape, sizes)), end)
             self._places[buffer.name] = placed
             end += placed.size
         self._memory, self._start = _new_memory(end)

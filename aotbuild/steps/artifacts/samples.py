@@ -11,7 +11,7 @@ import torch
 
 from aotbuild.config import schema
 from aotbuild.config.sizes import bound_at
-from aotbuild.runtime.dims import Affine, Dim, Size
+from aotbuild.runtime.dims import Dim, concrete
 from aotbuild.runtime.manifest import Input
 from aotbuild.steps.files import replacing
 
@@ -239,14 +239,6 @@ class Samples:
     def read(cls, directory: Path) -> Samples:
         """Read what ``write`` wrote."""
         return cls([Leaf(**entry) for entry in torch.load(directory / SAMPLES, weights_only=True)])
-
-
-def concrete(shape: Sequence[Size], sizes: Mapping[str, int]) -> list[int]:
-    """A shape at these sizes of the dimensions."""
-    return [
-        size if isinstance(size, int) else Affine.of(size).at(sizes[Affine.of(size).dim])
-        for size in shape
-    ]
 
 
 def input_bytes(inputs: Sequence[Input], sizes: Mapping[str, int]) -> int:

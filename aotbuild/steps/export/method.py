@@ -14,10 +14,10 @@ from aotbuild.config.parse import located
 from aotbuild.config.resolve import call_path
 from aotbuild.config.schema import Call, DeclaredDim
 from aotbuild.errors import ExportError
-from aotbuild.runtime.dims import Size
+from aotbuild.runtime.dims import Size, concrete
 from aotbuild.runtime.manifest import StateBuffer
 from aotbuild.steps.artifacts.export_weights import MODULE
-from aotbuild.steps.artifacts.samples import concrete, example_sizes
+from aotbuild.steps.artifacts.samples import example_sizes
 from aotbuild.steps.artifacts.spec import ExportSpec
 from aotbuild.steps.export.arguments import Argument, Parameter, as_call
 from aotbuild.steps.export.example import Example, example_call

@@ -24,13 +24,15 @@ def buffer_places(module: torch.nn.Module) -> dict[str, list[Place]]:
     """The buffers of a module by their first names, each with all places where it is held.
 
     Besides where it is registered, these are attributes of plain objects, lists and dicts: the
-    layers of a cache of transformers hold the tensors that a module registers.
+    layers of a cache of transformers hold the tensors that a module registers. Buffers of modules
+    of TorchScript, and those that are more than their bytes, such as quantised ones, are left out.
     """
     names: dict[int, str] = {}
     places: dict[str, list[Place]] = {}
     for path, part in module.named_modules():
-        for key, buffer in part._buffers.items():
-            if buffer is not None:
+        own = part._buffers if isinstance(part._buffers, dict) else {}
+        for key, buffer in own.items():
+            if type(buffer) is torch.Tensor and buffer.layout is torch.strided:
                 name = names.setdefault(id(buffer), f"{path}.{key}" if path else key)
                 places.setdefault(name, []).append((part._buffers, key))
     if names:
@@ -159,7 +161,7 @@ class _Uses(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch gives 
     ) -> Any:
         del types
         for leaf in pytree.tree_leaves((args, kwargs or {})):
-            if isinstance(leaf, torch.Tensor) and leaf.layout is torch.strided:
+            if type(leaf) is torch.Tensor and leaf.layout is torch.strided:
                 name = self._storages.get(_storage(leaf))
                 if name is not None:
                     self.used.add(name)
@@ -184,7 +186,6 @@ def watch(
     copies = {
         name: given[name].clone() if name in given else buffer.detach().clone()
         for name, buffer in buffers.items()
-        if buffer.layout is torch.strided
     }
     versions = {name: tensor._version for name, tensor in copies.items()}
     uses = _Uses({_storage(tensor): name for name, tensor in copies.items() if tensor.numel()})
@@ -207,7 +208,11 @@ def watch(
 @contextlib.contextmanager
 def _attributes_kept(module: torch.nn.Module) -> Iterator[None]:
     """Let modules have the attributes again that they had before, such as what they remember."""
-    before = [(part, dict(vars(part)), dict(part._buffers)) for part in module.modules()]
+    before = [
+        (part, dict(vars(part)), dict(part._buffers))
+        for part in module.modules()
+        if isinstance(part._buffers, dict)
+    ]
     try:
         yield
     finally:

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from aotbuild.config.schema import DeclaredDim
-from aotbuild.steps.artifacts.samples import concrete, example_sizes
+from aotbuild.runtime.dims import concrete
+from aotbuild.steps.artifacts.samples import example_sizes
 from aotbuild.steps.export.arguments import Argument, Parameter
 from aotbuild.steps.export.diagnosis import Finding, findings
 from aotbuild.steps.export.flat_module import Flat

@@ -17,9 +17,8 @@ import pytest
 import torch
 from samples import IMAGE, TENSOR, LoadPackage, sample_manifest
 
-from aotbuild.runtime.dims import Dim
+from aotbuild.runtime.dims import Dim, concrete
 from aotbuild.runtime.manifest import Input, Manifest
-from aotbuild.steps.artifacts.samples import concrete
 from aotbuild.steps.package.generate import (
     hook_module,
     hooks_module,

@@ -12,9 +12,8 @@ import torch
 from torch.export import Dim as TorchDim
 
 from aotbuild.config import schema
-from aotbuild.runtime.dims import Affine, Dim, Size
+from aotbuild.runtime.dims import Affine, Dim, Size, concrete
 from aotbuild.runtime.manifest import Input
-from aotbuild.steps.artifacts.samples import concrete
 from aotbuild.steps.sizes.ranges import Ranges, compiled_ranges
 from aotbuild.steps.sizes.shapes import (
     declared_shape,

@@ -3,6 +3,8 @@
 # was given: copies of those that were there, with the same items. What shares such a list or dict with the
 # module, as an optimizer, a cache or a test does, shares it no more after the export.
 #
+# aotbuild looks anew, before each trace, for the lists and dicts that hold the buffers of a model.
+#
 # Exits with 0 while torch does so, with 1 if the attributes stay the same objects. Needs Python 3.11.
 # Seen with torch 2.13.0+cpu: "list is the same: False, dict is the same: False".
 set -eu

@@ -37,7 +37,7 @@ class Prepared:
     @property
     def env(self) -> dict[str, str]:
         """The environment of processes that measure: one thread, warm caches, these modules."""
-        sources = [HERE, HERE / "models" / "src", HERE / "overhead"]
+        sources = [HERE, HERE / "models" / "src", HERE / "overhead", HERE / "decoding"]
         return {
             "OMP_NUM_THREADS": "1",
             "PYTHONPATH": os.pathsep.join(map(str, sources)),
@@ -144,7 +144,8 @@ def _digest(case: Case, peer: str) -> str:
     """What a prepared thing depends on."""
     found = hashlib.sha256()
     (source,) = (HERE / case.project).rglob(f"{case.source.partition(':')[0].replace('.', '/')}.py")
-    for path in (source, HERE / case.project / "pyproject.toml", HERE / "peers.py"):
+    parts = (HERE / case.project / "pyproject.toml", HERE / "peers.py", HERE / "steps.py")
+    for path in (source, *parts):
         found.update(path.read_bytes())
     found.update(repr(case).encode())
     for name in PEERS[peer].needs:

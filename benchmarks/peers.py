@@ -69,7 +69,7 @@ class Peer:
         values = list(returned.values()) if isinstance(returned, dict) else returned
         values = values if isinstance(values, (list, tuple)) else [values]
         # numpy has no bfloat16.
-        values = [v.float() if str(v.dtype) == "torch.bfloat16" else v for v in values]
+        values = [v.float() if "bfloat16" in str(v.dtype) else v for v in values]
         return [getattr(value, "numpy", lambda value=value: value)() for value in values]
 
 

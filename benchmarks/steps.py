@@ -8,7 +8,6 @@ itself, in the form that its CPU plugin has a kernel for.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,16 +16,16 @@ if TYPE_CHECKING:
     from cases import Arrays, Cache
 
 
-@dataclass
 class Steps:
     """A call that does one step, and the way back to the first."""
 
-    call: Callable[[], Any]
-    rewind: Callable[[], None]
+    def __init__(self, call: Callable[[], Any], rewind: Callable[[], None]) -> None:
+        self._call = call
+        self.rewind = rewind
 
     def __call__(self) -> Any:
         """Do a step."""
-        return self.call()
+        return self._call()
 
 
 def of_wheel(net: Any, cache: Cache, ids: Any) -> Steps:
@@ -88,8 +87,8 @@ def of_session(session: Any, cache: Cache, ids: Any) -> Steps:
     made = onnxruntime.OrtValue.ortvalue_from_numpy  # over the memory of the array
     binding, length = session.io_binding(), np.array(cache.seen)
     logits = np.empty(session.get_outputs()[0].shape, np.float32)
-    arrays = cache.arrays()
-    for name, array in zip(_buffers(cache), arrays, strict=True):
+    memory = [ids, *cache.arrays()]
+    for name, array in zip(_buffers(cache), memory[1:], strict=True):
         value = made(array)
         binding.bind_ortvalue_input(name, value)
         binding.bind_ortvalue_output(f"new_{name}", value)
@@ -97,7 +96,7 @@ def of_session(session: Any, cache: Cache, ids: Any) -> Steps:
     binding.bind_ortvalue_input("length", made(length))
     binding.bind_ortvalue_output("logits", made(logits))
 
-    def step(_memory: Arrays = arrays) -> Any:
+    def step(_held: Arrays = memory) -> Any:
         session.run_with_iobinding(binding)
         length[...] += 1
         return logits

@@ -51,7 +51,8 @@ Weights:
 State, which a model keeps between calls:
 
 - ``model_state``: the state, and its memory
-- ``holding``: the state of a call, and the checks of inputs that it writes to
+- ``holding``: the state of a call, while it runs
+- ``written_inputs``: whether a call can write to the inputs that it changes
 - ``state_file``: safetensors files of states
 - ``scanning``: steps in a row, without Python between them
 

@@ -31,6 +31,15 @@ def kind_of(value: Any) -> str:
     return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
 
 
+def shape_of(value: Any) -> tuple[int, ...] | None:
+    """The shape of an array of any library; None where it has none."""
+    try:
+        shape: Any = value.shape if hasattr(value, "shape") else memoryview(value).shape
+        return tuple(map(int, shape))
+    except TypeError:
+        return None
+
+
 def is_masked(value: Any) -> bool:
     """Whether a value is one of numpy's masked arrays."""
     masked = getattr(sys.modules.get("numpy.ma"), "MaskedArray", None)

@@ -1,49 +1,38 @@
-"""What a call holds while it runs: the state that it changes, and inputs that it writes to."""
+"""The state that a call holds while it runs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
-from .checks import kind_of, label_of
+from .checks import kind_of, shape_of
 from .dims import Affine, Size
 from .errors import StateError
-from .lazy import is_numpy, is_tensor, torch
-from .manifest import Input, Manifest
+from .lazy import is_numpy, is_tensor
+from .manifest import Manifest
 from .model_state import Layout, ModelState, kind_of_arrays
+from .written_inputs import check_written
 
 
 class Held:
-    """A state that a call uses."""
+    """A state that a call uses, and its buffers as the other arguments of the call are."""
 
-    __slots__ = ("_room", "_state", "tensors")
+    __slots__ = ("_failed", "release", "tensors")
 
-    def __init__(
-        self,
-        state: ModelState | None,
-        tensors: Sequence[Any],
-        room: Callable[[int], None] | None = None,
-    ) -> None:
-        self._state, self.tensors, self._room = state, tensors, room
-
-    def make_room(self, steps: int) -> None:
-        """Make sure that caches have room for so many calls like this one.
-
-        Raises:
-            StateError: They have not.
-        """
-        if self._room is not None:
-            self._room(steps)
+    def __init__(self, state: ModelState | None, tensors: Sequence[Any]) -> None:
+        # Parts of the state, which keeps this: it would not end by itself if this kept it too.
+        self._failed = [] if state is None else state._failed
+        self.tensors = tensors
+        self.release: Callable[[], None] = _nothing if state is None else state._lock.release
+        """Lets other calls use the state."""
 
     def fail(self) -> None:
         """Note that the compiled code has failed: it may have changed a part of the state."""
-        if self._state is not None:
-            self._state._failed = True
+        self._failed.append(True)
 
-    def release(self) -> None:
-        """Let other calls use the state."""
-        if self._state is not None:
-            self._state._lock.release()
+
+def _nothing() -> None:
+    """What there is to release of a state that is forgotten."""
 
 
 class Holder:
@@ -57,10 +46,10 @@ class Holder:
     def __init__(self, manifest: Manifest, layout: Layout) -> None:
         self._manifest, self._layout = manifest, layout
         self._names = manifest.held
-        self._given = len(manifest.inputs) - len(self._names)
+        given = manifest.inputs[: len(manifest.inputs) - len(self._names)]
         self._places = {
             Affine.of(size).dim: (i, axis, Affine.of(size))
-            for i, spec in reversed(list(enumerate(manifest.inputs[: self._given])))
+            for i, spec in reversed(list(enumerate(given)))
             for axis, size in enumerate(spec.shape)
             if not isinstance(size, int)
         }
@@ -69,8 +58,11 @@ class Holder:
             for buffer in layout.buffers
             if manifest.adds.get(buffer.name)
         ]
+        self._keys: dict[type[Any], Any] = {}
+        """For types of a call's first argument that are known, a key for what is kept of a state:
+        calls come here each time, and few words are few nanoseconds."""
 
-    def hold(self, state: Any, values: Sequence[Any]) -> Held:
+    def hold(self, state: Any, *values: Any) -> Held:
         """The state of a call, which no other call uses until it is released.
 
         Args:
@@ -86,23 +78,31 @@ class Holder:
             return self._other(state, values)
         if state._layout is not self._layout:
             self._check_layout(state)
-        if not state._lock.acquire(blocking=False):
+        if not state._lock.acquire(False):  # noqa: FBT003  # a keyword takes longer
             raise StateError(
                 f"{self._manifest.name}(): another call is using this state. Give each thread a "
                 "state of its own, or wait for the call"
             )
+        held: Held | None = state._held.get(self._keys.get(type(values[0]))) if values else None
+        if held is not None and not state._failed and not self._counters:
+            return held
         try:
             if state._failed:
                 self._refuse_failed()
-            if self._counters:
-                self._check_room(state, values)
-            tensors = state._views(kind_of_arrays(values), self._names)
-            if not self._counters:
-                return Held(state, tensors)
-            return Held(state, tensors, lambda steps: self._check_room(state, values, steps))
+            self.check_room(state, values)
+            return held or self._held(state, values)
         except BaseException:
             state._lock.release()
             raise
+
+    def _held(self, state: ModelState, values: Sequence[Any]) -> Held:
+        """What a call holds of a state; it is kept, as the state is for one call at a time."""
+        kind = kind_of_arrays(values)
+        held = Held(state, state._views(kind, self._names))
+        if values and (is_tensor(values[0]) or is_numpy(values[0])):
+            key = self._keys.setdefault(type(values[0]), object())
+            state._held[key] = held
+        return held
 
     def _other(self, state: Any, values: Sequence[Any]) -> Held:
         name, model = self._manifest.name, self._layout.model
@@ -169,8 +169,17 @@ class Holder:
             "Use state.reset(), or state.load() what was saved before"
         )
 
-    def _check_room(self, state: ModelState, values: Sequence[Any], steps: int = 1) -> None:
-        """Make sure that a state has room for the entries that calls add."""
+    def check_room(self, state: ModelState, values: Sequence[Any], steps: int = 1) -> None:
+        """Make sure that a state has room for the entries that calls add.
+
+        Args:
+            state: The state.
+            values: The other inputs of a call.
+            steps: How many calls there are.
+
+        Raises:
+            StateError: It has not.
+        """
         for counter, adds in self._counters:
             number = self._added(adds, values)
             if number is None:
@@ -193,114 +202,3 @@ class Holder:
         affine = Affine.of(adds)
         size = self._size(affine.dim, values)
         return None if size is None else affine.at(size)
-
-
-def shape_of(value: Any) -> tuple[int, ...] | None:
-    """The shape of an array of any library; None where it has none."""
-    try:
-        shape: Any = value.shape if hasattr(value, "shape") else memoryview(value).shape
-        return tuple(map(int, shape))
-    except TypeError:
-        return None
-
-
-def check_written(manifest: Manifest, values: Sequence[Any]) -> None:
-    """Make sure that a call can write to the inputs that it changes.
-
-    What cannot be written to in place would be copied, and the change lost.
-
-    Args:
-        manifest: The method.
-        values: A value for each input.
-
-    Raises:
-        TypeError: One of them is no array that can be changed.
-        ValueError: One is read-only, lies in memory in another way than the compiled code writes,
-            requires gradients, or shares memory with another argument.
-    """
-    for i in manifest.changed:
-        if i >= len(values):
-            continue
-        spec = manifest.inputs[i]
-        label = f"{label_of(manifest, spec)} is changed by the call, and"
-        _check_one(label, spec, values[i])
-        own = _span(values[i])
-        for j, other in enumerate(values):
-            span = _span(other) if j != i else None
-            shared = own and span and own[0] < span[1] and span[0] < own[1]
-            if shared or (j != i and other is values[i]):
-                raise ValueError(
-                    f"{label} shares memory with {manifest.inputs[j].name!r}. Pass a copy of one"
-                )
-
-
-def _check_one(label: str, spec: Input, value: Any) -> None:
-    name = spec.name
-    if is_tensor(value):
-        if value.requires_grad:
-            raise ValueError(
-                f"{label} requires gradients, which are not recorded. Pass {name}.detach()"
-            )
-        plain = not (value.is_conj() or value.is_neg() or value._is_zerotensor())
-        if not plain or not value.permute(_order(spec, value.dim())).is_contiguous():
-            raise ValueError(
-                f"{label} has gaps or another order in memory: the change would be lost in a copy. "
-                f"Pass {name}.contiguous(), and read the change there"
-            )
-    elif is_numpy(value):
-        if not hasattr(value, "flags") or (value.ndim == 0 and not hasattr(value, "__setitem__")):
-            raise TypeError(f"{label} is a number. Pass an array")
-        if not value.flags.writeable:
-            raise ValueError(f"{label} cannot be written to. Pass {name}.copy()")
-        moved = value.transpose(_order(spec, value.ndim))
-        if not (moved.flags.c_contiguous and value.flags.aligned and value.dtype.isnative):
-            raise ValueError(
-                f"{label} has gaps or another order in memory: the change would be lost in a copy. "
-                f"Pass numpy.ascontiguousarray({name}), and read the change there"
-            )
-    elif isinstance(value, bool | int | float):
-        raise TypeError(f"{label} is a {type(value).__name__}. Pass an array of {spec.dtype}")
-    else:
-        _check_buffer(label, name, value)
-
-
-def _order(spec: Input, count: int) -> list[int]:
-    """The order in memory; any for what has another number of dimensions, which is refused."""
-    return spec.order if len(spec.order) == count else list(range(count))
-
-
-def _check_buffer(label: str, name: str, value: Any) -> None:
-    try:
-        view = memoryview(value)
-    except BufferError:
-        return  # an array of the engine, of a dtype that buffers have no word for
-    except TypeError:
-        if value is None or not hasattr(type(value), "__dlpack__"):
-            return  # what is no array, the call refuses
-        raise TypeError(
-            f"{label} is a {kind_of(value)}, which cannot be changed in place. Pass an array of "
-            "numpy"
-        ) from None
-    if view.readonly:
-        raise ValueError(f"{label} cannot be written to. Pass bytearray({name}), or another copy")
-    if not view.c_contiguous:
-        raise ValueError(
-            f"{label} has gaps in memory: the change would be lost in a copy. Pass one without"
-        )
-
-
-def _span(value: Any) -> tuple[int, int] | None:
-    """The addresses between which an array lies; None where they are not known."""
-    if is_tensor(value):
-        if value.layout is not torch.strided or not value.numel():
-            return None
-        start, width = value.data_ptr(), value.element_size()
-        strides = [stride * width for stride in value.stride()]
-    elif is_numpy(value) and value.size:
-        start, width = value.__array_interface__["data"][0], value.itemsize
-        strides = list(value.strides)
-    else:
-        return None
-    ends = [(size - 1) * stride for size, stride in zip(value.shape, strides, strict=True)]
-    low, high = sum(end for end in ends if end < 0), sum(end for end in ends if end > 0)
-    return start + low, start + high + width

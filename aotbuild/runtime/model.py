@@ -104,16 +104,15 @@ class CompiledModel(Parameters):
 
     def _hold_state(self, state: Any, *values: Any) -> Held:
         """The state of a call, which is released when it ends; called by the generated module."""
-        holder = self._holder
-        if holder is None:
-            from .holding import Holder
+        from .holding import Holder
 
-            holder = self._holder = Holder(self._manifest, self._state_layout())
-        return holder.hold(state, values)
+        self._holder = Holder(self._manifest, self._state_layout())
+        self.__dict__["_hold_state"] = self._holder.hold  # without this step from now on
+        return self._holder.hold(state, *values)
 
     def _check_written(self, *values: Any) -> None:
         """Make sure that a call can write to the inputs that it changes."""
-        from .holding import check_written
+        from .written_inputs import check_written
 
         check_written(self._manifest, values)
 

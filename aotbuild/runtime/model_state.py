@@ -106,7 +106,9 @@ class ModelState(Mapping[str, Any]):
     at a time; copies and other states run beside it.
     """
 
-    __slots__ = ("_arrays", "_failed", "_layout", "_lock", "_memory", "_places", "_sizes", "_start")
+    __slots__ = (
+        *("_failed", "_held", "_layout", "_lock", "_memory", "_places", "_sizes", "_start"),
+    )
 
     def __init__(self, layout: Layout, sizes: Mapping[str, int]) -> None:
         self._layout, self._sizes = layout, dict(sizes)
@@ -118,9 +120,11 @@ class ModelState(Mapping[str, Any]):
             self._places[buffer.name] = placed
             end += placed.size
         self._memory, self._start = _new_memory(end)
-        self._arrays: dict[Any, Any] = {}
+        self._held: dict[Any, Any] = {}
+        """What calls have held of it before, see ``holding``."""
         self._lock = threading.Lock()
-        self._failed = False
+        self._failed: list[bool] = []
+        """Not empty where a call that failed has left it half changed."""
         self._set_initial()
 
     def _set_initial(self) -> None:
@@ -180,7 +184,7 @@ class ModelState(Mapping[str, Any]):
             for placed in self._places.values():
                 _clear(self._bytes(placed))
             self._set_initial()
-            self._failed = False
+            self._failed.clear()
 
     def __reduce__(self) -> tuple[Any, ...]:
         layout = self._layout
@@ -195,7 +199,7 @@ class ModelState(Mapping[str, Any]):
         with self._alone("copied"):
             for name, placed in self._places.items():
                 made._bytes(made._places[name])[:] = self._bytes(placed)
-            made._failed = self._failed
+            made._failed[:] = self._failed
         return made
 
     __copy__ = copy
@@ -280,7 +284,7 @@ class ModelState(Mapping[str, Any]):
             found = read_state(path, layout.model, layout.version, self._described())
             for name, data in found.items():
                 self._bytes(self._places[name])[:] = data
-            self._failed = False
+            self._failed.clear()
 
     def _described(self) -> dict[str, tuple[str, tuple[int, ...], memoryview]]:
         """Dtype, shape and bytes of each buffer."""
@@ -315,14 +319,7 @@ class ModelState(Mapping[str, Any]):
             kind: ``torch``, ``numpy``, or anything else for arrays of the engine.
             names: The names of the buffers.
         """
-        found = self._arrays.get((kind, names))
-        if found is None:
-            places = [self._places[name] for name in names]
-            found = self._arrays[kind, names] = tuple(
-                _view(self, placed, kind) for placed in places
-            )
-        views: tuple[Any, ...] = found
-        return views
+        return tuple(_view(self, self._places[name], kind) for name in names)
 
 
 def _unpickled(

@@ -9,11 +9,10 @@ from typing import Any
 from .arguments import nest
 from .arrays import namespace_of
 from .buffers import as_buffer, capsule_of
-from .checks import kind_of, label_of
-from .holding import shape_of
+from .checks import kind_of, label_of, shape_of
 from .lazy import is_numpy, is_tensor, torch
 from .manifest import Manifest
-from .model_state import kind_of_arrays
+from .model_state import ModelState, kind_of_arrays
 
 
 def scan(
@@ -179,7 +178,8 @@ def _in_c(
         first = [value[0] if each else value for value, each in zip(flat, stepped, strict=True)]
         held = model._hold_state(state, *first)
         try:
-            held.make_room(steps)
+            if isinstance(state, ModelState):
+                model._holder.check_room(state, first, steps)
             tensors = [_exported(tensor) for tensor in held.tensors]
             if any(tensor is None for tensor in tensors):
                 return None

@@ -6,6 +6,7 @@ import importlib.metadata
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -39,6 +40,16 @@ def no_higher_level(monkeypatch: pytest.MonkeyPatch) -> None:
 def no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is looked for, or left, in the cache of who runs the tests."""
     monkeypatch.setenv("AOTBUILD_CACHE", "off")
+
+
+@pytest.fixture(autouse=True)
+def no_torch_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no environment around that of the build, with a torch of its own."""
+    outer = str(tmp_path / "outside")
+    monkeypatch.setattr(
+        "aotbuild.hook.requirement.sysconfig", SimpleNamespace(get_path=lambda _: outer)
+    )
+    monkeypatch.delenv("VIRTUAL_ENV", raising=False)
 
 
 @pytest.fixture

@@ -62,7 +62,9 @@ def test_the_paths_that_contributors_are_sent_to_exist() -> None:
     text = without_blocks(page("CONTRIBUTING.md"))
     paths = [path for path in code(text) if re.fullmatch(r"[\w.]+/[\w./]+", path)]
     assert len(paths) > 40
-    assert [path for path in paths if not (REPOSITORY / path).exists()] == []
+    # Of another torch, the environment has another name.
+    own = [path for path in paths if not path.startswith(".venv/")]
+    assert [path for path in own if not (REPOSITORY / path).exists()] == []
 
 
 def test_make_lists_all_its_targets() -> None:

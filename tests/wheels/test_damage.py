@@ -128,6 +128,7 @@ FILES = {
     "_runtime/traced_operator.py": False,
     "_runtime/tracing.py": False,
     "_runtime/weights.py": False,
+    "_runtime/written_inputs.py": False,
 }
 """The files of the package, and whether the model net works without them."""
 

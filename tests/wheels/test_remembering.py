@@ -238,7 +238,7 @@ samples = torch.zeros(2, 256)
 used = voice.new_state(batch=2)
 used._lock.acquire()
 failed = voice.new_state(batch=2)
-failed._failed = True
+failed._failed.append(True)
 odd = type("Odd", (torch.Tensor,), {})
 """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -56,6 +57,14 @@ RECORD = BuildRecord(
     compiled={},
 )
 OWN = Constant("c", "computed:fc.weight", "c", "float32", [4], [1], 0, 16)
+
+
+@pytest.fixture(autouse=True)
+def no_variables_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None is set, not by torch itself either, as it does in a process that compiles."""
+    for name in list(os.environ):
+        if name.startswith(identity.TORCH_VARIABLES):
+            monkeypatch.delenv(name)
 
 
 class Build:

@@ -185,8 +185,8 @@ def test_torch_logs_nothing_above_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the builder is x86-64")
-def test_what_cannot_be_cross_compiled_is_told() -> None:
-    project = REPOSITORY / "example_project"
+def test_what_cannot_be_cross_compiled_is_told(tmp_path: Path) -> None:
+    project = copied(REPOSITORY / "example_project", tmp_path / "example")
     cross = {"AOTBUILD_TARGET": "linux-aarch64"}
     assert check(project, "net", cwd=project, env=cross).returncode == 0
     done = check(project, "net", cwd=project, env={**cross, "AOTBUILD_PROFILE": "torch"})

@@ -21,8 +21,9 @@ Enter = Callable[[str], Path]
 
 
 @pytest.fixture(autouse=True)
-def cross(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def cross(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, torch_of_the_build: object) -> None:
     """Asks for another architecture, whose compiler is there."""
+    del torch_of_the_build
     compiler = tmp_path / "bin" / "aarch64-linux-gnu-g++"
     compiler.parent.mkdir()
     compiler.write_text("#!/bin/sh\necho aarch64-linux-gnu\n")

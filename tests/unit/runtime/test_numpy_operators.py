@@ -113,6 +113,7 @@ def both(recipe: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.parametrize("recipe", cases(EXACT))
+@pytest.mark.filterwarnings("ignore:The use of `x.T`")
 def test_it_is_torchs_result_bit_for_bit(recipe: dict[str, Any]) -> None:
     own, expected = both(recipe)
     assert own.dtype is expected.dtype

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from packaging.version import Version
 from torch import nn
+from torch_pin import TORCH
 
 from aotbuild.steps.export.tracing_errors import export_error
 
@@ -68,6 +70,7 @@ def test_a_branch_on_a_size_from_data_may_be_decided_by_the_model() -> None:
     torch.testing.assert_close(program.module()(*ARGUMENTS), Compares()(*ARGUMENTS))
 
 
+@pytest.mark.skipif(Version("2.15") <= TORCH, reason="torch 2.15 asks for nothing there")
 def test_that_a_size_is_not_0_is_proposed_alone() -> None:
     first, _ = fix_of(Attends().eval()).splitlines()
     assert first.startswith("write torch._check(q.shape[1] != 0) before that line")

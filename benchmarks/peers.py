@@ -37,6 +37,11 @@ class Peer:
     computes: ClassVar[bool] = True
     """It returns what the model returns."""
 
+    def label_for(self, case: Case) -> str:
+        """Its name in the rows of a case."""
+        del case
+        return self.label
+
     def prepare(self, case: Case, directory: str) -> None:
         """Compile or convert the model of a case into the directory."""
 
@@ -187,13 +192,16 @@ class OnnxRuntime(Peer):
 
 
 class OpenVino(Peer):
-    """OpenVINO on the exported program, in f32."""
+    """OpenVINO on the exported program, in f32 as long as the model is."""
 
     name = "openvino"
     label = "OpenVINO f32"
     needs = ("torch", "openvino")
     runtime = ("openvino",)
     artifact = "model.xml"
+
+    def label_for(self, case: Case) -> str:
+        return self.label if case.dtype == "float32" else "OpenVINO bf16"
 
     def prepare(self, case: Case, directory: str) -> None:
         import openvino

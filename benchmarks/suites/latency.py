@@ -109,7 +109,8 @@ def timed(
                     times[peer].append(spent)
         _add(table, case, times, matches, prepared, request.machine)
         table.notes += [
-            f"{case.label}, {PEERS[peer].label}: {last_line(told)}" for peer, told in errors.items()
+            f"{case.label}, {PEERS[peer].label_for(case)}: {last_line(told)}"
+            for peer, told in errors.items()
         ]
         print(f"  {case.label}: done", flush=True)
     return table
@@ -129,7 +130,7 @@ def _add(
     scale, unit = (1e6, "us") if short else (1e3, "ms")
     chart = Chart(case.label, unit)
     for peer, match in matches.items():
-        label = PEERS[peer].label
+        label = PEERS[peer].label_for(case)
         record: dict[str, Any] = {"case": case.name, "arm": peer, "match": match}
         if peer in times:
             found = estimate(times[peer])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import stream_steps
-from cases import CASES as CASES_BY_NAME
 from cases import Case, chosen
 from common import Row
 from peers import PEERS, available
@@ -44,9 +43,9 @@ def run(request: Request) -> list[Table]:
             table.columns, table.charts = found.columns, table.charts + found.charts
             table.rows += found.rows
             table.data += found.data
-            table.notes += found.notes[1:]  # the first one is that of all tables of times
             if threads == 1:
                 table.bounds += _bounds(case, found)
+                table.notes += found.notes[1:]  # the first one is of other models
     tables[1].notes[:0] = [*notes, NOTE]
     together = [*tables.values(), _gains(cases, tables[1], tables[2])]
     if request.model:
@@ -66,7 +65,7 @@ def _bounds(case: Case, table: Table) -> list[Row]:
         return []
     found = {arm: ratio(times["ours"], times[arm]).median for arm in BOUNDS if arm in times}
     return [
-        Row(f"{case.label}: by {PEERS[arm].label}", value, "x", BOUNDS[arm])
+        Row(f"{case.label}: by {PEERS[arm].label_for(case)}", value, "x", BOUNDS[arm])
         for arm, value in found.items()
     ]
 
@@ -83,7 +82,6 @@ def _gains(cases: list[Case], one: Table, two: Table) -> Table:
         for arm, times in _seconds(one, case).items():
             if arm in double:
                 gain = estimate(double[arm]).median / estimate(times).median
-                label = CASES_BY_NAME[case.name].label
-                table.rows.append([label, PEERS[arm].label, f"{number(gain)} x"])
+                table.rows.append([case.label, PEERS[arm].label_for(case), f"{number(gain)} x"])
                 table.data.append({"case": case.name, "arm": arm, "ratio": gain})
     return table

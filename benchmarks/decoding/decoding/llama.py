@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, Self
+
 import torch
 from torch import nn
 from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM, StaticCache
@@ -26,6 +28,14 @@ class Llama(nn.Module):
             self.register_buffer(f"keys_{i}", layer.keys, persistent=False)
             self.register_buffer(f"values_{i}", layer.values, persistent=False)
             self.register_buffer(f"length_{i}", layer.cumulative_length, persistent=False)
+
+    def _apply(self, *args: Any, **kwargs: Any) -> Self:
+        """Cast all but the frequencies of positions, as transformers does when it loads a model."""
+        rotary = self.model.model.rotary_emb
+        frequencies = rotary.inv_freq
+        super()._apply(*args, **kwargs)  # type: ignore[no-untyped-call]
+        rotary.inv_freq = frequencies
+        return self
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         """Scores of what comes next; ids: (1, tokens)."""

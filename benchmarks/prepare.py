@@ -88,7 +88,7 @@ def _in_parallel(prepared: Prepared, wanted: Sequence[tuple[Case, str]]) -> None
         ):
             if error:
                 prepared.failed[case.model, peer] = error
-                print(f"{PEERS[peer].label} cannot be prepared for {case.model}: {error}")
+                print(f"{PEERS[peer].label_for(case)} cannot be prepared for {case.model}: {error}")
 
 
 def _make(prepared: Prepared, case: Case, peer: str) -> str:
@@ -106,7 +106,9 @@ def _make(prepared: Prepared, case: Case, peer: str) -> str:
     except (subprocess.CalledProcessError, SystemExit) as error:
         told = error.stderr if isinstance(error, subprocess.CalledProcessError) else str(error)
         return str(told).strip()[-1500:]
-    print(f"  {made.label}, {case.model}: {time.perf_counter() - start:.0f} s", flush=True)
+    print(
+        f"  {made.label_for(case)}, {case.model}: {time.perf_counter() - start:.0f} s", flush=True
+    )
     (place / "made-of.json").write_text(json.dumps(_digest(case, peer)))
     return ""
 

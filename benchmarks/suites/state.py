@@ -21,10 +21,10 @@ ROUNDS = 31
 THREADS = (1, 2)
 
 NOTE = """One token by random weights, batch 1, after 256 others in a cache of 512 entries; blocks
-of steps go on from there. All weights read once: a sum over as many bytes, from memory. The static
-cache is buffers of aotbuild and of eager, and of ONNX Runtime inputs and outputs over the same
-memory (IO binding). That of OpenVINO grows, as variables (make_stateful); where the model is in
-bfloat16, it gets the hint to compute in bf16."""
+of steps go on from there. All weights read once: a scalar product over as many bytes, from memory.
+The static cache is buffers of aotbuild and of eager, and of ONNX Runtime inputs and outputs over
+the same memory (IO binding). That of OpenVINO grows, as variables (make_stateful); where the model
+is in bfloat16, it gets the hint to compute in bf16."""
 
 
 def run(request: Request) -> list[Table]:

@@ -50,7 +50,7 @@ def run(request: Request) -> list[Table]:
     together = [*tables.values(), _gains(cases, tables[1], tables[2])]
     if request.model:
         return together
-    return [*together, *stream_steps.measure(rounds)]
+    return [*together, *stream_steps.measure(request.rounds or 100)]
 
 
 def _seconds(table: Table, case: Case) -> dict[str, list[float]]:

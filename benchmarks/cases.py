@@ -12,6 +12,27 @@ if TYPE_CHECKING:
     Arrays = list[np.ndarray[Any, np.dtype[Any]]]
 
 
+class Cache(NamedTuple):
+    """What a decoder keeps of the tokens before, as keys and values of each layer."""
+
+    layers: int
+    heads: int
+    size: int
+    """Of a head."""
+    length: int
+    """Entries that there is room for."""
+    seen: int
+    """Those that are there before the first step."""
+
+    def arrays(self) -> Arrays:
+        """Keys and values in turn, the same in each process, with room for what follows."""
+        import numpy as np
+
+        rng = np.random.default_rng(0)
+        shape = (1, self.heads, self.length, self.size)
+        return [rng.standard_normal(shape, dtype=np.float32) for _ in range(2 * self.layers)]
+
+
 class Case(NamedTuple):
     """One model called with inputs of one size."""
 
@@ -26,6 +47,10 @@ class Case(NamedTuple):
     dynamic: tuple[tuple[str, int, str, int], ...] = ()
     """Dynamic dimensions: the input, the dimension, its name and its largest size."""
     project: str = "models"
+    cache: Cache | None = None
+    """Of a decoder, whose calls are steps: each begins where the one before it ended."""
+    dtype: str = "float32"
+    """What the module is cast to."""
 
     @property
     def package(self) -> str:
@@ -65,6 +90,13 @@ def _family(name: str, label: str, parameter: str, shape: tuple[int, ...], kind:
     return Case(name, name, source, ((parameter, shape, kind),), label)
 
 
+def _llama(size: str, dtype: str, cache: Cache) -> Case:
+    name = f"llama_{size}m" if dtype == "float32" else f"llama_{size}m_{dtype}"
+    source, inputs = f"decoding.llama:llama_{size}m", (("ids", (1, 1), "ids"),)
+    label = f"llama of {size} M, {dtype}"
+    return Case(name, name, source, inputs, label, project="decoding", cache=cache, dtype=dtype)
+
+
 CASES = {
     case.name: case
     for case in (
@@ -77,6 +109,11 @@ CASES = {
         *(
             _text(tokens, "minilm_tokens", f"minilm_{tokens}", f"minilm, any length: {tokens}")
             for tokens in (16, 64, 256)
+        ),
+        *(
+            _llama(size, dtype, Cache(layers, layers, width, length=512, seen=256))
+            for size, layers, width in (("15", 6, 48), ("110", 12, 64))
+            for dtype in ("float32", "bfloat16")
         ),
         _family("decoder", "decoder of 50 frames", "input", (1, 64, 50), "float"),
         _family("video", "16 frames of 56x56", "input", (1, 3, 16, 56, 56), "float"),

@@ -14,6 +14,8 @@ from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import steps
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
@@ -32,6 +34,13 @@ class Peer:
     """Those of them that must be installed where it runs."""
     artifact: ClassVar[str] = ""
     """The file that has to be shipped, without that of its runtime."""
+    computes: ClassVar[bool] = True
+    """It returns what the model returns."""
+
+    def label_for(self, case: Case) -> str:
+        """Its name in the rows of a case."""
+        del case
+        return self.label
 
     def prepare(self, case: Case, directory: str) -> None:
         """Compile or convert the model of a case into the directory."""
@@ -64,6 +73,8 @@ class Peer:
         """What a call returned, as arrays in the order of the outputs."""
         values = list(returned.values()) if isinstance(returned, dict) else returned
         values = values if isinstance(values, (list, tuple)) else [values]
+        # numpy has no bfloat16.
+        values = [v.float() if "bfloat16" in str(v.dtype) else v for v in values]
         return [getattr(value, "numpy", lambda value=value: value)() for value in values]
 
 
@@ -84,6 +95,11 @@ class Eager(Peer):
 
         torch.set_num_threads(threads)
         return torch.load(artifact_of("eager", directory), weights_only=False)
+
+    def bind(self, opened: Any, case: Case, arrays: Arrays) -> Callable[[], Any]:
+        if case.cache:
+            return steps.of_module(opened, case.cache, *self.tensors(arrays))
+        return super().bind(opened, case, arrays)
 
     def inside(self) -> AbstractContextManager[Any]:
         import torch
@@ -149,7 +165,9 @@ class OnnxRuntime(Peer):
 
         names = [name for name, _, _ in case.inputs]
         path = f"{directory}/{self.artifact}"
-        if any(isinstance(module, torch.nn.LSTM) for module in module_of(case).modules()):
+        if case.cache:
+            steps.export_onnx(module_of(case), case.cache, path, *self.tensors(case.arrays()))
+        elif any(isinstance(module, torch.nn.LSTM) for module in module_of(case).modules()):
             # The exporter that is the default now writes all steps one by one.
             tensors = tuple(self.tensors(case.arrays()))
             torch.onnx.export(module_of(case), tensors, path, input_names=names, dynamo=False)
@@ -167,12 +185,14 @@ class OnnxRuntime(Peer):
         )
 
     def bind(self, opened: Any, case: Case, arrays: Arrays) -> Callable[[], Any]:
+        if case.cache:
+            return steps.of_session(opened, case.cache, *arrays)
         feeds = dict(zip([name for name, _, _ in case.inputs], arrays, strict=True))
         return partial(opened.run, None, feeds)
 
 
 class OpenVino(Peer):
-    """OpenVINO on the exported program, in f32."""
+    """OpenVINO on the exported program, in f32 as long as the model is."""
 
     name = "openvino"
     label = "OpenVINO f32"
@@ -180,31 +200,42 @@ class OpenVino(Peer):
     runtime = ("openvino",)
     artifact = "model.xml"
 
+    def label_for(self, case: Case) -> str:
+        return self.label if case.dtype == "float32" else "OpenVINO bf16"
+
     def prepare(self, case: Case, directory: str) -> None:
         import openvino
 
-        converted = openvino.convert_model(exported(case))
         path = f"{directory}/{self.artifact}"
+        if case.cache:  # what it computes in is set where it is compiled
+            module = module_of(case._replace(dtype="float32"))
+            steps.save_openvino(module, case.cache, path, *self.tensors(case.arrays()))
+            return
+        converted = openvino.convert_model(exported(case))
         openvino.save_model(converted, path, compress_to_fp16=False)
 
     def open(self, case: Case, directory: str, threads: int) -> Any:
-        return self._compile(directory, threads, 1)
+        return self._compile(case, directory, threads, 1)
 
     def share(self, opened: Any, case: Case, directory: str, runners: int) -> Any:
-        return self._compile(directory, runners, runners)
+        return self._compile(case, directory, runners, runners)
 
-    def _compile(self, directory: str, threads: int, streams: int) -> Any:
+    def _compile(self, case: Case, directory: str, threads: int, streams: int) -> Any:
         import openvino
 
+        precision = "bf16" if case.dtype == "bfloat16" else "f32"
         config = {
-            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_PRECISION_HINT": precision,
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": streams,
+            **({"KV_CACHE_PRECISION": precision} if case.cache else {}),
         }
         return openvino.Core().compile_model(f"{directory}/{self.artifact}", "CPU", config)
 
     def bind(self, opened: Any, case: Case, arrays: Arrays) -> Callable[[], Any]:
         request = opened.create_infer_request()
+        if case.cache:
+            return steps.of_request(request, case.cache, *arrays)
         return partial(request.infer, arrays, share_inputs=True, share_outputs=True)
 
     def results(self, returned: Any) -> list[Any]:
@@ -226,6 +257,11 @@ class Ours(Peer):
 
         torch.set_num_threads(threads)
         return self._import(case, directory)
+
+    def bind(self, opened: Any, case: Case, arrays: Arrays) -> Callable[[], Any]:
+        if case.cache:
+            return steps.of_wheel(opened, case.cache, *self.tensors(arrays))
+        return super().bind(opened, case, arrays)
 
     def share(self, opened: Any, case: Case, directory: str, runners: int) -> Any:
         return opened.pool(runners, threads_per_call=1)
@@ -260,6 +296,32 @@ class Standalone(Arrays_):
     def open(self, case: Case, directory: str, threads: int) -> Any:
         os.environ["AOTBUILD_NUM_THREADS"] = str(threads)
         return self._import(case, directory)
+
+
+class Read(Peer):
+    """The scalar product of two halves that have the bytes of the weights, from memory."""
+
+    name = "read"
+    label = "all weights read once"
+    computes = False
+
+    def open(self, case: Case, directory: str, threads: int) -> Any:
+        import itertools
+
+        import numpy as np
+        import torch
+
+        torch.set_num_threads(threads)
+        stored = np.load(f"{os.path.dirname(directory)}/{case.name}.npz")  # noqa: PTH120
+        size = int(stored["weights"])
+        # By turns, so that no cache holds what was read before.
+        count = -(-256 * 2**20 // size)
+        turns = itertools.cycle([torch.ones(2, size // 8) for _ in range(count)])
+        return lambda: torch.dot(*next(turns))
+
+    def bind(self, opened: Any, case: Case, arrays: Arrays) -> Callable[[], Any]:
+        del case, arrays
+        return opened  # type: ignore[no-any-return]
 
 
 class Torch(Peer):
@@ -303,7 +365,7 @@ PEERS: dict[str, Peer] = {
             OnnxRuntime(),
             OpenVino(),
         ),
-        *(Torch(), Nothing()),
+        *(Read(), Torch(), Nothing()),
     )
 }
 
@@ -330,7 +392,12 @@ def available(names: Sequence[str]) -> tuple[list[str], list[str]]:
 def module_of(case: Case) -> Any:
     """The module of a case, with its weights."""
     name, _, attribute = case.source.partition(":")
-    return getattr(importlib.import_module(name), attribute)().eval()
+    module = getattr(importlib.import_module(name), attribute)().eval()
+    if case.dtype == "float32":
+        return module
+    import torch
+
+    return module.to(getattr(torch, case.dtype))
 
 
 def exported(case: Case) -> Any:

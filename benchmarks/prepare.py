@@ -37,7 +37,7 @@ class Prepared:
     @property
     def env(self) -> dict[str, str]:
         """The environment of processes that measure: one thread, warm caches, these modules."""
-        sources = [HERE, HERE / "models" / "src", HERE / "overhead"]
+        sources = [HERE, HERE / "models" / "src", HERE / "overhead", HERE / "decoding"]
         return {
             "OMP_NUM_THREADS": "1",
             "PYTHONPATH": os.pathsep.join(map(str, sources)),
@@ -88,7 +88,7 @@ def _in_parallel(prepared: Prepared, wanted: Sequence[tuple[Case, str]]) -> None
         ):
             if error:
                 prepared.failed[case.model, peer] = error
-                print(f"{PEERS[peer].label} cannot be prepared for {case.model}: {error}")
+                print(f"{PEERS[peer].label_for(case)} cannot be prepared for {case.model}: {error}")
 
 
 def _make(prepared: Prepared, case: Case, peer: str) -> str:
@@ -106,7 +106,9 @@ def _make(prepared: Prepared, case: Case, peer: str) -> str:
     except (subprocess.CalledProcessError, SystemExit) as error:
         told = error.stderr if isinstance(error, subprocess.CalledProcessError) else str(error)
         return str(told).strip()[-1500:]
-    print(f"  {made.label}, {case.model}: {time.perf_counter() - start:.0f} s", flush=True)
+    print(
+        f"  {made.label_for(case)}, {case.model}: {time.perf_counter() - start:.0f} s", flush=True
+    )
     (place / "made-of.json").write_text(json.dumps(_digest(case, peer)))
     return ""
 
@@ -144,7 +146,8 @@ def _digest(case: Case, peer: str) -> str:
     """What a prepared thing depends on."""
     found = hashlib.sha256()
     (source,) = (HERE / case.project).rglob(f"{case.source.partition(':')[0].replace('.', '/')}.py")
-    for path in (source, HERE / case.project / "pyproject.toml", HERE / "peers.py"):
+    parts = (HERE / case.project / "pyproject.toml", HERE / "peers.py", HERE / "steps.py")
+    for path in (source, *parts):
         found.update(path.read_bytes())
     found.update(repr(case).encode())
     for name in PEERS[peer].needs:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from cases import Case
+from peers import PEERS
 from prepare import Prepared
 
 HERE = Path(__file__).resolve().parent
@@ -77,6 +78,7 @@ def opened(
     prepared: Prepared,
     *,
     runners: int = 1,
+    threads: int = 1,
     together: bool = False,
 ) -> Iterator[tuple[dict[str, Worker], dict[str, str], dict[str, str]]]:
     """Open each arm, and compare its result with eager's before anything is timed.
@@ -86,6 +88,7 @@ def opened(
         peers: The arms.
         prepared: What was prepared for them.
         runners: How many threads will call it.
+        threads: How many threads a call has.
         together: Open all in one process.
 
     Yields:
@@ -94,21 +97,24 @@ def opened(
     workers: dict[str, Worker] = {}
     matches: dict[str, str] = {}
     errors: dict[str, str] = {}
-    everyone = [Worker(prepared.env)] if together else []
+    env = {**prepared.env, "OMP_NUM_THREADS": str(threads)}
+    everyone = [Worker(env)] if together else []
     try:
         for peer in peers:
             if (case.model, peer) in prepared.failed:
                 matches[peer] = "cannot be prepared"
                 errors[peer] = prepared.failed[case.model, peer]
                 continue
-            worker = everyone[0] if together else Worker(prepared.env)
+            worker = everyone[0] if together else Worker(env)
             if not together:
                 everyone.append(worker)
             where = str(prepared.place(case, peer))
             try:
-                worker.ask(
-                    "open", peer, peer=peer, case=case.name, directory=where, runners=runners
-                )
+                size = {"runners": runners, "threads": threads}
+                worker.ask("open", peer, peer=peer, case=case.name, directory=where, **size)
+                if not PEERS[peer].computes:
+                    matches[peer], workers[peer] = "", worker
+                    continue
                 difference, close = worker.ask(
                     "difference", peer, path=str(prepared.reference(case))
                 )

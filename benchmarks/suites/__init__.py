@@ -35,6 +35,7 @@ SUITES = {
     "build": "time of `pip wheel`",
     "imports": "time of the import of a model",
     "levels": "gains of CPU levels",
+    "state": "time of a step of a model with a state",
     "weights": "memory of three processes with 400 MB of weights",
 }
 

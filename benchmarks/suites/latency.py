@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from statistics import geometric_mean
 from typing import Any
@@ -77,6 +78,8 @@ def timed(
     prepared: Prepared,
     request: Request,
     rounds: int,
+    *,
+    threads: int = 1,
 ) -> Table:
     """Time the peers for each case."""
     table = Table(
@@ -88,12 +91,14 @@ def timed(
         notes=[NOTE],
     )
     for case in cases:
-        with opened(case, peers, prepared, together=request.together) as (workers, matches, errors):
+        most = (case.cache.length - case.cache.seen) // 2 if case.cache else sys.maxsize
+        arms = opened(case, peers, prepared, threads=threads, together=request.together)
+        with arms as (workers, matches, errors):
             calls = {}
             for peer, worker in workers.items():
                 worker.ask("seconds", peer, calls=3, warm=3)
                 once = worker.ask("seconds", peer, calls=5, warm=0)
-                calls[peer] = max(1, round(BLOCK / once))
+                calls[peer] = max(1, min(round(BLOCK / once), most))
             times: dict[str, list[float]] = {peer: [] for peer in workers}
             names = list(workers)
             for i in range(rounds):
@@ -104,7 +109,8 @@ def timed(
                     times[peer].append(spent)
         _add(table, case, times, matches, prepared, request.machine)
         table.notes += [
-            f"{case.label}, {PEERS[peer].label}: {last_line(told)}" for peer, told in errors.items()
+            f"{case.label}, {PEERS[peer].label_for(case)}: {last_line(told)}"
+            for peer, told in errors.items()
         ]
         print(f"  {case.label}: done", flush=True)
     return table
@@ -124,7 +130,7 @@ def _add(
     scale, unit = (1e6, "us") if short else (1e3, "ms")
     chart = Chart(case.label, unit)
     for peer, match in matches.items():
-        label = PEERS[peer].label
+        label = PEERS[peer].label_for(case)
         record: dict[str, Any] = {"case": case.name, "arm": peer, "match": match}
         if peer in times:
             found = estimate(times[peer])

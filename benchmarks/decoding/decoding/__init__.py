@@ -1,0 +1,1 @@
+"""Decoders that write one token after another."""

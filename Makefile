@@ -16,7 +16,7 @@ VENV := .venv$(if $(filter-out $(PINNED),$(TORCH)),-$(TORCH))
 ABOUT_TORCH := tests/unit/passes $(addprefix tests/unit/steps/test_,torch_parts.py \
   inductor_options.py hints.py proofs.py suppositions.py torch_export.py shapes_spec.py cxx.py \
   kept_memory.py small_headers.py) $(addprefix tests/wheels/test_,torch_parts.py shapes_spec.py \
-  wheel.py zoo.py passes.py remembering.py)
+  wheel.py zoo.py passes.py)
 
 KERNELS := $(wildcard aotbuild/passes/*/*.h aotbuild/engine/*.[ch] aotbuild/c_interface/*.[ch] \
   aotbuild/steps/verify/*.c \

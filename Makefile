@@ -12,7 +12,7 @@ DEMO := build/demo
 VENV := .venv$(if $(filter-out $(PINNED),$(TORCH)),-$(TORCH))
 
 # What shows in some minutes whether builds fit another torch: the tables of what is used of it, what
-# passes make of graphs, and wheels with kernels, exact functions, loops and arrays.
+# passes make of graphs, and wheels with kernels and of models of many kinds.
 ABOUT_TORCH := tests/unit/passes $(addprefix tests/unit/steps/test_,torch_parts.py \
   inductor_options.py hints.py proofs.py suppositions.py torch_export.py shapes_spec.py cxx.py \
   kept_memory.py small_headers.py) $(addprefix tests/wheels/test_,torch_parts.py shapes_spec.py \

@@ -287,7 +287,7 @@ def test_packed_weights_are_mapped_as_well(built: Installed, engine: str) -> Non
         + """
 same(packed, eager(nets.Wide), [torch.randn(n, 3, 16, 16) for n in (1, 2, 5, 8)])
 (served,) = packed._state._served
-found = [packed._state._file().tensor(c) for c in served.constants if c.packed]
+found = [packed._state.file().tensor(c) for c in served.constants if c.packed]
 assert all(tensor.is_mkldnn for tensor in found)
 lines = open("/proc/self/maps").read().splitlines()
 mapped = [line.split()[0] for line in lines if line.endswith("models/weights.safetensors")]

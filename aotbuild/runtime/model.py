@@ -278,6 +278,11 @@ class CompiledModel(Parameters):
             TypeError: An argument has no steps, or as in a call.
             ValueError: The numbers of steps differ, or as in a call.
         """
+        if not self._manifest.changed and not self._manifest.held:
+            raise TypeError(
+                f"{self._manifest.name} keeps nothing between calls, so that its steps are no "
+                "sequence. Call it with a batch"
+            )
         from .scanning import scan
 
         self._first_device()

@@ -75,9 +75,9 @@ class Parameters:
             TypeError: The model keeps nothing, or a size is missing, unknown or no integer.
             ValueError: A size is out of the range of its dimension.
         """
-        from .model_state import ModelState
-
         layout = self._state_layout()
+        from .model_state import ModelState  # which packages without a state do not have
+
         return ModelState(layout, layout.sizes(sizes))
 
     def _with_buffers(self) -> Manifest | None:

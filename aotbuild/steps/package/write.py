@@ -57,7 +57,9 @@ def write_package(
     (directory / "__main__.py").write_text(generate.main_module(), encoding="utf-8")
     (directory / "__init__.pyi").write_text(generate.stub(models), encoding="utf-8")
     (directory / "py.typed").touch()
-    _copy_runtime(directory / "_runtime", native / ENGINE)
+    every = [manifest for manifests in models.values() for manifest in manifests]
+    remembers = any(manifest.changed or manifest.held for manifest in every)
+    _copy_runtime(directory / "_runtime", native / ENGINE, remembers=remembers)
     return [_write_manifest(directory, m) for manifests in models.values() for m in manifests]
 
 
@@ -88,8 +90,14 @@ def _write_manifest(directory: Path, manifest: Manifest) -> Manifest:
     return complete
 
 
-def _copy_runtime(directory: Path, engine: Path) -> None:
+_OF_STATE = ("holding", "model_state", "scanning", "state_file", "written_inputs")
+"""The modules of the runtime that only models with a state need, or whose inputs are changed."""
+
+
+def _copy_runtime(directory: Path, engine: Path, *, remembers: bool) -> None:
     runtime = source_directory("aotbuild.runtime")
-    shutil.copytree(runtime, directory, ignore=shutil.ignore_patterns("__pycache__"))
+    left_out = [] if remembers else [f"{module}.py" for module in _OF_STATE]
+    ignored = shutil.ignore_patterns("__pycache__", *left_out)
+    shutil.copytree(runtime, directory, ignore=ignored)
     if engine.is_file():
         shutil.copyfile(engine, directory / engine.name)

@@ -44,7 +44,7 @@ for name, case in all_examples().items():
 '''
 
 COMPARE = """
-import json, torch, warnings
+import copy, json, torch, warnings
 import torch.utils._pytree as pytree
 torch.manual_seed(0)
 from torch._export.db.examples import all_examples
@@ -58,7 +58,7 @@ for name in NAMES:
     calls = [case.example_args] + ([extra] if extra else [])
     for args in calls:
         with torch.no_grad():
-            expected = case.model(*args, **case.example_kwargs)
+            expected = case.model(*copy.deepcopy(args), **case.example_kwargs)  # it may change them
         try:
             got = model(*args, **case.example_kwargs)
             (mine, tree), (its, other) = map(pytree.tree_flatten, (got, expected))

@@ -69,10 +69,10 @@ class Arrays:
             if not self._standalone or "torch" in sys.modules:
                 return None
             library = sys.modules.get("numpy", buffers)
-        outputs = self._run([_exported(value) for value in values]) if self._checks else None
+        outputs = self._run([exported(value) for value in values]) if self._checks else None
         if outputs is None:
             arrays = _admit(self._manifest, values, library)
-            outputs = self._run([_exported(array) for array in arrays])
+            outputs = self._run([exported(array) for array in arrays])
         if outputs is None:
             raise TypeError(f"{self._manifest.name}(): the compiled code cannot take these arrays")
         return _mapped(lambda output: _imported(self._manifest, output, library), outputs)
@@ -152,7 +152,7 @@ def _is_plain(value: Any) -> bool:
     return type(value) in {numpy.ndarray, numpy.memmap}
 
 
-def _exported(value: Any) -> Any:
+def exported(value: Any) -> Any:
     """An array as the engine takes it; None for what it does not."""
     if is_numpy(value):
         if not _is_plain(value):

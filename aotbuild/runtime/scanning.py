@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .arguments import nest
-from .arrays import namespace_of
-from .buffers import as_buffer, capsule_of
+from .arrays import exported, namespace_of
 from .checks import kind_of, label_of, shape_of
 from .lazy import is_numpy, is_tensor, torch
 from .manifest import Manifest
@@ -165,15 +164,15 @@ def _in_c(
     model: Any, flat: Sequence[Any], stepped: Sequence[bool], steps: int, state: Any
 ) -> list[Any] | None:
     """The outputs of all steps, run by the engine; None where it cannot."""
-    exported = [_exported(value) for value in flat]
-    if any(value is None for value in exported):
+    arrays = [_exported(value) for value in flat]
+    if any(value is None for value in arrays):
         return None
     manifest: Manifest = model._manifest
     if any(i < len(flat) for i in manifest.changed):
         model._check_written(*flat)
     kind = kind_of_arrays(flat)
     if not manifest.held:
-        outputs = _scanned(model, exported, stepped, steps)
+        outputs = _scanned(model, arrays, stepped, steps)
     else:
         first = [value[0] if each else value for value, each in zip(flat, stepped, strict=True)]
         held = model._hold_state(state, *first)
@@ -184,7 +183,7 @@ def _in_c(
             if any(tensor is None for tensor in tensors):
                 return None
             flags = [*stepped, *(False for _ in tensors)]
-            outputs = _scanned(model, [*exported, *tensors], flags, steps)
+            outputs = _scanned(model, [*arrays, *tensors], flags, steps)
         except (IndexError, MemoryError, RuntimeError):
             held.fail()
             raise
@@ -210,11 +209,7 @@ def _exported(value: Any) -> Any:
         if not plain or value.layout is not torch.strided or value.is_conj() or value.is_neg():
             return None
         return value.detach().__dlpack__()
-    if is_numpy(value):
-        return value if hasattr(value, "__setitem__") else None
-    if hasattr(type(value), "__dlpack__"):
-        return capsule_of(value)
-    return as_buffer(value)
+    return exported(value)
 
 
 def _imported(output: Any, kind: str) -> Any:

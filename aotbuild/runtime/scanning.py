@@ -48,7 +48,7 @@ def scan(
     keywords = {"state": state} if manifest.held else {}
     results = []
     for step in range(steps):
-        one = iter([v[step] if each else v for v, each in zip(flat, stepped, strict=True)])
+        one = iter([_at(v, step) if each else v for v, each in zip(flat, stepped, strict=True)])
         trees = zip(manifest.parameters.items(), nested, strict=True)
         given = {name: _with(tree, value, one) for (name, tree), value in trees}
         result = _called(model, given, keywords)
@@ -160,6 +160,16 @@ def _size(manifest: Manifest, name: str, flat: Sequence[Any], stepped: Sequence[
     return dim.min
 
 
+def _at(value: Any, step: int) -> Any:
+    """What a sequence has for a step; a plain buffer of several dimensions cannot be indexed."""
+    if is_tensor(value) or is_numpy(value) or hasattr(type(value), "__dlpack__"):
+        return value[step]
+    view: Any = memoryview(value)
+    size = view.nbytes // view.shape[0]
+    part = view.cast("B")[step * size : (step + 1) * size]
+    return part.cast(view.format, view.shape[1:])
+
+
 def _in_c(
     model: Any, flat: Sequence[Any], stepped: Sequence[bool], steps: int, state: Any
 ) -> list[Any] | None:
@@ -174,7 +184,7 @@ def _in_c(
     if not manifest.held:
         outputs = _scanned(model, arrays, stepped, steps)
     else:
-        first = [value[0] if each else value for value, each in zip(flat, stepped, strict=True)]
+        first = [_at(v, 0) if each else v for v, each in zip(flat, stepped, strict=True)]
         held = model._hold_state(state, *first)
         try:
             if isinstance(state, ModelState):

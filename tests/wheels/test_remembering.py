@@ -455,6 +455,9 @@ with torch.no_grad():
             parts = zip(first, rest)
             same(tuple(torch.cat([*map(torch.as_tensor, pair)]) for pair in parts), expected)
             same(model.scan(convert(xs)), expected)
+        plain = model.scan(memoryview(xs.numpy()))
+        plain = plain if isinstance(plain, tuple) else (plain,)
+        same(tuple(map(np.asarray, plain)), expected)
         seen = []
         assert model.scan(xs, on_step=seen.append) is None
         assert len(seen) == many
@@ -476,6 +479,11 @@ def test_wrong_steps_are_told(kind: str, installed: Callable[..., Installed]) ->
     setup = f"{SETUP}\nids = torch.zeros(65, 1, 1, dtype=torch.int64)\n"
     wrong = [
         ("voice.scan(torch.zeros(0, 1, 256))", "ValueError", "voice.scan(): there are no steps"),
+        (
+            "voice.scan(numpy.ma.masked_array(numpy.zeros((2, 1, 256), 'float32')))",
+            "TypeError",
+            "must be a",
+        ),
         ("voice.scan(1.0)", "TypeError", "must have the steps along its first axis, got float"),
         ("voice.scan()", "TypeError", "voice.scan(): missing a required argument: 'samples'"),
         ("voice.scan(torch.zeros(3, 1, 255))", "ValueError", "dimension 1 must be 256, not 255"),

@@ -278,3 +278,79 @@ def test_few_queries_with_what_is_no_number(decoding: Call) -> None:
         given[1][1, 9, 0, 1, 2] = torch.inf  # a key
         given[1][0, 11, 0, 0, 2] = torch.nan
         assert_close(decoding(*given), Decoding(), given)
+
+
+class Rounded(nn.Module):
+    """Attention of bfloat16 as decoders have it."""
+
+    def forward(
+        self,
+        q: torch.Tensor,
+        cache: torch.Tensor,
+        chosen: torch.Tensor,
+        added: torch.Tensor,
+    ) -> list[torch.Tensor]:
+        """Attend.
+
+        q: (batch, 12, 3, 72); cache: (batch, length, 2, 2, 72), both of bfloat16;
+        chosen: bool, (3, length); added: (batch, 3, length).
+        """
+        k, v = cache.permute(2, 0, 3, 1, 4)
+        found = [
+            sdpa(q, k, v, enable_gqa=True),
+            sdpa(q[:, :2, :1], k, v, scale=0.2),
+            sdpa(q[:, :, :2], k, v, attn_mask=chosen[:2], enable_gqa=True),
+            sdpa(q, repeat_kv(k, 6), repeat_kv(v, 6), attn_mask=added[:, None]),
+            sdpa(q, repeat_kv(k, 6), repeat_kv(v, 6), attn_mask=added[:, None].to(q.dtype)),
+            # Keys whose numbers do not lie side by side.
+            sdpa(q[..., ::9], k[..., ::9], v, enable_gqa=True),
+        ]
+        for width in (64, 16, 5):
+            parts = q[:, ::3, :1, :width], k[..., :width], v[..., -width:].contiguous()
+            found.append(sdpa(*parts, attn_mask=chosen[:1], enable_gqa=True))
+        return found
+
+
+@pytest.fixture(scope="module", params=LEVELS)
+def rounded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Call:
+    if reason := why_not(request.param):
+        pytest.skip(reason)
+    batch = torch.export.Dim("batch", min=1, max=9)
+    length = torch.export.Dim("length", min=2, max=4096)
+    call, applied = compiled(
+        Rounded(),
+        in_bfloat16(decoded(3, 3, 70, 50)),
+        tmp_path_factory.mktemp("rounded"),
+        target=request.param,
+        dynamic=[{0: batch}, {0: batch, 1: length}, {1: length}, {0: batch, 2: length}],
+    )
+    assert applied.counts["attention"] == 9
+    return call
+
+
+def in_bfloat16(given: list[torch.Tensor]) -> list[torch.Tensor]:
+    q, cache, chosen, added = given
+    return [q.bfloat16(), cache.bfloat16(), chosen, added.bfloat16().float()]
+
+
+@pytest.mark.parametrize("sizes", [(1, 2, 2), (2, 9, 4), (1, 300, 40), (3, 129, 129), (1, 17, 0)])
+def test_few_queries_of_bfloat16_are_computed_in_float32(
+    rounded: Call, sizes: tuple[int, int, int]
+) -> None:
+    batch, length, valid = sizes
+    given = in_bfloat16(decoded(batch, 3, length, valid))
+    expected = Rounded()(*(each if each.dtype is torch.bool else each.float() for each in given))
+    for mine, its in zip(rounded(*given), expected, strict=True):
+        assert mine.dtype is torch.bfloat16
+        # The last bit may differ where a sum in another order is nearer to another number.
+        torch.testing.assert_close(mine.float(), its, rtol=2**-8, atol=1e-6)
+
+
+def test_few_queries_of_bfloat16_with_what_is_no_number(rounded: Call) -> None:
+    given = in_bfloat16(decoded(2, 3, 60, 60))
+    given[1][1, 3, 1, 0, 7] = torch.nan  # a value
+    given[1][0, 7, 1, 1, 9] = torch.inf
+    given[1][0, 11, 0, 0, 2] = torch.nan  # a key
+    expected = Rounded()(*(each if each.dtype is torch.bool else each.float() for each in given))
+    for mine, its in zip(rounded(*given), expected, strict=True):
+        torch.testing.assert_close(mine.float(), its, rtol=2**-8, atol=1e-6, equal_nan=True)

@@ -8,6 +8,9 @@
 // Keys that a mask hides from all of these queries are not read where they are at an end of a
 // block: of a cache, only the part that is filled. A number there that is none does not make the
 // result none. Each head of keys is read by one thread, front to back.
+//
+// Queries, keys, values and the result are of one type T: of float32, or of bfloat16, which are
+// widened as they are read; only the result is rounded.
 #ifndef AOTBUILD_FEW_QUERIES_H
 #define AOTBUILD_FEW_QUERIES_H
 
@@ -16,6 +19,7 @@
 #include <cstring>
 #include <type_traits>
 
+#include "../simd/bfloat16.h"
 #include "../simd/exponential.h"
 #include "../simd/panels.h"
 #include "../simd/vectors.h"
@@ -38,10 +42,10 @@ constexpr int kFewSums = 8;
 constexpr int64_t vectors_of(int64_t numbers) { return divide_up(numbers, kLanes); }
 
 // Asks for the first numbers at an address.
-template <int N>
-AOTBUILD_INLINE void ask_for(const float* from) {
+template <int N, class T>
+AOTBUILD_INLINE void ask_for(const T* from) {
 #pragma GCC unroll 16
-  for (int i = 0; i < N; i += 16) __builtin_prefetch(from + i, 0, 3);
+  for (int i = 0; i < N; i += 64 / sizeof(T)) __builtin_prefetch(from + i, 0, 3);
 }
 
 // Sums of the lanes of each vector, that of x[i] in lane i of x[0].
@@ -62,8 +66,8 @@ AOTBUILD_INLINE void sum_lanes(Vec (&x)[kLanes]) {
 }
 
 // The numbers [v kLanes, (v + 1) kLanes) of N, with zeros behind the last one.
-template <int N>
-AOTBUILD_INLINE Vec load_part(const float* from, int v) {
+template <int N, class T>
+AOTBUILD_INLINE Vec load_part(const T* from, int v) {
   if constexpr (N % kLanes != 0)
     if (v == N / kLanes) return load_partial(from + v * kLanes, N % kLanes);
   return load(from + v * kLanes);
@@ -71,8 +75,8 @@ AOTBUILD_INLINE Vec load_part(const float* from, int v) {
 
 // products[r][i] = the products of the numbers of row r and key i, of which the lanes are to be
 // added; for K keys of D numbers.
-template <int D, int R, int K>
-AOTBUILD_INLINE void multiply_keys(const float* keys, int64_t distance, const float* rows,
+template <int D, int R, int K, class T>
+AOTBUILD_INLINE void multiply_keys(const T* keys, int64_t distance, const float* rows,
                                    float (*products)[kLanes * kLanes]) {
   constexpr int V = vectors_of(D);
   Vec acc[K][R];
@@ -97,16 +101,15 @@ AOTBUILD_INLINE void multiply_keys(const float* keys, int64_t distance, const fl
 
 // scores[r][j] for R rows and so many keys of a block; behind them anything. What is ahead is asked
 // for, a row with each key, if it is not null.
-template <int D, int R, int DA>
-AOTBUILD_INLINE void score_keys(const float* keys, int64_t distance, int64_t count,
-                                const float* rows, float (*scores)[kFewKeys], const float* ahead,
-                                int64_t distance_ahead) {
+template <int D, int R, int DA, class T>
+AOTBUILD_INLINE void score_keys(const T* keys, int64_t distance, int64_t count, const float* rows,
+                                float (*scores)[kFewKeys], const T* ahead, int64_t distance_ahead) {
   constexpr int kAtOnce = kFewSums / R < 4 ? kFewSums / R : 4;
   alignas(64) float products[R][kLanes * kLanes];
   for (int64_t first = 0; first < count; first += kLanes) {
     const int here = std::min<int64_t>(kLanes, count - first);
     int i = 0;
-    const float* key = keys + first * distance;
+    const T* key = keys + first * distance;
     auto some = [&](auto some) __attribute__((always_inline)) {
       constexpr int K = decltype(some)::value;
       for (; i + K <= here; i += K, key += K * distance) {
@@ -133,10 +136,10 @@ AOTBUILD_INLINE void score_keys(const float* keys, int64_t distance, int64_t cou
 
 // output[r] = factor[r] output[r] + sum over j of weights[r][j] values[j], for R rows of DV
 // numbers.
-template <int DV, int R, int DA>
-AOTBUILD_INLINE void add_values(const float* values, int64_t distance, int64_t count,
+template <int DV, int R, int DA, class T>
+AOTBUILD_INLINE void add_values(const T* values, int64_t distance, int64_t count,
                                 const float (*weights)[kFewKeys], const Vec* factor, float* output,
-                                const float* ahead, int64_t distance_ahead, int64_t count_ahead) {
+                                const T* ahead, int64_t distance_ahead, int64_t count_ahead) {
   constexpr int V = vectors_of(DV);
   auto part = [&](auto some, int v0) __attribute__((always_inline)) {
     constexpr int C = decltype(some)::value;
@@ -145,7 +148,7 @@ AOTBUILD_INLINE void add_values(const float* values, int64_t distance, int64_t c
     for (int r = 0; r < R; r++)
 #pragma GCC unroll 16
       for (int c = 0; c < C; c++) acc[r][c] = load(output + (r * V + v0 + c) * kLanes) * factor[r];
-    const float* value = values + v0 * kLanes;
+    const T* value = values + v0 * kLanes;
     for (int64_t j = 0; j < count; j++, value += distance) {
       if (v0 == 0 && j < count_ahead) ask_for<DA>(ahead + j * distance_ahead);
       Vec x[C];
@@ -192,9 +195,11 @@ AOTBUILD_INLINE const float* mask_of(const NoMask&, int64_t, int64_t, int64_t) {
 
 // Whether scores become -inf whatever they are: one of them, and so many that lie side by side.
 AOTBUILD_INLINE bool hides(float mask, float) { return mask == -kInfinity; }
+AOTBUILD_INLINE bool hides(uint16_t mask, float) { return widen(mask) == -kInfinity; }
 AOTBUILD_INLINE bool hides(unsigned char mask, float fill) { return !mask && fill == -kInfinity; }
 constexpr int64_t kSideBySide = 32;
-AOTBUILD_INLINE bool hides_all(const float* mask, float) {
+template <class T>
+AOTBUILD_INLINE bool hides_all(const T* mask, float) {
   Ints hidden = Ints{} - 1;
 #pragma GCC unroll 8
   for (int i = 0; i < kSideBySide; i += kLanes)
@@ -300,9 +305,9 @@ struct alignas(64) FewQueries {
 
 // The rows [begin, begin + rows) of those that share a head of keys: row i is query i % queries of
 // the head i / queries.
-template <int D, int DV, bool Undefined, class M>
-__attribute__((noinline)) void attend_few(const Heads<const float>& q, const Heads<const float>& k,
-                                          const Heads<const float>& v, const Heads<float>& out,
+template <int D, int DV, bool Undefined, class T, class M>
+__attribute__((noinline)) void attend_few(const Heads<const T>& q, const Heads<const T>& k,
+                                          const Heads<const T>& v, const Heads<T>& out,
                                           const M& mask, const AttentionSizes& n, float scale,
                                           float fill, int64_t batch, int64_t key_head,
                                           int64_t begin, int64_t rows) {
@@ -312,15 +317,15 @@ __attribute__((noinline)) void attend_few(const Heads<const float>& q, const Hea
   decltype(mask_of(mask, 0, 0, 0)) masks[kSharing];
   for (int64_t r = 0; r < rows; r++) {
     const int64_t head = first_head + (begin + r) / n.queries, query = (begin + r) % n.queries;
-    const float* from = q.data + batch * q.batch + head * q.head + query * q.row;
+    const T* from = q.data + batch * q.batch + head * q.head + query * q.row;
     for (int64_t i = 0; i < VK * kLanes; i++)
-      own.rows[r][i] = i < D ? from[i * q.column] * scale : 0.f;
+      own.rows[r][i] = i < D ? widen(from[i * q.column]) * scale : 0.f;
     for (int64_t i = 0; i < VV * kLanes; i++) own.output[r][i] = 0.f;
     own.carried[r] = {splat(-kInfinity), zero()};
     masks[r] = mask_of(mask, batch, head, query);
   }
-  const float* const ks = k.data + batch * k.batch + key_head * k.head;
-  const float* const vs = v.data + batch * v.batch + key_head * v.head;
+  const T* const ks = k.data + batch * k.batch + key_head * k.head;
+  const T* const vs = v.data + batch * v.batch + key_head * v.head;
   // One row of a mask that all rows share tells what they see.
   int64_t distinct = rows;
   if constexpr (kDependsOn<M> != 0) {
@@ -337,8 +342,8 @@ __attribute__((noinline)) void attend_few(const Heads<const float>& q, const Hea
   for (Seen now = seen_from(0), next; now.first < now.last; now = next) {
     next = seen_from(now.last);
     const int64_t count = now.last - now.first, count_ahead = next.last - next.first;
-    const float *keys = ks + now.first * k.row, *values = vs + now.first * v.row;
-    const float* const ahead = ks + next.first * k.row;
+    const T *keys = ks + now.first * k.row, *values = vs + now.first * v.row;
+    const T* const ahead = ks + next.first * k.row;
     auto some = [&](auto some, int64_t row) __attribute__((always_inline)) {
       constexpr int R = decltype(some)::value;
       score_keys<D, R, DV>(keys, k.row, count, own.rows[row], own.scores, row ? nullptr : values,
@@ -366,16 +371,16 @@ __attribute__((noinline)) void attend_few(const Heads<const float>& q, const Hea
       for (int l = 0; l < half; l++) sum[l] += sum[l + half];
     const float none = Undefined ? __builtin_nanf("") : 0.f;
     const float factor = largest[0] == -kInfinity ? none : 1.f / sum[0];
-    float* const to = out.data + batch * out.batch + head * out.head + query * out.row;
-    for (int64_t i = 0; i < DV; i++) to[i] = own.output[r][i] * factor;
+    T* const to = out.data + batch * out.batch + head * out.head + query * out.row;
+    for (int64_t i = 0; i < DV; i++) store_nearest(to + i, own.output[r][i] * factor);
   }
 }
 
 // The same as attention() for few queries, and keys whose numbers lie side by side.
-template <int D, int DV, bool Undefined, class M>
-void attention_of_few(const Heads<const float>& q, const Heads<const float>& k,
-                      const Heads<const float>& v, const Heads<float>& out, const M& mask,
-                      const AttentionSizes& n, float scale, float fill) {
+template <int D, int DV, bool Undefined, class T, class M>
+void attention_of_few(const Heads<const T>& q, const Heads<const T>& k, const Heads<const T>& v,
+                      const Heads<T>& out, const M& mask, const AttentionSizes& n, float scale,
+                      float fill) {
   const int64_t sharing = n.heads / n.key_heads * n.queries, parts = divide_up(sharing, kSharing);
   const int64_t tasks = n.batch * n.key_heads * parts;
 #pragma omp parallel for schedule(static) if (tasks * n.keys * (D + DV) >= kParallelWork)

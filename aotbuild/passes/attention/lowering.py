@@ -15,6 +15,9 @@ from aotbuild.passes.template.kernel_text import float_literal
 from aotbuild.passes.template.tiled import lower_by
 from aotbuild.passes.template.whole import Whole
 
+_ELEMENTS = {torch.float32: "float", torch.bfloat16: "uint16_t", torch.bool: "unsigned char"}
+"""The type of a number in the kernel."""
+
 
 def register() -> None:
     """Register the lowering of the operator."""
@@ -33,7 +36,8 @@ def _lower(
 ) -> Any:
     batch, heads, queries, _ = q.get_size()
     keys, width = v.get_size()[2:]
-    inputs = [_view(q), _view(k), ir.ExternKernel.require_stride1(_view(v))]
+    few = q.get_dtype() is not torch.float32
+    inputs = [_view(q), _along_rows(k) if few else _view(k), _along_rows(v)]
     if mask is not None:
         mask.realize()  # before it is expanded
         inputs.append(_view(lowering.expand(mask, [batch, heads, queries, keys])))
@@ -44,6 +48,11 @@ def _lower(
         [queries * heads * width, width, heads * width, 1],
     )
     return _Attention(inputs, layout, (scale, fill), causal=causal, undefined=undefined).call()
+
+
+def _along_rows(tensor: Any) -> Any:
+    """A tensor the numbers of whose rows lie side by side."""
+    return ir.ExternKernel.require_stride1(_view(tensor))
 
 
 def _view(tensor: Any) -> Any:
@@ -75,14 +84,17 @@ class _Attention(Whole):
         widths = f"{int(q.get_size()[3])}, {int(v.get_size()[3])}"
         flags = ", ".join("true" if flag else "false" for flag in (self._causal, self._undefined))
         scale, fill = map(float_literal, self._numbers)
+        number = _ELEMENTS[q.get_dtype()]
+        function = f"attention<{widths}, {flags}>"
+        if q.get_dtype() is torch.bfloat16:
+            function = f"attention_of_few<{widths}, {flags.split()[-1]}>"
         return f"""\
     using namespace aotbuild;
-    using Heads = aotbuild::Heads<const float>;
-    attention<{widths}, {flags}>(
-        Heads{{{_place(kernel, q)}}},
-        Heads{{{_place(kernel, k)}}},
-        Heads{{{_place(kernel, v)}}},
-        aotbuild::Heads<float>{{{_place(kernel, result)}}},
+    {function}(
+        Heads<const {number}>{{{_place(kernel, q)}}},
+        Heads<const {number}>{{{_place(kernel, k)}}},
+        Heads<const {number}>{{{_place(kernel, v)}}},
+        Heads<{number}>{{{_place(kernel, result)}}},
         {_mask(kernel, mask[0]) if mask else "NoMask{}"},
         AttentionSizes{{{", ".join(sizes)}}}, {scale}, {fill});"""
 
@@ -90,11 +102,11 @@ class _Attention(Whole):
 def _place(kernel: CppTemplateKernel, tensor: Any) -> str:
     """The address of a tensor, and its distances."""
     strides = ", ".join(kernel.stride(tensor, i) for i in range(4))
-    return f"&{kernel.index(tensor, [0, 0, 0, 0])}, {strides}"
+    return f"({_ELEMENTS[tensor.get_dtype()]}*)&{kernel.index(tensor, [0, 0, 0, 0])}, {strides}"
 
 
 def _mask(kernel: CppTemplateKernel, mask: Any) -> str:
-    element = "unsigned char" if mask.get_dtype() is torch.bool else "float"
+    element = _ELEMENTS[mask.get_dtype()]
     address = f"(const {element}*)&{kernel.index(mask, [0, 0, 0, 0])}"
     strides = [kernel.stride(mask, i) for i in range(4)]
     if V.graph.sizevars.statically_known_equals(mask.get_stride()[2], 0):

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "../simd/bfloat16.h"
 #include "../simd/vectors.h"
 
 namespace aotbuild {
@@ -31,13 +32,20 @@ AOTBUILD_INLINE auto first_of(const M& mask, int64_t batch, int64_t head) {
 AOTBUILD_INLINE const float* first_of(const NoMask&, int64_t, int64_t) { return nullptr; }
 
 // A mask of numbers is additive, one of bytes tells which scores stay: the others become a number.
-AOTBUILD_INLINE Vec masked_score(Vec score, Vec mask, const float*, float) { return score + mask; }
+template <class T>
+AOTBUILD_INLINE Vec masked_score(Vec score, Vec mask, const T*, float) {
+  return score + mask;
+}
 AOTBUILD_INLINE Vec masked_score(Vec score, Vec mask, const unsigned char*, float fill) {
   return mask == splat(0.f) ? score : splat(fill);
 }
 AOTBUILD_INLINE float additive(float x) { return x; }
+AOTBUILD_INLINE float additive(uint16_t x) { return widen(x); }
 AOTBUILD_INLINE float additive(unsigned char x) { return x ? 0.f : -kInfinity; }
-AOTBUILD_INLINE Vec additive(const float* p) { return load(p); }
+template <class T>
+AOTBUILD_INLINE Vec additive(const T* p) {
+  return load(p);
+}
 AOTBUILD_INLINE Vec additive(const unsigned char* p) {
   typedef unsigned char Bytes __attribute__((vector_size(kLanes)));
   Bytes x;

@@ -8,6 +8,9 @@ import torch
 
 from aotbuild.passes.template.operators import define
 
+FEW_QUERIES = 4
+"""``kFewQueries`` of few_queries.h."""
+
 
 def _eager(
     q: torch.Tensor,
@@ -19,7 +22,8 @@ def _eager(
     fill: float,
     undefined: bool,  # noqa: FBT001
 ) -> torch.Tensor:
-    repeats = q.shape[1] // k.shape[1]
+    dtype, repeats = q.dtype, q.shape[1] // k.shape[1]
+    q, k, v = q.float(), k.float(), v.float()
     k, v = (each.repeat_interleave(repeats, 1) for each in (k, v))
     scores = q @ k.transpose(-2, -1) * scale
     if mask is not None:
@@ -31,7 +35,7 @@ def _eager(
     weights = scores.softmax(-1)
     if not undefined:
         weights = weights.masked_fill((scores == -math.inf).all(-1, keepdim=True), 0)
-    return (weights @ v).transpose(1, 2).contiguous().transpose(1, 2)
+    return (weights @ v).transpose(1, 2).contiguous().transpose(1, 2).to(dtype)
 
 
 def _fake(
@@ -55,10 +59,14 @@ OP = define(
     _eager,
     _fake,
 )
-"""``softmax(scale * q @ k' + mask) @ v`` of float32, for q [batch, heads, queries, d],
+"""``softmax(scale * q @ k' + mask) @ v``, for q [batch, heads, queries, d],
 k [batch, key heads, keys, d], v [batch, key heads, keys, dv], where the number of heads is a
 multiple of that of the key heads. In memory the result is [batch, queries, heads, dv].
 
-A mask of float32 is added to the scores; where one of bool is false, scores become ``fill``. It has
-four dimensions, each as the scores or 1. With ``causal`` a query has only keys up to its own
-position. A query all of whose scores are -inf gives 0, or NaN if that is ``undefined``."""
+All are of float32. Or they are of bfloat16, for at most FEW_QUERIES queries and not ``causal``: it
+is computed in float32 then, and the result is rounded.
+
+A mask of float32, or of the type of the queries, is added to the scores; where one of bool is
+false, scores become ``fill``. It has four dimensions, each as the scores or 1. With ``causal`` a
+query has only keys up to its own position. A query all of whose scores are -inf gives 0, or NaN if
+that is ``undefined``."""

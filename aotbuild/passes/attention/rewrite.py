@@ -9,7 +9,9 @@ takes a quarter of the time.
 Taken are ``scaled_dot_product_attention`` without dropout, and the same written by hand: a product
 of queries with transposed keys, scaled by a number, with a mask added or filled in, then softmax
 over the keys, and a product with values. All must be float32 on the CPU with heads of a static
-width, and nothing else may use what lies between. Sizes and masks may be dynamic; where the graph
+width, and nothing else may use what lies between. ``scaled_dot_product_attention`` of bfloat16 is
+taken where its queries are few, as when a decoder makes one token after another: torch's takes
+eight times as long as in float32 there. Sizes and masks may be dynamic; where the graph
 does not show that they fit one another, as where torch would broadcast them, it stays as it is.
 
 Keys and values that are repeated for heads that share them are read before that, as long as nobody
@@ -26,7 +28,7 @@ from typing import Any
 import torch
 from torch.fx import GraphModule, Node
 
-from aotbuild.passes.attention.operator import OP
+from aotbuild.passes.attention.operator import FEW_QUERIES, OP
 from aotbuild.passes.graph.aliases import Aliases
 from aotbuild.passes.graph.assertions import asserts_type, drop_proved, is_idle_dropout
 from aotbuild.passes.graph.nodes import add, is_float, replace, value, written_by
@@ -227,9 +229,11 @@ def _shape(node: Node) -> list[Any]:
 def _fits(attention: _Attention) -> bool:
     """Whether all shapes and types are what the operator takes."""
     tensors = [attention.q, attention.k, attention.v, attention.node]
-    if not all(is_float(value(each)) for each in tensors):
-        return False
     q, k, v, result = map(_shape, tensors)
+    if not any(
+        all(is_float(value(each), dtype) for each in tensors) for dtype in _types(attention)
+    ):
+        return False
     if len(q) not in {3, 4} or not len(q) == len(k) == len(v) == len(result):
         return False
     if attention.turned:
@@ -246,15 +250,24 @@ def _fits(attention: _Attention) -> bool:
         together.append((q[1], k[1]))
     if not all(is_same(one, other) for one, other in together):
         return False
-    return attention.mask is None or _mask_fits(attention.mask, [*q[:3], k[2]], len(result))
+    return attention.mask is None or _mask_fits(attention, [*q[:3], k[2]], len(result))
 
 
-def _mask_fits(node: Node, scores: list[Any], dims: int) -> bool:
+def _types(attention: _Attention) -> set[torch.dtype]:
+    """What all tensors of an attention may be of."""
+    queries: Any = _shape(attention.q)[-2:-1]
+    few = all(isinstance(each, int) and each <= FEW_QUERIES for each in queries)
+    if few and not attention.by_hand and not attention.causal:
+        return {torch.float32, torch.bfloat16}
+    return {torch.float32}
+
+
+def _mask_fits(attention: _Attention, scores: list[Any], dims: int) -> bool:
     """Whether a mask is broadcast to the scores, and not the scores to the mask."""
-    mask = value(node)
-    if mask is None or mask.device.type != "cpu" or mask.layout is not torch.strided:
+    mask, q = value(attention.mask), value(attention.q)
+    if mask is None or q is None or mask.device.type != "cpu" or mask.layout is not torch.strided:
         return False
-    if mask.dtype is not torch.bool and not is_float(mask):
+    if mask.dtype not in {torch.bool, torch.float32, q.dtype}:
         return False
     if mask.dim() > dims:
         return False

@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "../simd/bfloat16.h"
 #include "../simd/panels.h"
 #include "../simd/strided_rows.h"
 #include "../simd/vectors.h"
@@ -199,10 +200,7 @@ struct Tiling {
 // A row of numbers that are added: those of float32, or others in a buffer.
 AOTBUILD_INLINE const float* widened(const float* from, int64_t, float*) { return from; }
 AOTBUILD_INLINE const float* widened(const uint16_t* from, int64_t count, float* to) {
-  for (int64_t i = 0; i < count; i++) {
-    const uint32_t bits = uint32_t(from[i]) << 16;
-    std::memcpy(to + i, &bits, sizeof bits);
-  }
+  for (int64_t i = 0; i < count; i++) to[i] = widen(from[i]);
   return to;
 }
 

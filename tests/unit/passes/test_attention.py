@@ -74,6 +74,42 @@ def test_attention_of_three_dimensions_is_taken() -> None:
     assert_rewritten(Net(sdpa), "attention", *given, torch.randn(5, 7))
 
 
+def few_of_bfloat16(queries: int, *, key_heads: int = 4) -> list[torch.Tensor]:
+    q, k, v = (each.bfloat16() for each in qkv(key_heads=key_heads))
+    return [q[:, :, :queries].contiguous(), k, v]
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        None,
+        torch.rand(2, 1, 1, 7) < 0.7,
+        torch.randn(3, 7).bfloat16(),
+        masked_rows(torch.randn(2, 1, 3, 7)),
+    ],
+)
+def test_few_queries_of_bfloat16_are_taken(mask: torch.Tensor | None) -> None:
+    given = few_of_bfloat16(3)
+    given = given if mask is None else [*given, mask]
+    graph = traced(Net(sdpa), *given)
+    assert rewritten(graph, "attention")[0] == 1
+    found = graph(*given)
+    assert found.dtype is torch.bfloat16
+    wide = [each if each.dtype is torch.bool else each.float() for each in given]
+    assert torch.equal(found, sdpa(*wide).bfloat16())
+
+
+def test_other_attention_of_bfloat16_stays() -> None:
+    assert_unchanged(Net(sdpa), "attention", *few_of_bfloat16(5))
+    assert_unchanged(
+        Net(lambda *given: sdpa(*given, is_causal=True)), "attention", *few_of_bfloat16(3)
+    )
+    assert_unchanged(Net(HANDWRITTEN["plain"]), "attention", *few_of_bfloat16(3))
+    queries = torch.export.Dim("queries", max=9)
+    graph = traced(Net(sdpa), *few_of_bfloat16(3), dynamic={"given": ({2: queries}, None, None)})
+    assert rewritten(graph, "attention")[0] == 0
+
+
 def softmax_of(scores: torch.Tensor) -> torch.Tensor:
     return nn.functional.dropout(scores.softmax(-1), 0.1, training=False)
 

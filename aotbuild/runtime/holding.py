@@ -107,7 +107,7 @@ class Holder:
     def _other(self, state: Any, values: Sequence[Any]) -> Held:
         name, model = self._manifest.name, self._layout.model
         if state is None:
-            fresh = ModelState(self._layout, self._sizes(values))
+            fresh = ModelState(self._layout, self.sizes(values))
             return Held(None, fresh._views(kind_of_arrays(values), self._names))
         if not isinstance(state, Mapping):
             sizes = ", ".join(f"{dim}=..." for dim in self._layout.dims)
@@ -146,8 +146,12 @@ class Holder:
             "state"
         )
 
-    def _sizes(self, values: Sequence[Any]) -> dict[str, int]:
-        """The sizes of a new state for a call; the smallest ones for one that will be refused."""
+    def sizes(self, values: Sequence[Any]) -> dict[str, int]:
+        """The sizes of a new state for a call; the smallest ones for one that will be refused.
+
+        Args:
+            values: The other inputs of the call.
+        """
         sizes = {}
         for name, dim in self._layout.dims.items():
             size = self._size(name, values)

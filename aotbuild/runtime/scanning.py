@@ -39,8 +39,7 @@ def scan(
     stepped = [i not in manifest.changed for i in range(len(flat))]
     steps = _count(manifest, flat, stepped)
     if state is None and manifest.held:
-        sizes = {name: _size(manifest, name, flat, stepped) for name in model._state_layout().dims}
-        state = model.new_state(**sizes)
+        state = model.new_state(**model._holder.sizes(_step(flat, stepped, 0)))
     if on_step is None and model._scan is not None:
         outputs = _in_c(model, flat, stepped, steps, state)
         if outputs is not None:
@@ -48,7 +47,7 @@ def scan(
     keywords = {"state": state} if manifest.held else {}
     results = []
     for step in range(steps):
-        one = iter([_at(v, step) if each else v for v, each in zip(flat, stepped, strict=True)])
+        one = iter(_step(flat, stepped, step))
         trees = zip(manifest.parameters.items(), nested, strict=True)
         given = {name: _with(tree, value, one) for (name, tree), value in trees}
         result = _called(model, given, keywords)
@@ -146,18 +145,9 @@ def _count(manifest: Manifest, flat: Sequence[Any], stepped: Sequence[bool]) -> 
     return steps
 
 
-def _size(manifest: Manifest, name: str, flat: Sequence[Any], stepped: Sequence[bool]) -> int:
-    """The size of a dimension, or the smallest where it is not to be seen."""
-    from .dims import Affine
-
-    dim = manifest.dims[name]
-    for spec, value, each in zip(manifest.inputs, flat, stepped, strict=False):
-        shape = (shape_of(value) or ())[int(each) :]
-        for want, size in zip(spec.shape, shape, strict=False):
-            if not isinstance(want, int) and Affine.of(want).dim == name:
-                solved = Affine.of(want).solve(size)
-                return solved if solved is not None and solved in dim else dim.min
-    return dim.min
+def _step(flat: Sequence[Any], stepped: Sequence[bool], step: int) -> list[Any]:
+    """The tensors of one step."""
+    return [_at(v, step) if each else v for v, each in zip(flat, stepped, strict=True)]
 
 
 def _at(value: Any, step: int) -> Any:
@@ -184,7 +174,7 @@ def _in_c(
     if not manifest.held:
         outputs = _scanned(model, arrays, stepped, steps)
     else:
-        first = [_at(v, 0) if each else v for v, each in zip(flat, stepped, strict=True)]
+        first = _step(flat, stepped, 0)
         held = model._hold_state(state, *first)
         try:
             if isinstance(state, ModelState):

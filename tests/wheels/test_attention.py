@@ -222,6 +222,7 @@ def decoding(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 VALID = [
     *itertools.product((1, 2), (1, 2, 3, 4, 5), (9, 64), (4,)),
     *((1, 1, 1, 1), (1, 1, 300, 300), (1, 1, 300, 40), (1, 4, 1000, 17), (3, 1, 129, 128)),
+    *((1, 1, 2500, 2400), (1, 2, 4000, 700), (2, 1, 1111, 1111)),
 ]
 """Batch, rows, length, and what of it the first row sees."""
 
@@ -235,8 +236,8 @@ def test_few_queries_equal_eager_for_all_lengths(decoding: Call) -> None:
 def test_few_queries_do_not_depend_on_threads(decoding: Call) -> None:
     before = torch.get_num_threads()
     try:
-        for rows in (1, 4):
-            given = decoded(2, rows, 700, 600)
+        for sizes in ((2, 1, 700, 600), (2, 4, 700, 600), (1, 1, 2100, 1900), (1, 1, 4000, 900)):
+            given = decoded(*sizes)
             results = []
             for threads in (1, 2, 3):
                 torch.set_num_threads(threads)
@@ -278,6 +279,10 @@ def test_few_queries_with_what_is_no_number(decoding: Call) -> None:
         given[1][1, 9, 0, 1, 2] = torch.inf  # a key
         given[1][0, 11, 0, 0, 2] = torch.nan
         assert_close(decoding(*given), Decoding(), given)
+    given = decoded(1, 1, 1200, 1100)
+    given[1][0, 900, 1, 0, 7] = torch.nan
+    given[1][0, 7, 1, 1, 9] = torch.inf
+    assert_close(decoding(*given), Decoding(), given)
 
 
 class Rounded(nn.Module):
@@ -333,7 +338,9 @@ def in_bfloat16(given: list[torch.Tensor]) -> list[torch.Tensor]:
     return [q.bfloat16(), cache.bfloat16(), chosen, added.bfloat16().float()]
 
 
-@pytest.mark.parametrize("sizes", [(1, 2, 2), (2, 9, 4), (1, 300, 40), (3, 129, 129), (1, 17, 0)])
+@pytest.mark.parametrize(
+    "sizes", [(1, 2, 2), (2, 9, 4), (1, 300, 40), (3, 129, 129), (1, 17, 0), (1, 1900, 1700)]
+)
 def test_few_queries_of_bfloat16_are_computed_in_float32(
     rounded: Call, sizes: tuple[int, int, int]
 ) -> None:

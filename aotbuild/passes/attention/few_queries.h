@@ -7,7 +7,8 @@
 //
 // Keys that a mask hides from all of these queries are not read where they are at an end of a
 // block: of a cache, only the part that is filled. A number there that is none does not make the
-// result none. Each head of keys is read by one thread, front to back.
+// result none. Each head of keys is read by one thread, front to back; where heads are few and keys
+// many, parts of it are, whose sums are added.
 //
 // Queries, keys, values and the result are of one type T: of float32, or of bfloat16, which are
 // widened as they are read; only the result is rounded.
@@ -294,38 +295,73 @@ AOTBUILD_INLINE Vec weigh(float* scores, int64_t count, Carried& carried) {
   return factor;
 }
 
-// What one thread keeps of the rows that read keys together.
-template <int D, int DV>
-struct alignas(64) FewQueries {
-  float rows[kSharing][vectors_of(D) * kLanes];
+// The sums of rows that read keys together, over the keys so far.
+template <int DV>
+struct alignas(64) Sums {
   float output[kSharing][vectors_of(DV) * kLanes];
-  float scores[kRowsOfKeys][kFewKeys];
   Carried carried[kSharing];
 };
 
-// The rows [begin, begin + rows) of those that share a head of keys: row i is query i % queries of
-// the head i / queries.
-template <int D, int DV, bool Undefined, class T, class M>
-__attribute__((noinline)) void attend_few(const Heads<const T>& q, const Heads<const T>& k,
-                                          const Heads<const T>& v, const Heads<T>& out,
-                                          const M& mask, const AttentionSizes& n, float scale,
-                                          float fill, int64_t batch, int64_t key_head,
-                                          int64_t begin, int64_t rows) {
-  constexpr int VK = vectors_of(D), VV = vectors_of(DV);
-  FewQueries<D, DV> own;
-  const int64_t first_head = key_head * (n.heads / n.key_heads);
-  decltype(mask_of(mask, 0, 0, 0)) masks[kSharing];
+// Adds the sums over other keys.
+template <int DV>
+void add_sums(Sums<DV>& sums, const Sums<DV>& others, int64_t rows) {
   for (int64_t r = 0; r < rows; r++) {
-    const int64_t head = first_head + (begin + r) / n.queries, query = (begin + r) % n.queries;
+    Carried &own = sums.carried[r], other = others.carried[r];
+    const Vec most = maximum(own.largest, other.largest);
+    const Vec top = most == splat(-kInfinity) ? zero() : most;
+    const Vec factor = exponential(own.largest - top);
+    const Vec other_factor = exponential(other.largest - top);
+    own = {most, fma(other.sum, other_factor, own.sum * factor)};
+    for (int64_t i = 0; i < vectors_of(DV) * kLanes; i += kLanes) {
+      float* const to = sums.output[r] + i;
+      store(to, fma(load(others.output[r] + i), other_factor, load(to) * factor));
+    }
+  }
+}
+
+// What attention reads and writes, of numbers of type T.
+template <class T, class M>
+struct Operands {
+  const Heads<const T>&q, &k, &v;
+  const Heads<T>& out;
+  const M& mask;
+  const AttentionSizes& n;
+  float scale, fill;
+};
+
+// Rows that read keys together: of those that share a head of keys the ones from begin on. Row i is
+// query i % queries of the head i / queries.
+struct Together {
+  int64_t batch, key_head, begin, rows;
+  AOTBUILD_INLINE int64_t head(const AttentionSizes& n, int64_t r) const {
+    return key_head * (n.heads / n.key_heads) + (begin + r) / n.queries;
+  }
+  AOTBUILD_INLINE int64_t query(const AttentionSizes& n, int64_t r) const {
+    return (begin + r) % n.queries;
+  }
+};
+
+// The sums of rows over the keys [first_key, last_key).
+template <int D, int DV, class T, class M>
+__attribute__((noinline)) void sum_few(const Operands<T, M>& all, const Together& together,
+                                       int64_t first_key, int64_t last_key, Sums<DV>& sums) {
+  constexpr int VK = vectors_of(D), VV = vectors_of(DV);
+  const auto& [q, k, v, out, mask, n, scale, fill] = all;
+  alignas(64) float queries[kSharing][VK * kLanes];
+  alignas(64) float scores[kRowsOfKeys][kFewKeys];
+  decltype(mask_of(mask, 0, 0, 0)) masks[kSharing];
+  const int64_t batch = together.batch, rows = together.rows;
+  for (int64_t r = 0; r < rows; r++) {
+    const int64_t head = together.head(n, r), query = together.query(n, r);
     const T* from = q.data + batch * q.batch + head * q.head + query * q.row;
     for (int64_t i = 0; i < VK * kLanes; i++)
-      own.rows[r][i] = i < D ? widen(from[i * q.column]) * scale : 0.f;
-    for (int64_t i = 0; i < VV * kLanes; i++) own.output[r][i] = 0.f;
-    own.carried[r] = {splat(-kInfinity), zero()};
+      queries[r][i] = i < D ? widen(from[i * q.column]) * scale : 0.f;
+    for (int64_t i = 0; i < VV * kLanes; i++) sums.output[r][i] = 0.f;
+    sums.carried[r] = {splat(-kInfinity), zero()};
     masks[r] = mask_of(mask, batch, head, query);
   }
-  const T* const ks = k.data + batch * k.batch + key_head * k.head;
-  const T* const vs = v.data + batch * v.batch + key_head * v.head;
+  const T* const ks = k.data + batch * k.batch + together.key_head * k.head;
+  const T* const vs = v.data + batch * v.batch + together.key_head * v.head;
   // One row of a mask that all rows share tells what they see.
   int64_t distinct = rows;
   if constexpr (kDependsOn<M> != 0) {
@@ -333,63 +369,98 @@ __attribute__((noinline)) void attend_few(const Heads<const T>& q, const Heads<c
     for (int64_t r = 1; r < rows; r++) same = same && masks[r] == masks[0];
     if (same) distinct = 1;
   }
+  const int64_t key_step = k.row, value_step = v.row;
+  const float filled = fill;
+  const M& masked = mask;
   auto seen_from = [&](int64_t first) __attribute__((always_inline)) {
     if constexpr (kDependsOn<M> != 0)
-      return next_seen(masks, distinct, mask.key, fill, first, n.keys);
+      return next_seen(masks, distinct, masked.key, filled, first, last_key);
     else
-      return Seen{first, std::min<int64_t>(first + kFewKeys, n.keys)};
+      return Seen{first, std::min<int64_t>(first + kFewKeys, last_key)};
   };
-  for (Seen now = seen_from(0), next; now.first < now.last; now = next) {
+  for (Seen now = seen_from(first_key), next; now.first < now.last; now = next) {
     next = seen_from(now.last);
     const int64_t count = now.last - now.first, count_ahead = next.last - next.first;
-    const T *keys = ks + now.first * k.row, *values = vs + now.first * v.row;
-    const T* const ahead = ks + next.first * k.row;
+    const T *keys = ks + now.first * key_step, *values = vs + now.first * value_step;
+    const T* const ahead = ks + next.first * key_step;
     auto some = [&](auto some, int64_t row) __attribute__((always_inline)) {
       constexpr int R = decltype(some)::value;
-      score_keys<D, R, DV>(keys, k.row, count, own.rows[row], own.scores, row ? nullptr : values,
-                           v.row);
+      score_keys<D, R, DV>(keys, key_step, count, queries[row], scores, row ? nullptr : values,
+                           value_step);
       Vec factor[R];
       for (int r = 0; r < R; r++) {
         if constexpr (kDependsOn<M> != 0)
-          add_mask(own.scores[r], count, masks[row + r] + now.first * mask.key, mask.key, fill);
-        factor[r] = weigh(own.scores[r], count, own.carried[row + r]);
+          add_mask(scores[r], count, masks[row + r] + now.first * masked.key, masked.key, filled);
+        factor[r] = weigh(scores[r], count, sums.carried[row + r]);
       }
-      add_values<DV, R, D>(values, v.row, count, own.scores, factor, own.output[row], ahead, k.row,
-                           row ? 0 : count_ahead);
+      add_values<DV, R, D>(values, value_step, count, scores, factor, sums.output[row], ahead,
+                           key_step, row ? 0 : count_ahead);
     };
     int64_t row = 0;
     for (; row + 4 <= rows; row += 4) some(std::integral_constant<int, 4>{}, row);
     for (; row + 2 <= rows; row += 2) some(std::integral_constant<int, 2>{}, row);
     for (; row < rows; row++) some(std::integral_constant<int, 1>{}, row);
   }
-  for (int64_t r = 0; r < rows; r++) {
-    const int64_t head = first_head + (begin + r) / n.queries, query = (begin + r) % n.queries;
+}
+
+// The results of rows by their sums over all keys.
+template <int DV, bool Undefined, class T, class M>
+void write_few(const Operands<T, M>& all, const Together& together, const Sums<DV>& sums) {
+  const Heads<T>& out = all.out;
+  for (int64_t r = 0; r < together.rows; r++) {
     alignas(64) float largest[kLanes], sum[kLanes];
-    store(largest, own.carried[r].largest);
-    store(sum, own.carried[r].sum);
+    store(largest, sums.carried[r].largest);
+    store(sum, sums.carried[r].sum);
     for (int half = kLanes / 2; half; half /= 2)
       for (int l = 0; l < half; l++) sum[l] += sum[l + half];
     const float none = Undefined ? __builtin_nanf("") : 0.f;
     const float factor = largest[0] == -kInfinity ? none : 1.f / sum[0];
-    T* const to = out.data + batch * out.batch + head * out.head + query * out.row;
-    for (int64_t i = 0; i < DV; i++) store_nearest(to + i, own.output[r][i] * factor);
+    T* const to = out.data + together.batch * out.batch + together.head(all.n, r) * out.head +
+                  together.query(all.n, r) * out.row;
+    for (int64_t i = 0; i < DV; i++) store_nearest(to + i, sums.output[r][i] * factor);
   }
 }
+
+// Few heads of many keys are divided further for threads, by keys, into this many parts together,
+// of no fewer keys than this. It depends on sizes alone, and so do the bits of the result.
+constexpr int64_t kPartsOfKeys = 8, kKeysOfPart = 512;
 
 // The same as attention() for few queries, and keys whose numbers lie side by side.
 template <int D, int DV, bool Undefined, class T, class M>
 void attention_of_few(const Heads<const T>& q, const Heads<const T>& k, const Heads<const T>& v,
                       const Heads<T>& out, const M& mask, const AttentionSizes& n, float scale,
                       float fill) {
+  const Operands<T, M> all{q, k, v, out, mask, n, scale, fill};
   const int64_t sharing = n.heads / n.key_heads * n.queries, parts = divide_up(sharing, kSharing);
   const int64_t tasks = n.batch * n.key_heads * parts;
-#pragma omp parallel for schedule(static) if (tasks * n.keys * (D + DV) >= kParallelWork)
+  auto task = [&](int64_t i) {
+    const int64_t begin = i % parts * sharing / parts, end = (i % parts + 1) * sharing / parts;
+    return Together{i / parts / n.key_heads, i / parts % n.key_heads, begin, end - begin};
+  };
+  const bool threads = tasks * n.keys * (D + DV) >= kParallelWork;
+  const int64_t of_keys = tasks ? std::min<int64_t>(kPartsOfKeys / tasks, n.keys / kKeysOfPart) : 0;
+  if (of_keys > 1) {
+    Sums<DV> sums[kPartsOfKeys];
+#pragma omp parallel for schedule(static) if (threads)
+    for (int64_t i = 0; i < tasks * of_keys; i++) {
+      const int64_t part = i % of_keys;
+      sum_few<D, DV>(all, task(i / of_keys), part * n.keys / of_keys, (part + 1) * n.keys / of_keys,
+                     sums[i]);
+    }
+    for (int64_t i = 0; i < tasks; i++) {
+      const Together together = task(i);
+      Sums<DV>* const own = sums + i * of_keys;
+      for (int64_t part = 1; part < of_keys; part++) add_sums(own[0], own[part], together.rows);
+      write_few<DV, Undefined>(all, together, own[0]);
+    }
+    return;
+  }
+#pragma omp parallel for schedule(static) if (threads)
   for (int64_t i = 0; i < tasks; i++) {
-    const int64_t part = i % parts, key_head = i / parts % n.key_heads,
-                  batch = i / parts / n.key_heads;
-    const int64_t begin = part * sharing / parts, end = (part + 1) * sharing / parts;
-    attend_few<D, DV, Undefined>(q, k, v, out, mask, n, scale, fill, batch, key_head, begin,
-                                 end - begin);
+    const Together together = task(i);
+    Sums<DV> sums;
+    sum_few<D, DV>(all, together, 0, n.keys, sums);
+    write_few<DV, Undefined>(all, together, sums);
   }
 }
 

@@ -9,6 +9,7 @@ VERSIONS := $(PINNED) 2.14.1 2.15.0
 PIP    := -m pip --disable-pip-version-check --quiet
 
 DEMO := build/demo
+RESULTS := build/tests/$(TORCH)
 VENV := .venv$(if $(filter-out $(PINNED),$(TORCH)),-$(TORCH))
 
 # What shows in some minutes whether builds fit another torch: the tables of what is used of it, what
@@ -24,7 +25,7 @@ KERNELS := $(wildcard aotbuild/passes/*/*.h aotbuild/engine/*.[ch] aotbuild/c_in
   aotbuild/standalone/*/*.cpp tests/unit/passes/*.cpp tests/standalone/*.cpp)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-torch versions lint unit sanitize audit fuzz export-db generate venv bench bench-docs bench-venv clean
+.PHONY: help demo test test-torch test-docs versions lint unit sanitize audit fuzz export-db generate venv bench bench-docs bench-venv clean
 
 ## help: show these lines
 help:
@@ -64,7 +65,8 @@ demo:
 ## test: everything that CI runs: lint, types, unit tests, and tests that build wheels
 test: venv
 	$(MAKE) --jobs 2 --output-sync=target $(if $(filter $(PINNED),$(TORCH)),lint) unit
-	$(VENV)/bin/pytest tests/wheels tests/standalone -n 2 --dist loadfile --no-loadscope-reorder
+	$(VENV)/bin/pytest tests/wheels tests/standalone -n 2 --dist loadfile --no-loadscope-reorder \
+	  --junitxml=$(RESULTS)/wheels.xml
 
 ## test-torch: the tests that show whether builds fit a torch, make test-torch TORCH=2.14.1
 test-torch: venv
@@ -75,6 +77,10 @@ versions: demo
 	for torch in $(VERSIONS); do $(MAKE) venv TORCH=$$torch || exit; done
 	$(VENV)/bin/python tests/versions/matrix.py --saved $(DEMO)/run/saved \
 	  $(foreach torch,$(VERSIONS),$(torch)=.venv$(if $(filter-out $(PINNED),$(torch)),-$(torch))/bin/python)
+
+## test-docs: write what make test found with each torch to docs/compatibility.md
+test-docs:
+	$(VENV)/bin/python tests/versions/suites.py
 
 ## sanitize: call the native engine under AddressSanitizer and UBSan
 sanitize: venv
@@ -94,7 +100,7 @@ export-db: venv
 
 ## unit: the unit tests, against the installed wheel (make venv first)
 unit:
-	$(VENV)/bin/pytest tests/unit -n 2
+	$(VENV)/bin/pytest tests/unit -n 2 --junitxml=$(RESULTS)/unit.xml
 
 ## bench: speed and size beside other runtimes; a part: SUITE=latency MODEL=mlp
 bench: bench-venv

@@ -23,10 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from packaging.specifiers import SpecifierSet
+from page import REPOSITORY, write_table
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-PAGE = REPOSITORY / "docs" / "compatibility.md"
-BEGIN, END = "<!-- versions: begin -->", "<!-- versions: end -->"
 PINNED = "torch==2.13.0"
 
 PREDICT = """
@@ -116,7 +114,7 @@ def main() -> int:
     (out / "results.json").write_text(
         json.dumps([dataclasses.asdict(result) for result in results], indent=1) + "\n"
     )
-    write_page(table(wheels, given, results))
+    write_table("versions", table(wheels, given, results))
     wrong = [result for result in results if result.wrong]
     for result in wrong:
         sys.stderr.write(f"{result.built} run with {result.run}: {'; '.join(result.wrong)}\n")
@@ -212,14 +210,6 @@ def table(wheels: Sequence[Wheels], given: Sequence[Environment], results: Seque
     when = dt.datetime.now(dt.UTC).date()
     where = f"Python {platform.python_version()}, {platform.machine()}"
     return "\n".join([f"Run on {when:%Y-%m-%d} ({where}):", "", *lines])
-
-
-def write_page(text: str) -> None:
-    """Put the table into the page."""
-    page = PAGE.read_text("utf-8")
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    PAGE.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", "utf-8")
 
 
 if __name__ == "__main__":

@@ -137,3 +137,87 @@ def test_sizes_that_are_not_known(tmp_path: Path) -> None:
     assert applied.counts == {"convolution": 6}
     for n, time, height, width in ((1, 40, 2, 5), (3, 41, 7, 80), (8, 4000, 80, 31)):
         check(call, module, torch.randn(n, 1, time), torch.randn(n, 2, height, width))
+
+
+class Groups(nn.Module):
+    """Convolutions with groups of all kinds of sizes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        kinds = [(96, 96, 4), (48, 48, 2), (40, 40, 5), (24, 24, 6), (10, 10, 5), (24, 48, 2)]
+        kinds += [(6, 12, 6), (5, 20, 5), (24, 12, 6), (30, 36, 6), (12, 10, 2), (32, 24, 2)]
+        self.layers = nn.ModuleList(
+            nn.Conv2d(before, after, 3, 1 + i % 2, (1, i % 3), 1 + i % 3 // 2, groups)
+            for i, (before, after, groups) in enumerate(kinds)
+        )
+        self.point = nn.Conv2d(96, 64, 1, groups=2)
+        self.small_point = nn.Conv2d(96, 96, 1, groups=12, bias=False)
+        self.line = nn.Conv1d(48, 48, 16, padding=8, groups=3)
+        self.small_line = nn.Conv1d(48, 48, 5, 2, groups=6)
+
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """x: (batch, 96, height, width)."""
+        found = [layer(x[:, : layer.in_channels]) for layer in self.layers]
+        found[0] = f.relu6(found[0]) * 2
+        found[2] = f.silu(found[2])
+        inner = f.relu(self.point(x + 1))
+        return [
+            *found,
+            inner,
+            f.relu(self.small_point(x) + x),
+            self.line(x[:, :48].flatten(2)),
+            f.gelu(self.small_line(x[:, :48, 0])),
+        ]
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["static", "dynamic"])
+def groups(
+    level: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Call, Any]:
+    dim: Any = torch.export.Dim
+    sizes: Any = {0: dim("batch", min=1, max=16)}
+    if request.param:
+        sizes |= {2: dim("height", min=5, max=80), 3: dim("width", min=9, max=80)}
+    call, applied = compiled(
+        Groups(),
+        [torch.randn(2, 96, 11, 19)],
+        tmp_path_factory.mktemp("groups"),
+        target=level,
+        dynamic=(sizes,),
+    )
+    assert applied.counts == {"convolution": 16}
+    some = [(1, 11, 19), (3, 11, 19)]
+    return call, [*some, (1, 5, 9), (2, 30, 41)] if request.param else some
+
+
+def test_groups_equal_eager(groups: tuple[Call, Any]) -> None:
+    call, sizes = groups
+    for batch, height, width in sizes:
+        check(call, Groups(), torch.randn(batch, 96, height, width))
+
+
+def test_groups_do_not_depend_on_threads(groups: tuple[Call, Any]) -> None:
+    call, sizes = groups
+    before = torch.get_num_threads()
+    try:
+        for batch, height, width in sizes:
+            x = torch.randn(batch, 96, height, width)
+            torch.set_num_threads(1)
+            expected = call(x)
+            for threads in (2, 5):
+                torch.set_num_threads(threads)
+                torch.testing.assert_close(call(x), expected, rtol=0, atol=0)
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("number", [torch.inf, torch.nan])
+def test_what_is_no_number_stays_in_its_group(groups: tuple[Call, Any], number: float) -> None:
+    x = torch.randn(1, 96, 11, 19)
+    x[0, 3, 5, 7] = number
+    call, module = groups[0], Groups()
+    with torch.no_grad():
+        expected = module(x)
+    for mine, its in zip(call(x), expected, strict=True):
+        assert torch.equal(mine.isfinite(), its.isfinite())

@@ -19,6 +19,10 @@
 // of a band of rows, small enough for the second-level cache, which is made only where there are
 // such columns or where the channels of the input are not innermost.
 //
+// With groups, the channels of a result are those of one group, and a sum goes over the channels of
+// that group: the panels of each group begin anew. Groups of 2, 4 or 8 channels share a panel; the
+// factors of its channels are picked out of the channels of a pixel.
+//
 // The order in which a result is summed depends on the shapes only, not on the number of threads.
 
 #ifndef AOTBUILD_CONVOLUTION_H
@@ -45,7 +49,7 @@ struct Shape {
   int64_t batch, in_channels, in_height, in_width;
   int64_t out_channels, out_height, out_width;
   int64_t kernel_height, kernel_width, stride_height, stride_width;
-  int64_t dilation_height, dilation_width, pad_top, pad_left;
+  int64_t dilation_height, dilation_width, pad_top, pad_left, groups;
   // Of the input, in values.
   int64_t step_batch, step_channel, step_height, step_width;
 };
@@ -253,6 +257,97 @@ constexpr int kPanels = 1;
 constexpr int kPanels = kLanes == 16 ? 2 : 1;
 #endif
 
+// The tiles of convolutions whose panels have channels of one group only.
+struct Apart {
+  static constexpr bool shares = false;
+  static constexpr int panels = kPanels;
+  static constexpr int64_t first_input(int64_t) { return 0; }
+  template <class Activation, int R, int P>
+  static AOTBUILD_INLINE void compute(const float* in, int64_t step, int64_t, const Runs& runs,
+                                      const float* weights, int64_t panel, float* out,
+                                      int64_t out_step, const Finish& finish, int64_t all,
+                                      int64_t channels, const Turn& turn) {
+    tile<Activation, R, P>(in, step, runs, weights, panel, out, out_step, finish, all, channels,
+                           turn);
+  }
+};
+
+// Groups of K channels, each the sum over C channels of the input, of which 16 / K share a panel.
+// Every lane has a factor of its own: of the 16 C / K numbers of a pixel that a panel needs, those
+// of a vector's groups are loaded at once, and number c of each group is moved to its lanes.
+template <int K, int C>
+struct Sharing {
+  static_assert(C <= K && kPanel % K == 0,
+                "the numbers of a vector's groups fill no more than one");
+  static constexpr bool shares = true;
+  static constexpr int panels = 1;
+  static constexpr int64_t first_input(int64_t panel) { return panel * (kPanel / K) * C; }
+
+  // Adds one tap of the pixels to a vector of their sums; `left` numbers can be read of a pixel.
+  template <int V, size_t... I>
+  static AOTBUILD_INLINE void add_tap(Vec (&sums)[sizeof...(I)][kVectors], const float* in,
+                                      int64_t step, int64_t left, const float* weights,
+                                      std::index_sequence<I...>) {
+    constexpr int first = V * kLanes / K * C;
+    Vec w[C];
+#pragma GCC unroll 8
+    for (int c = 0; c < C; ++c) w[c] = load(weights + c * kPanel + V * kLanes);
+    if constexpr (K >= kLanes) {
+      auto pixel = [&](Vec& sum, const float* from) __attribute__((always_inline)) {
+#pragma GCC unroll 8
+        for (int c = 0; c < C; ++c) sum = fma(splat(from[c]), w[c], sum);
+      };
+      (pixel(sums[I][V], in + I * step + first), ...);
+    } else {
+      Ints place[C];
+#pragma GCC unroll 8
+      for (int c = 0; c < C; ++c)
+#pragma GCC unroll 16
+        for (int lane = 0; lane < kLanes; ++lane) place[c][lane] = lane / K * C + c;
+      auto pixel = [&](Vec& sum, Vec numbers) __attribute__((always_inline)) {
+#pragma GCC unroll 8
+        for (int c = 0; c < C; ++c) sum = fma(__builtin_shuffle(numbers, place[c]), w[c], sum);
+      };
+      if (left - first >= kLanes)
+        (pixel(sums[I][V], load(in + I * step + first)), ...);
+      else
+        (pixel(sums[I][V], load_partial(in + I * step + first, left - first)), ...);
+    }
+  }
+
+  template <class Activation, int R, int P>
+  static __attribute__((noinline)) void compute(const float* in, int64_t step, int64_t left,
+                                                const Runs& runs, const float* weights, int64_t,
+                                                float* out, int64_t out_step, const Finish& finish,
+                                                int64_t all, int64_t channels, const Turn& turn) {
+    constexpr auto I = std::make_index_sequence<R>();
+    constexpr auto J = std::make_index_sequence<kVectors>();
+    Vec sums[R][kVectors];
+    if (turn.first)
+      begin_tile<R, 1>(sums, finish.bias, channels, I, J);
+    else
+      move_tile<R, 1>(sums, turn.partial, I, J, [](Vec& sum, float* p) { sum = load(p); });
+    for (int64_t outer = 0; outer < runs.count; ++outer)
+      for (int64_t inner = 0; inner < runs.inner_count; ++inner, weights += C * kPanel)
+        each_vector(J, [&](auto v) __attribute__((always_inline)) {
+          constexpr int V = decltype(v)::value;
+          if (channels > V * kLanes)
+            add_tap<V>(sums, in + outer * runs.step + inner * runs.inner_step, step, left, weights,
+                       I);
+        });
+    if (turn.last)
+      finish_tile<Activation, R, 1>(sums, out, out_step, finish, all, channels, I, J);
+    else
+      move_tile<R, 1>(sums, turn.partial, I, J, [](Vec& sum, float* p) { store(p, sum); });
+  }
+
+ private:
+  template <size_t... J, class F>
+  static AOTBUILD_INLINE void each_vector(std::index_sequence<J...>, const F& f) {
+    (f(std::integral_constant<int, int(J)>{}), ...);
+  }
+};
+
 // How a row of pixels is divided into tiles. Where its length is known when the code is compiled
 // (Known > 0) all tiles have the same number of pixels, but for one; else they are as large as
 // possible, and the rest is divided in halves.
@@ -378,7 +473,8 @@ AOTBUILD_INLINE Span inside(int64_t start, int64_t step, int64_t count, int64_t 
 
 // The panels that are computed at once, and what their tiles fetch for those that come next.
 struct Group {
-  int64_t channel;       // the first
+  int64_t channel, end;  // the first, and that behind the last of those that lie in order
+  int64_t inputs;        // channels of the input from the first that is read
   const float* weights;  // of this turn
   int64_t panel;         // from one panel to the next
   const float* next;     // weights of the next turn, or null
@@ -400,7 +496,7 @@ struct Group {
 // The tiles of pixels `first` to `last` of a row by the P panels of a group. The row begins at
 // pixel `origin` of the output, of which the partial sums are those from pixel `partial_origin` on;
 // its input is at `in`.
-template <class Activation, class Tiling, int P, class Sink>
+template <class Activation, class Tiling, int P, class Tile = Apart, class Sink>
 AOTBUILD_INLINE void convolve_row(int64_t first, int64_t last, int64_t origin,
                                   int64_t partial_origin, const float* in, int64_t step,
                                   const Runs& runs, const float* weights, Group& group, int64_t oc,
@@ -410,23 +506,25 @@ AOTBUILD_INLINE void convolve_row(int64_t first, int64_t last, int64_t origin,
     const int64_t place = origin + pixel;
     const Turn turn = group.turn<P>(place - partial_origin);
     auto fill = [&](float* out, int64_t out_step) __attribute__((always_inline)) {
-      tile<Activation, R, P>(in + pixel * step, step, runs, weights, group.panel, out, out_step,
-                             finish.at(place, group.channel, oc), oc, oc - group.channel, turn);
+      Tile::template compute<Activation, R, P>(
+          in + pixel * step, step, group.inputs, runs, weights, group.panel, out, out_step,
+          finish.at(place, group.channel, oc), oc, group.end - group.channel, turn);
     };
     if (group.last)
-      sink(place, place + R, group.channel, std::min(group.channel + P * kPanel, oc), fill);
+      sink(place, place + R, group.channel, std::min(group.channel + P * kPanel, group.end), fill);
     else
       fill(nullptr, 0);
   });
 }
 
-// Calls f(first panel, number of panels as a type) for all panels of a group.
-template <class F>
-AOTBUILD_INLINE void panels_of(int64_t group, int64_t oc, const F& f) {
-  const int64_t begin = group * kPanels;
-  if (kPanels == 1 || divide_up(oc, kPanel) - begin >= kPanels)
-    f(begin, std::integral_constant<int, kPanels>{});
-  else if constexpr (kPanels > 1)
+// Calls f(first panel, number of panels as a type) for the panels that are computed at once, Most
+// of them or the last one; so many channels lie in order.
+template <int Most = kPanels, class F>
+AOTBUILD_INLINE void panels_of(int64_t index, int64_t channels, const F& f) {
+  const int64_t begin = index * Most;
+  if (Most == 1 || divide_up(channels, kPanel) - begin >= Most)
+    f(begin, std::integral_constant<int, Most>{});
+  else if constexpr (Most > 1)
     f(begin, std::integral_constant<int, 1>{});
 }
 
@@ -457,7 +555,7 @@ void convolve_pointwise(int64_t pixels, int64_t ic, int64_t oc, const float* x, 
       panels_of(index, oc, [&](int64_t begin, auto count) {
         const float* w = weights + begin * ic * kPanel;
         const float* next = index + 1 < end ? w + kPanels * ic * kPanel : nullptr;
-        Group group{begin * kPanel, w, ic * kPanel, next, ic * kPanel, nullptr, true, true};
+        Group group{begin * kPanel, oc, ic, w, ic * kPanel, next, ic * kPanel, nullptr, true, true};
         convolve_row<Activation, Tiling, decltype(count)::value>(first, last, 0, 0, x, step, runs,
                                                                  w, group, oc, finish, sink);
       });
@@ -465,13 +563,16 @@ void convolve_pointwise(int64_t pixels, int64_t ic, int64_t oc, const float* x, 
 }
 
 // Any other kernel. Known is the width of the output if it is known.
-template <class Activation, int64_t Known, class Sink>
+template <class Activation, int64_t Known, class Tile = Apart, class Sink>
 void convolve(const Shape& s, const float* x, const float* weights, const Finish& finish,
               const Sink& sink, int64_t threads) {
   using Tiling = RowTiling<Known, kRows>;
   const int64_t ic = s.in_channels, oc = s.out_channels, height = s.out_height;
-  const int64_t groups = divide_up(divide_up(oc, kPanel), kPanels);
-  const int64_t panel = s.kernel_height * s.kernel_width * ic * kPanel;
+  // Channels that a sum goes over, and those of the output whose panels lie in order.
+  const int64_t depth = ic / s.groups, ordered = Tile::shares ? oc : oc / s.groups;
+  const int64_t panels = divide_up(ordered, kPanel), sets = divide_up(panels, Tile::panels);
+  const int64_t groups = oc / ordered * sets;
+  const int64_t panel = s.kernel_height * s.kernel_width * depth * kPanel;
   const int64_t reach = (s.kernel_width - 1) * s.dilation_width + 1;
   const int64_t width = (s.out_width - 1) * s.stride_width + reach;  // of a padded row
   // The channels of a pixel follow one another, and so do pixels where a tap reads several.
@@ -484,13 +585,13 @@ void convolve(const Shape& s, const float* x, const float* weights, const Finish
   const int64_t bands = divide_up(height, rows), spatial = s.batch * bands;
   const int64_t parts = parts_for(threads, spatial, groups), tasks = spatial * parts;
   const int64_t line = copied ? width * ic : s.step_height, step = copied ? ic : s.step_width;
-  const bool joined = s.dilation_width == 1 && (step == ic || s.kernel_width == 1);
+  const bool joined = s.kernel_width == 1 || (s.dilation_width == 1 && step == depth);
   const int64_t most = (rows - 1) * s.stride_height + (s.kernel_height - 1) * s.dilation_height + 1;
   // Rows of the kernel that are read in one turn: the weights of two turns fit into the cache.
-  const int64_t row = s.kernel_width * ic * kPanel;
-  const int64_t taps = std::clamp<int64_t>(kTurn / (row * kPanels), 1, s.kernel_height);
+  const int64_t row = s.kernel_width * depth * kPanel;
+  const int64_t taps = std::clamp<int64_t>(kTurn / (row * Tile::panels), 1, s.kernel_height);
   const int64_t turns = divide_up(s.kernel_height, taps);
-  const int64_t sums = turns > 1 ? rows * s.out_width * kPanels * kPanel : 0;
+  const int64_t sums = turns > 1 ? rows * s.out_width * Tile::panels * kPanel : 0;
   const int64_t needed = (copied ? std::min(most, s.in_height) * width * ic : 0) + sums;
   const std::unique_ptr<float[]> scratch(needed ? new float[needed * threads] : nullptr);
 
@@ -509,26 +610,38 @@ void convolve(const Shape& s, const float* x, const float* weights, const Finish
     float* partial = copy + needed - sums;
     const int64_t end = (part + 1) * groups / parts;
     for (int64_t index = part * groups / parts; index < end; ++index)
-      panels_of(index, oc, [&](int64_t begin, auto count) {
-        const float* w = weights + begin * panel;
+      panels_of<Tile::panels>(index % sets, ordered, [&](int64_t begin, auto count) {
+        constexpr int P = decltype(count)::value;
+        const int64_t before = index / sets;  // groups whose panels lie before
+        const float* w = weights + (before * panels + begin) * panel;
+        const int64_t input = before * depth + Tile::first_input(begin);
         for (int64_t turn = 0; turn < turns; ++turn) {
           const int64_t from = turn * taps, to = std::min(s.kernel_height, from + taps);
           const float* next = to < s.kernel_height ? w + to * row
-                              : index + 1 < end    ? w + kPanels * panel
+                              : index + 1 < end    ? w + P * panel
                                                    : nullptr;
-          Group group{begin * kPanel, w + from * row, panel,     next,
-                      taps * row,     partial,        turn == 0, turn + 1 == turns};
+          Group group{before * ordered + begin * kPanel,
+                      (before + 1) * ordered,
+                      ic - input,
+                      w + from * row,
+                      panel,
+                      next,
+                      taps * row,
+                      partial,
+                      turn == 0,
+                      turn + 1 == turns};
           for (int64_t h = top; h < bottom; ++h) {
             const int64_t start = h * s.stride_height - s.pad_top;
             const Span span = inside(start, s.dilation_height, s.kernel_height, s.in_height);
             const int64_t low = std::max(span.low, from), high = std::min(span.high, to);
-            const Runs runs{high - low, s.dilation_height * line, joined ? s.kernel_width * ic : ic,
-                            joined ? 1 : s.kernel_width, s.dilation_width * step};
-            convolve_row<Activation, Tiling, decltype(count)::value>(
+            const Runs runs{high - low, s.dilation_height * line,
+                            joined ? s.kernel_width * depth : depth, joined ? 1 : s.kernel_width,
+                            s.dilation_width * step};
+            convolve_row<Activation, Tiling, P, Tile>(
                 0, s.out_width, (image * height + h) * s.out_width,
                 (image * height + top) * s.out_width,
-                in + (start + low * s.dilation_height - first) * line, s.stride_width * step, runs,
-                w + low * row, group, oc, finish, sink);
+                in + (start + low * s.dilation_height - first) * line + input,
+                s.stride_width * step, runs, w + low * row, group, oc, finish, sink);
           }
         }
       });

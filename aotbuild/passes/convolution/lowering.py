@@ -17,7 +17,7 @@ from torch._inductor.codegen import cpp_utils
 from torch._inductor.codegen.cpp_template_kernel import CppTemplateKernel
 from torch._inductor.virtualized import V
 
-from aotbuild.passes.convolution.operator import OP
+from aotbuild.passes.convolution.operator import OP, shares_panels
 from aotbuild.passes.template.kernel_text import float_literal
 from aotbuild.passes.template.tiled import Tile, Tiled, lower_by
 
@@ -149,21 +149,25 @@ class _PackedConvolution(Tiled):
             taps = [3, 3]
         ic, oc = int(x.get_size()[1]), int(self.layout.size[1])
         pixels = self.layout.size[0]
-        work = _number(kernel, pixels * (oc * math.prod(taps) * (1 if depthwise else ic)))
+        inner = 1 if depthwise else ic if self._winograd else int(packed.get_size()[-2])
+        groups = ic // inner
+        work = _number(kernel, pixels * (oc * math.prod(taps) * inner))
         begin = f"&{kernel.index(x, [0] * (spatial + 2))}"
         weights = f"&{kernel.index(packed, [0] * len(packed.get_size()))}"
         if depthwise:
             call = self._depthwise_call(x, taps, begin, weights)
         elif self._winograd:
             call = f"convolve_winograd<{self._activation_name}>(shape, {begin}, {weights}"
-        elif self._is_pointwise(x, taps):
+        elif groups == 1 and self._is_pointwise(x, taps):
             call = self._pointwise_call(kernel, x, begin, weights)
         else:
-            row = _constant(self._image[-1])
-            call = f"convolve<{self._activation_name}, {row}>(shape, {begin}, {weights}"
+            chosen = [self._activation_name, str(_constant(self._image[-1]))]
+            if groups > 1 and shares_panels(inner, oc // groups):
+                chosen.append(f"{_SPACE}Sharing<{oc // groups}, {inner}>")
+            call = f"convolve<{', '.join(chosen)}>(shape, {begin}, {weights}"
         columns = _DEEP_COLUMNS if depthwise else _COLUMNS
         return f"""\
-    const {_SPACE}Shape shape{{{", ".join(self._shape(kernel, x, taps))}}};
+    const {_SPACE}Shape shape{{{", ".join(self._shape(kernel, x, taps, groups))}}};
     const {_SPACE}Finish finish{{{", ".join(self._finish_members(kernel, inputs[2:]))}}};
     const int64_t threads = {work} >= aotbuild::kParallelWork ? omp_get_max_threads() : 1;
     {self._sink(tile, columns)}
@@ -175,7 +179,9 @@ class _PackedConvolution(Tiled):
         activation = self._finish.activation
         return f"{_SPACE if activation in _OF_CONVOLUTION else 'aotbuild::'}{activation}"
 
-    def _shape(self, kernel: CppTemplateKernel, x: Any, taps: Sequence[int]) -> list[str]:
+    def _shape(
+        self, kernel: CppTemplateKernel, x: Any, taps: Sequence[int], groups: int
+    ) -> list[str]:
         """The members of ``Shape``: sizes, movements and strides, a line being an image of one."""
         moves = self._moves
 
@@ -188,7 +194,7 @@ class _PackedConvolution(Tiled):
             *(batch, int(channels), *pair(image, 1)),
             *(int(self.layout.size[1]), *pair(self._image, 1)),
             *(*pair(taps, 1), *pair(moves.stride, 1), *pair(moves.dilation, 1)),
-            *(*pair(moves.before, 0), strides[0], strides[1], *pair(strides[2:], 0)),
+            *(*pair(moves.before, 0), groups, strides[0], strides[1], *pair(strides[2:], 0)),
         ]
         return [_number(kernel, member) for member in members]
 

@@ -25,6 +25,25 @@ ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 code for each. Bounds are arguments of their own."""
 
 
+SHARING = (2, 4, 8)
+"""Channels of groups that share a panel; ``convolution.h`` has a kernel for each."""
+
+
+def shares_panels(inner: int, outer: int) -> bool:
+    """Whether groups of so many channels before and after a convolution share panels."""
+    return outer in SHARING and inner <= outer
+
+
+def _unpacked(packed: torch.Tensor, groups: int, channels: int) -> torch.Tensor:
+    """The weight [channels, in, *kernel] in panels [panels, *kernel, in, PANEL]."""
+    dims = packed.dim()
+    weight = packed.permute(0, dims - 1, dims - 2, *range(1, dims - 2))
+    if shares_panels(weight.shape[2], channels // groups):
+        return weight.flatten(0, 1)[:channels]
+    weight = weight.reshape(groups, -1, *weight.shape[2:])
+    return weight[:, : channels // groups].flatten(0, 1)
+
+
 def is_transformed(packed: torch.Tensor, spatial: int) -> bool:
     """Whether weights are transformed for Winograd's method."""
     return packed.dim() == spatial + 2
@@ -53,13 +72,12 @@ def _eager(
         u = torch.stack([u[:, 0], u[:, 1] - u[:, 2], u[:, 3]], 1)  # [3, 3, panels, in, 16]
         packed = u.permute(2, 0, 1, 3, 4)
     if depthwise:
-        weight = packed.movedim(-1, 0).unsqueeze(1)
-    else:  # [panels, *kernel, in, 16]
-        kernel = range(1, spatial + 1)
-        weight = packed.permute(0, spatial + 2, spatial + 1, *kernel).flatten(0, 1)[:channels]
+        weight, groups = packed.movedim(-1, 0).unsqueeze(1), channels
+    else:
+        groups = x.shape[1] // packed.shape[-2]
+        weight = _unpacked(packed, groups, channels)
     sides = [side for pair in zip(reversed(before), reversed(after), strict=True) for side in pair]
     padded = torch.nn.functional.pad(x, sides)
-    groups = channels if depthwise else 1
     none, transposed = [0] * spatial, False
     aten: Any = torch.ops.aten
     result: torch.Tensor = aten.convolution(
@@ -117,6 +135,9 @@ OP = define(
 
 The weights are packed as [ceil(channels / 16), *kernel, in, 16], filled up with zeros, or, for a
 depthwise convolution, as [*kernel, channels], or, for Winograd's method with kernels of 3 x 3, as
-[16, ceil(channels / 16), in, 16]. x is read as if it had ``before`` and ``after`` zeros
-on its sides. ``channels_last`` tells the strides that the result is said to have; in compiled code
-the channels are innermost, whatever it says."""
+[16, ceil(channels / 16), in, 16]. Where a weight has fewer channels than x, there are groups: each
+begins a panel, unless ``shares_panels`` tells that they lie one behind the other.
+
+x is read as if it had ``before`` and ``after`` zeros on its sides. ``channels_last`` tells the
+strides that the result is said to have; in compiled code the channels are innermost, whatever it
+says."""

@@ -8,8 +8,8 @@ from one layer to the next. MobileNetV2 takes 0.38 times what it took, ResNet-18
 times with the pass ``winograd``.
 
 A convolution is rewritten where it is one- or two-dimensional and not transposed, the bias is a
-constant float32 tensor of the module, the weight is one or computed from such, and it has one
-group, or as many as it has channels before and after it. Batch and image can have any size.
+constant float32 tensor of the module, and the weight is one or computed from such. It may have
+groups; batch and image can have any size.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import torch
 from torch import _prims_common as prims
 from torch.fx import GraphModule, Node
 
-from aotbuild.passes.convolution.operator import OP, PANEL
+from aotbuild.passes.convolution.operator import OP, PANEL, shares_panels
 from aotbuild.passes.graph.constants import constant, is_vector, no_writes_between
 from aotbuild.passes.graph.derived import derive, is_marked
 from aotbuild.passes.graph.nodes import add, constant_matrix, is_float, replace, value
@@ -134,9 +134,8 @@ def _fits(module: GraphModule, convolution: _Convolution) -> bool:
     if any(type(each) is not int for each in numbers) or 0 in weight.shape:
         return False
     channels = image.shape[1]
-    depthwise = convolution.groups == channels == weight.shape[0] and weight.shape[1] == 1
     # A number of channels that is not known to be that of the weight would become a guard.
-    if type(channels) is not int or not (depthwise or convolution.groups == 1):
+    if type(channels) is not int or weight.shape[0] % convolution.groups:
         return False
     if channels != weight.shape[1] * convolution.groups:
         return False
@@ -289,19 +288,28 @@ def _parts(node: Node, image: Node, summand: Node | None) -> Iterator[Node]:
 
 
 def _packed(module: GraphModule, convolution: _Convolution) -> Node:
-    """The weight in panels of output channels: [panels, *kernel, in, PANEL]."""
+    """The weight in panels of output channels: [panels, *kernel, in, PANEL].
+
+    Depthwise it is [*kernel, channels].
+    """
     weight: Any = _weight(module, convolution.weight, len(convolution.stride))
     channels, inner, *kernel = weight.shape
-    dims = list(range(2, weight.dim()))
-    if convolution.groups > 1:
+    dims, groups = list(range(2, weight.dim())), convolution.groups
+    if groups == channels and inner == 1:
         moved = add(module, aten.permute.default, convolution.weight, [*dims, 0, 1])
         return derive(add(module, aten.reshape.default, moved, [*kernel, channels]), "packed")
-    panels = -(-channels // PANEL)
     node = convolution.weight
-    if channels % PANEL:
-        sides = [0, 0] * (weight.dim() - 1) + [0, panels * PANEL - channels]
+    own = channels // groups
+    if groups > 1 and not shares_panels(inner, own):
+        # Each group begins a panel.
+        node = add(module, aten.reshape.default, node, [groups, own, inner, *kernel])
+    else:
+        own, groups = channels, 1
+    panels = -(-own // PANEL)
+    if own % PANEL:
+        sides = [0, 0] * (weight.dim() - 1) + [0, panels * PANEL - own]
         node = add(module, aten.constant_pad_nd.default, node, sides)
-    node = add(module, aten.reshape.default, node, [panels, PANEL, inner, *kernel])
+    node = add(module, aten.reshape.default, node, [groups * panels, PANEL, inner, *kernel])
     order = [0, *[dim + 1 for dim in dims], 2, 1]
     node = add(module, aten.permute.default, node, order)
     contiguous: dict[str, Any] = {"memory_format": torch.contiguous_format}

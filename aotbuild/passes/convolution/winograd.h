@@ -151,7 +151,8 @@ void convolve_winograd(const Shape& s, const float* x, const float* weights, con
       panels_of(task % groups, oc, [&](int64_t begin, auto wideness) {
         const float* w = weights + (place * panels + begin) * ic * kPanel;
         const float* next = task + 1 < 16 * groups ? w + wideness * ic * kPanel : nullptr;
-        Group group{begin * kPanel, w, ic * kPanel, next, ic * kPanel, nullptr, true, true};
+        Group group{begin * kPanel, wide,        ic,      w,    ic * kPanel,
+                    next,           ic * kPanel, nullptr, true, true};
         convolve_row<none, RowTiling<0, kRows>, decltype(wideness)::value>(
             0, tiles, 0, 0, transformed + place * tiles * ic, ic, runs, w, group, wide,
             Finish{nullptr, nullptr, -std::numeric_limits<float>::infinity(),

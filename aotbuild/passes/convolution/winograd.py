@@ -46,20 +46,22 @@ def run(module: GraphModule) -> int:
 
 def _fits(module: GraphModule, node: Node) -> bool:
     args: Any = node.args
-    _, packed, _, _, channels, stride, _, _, dilation, *_ = args
-    weight, result = constant(module, packed), value(node)
-    if weight is None or result is None or weight.dim() != 5:
+    given, packed, _, _, channels, stride, _, _, dilation, *_ = args
+    weight, image, result = constant(module, packed), value(given), value(node)
+    if weight is None or image is None or result is None or weight.dim() != 5:
         return False
     _, height, width, inner, _ = weight.shape
-    image = result.shape[2:]
+    if inner != image.shape[1]:  # there are groups
+        return False
+    sizes = result.shape[2:]
     return (
         (height, width) == (3, 3)
         and list(stride) == list(dilation) == [1, 1]
         and inner % PANEL == 0
         and min(inner, channels) >= _CHANNELS
-        and all(type(size) is int for size in image)
-        and math.prod(image) >= _RESULTS
-        and min(image) > 2
+        and all(type(size) is int for size in sizes)
+        and math.prod(sizes) >= _RESULTS
+        and min(sizes) > 2
     )
 
 

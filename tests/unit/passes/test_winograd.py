@@ -48,6 +48,7 @@ def test_any_number_of_images() -> None:
         (nn.Conv2d(32, 32, (3, 1)), 40),
         (nn.Conv2d(32, 32, 5), 40),
         (nn.Conv2d(32, 32, 3, groups=32), 40),
+        (nn.Conv2d(64, 64, 3, groups=2), 40),
         (nn.Conv2d(33, 32, 3), 40),
         (nn.Conv2d(16, 32, 3), 40),
         (nn.Conv2d(32, 16, 3), 40),

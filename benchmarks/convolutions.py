@@ -1,8 +1,8 @@
 """What the passes make of convolutions with constant weights: with them and without, one thread.
 
-For each layer of ResNet-18 and MobileNetV2, four of them over the same image are compiled with the
-pass ``convolution`` and what follows it, without ``winograd``, and without any. All give eager's
-result, and take turns.
+For each layer of ResNet-18 and MobileNetV2, and some of ResNeXt-50 and RegNets, four of them over
+the same image are compiled with the pass ``convolution`` and what follows it, without ``winograd``,
+and without any. All give eager's result, and take turns.
 """
 
 from __future__ import annotations
@@ -35,6 +35,12 @@ SHAPES = [
     (96, 96, 112, 3, 2, 96),
     (144, 144, 56, 3, 1, 144),
     (576, 576, 14, 3, 1, 576),
+    (128, 128, 56, 3, 1, 32),
+    (256, 256, 28, 3, 1, 32),
+    (512, 512, 14, 3, 1, 32),
+    (1024, 1024, 7, 3, 1, 32),
+    (336, 336, 14, 3, 1, 14),
+    (448, 448, 28, 3, 1, 8),
 ]
 """Channels before and after, width of the image and of the kernel, stride, groups."""
 ARMS: list[list[str]] = [["convolution", "winograd"], ["convolution"], []]
@@ -74,12 +80,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--layers", type=int, default=len(SHAPES), help="only so many of them")
+    parser.add_argument("--groups", action="store_true", help="only those with some groups")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     register_lowerings()
     print("| channels | image | kernel | with the passes | GFLOP/s | no Winograd | none |")
     print("|---|--:|--:|--:|--:|--:|--:|")
     for before, after, width, kernel, stride, groups in SHAPES[: arguments.layers]:
+        if arguments.groups and groups in {1, before}:
+            continue
         module = Layers(before, after, kernel, stride, groups).eval()
         x = torch.rand(arguments.batch, before, width, width)
         x = x.contiguous(memory_format=torch.channels_last) if before > 3 else x

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     Arrays = list[np.ndarray[Any, np.dtype[Any]]]
 
 
+_LARGEST = {"ids": 30522, "words": 2000}
+"""What integers are below, by the kind of an input."""
+
+
 class Cache(NamedTuple):
     """What a decoder keeps of the tokens before, as keys and values of each layer."""
 
@@ -42,7 +46,7 @@ class Case(NamedTuple):
     source: str
     """What makes it, as in the declaration."""
     inputs: tuple[tuple[str, tuple[int, ...], str], ...]
-    """Name, shape and kind of each: ``float``, or integers as ``ids`` or ``ones``."""
+    """Name, shape and kind of each: ``float``, or integers as ``ids``, ``words`` or ``ones``."""
     label: str
     dynamic: tuple[tuple[str, int, str, int], ...] = ()
     """Dynamic dimensions: the input, the dimension, its name and its largest size."""
@@ -66,8 +70,8 @@ class Case(NamedTuple):
         for _, shape, kind in self.inputs:
             if kind == "float":
                 made.append(rng.standard_normal(shape, dtype=np.float32))
-            elif kind == "ids":
-                made.append(rng.integers(0, 30522, shape, dtype=np.int64))
+            elif kind in _LARGEST:
+                made.append(rng.integers(0, _LARGEST[kind], shape, dtype=np.int64))
             else:
                 made.append(np.ones(shape, dtype=np.int64))
         return made
@@ -97,6 +101,39 @@ def _llama(size: str, dtype: str, cache: Cache) -> Case:
     return Case(name, name, source, inputs, label, project="decoding", cache=cache, dtype=dtype)
 
 
+ZOO = {
+    **dict.fromkeys(("efficientnet", "convnext"), ("vision", "x", (3, 160, 160))),
+    **dict.fromkeys(("swin", "regnet", "resnext", "mixer"), ("vision", "x", (3, 224, 224))),
+    **dict.fromkeys(("mobilevit", "dilated"), ("vision", "x", (3, 192, 192))),
+    **dict.fromkeys(("segformer", "densenet", "unet"), ("vision", "x", (3, 128, 128))),
+    "detector": ("vision", "x", (3, 256, 256)),
+    "video": ("vision", "x", (3, 8, 64, 64)),
+    **dict.fromkeys(("wav2vec2", "keywords"), ("audio", "x", (16000,))),
+    "whisper": ("audio", "x", (80, 500)),
+    "tasnet": ("audio", "x", (8000,)),
+    **dict.fromkeys(
+        ("distilbert", "squeezebert", "gpt", "llama", "t5", "bigru", "lstm"), ("text", "ids", (64,))
+    ),
+    "tabular": ("tables", "x", (24,)),
+    "graph": ("tables", "x", (500, 64)),
+}
+"""The module of each network of the zoo, and its input without the batch."""
+BATCHES = (1, 8, 32)
+
+
+def _zoo(name: str, batch: int) -> Case:
+    module, parameter, shape = ZOO[name]
+    return Case(
+        f"zoo_{name}_{batch}",
+        name,
+        f"zoo.{module}:{name}",
+        ((parameter, (batch, *shape), "float" if parameter == "x" else "words"),),
+        f"{name}, batch {batch}",
+        ((parameter, 0, "batch", BATCHES[-1]),),
+        project="zoo",
+    )
+
+
 CASES = {
     case.name: case
     for case in (
@@ -121,6 +158,7 @@ CASES = {
         _family("recommender", "64 bags of 20 ids", "ids", (64, 20), "ids"),
         _family("graph", "messages, 3000 edges", "nodes", (500, 32), "float"),
         _family("candidates", "300 best of 8400 boxes", "found", (1, 8400, 84), "float"),
+        *(_zoo(name, batch) for batch in reversed(BATCHES) for name in ZOO),
         Case(
             *("one", "one", "overhead.modules:One", (("x", (8,), "float"),), "x + 1, 8 floats"),
             project="overhead",

@@ -124,6 +124,20 @@ class Compile(Eager):
         return torch.compile(super().open(case, directory, threads), dynamic=bool(case.dynamic))
 
 
+class Autotuned(Compile):
+    """``torch.compile`` that tries several kernels for each product."""
+
+    name = "autotuned"
+    label = "torch.compile, max-autotune"
+
+    def open(self, case: Case, directory: str, threads: int) -> Any:
+        import torch
+
+        module = Eager.open(self, case, directory, threads)
+        mode = "max-autotune-no-cudagraphs"
+        return torch.compile(module, dynamic=bool(case.dynamic), mode=mode)
+
+
 class Package(Peer):
     """``aoti_compile_and_package`` and ``aoti_load_package`` with their defaults."""
 
@@ -361,6 +375,7 @@ PEERS: dict[str, Peer] = {
             Standalone(),
             Eager(),
             Compile(),
+            Autotuned(),
             Package(),
             OnnxRuntime(),
             OpenVino(),
@@ -405,7 +420,7 @@ def exported(case: Case) -> Any:
     import torch
 
     shapes: dict[str, dict[int, Any]] = {name: {} for name, _, _ in case.inputs}
-    made = {name: torch.export.Dim(name, min=2, max=most) for _, _, name, most in case.dynamic}
+    made = {name: torch.export.Dim(name, min=1, max=most) for _, _, name, most in case.dynamic}
     for name, dimension, size, _ in case.dynamic:
         shapes[name][dimension] = made[size]
     tensors = tuple(torch.from_numpy(array) for array in case.arrays())

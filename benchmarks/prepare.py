@@ -37,7 +37,13 @@ class Prepared:
     @property
     def env(self) -> dict[str, str]:
         """The environment of processes that measure: one thread, warm caches, these modules."""
-        sources = [HERE, HERE / "models" / "src", HERE / "overhead", HERE / "decoding"]
+        sources = [
+            HERE,
+            HERE / "models" / "src",
+            HERE / "overhead",
+            HERE / "decoding",
+            HERE / "zoo" / "src",
+        ]
         return {
             "OMP_NUM_THREADS": "1",
             "PYTHONPATH": os.pathsep.join(map(str, sources)),
@@ -62,7 +68,7 @@ def prepare(cases: Sequence[Case], peers: Sequence[str]) -> Prepared:
     models = {case.model: examples[case.model] for case in cases}
     _in_parallel(prepared, [(case, "eager") for case in models.values()])
     others = [name for name in peers if PEERS[name].artifact and name not in {"eager", "arrays"}]
-    others += ["compile"] if "compile" in peers else []
+    others += [name for name in ("compile", "autotuned") if name in peers]
     if "arrays" in peers and "ours" not in others:
         others.append("ours")
     wheels = [(case, name) for name in others for case in models.values()]

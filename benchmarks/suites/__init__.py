@@ -36,6 +36,7 @@ SUITES = {
     "imports": "time of the import of a model",
     "levels": "gains of CPU levels",
     "state": "time of a step of a model with a state",
+    "zoo": "time of a call of networks that no pass was written for, by batch and threads",
     "weights": "memory of three processes with 400 MB of weights",
 }
 

@@ -1,0 +1,1 @@
+"""Networks of many families, with random weights, that no pass was written for."""

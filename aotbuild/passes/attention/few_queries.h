@@ -49,6 +49,11 @@ AOTBUILD_INLINE void ask_for(const T* from) {
   for (int i = 0; i < N; i += 64 / sizeof(T)) __builtin_prefetch(from + i, 0, 3);
 }
 
+// How many keys or values before their use one is asked for: what memory has on its way at a time,
+// half of it keys. More of few_rows.h.
+template <int N, class T>
+constexpr int64_t kKeysAhead = divide_up(divide_up(4096, N * sizeof(T)), kFewKeys) * kFewKeys;
+
 // Sums of the lanes of each vector, that of x[i] in lane i of x[0].
 template <int S = 1>
 AOTBUILD_INLINE void sum_lanes(Vec (&x)[kLanes]) {
@@ -100,11 +105,11 @@ AOTBUILD_INLINE void multiply_keys(const T* keys, int64_t distance, const float*
     for (int r = 0; r < R; r++) store(products[r] + i * kLanes, acc[i][r]);
 }
 
-// scores[r][j] for R rows and so many keys of a block; behind them anything. What is ahead is asked
-// for, a row with each key, if it is not null.
-template <int D, int R, int DA, class T>
+// scores[r][j] for R rows and so many keys of a block; behind them anything. With each of the first
+// keys, the one so many behind it is asked for.
+template <int D, int R, class T>
 AOTBUILD_INLINE void score_keys(const T* keys, int64_t distance, int64_t count, const float* rows,
-                                float (*scores)[kFewKeys], const T* ahead, int64_t distance_ahead) {
+                                float (*scores)[kFewKeys], int64_t asked) {
   constexpr int kAtOnce = kFewSums / R < 4 ? kFewSums / R : 4;
   alignas(64) float products[R][kLanes * kLanes];
   for (int64_t first = 0; first < count; first += kLanes) {
@@ -114,8 +119,8 @@ AOTBUILD_INLINE void score_keys(const T* keys, int64_t distance, int64_t count, 
     auto some = [&](auto some) __attribute__((always_inline)) {
       constexpr int K = decltype(some)::value;
       for (; i + K <= here; i += K, key += K * distance) {
-        if (ahead)
-          for (int j = 0; j < K; j++) ask_for<DA>(ahead + (first + i + j) * distance_ahead);
+        if (first + i < asked)
+          for (int j = 0; j < K; j++) ask_for<D>(key + (kKeysAhead<D, T> + j) * distance);
         float (*to)[kLanes * kLanes] = (float (*)[kLanes * kLanes])(products[0] + i * kLanes);
         multiply_keys<D, R, K>(key, distance, rows, to);
       }
@@ -136,11 +141,11 @@ AOTBUILD_INLINE void score_keys(const T* keys, int64_t distance, int64_t count, 
 }
 
 // output[r] = factor[r] output[r] + sum over j of weights[r][j] values[j], for R rows of DV
-// numbers.
-template <int DV, int R, int DA, class T>
+// numbers. With each of the first values, the one so many behind it is asked for.
+template <int DV, int R, class T>
 AOTBUILD_INLINE void add_values(const T* values, int64_t distance, int64_t count,
                                 const float (*weights)[kFewKeys], const Vec* factor, float* output,
-                                const T* ahead, int64_t distance_ahead, int64_t count_ahead) {
+                                int64_t asked) {
   constexpr int V = vectors_of(DV);
   auto part = [&](auto some, int v0) __attribute__((always_inline)) {
     constexpr int C = decltype(some)::value;
@@ -151,7 +156,7 @@ AOTBUILD_INLINE void add_values(const T* values, int64_t distance, int64_t count
       for (int c = 0; c < C; c++) acc[r][c] = load(output + (r * V + v0 + c) * kLanes) * factor[r];
     const T* value = values + v0 * kLanes;
     for (int64_t j = 0; j < count; j++, value += distance) {
-      if (v0 == 0 && j < count_ahead) ask_for<DA>(ahead + j * distance_ahead);
+      if (v0 == 0 && j < asked) ask_for<DV>(value + kKeysAhead<DV, T> * distance);
       Vec x[C];
 #pragma GCC unroll 16
       for (int c = 0; c < C; c++)
@@ -175,7 +180,6 @@ AOTBUILD_INLINE void add_values(const T* values, int64_t distance, int64_t count
   if constexpr (kAtOnce > 2)
     for (; v + 2 <= kWhole; v += 2) part(std::integral_constant<int, 2>{}, v);
   for (; v < V; v++) part(std::integral_constant<int, 1>{}, v);
-  for (int64_t j = count; j < count_ahead; j++) ask_for<DA>(ahead + j * distance_ahead);
 }
 
 // The keys of a block that are not hidden from all rows: from the first one to the last one.
@@ -216,26 +220,43 @@ AOTBUILD_INLINE bool hides_all(const unsigned char* mask, float fill) {
   return !(words[0] | words[1] | words[2] | words[3]) && fill == -kInfinity;
 }
 
-// The next block from first on, of those of which anything is seen.
+// What masks hide from all of some rows.
 template <class T>
-AOTBUILD_INLINE Seen next_seen(const T* const* masks, int64_t rows, int64_t step, float fill,
-                               int64_t first, int64_t keys) {
-  auto hidden = [&](int64_t key) __attribute__((always_inline)) {
+struct Hidden {
+  const T* const* masks;
+  int64_t rows, step;
+  float fill;
+  AOTBUILD_INLINE bool one(int64_t key) const {
     for (int64_t r = 0; r < rows; r++)
       if (!hides(masks[r][key * step], fill)) return false;
     return true;
-  };
-  auto all_hidden = [&](int64_t key) __attribute__((always_inline)) {
+  }
+  // Keys that lie side by side, from one on.
+  AOTBUILD_INLINE bool some(int64_t key) const {
     for (int64_t r = 0; r < rows; r++)
       if (!hides_all(masks[r] + key, fill)) return false;
     return true;
-  };
-  if (step == 1)
-    while (first + kSideBySide <= keys && all_hidden(first)) first += kSideBySide;
-  while (first < keys && hidden(first)) first++;
+  }
+};
+
+// The next block from first on, of those of which anything is seen.
+template <class T>
+AOTBUILD_INLINE Seen next_seen(const Hidden<T>& hidden, int64_t first, int64_t keys) {
+  if (hidden.step == 1)
+    while (first + kSideBySide <= keys && hidden.some(first)) first += kSideBySide;
+  while (first < keys && hidden.one(first)) first++;
   int64_t last = std::min<int64_t>(first + kFewKeys, keys);
-  while (last > first && hidden(last - 1)) last--;
+  while (last > first && hidden.one(last - 1)) last--;
   return {first, last};
+}
+
+// Where the keys end that are seen.
+template <class T>
+AOTBUILD_INLINE int64_t end_of_seen(const Hidden<T>& hidden, int64_t first, int64_t last) {
+  if (hidden.step == 1)
+    while (last - kSideBySide >= first && hidden.some(last - kSideBySide)) last -= kSideBySide;
+  while (last > first && hidden.one(last - 1)) last--;
+  return last;
 }
 
 // Scores with the mask of their row.
@@ -363,38 +384,44 @@ __attribute__((noinline)) void sum_few(const Operands<T, M>& all, const Together
   const T* const ks = k.data + batch * k.batch + together.key_head * k.head;
   const T* const vs = v.data + batch * v.batch + together.key_head * v.head;
   // One row of a mask that all rows share tells what they see.
-  int64_t distinct = rows;
+  [[maybe_unused]] int64_t distinct = rows;
+  [[maybe_unused]] int64_t mask_step = 0;
   if constexpr (kDependsOn<M> != 0) {
     bool same = true;
     for (int64_t r = 1; r < rows; r++) same = same && masks[r] == masks[0];
     if (same) distinct = 1;
+    mask_step = mask.key;
   }
   const int64_t key_step = k.row, value_step = v.row;
   const float filled = fill;
-  const M& masked = mask;
+  const Hidden<std::remove_cvref_t<decltype(*masks[0])>> hidden{masks, distinct, mask_step, filled};
+  if constexpr (kDependsOn<M> != 0) last_key = end_of_seen(hidden, first_key, last_key);
   auto seen_from = [&](int64_t first) __attribute__((always_inline)) {
     if constexpr (kDependsOn<M> != 0)
-      return next_seen(masks, distinct, masked.key, filled, first, last_key);
+      return next_seen(hidden, first, last_key);
     else
       return Seen{first, std::min<int64_t>(first + kFewKeys, last_key)};
   };
-  for (Seen now = seen_from(first_key), next; now.first < now.last; now = next) {
-    next = seen_from(now.last);
-    const int64_t count = now.last - now.first, count_ahead = next.last - next.first;
+  Seen now = seen_from(first_key);
+  for (int64_t i = now.first; i < std::min(last_key, now.first + kKeysAhead<D, T>); i++)
+    ask_for<D>(ks + i * key_step);
+  for (int64_t i = now.first; i < std::min(last_key, now.first + kKeysAhead<DV, T>); i++)
+    ask_for<DV>(vs + i * value_step);
+  for (; now.first < now.last; now = seen_from(now.last)) {
+    const int64_t count = now.last - now.first, left = last_key - now.first;
     const T *keys = ks + now.first * key_step, *values = vs + now.first * value_step;
-    const T* const ahead = ks + next.first * key_step;
     auto some = [&](auto some, int64_t row) __attribute__((always_inline)) {
       constexpr int R = decltype(some)::value;
-      score_keys<D, R, DV>(keys, key_step, count, queries[row], scores, row ? nullptr : values,
-                           value_step);
+      score_keys<D, R>(keys, key_step, count, queries[row], scores,
+                       row ? 0 : left - kKeysAhead<D, T>);
       Vec factor[R];
       for (int r = 0; r < R; r++) {
         if constexpr (kDependsOn<M> != 0)
-          add_mask(scores[r], count, masks[row + r] + now.first * masked.key, masked.key, filled);
+          add_mask(scores[r], count, masks[row + r] + now.first * mask_step, mask_step, filled);
         factor[r] = weigh(scores[r], count, sums.carried[row + r]);
       }
-      add_values<DV, R, D>(values, value_step, count, scores, factor, sums.output[row], ahead,
-                           key_step, row ? 0 : count_ahead);
+      add_values<DV, R>(values, value_step, count, scores, factor, sums.output[row],
+                        row ? 0 : left - kKeysAhead<DV, T>);
     };
     int64_t row = 0;
     for (; row + 4 <= rows; row += 4) some(std::integral_constant<int, 4>{}, row);

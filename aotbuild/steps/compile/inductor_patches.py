@@ -14,6 +14,7 @@ from typing import Any
 import sympy
 import torch
 
+from aotbuild.steps.compile.parallel_loops import worthwhile_threads
 from aotbuild.steps.torch_parts.moved import usable
 
 
@@ -183,6 +184,7 @@ _WHERE_USABLE: dict[str, Callable[[], contextlib.AbstractContextManager[None]]] 
     "choice of convolutions": _unguarded_conv_backend,
     "pooling": _unguarded_pooling,
     "sizes of caches": _fixed_caches,
+    "worthwhile threads": worthwhile_threads,
     "memory of results": _memory_of_results,
 }
 """Patches by what they use of torch: without one, a model is right all the same. Without the last,

@@ -126,6 +126,23 @@ USES = [
         texts(_KERNELS, '"#pragma omp parallel"', '"#pragma omp for"', '"AOTI_TORCH_CHECK"'),
     ),
     Use(
+        "worthwhile threads",
+        COMPILE,
+        "divides only loops among threads that take longer than waking them",
+        "small models are slower with several threads than with one",
+        [
+            Part(
+                f"{_CODEGEN}.cpp.CppKernel.decide_parallel_depth",
+                ("max_parallel_depth", "threads"),
+            ),
+            Part(f"{_CODEGEN}.cpp.WorkSharing.parallel", ("threads",)),
+            *names(f"{_CODEGEN}.cpp", "WorkSharing.close", "ParallelDepth", "CppVecKernel"),
+            *names(f"{_CODEGEN}.cpp_utils", "cexpr_index"),
+            Part("torch._inductor.utils.sympy_product"),
+            *texts(_KERNELS, "self.code.writeline("),
+        ],
+    ),
+    Use(
         "memory of results",
         COMPILE,
         "keeps the memory of a result whose view is returned",

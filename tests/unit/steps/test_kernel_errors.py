@@ -114,3 +114,13 @@ def test_what_is_thrown_outside_of_parallel_parts_needs_no_catching() -> None:
     code = kernel("first", loop("#pragma omp for", "out_ptr0[x1] = 1;"))
     before = code.replace("    #pragma omp parallel\n", f"    {CHECK}\n    #pragma omp parallel\n")
     assert "#pragma omp parallel" in with_caught_errors(before)
+
+
+def test_a_parallel_part_may_have_a_condition() -> None:
+    plain = kernel("first", loop("#pragma omp for", CHECK))
+    asking = plain.replace("omp parallel", "omp parallel if(4L*ks0 >= 65536)")
+    changed = with_caught_errors(asking)
+    assert "} catch (...)" in changed
+    assert changed == with_caught_errors(plain).replace(
+        "omp parallel", "omp parallel if(4L*ks0 >= 65536)"
+    )

@@ -31,9 +31,13 @@ def worthwhile_threads() -> Iterator[None]:
     regions: Any = cpp.WorkSharing
     decide, begin = kernels.decide_parallel_depth, regions.parallel
     conditions: list[str] = []  # of the loops that the next region is for
+    functions: list[Any] = [None]  # the arguments of the function that these are in
     started: dict[Any, str] = {}  # by region, when it has several threads
 
     def decide_parallel_depth(kernel: Any, max_parallel_depth: Any, threads: Any) -> Any:
+        if functions[0] is not kernel.args:  # names of sizes are those of a function
+            functions[0] = kernel.args
+            conditions.clear()
         depth = decide(kernel, max_parallel_depth, threads)
         if not depth.parallel_depth:
             return depth

@@ -104,11 +104,17 @@ class CompiledModel(Parameters):
 
     def _hold_state(self, state: Any, *values: Any) -> Held:
         """The state of a call, which is released when it ends; called by the generated module."""
-        from .holding import Holder
+        holder = self._states_of_calls()
+        self.__dict__["_hold_state"] = holder.hold  # without this step from now on
+        return holder.hold(state, *values)
 
-        self._holder = Holder(self._manifest, self._state_layout())
-        self.__dict__["_hold_state"] = self._holder.hold  # without this step from now on
-        return self._holder.hold(state, *values)
+    def _states_of_calls(self) -> Holder:
+        """What gives calls the states that they use; made when it is first asked for."""
+        if self._holder is None:
+            from .holding import Holder
+
+            self._holder = Holder(self._manifest, self._state_layout())
+        return self._holder
 
     def _check_written(self, *values: Any) -> None:
         """Make sure that a call can write to the inputs that it changes."""

@@ -39,7 +39,7 @@ def scan(
     stepped = [i not in manifest.changed for i in range(len(flat))]
     steps = _count(manifest, flat, stepped)
     if state is None and manifest.held:
-        state = model.new_state(**model._holder.sizes(_step(flat, stepped, 0)))
+        state = model.new_state(**model._states_of_calls().sizes(_step(flat, stepped, 0)))
     if on_step is None and model._scan is not None:
         outputs = _in_c(model, flat, stepped, steps, state)
         if outputs is not None:
@@ -178,7 +178,7 @@ def _in_c(
         held = model._hold_state(state, *first)
         try:
             if isinstance(state, ModelState):
-                model._holder.check_room(state, first, steps)
+                model._states_of_calls().check_room(state, first, steps)
             tensors = [_exported(tensor) for tensor in held.tensors]
             if any(tensor is None for tensor in tensors):
                 return None

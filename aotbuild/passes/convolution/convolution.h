@@ -420,24 +420,25 @@ AOTBUILD_INLINE void interleave(const float* from, int64_t step, float* to) {
 #endif
 #endif
 
-// Copies rows of the image, channels innermost, with zeros for the columns beside it.
+// Copies rows of the image, channels innermost, with zeros for the columns beside it; `pitch`
+// values from one pixel to the next.
 inline void copy_band(const Shape& s, const float* x, int64_t first, int64_t last, int64_t width,
-                      float* to) {
+                      int64_t pitch, float* to) {
   const int64_t ic = s.in_channels;
   const int64_t present = std::max<int64_t>(std::min(s.in_width, width - s.pad_left), 0);
-  for (int64_t h = first; h < last; ++h, to += width * ic) {
+  for (int64_t h = first; h < last; ++h, to += width * pitch) {
     const float* row = x + h * s.step_height;
-    std::memset(to, 0, sizeof(float) * s.pad_left * ic);
-    float* inside = to + s.pad_left * ic;
-    if ((s.step_channel == 1 || ic == 1) && s.step_width == ic) {
+    std::memset(to, 0, sizeof(float) * s.pad_left * pitch);
+    float* inside = to + s.pad_left * pitch;
+    if ((s.step_channel == 1 || ic == 1) && s.step_width == ic && pitch == ic) {
       std::memcpy(inside, row, sizeof(float) * present * ic);
     } else if (s.step_channel == 1) {
       for (int64_t w = 0; w < present; ++w)
-        std::memcpy(inside + w * ic, row + w * s.step_width, sizeof(float) * ic);
+        std::memcpy(inside + w * pitch, row + w * s.step_width, sizeof(float) * ic);
     } else {
       int64_t c = 0;
 #if defined(AOTBUILD_SHUFFLE)
-      if (ic == 3 && s.step_width == 1) {
+      if (pitch == 3 && s.step_width == 1) {
         int64_t w = 0;
         for (; w + kLanes <= present; w += kLanes)
           interleave(row + w, s.step_channel, inside + w * 3);
@@ -449,13 +450,13 @@ inline void copy_band(const Shape& s, const float* x, int64_t first, int64_t las
       for (; c + 8 <= ic; c += 8)
         for (int64_t w = 0; w < present; ++w)
           for (int64_t i = 0; i < 8; ++i)
-            inside[w * ic + c + i] = row[(c + i) * s.step_channel + w * s.step_width];
+            inside[w * pitch + c + i] = row[(c + i) * s.step_channel + w * s.step_width];
       for (; c < ic; ++c)
         for (int64_t w = 0; w < present; ++w)
-          inside[w * ic + c] = row[c * s.step_channel + w * s.step_width];
+          inside[w * pitch + c] = row[c * s.step_channel + w * s.step_width];
     }
     const int64_t after = s.pad_left + present;
-    std::memset(to + after * ic, 0, sizeof(float) * (width - after) * ic);
+    std::memset(to + after * pitch, 0, sizeof(float) * (width - after) * pitch);
   }
 }
 
@@ -579,12 +580,16 @@ void convolve(const Shape& s, const float* x, const float* weights, const Finish
   const bool in_order =
       (s.step_channel == 1 || ic == 1) && (s.step_width == ic || s.kernel_width == 1);
   const bool copied = !in_order || s.pad_left > 0 || width - s.pad_left > s.in_width;
+  // A group reads some channels of many pixels: an odd number of lines of the cache from one to the
+  // next, lest all of these fall into few of its sets.
+  const int64_t pitch = s.groups > 1 ? (divide_up(ic, 16) | 1) * 16 : ic;
   const int64_t fits =
-      kBand / std::max<int64_t>(width * ic, 1) - (s.kernel_height - 1) * s.dilation_height;
+      kBand / std::max<int64_t>(width * pitch, 1) - (s.kernel_height - 1) * s.dilation_height;
   const int64_t rows = std::min(height, std::max<int64_t>(1, (fits - 1) / s.stride_height + 1));
   const int64_t bands = divide_up(height, rows), spatial = s.batch * bands;
   const int64_t parts = parts_for(threads, spatial, groups), tasks = spatial * parts;
-  const int64_t line = copied ? width * ic : s.step_height, step = copied ? ic : s.step_width;
+  const int64_t line = copied ? width * pitch : s.step_height;
+  const int64_t step = copied ? pitch : s.step_width;
   const bool joined = s.kernel_width == 1 || (s.dilation_width == 1 && step == depth);
   const int64_t most = (rows - 1) * s.stride_height + (s.kernel_height - 1) * s.dilation_height + 1;
   // Rows of the kernel that are read in one turn: the weights of two turns fit into the cache.
@@ -592,8 +597,10 @@ void convolve(const Shape& s, const float* x, const float* weights, const Finish
   const int64_t taps = std::clamp<int64_t>(kTurn / (row * Tile::panels), 1, s.kernel_height);
   const int64_t turns = divide_up(s.kernel_height, taps);
   const int64_t sums = turns > 1 ? rows * s.out_width * Tile::panels * kPanel : 0;
-  const int64_t needed = (copied ? std::min(most, s.in_height) * width * ic : 0) + sums;
-  const std::unique_ptr<float[]> scratch(needed ? new float[needed * threads] : nullptr);
+  const int64_t copy_size = copied ? std::min(most, s.in_height) * width * pitch : 0;
+  const int64_t needed = divide_up(copy_size, 16) * 16 + sums;
+  const std::unique_ptr<float[]> memory(needed ? new float[needed * threads + 16] : nullptr);
+  float* const scratch = memory.get() + -(reinterpret_cast<uintptr_t>(memory.get()) / 4) % 16;
 
   auto compute = [&](int64_t task, float* copy) {
     const int64_t part = task % parts, band = task / parts % bands, image = task / parts / bands;
@@ -604,7 +611,7 @@ void convolve(const Shape& s, const float* x, const float* weights, const Finish
       first = std::min(s.in_height, std::max<int64_t>(0, top * s.stride_height - s.pad_top));
       const int64_t last = (bottom - 1) * s.stride_height - s.pad_top +
                            (s.kernel_height - 1) * s.dilation_height + 1;
-      copy_band(s, in, first, std::max(first, std::min(s.in_height, last)), width, copy);
+      copy_band(s, in, first, std::max(first, std::min(s.in_height, last)), width, pitch, copy);
       in = copy;
     }
     float* partial = copy + needed - sums;
@@ -648,7 +655,7 @@ void convolve(const Shape& s, const float* x, const float* weights, const Finish
   };
 #pragma omp parallel num_threads(threads) if (threads > 1 && tasks > 1)
   {
-    float* copy = scratch.get() + needed * omp_get_thread_num();
+    float* copy = scratch + needed * omp_get_thread_num();
 #pragma omp for schedule(static)
     for (int64_t task = 0; task < tasks; ++task) compute(task, copy);
   }

@@ -95,11 +95,18 @@ def test_pad(library: Library, function: str, mode: str, pad: list[int]) -> None
         try:
             expected = torch.ops.aten.pad(x, pad, mode)
         except RuntimeError:
-            if x.numel():
+            # torch 2.14 and newer also refuse what leaves nothing.
+            if x.numel() and not _is_emptied(x, pad):
                 with pytest.raises(RuntimeError):
                     library.call(function, x, pad, mode, None)
             continue
         _same(library.call(function, x, pad, mode, None), expected)
+
+
+def _is_emptied(x: torch.Tensor, pad: list[int]) -> bool:
+    """Whether a padding leaves nothing of a dimension."""
+    sides = zip(reversed(x.shape), pad[::2], pad[1::2], strict=False)
+    return any(size + before + after <= 0 for size, before, after in sides)
 
 
 @pytest.mark.parametrize(

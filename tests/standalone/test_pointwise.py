@@ -111,6 +111,8 @@ def test_dtypes(library: Library, name: str, first: torch.dtype) -> None:
         for x, y in ((a, b), (a[0], b), (a, b[0]), (a[0], b[0])):
             try:
                 expected = PAIRS[name][1](x, y)
+            except NotImplementedError:  # of a type that this torch promotes to
+                continue
             except RuntimeError:
                 with pytest.raises(RuntimeError):
                     _call_pair(library, name, x, y)

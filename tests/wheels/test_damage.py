@@ -234,7 +234,7 @@ SIGNED: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "a key less": (lambda t: t.pop("inputs"), "the manifest is damaged"),
     "a key more": (lambda t: t.update(more=1), "the manifest is damaged"),
     "a wrong type": (lambda t: t.update(dims=[]), "the manifest is damaged"),
-    "another torch": (lambda t: t.update(torch=">=2.14,<2.15"), "it needs torch>=2.14,<2.15"),
+    "another torch": (lambda t: t.update(torch=">=2.90,<2.91"), "it needs torch>=2.90,<2.91"),
     "an older torch": (lambda t: t.update(torch=">=2.11,<2.12"), "it needs torch>=2.11,<2.12"),
     "another platform": (
         lambda t: t["variants"][0].update(platform="linux-aarch64"),

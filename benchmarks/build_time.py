@@ -11,13 +11,12 @@ Every run has a cache and a temporary directory of its own, and the arms take tu
 from __future__ import annotations
 
 import argparse
-import re
 import statistics
 import tempfile
 import time
 from pathlib import Path
 
-from common import EXAMPLE, Row, copy_project, pip_wheel, python_json, show
+from common import EXAMPLE, Row, copy_project, keep_models, pip_wheel, python_json, show
 
 MODELS = {"net": "digits.network:Net", "denoiser": "digits.denoiser:Denoiser"}
 COLD = 0.6
@@ -96,24 +95,11 @@ def wheel_seconds() -> tuple[float, float]:
         times = []
         for place in ("one", "two"):
             project = copy_project(EXAMPLE, Path(directory) / place / "example_project")
-            keep_models(project)
+            keep_models(project, MODELS)  # those that the bare arm compiles
             start = time.perf_counter()
             pip_wheel(project, Path(directory) / place / "dist", env)
             times.append(time.perf_counter() - start)
         return times[0], times[1]
-
-
-def keep_models(project: Path) -> None:
-    """Leave the models out that the bare arm does not compile."""
-    pyproject = project / "pyproject.toml"
-    tables = re.split(r"^(?=\[)", pyproject.read_text(), flags=re.MULTILINE)
-    start = "[tool.aotbuild.models."
-    kept = [
-        table
-        for table in tables
-        if not table.startswith(start) or re.split(r"[].]", table.removeprefix(start))[0] in MODELS
-    ]
-    pyproject.write_text("".join(kept))
 
 
 def fresh(directory: str) -> dict[str, str]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,10 +46,12 @@ def judged(row: Row) -> tuple[str, str, str, str, str]:
     return row.name, measured, f"{row.bound:.4g}", f"{ratio:.2f}", holds
 
 
-def python(*arguments: str | Path, env: Mapping[str, str] | None = None) -> str:
-    """Run this interpreter in a fresh process; its output, or an error with all it printed."""
+def python(
+    *arguments: str | Path, env: Mapping[str, str] | None = None, interpreter: str = sys.executable
+) -> str:
+    """Run an interpreter in a fresh process; its output, or an error with all it printed."""
     done = subprocess.run(
-        [sys.executable, "-P", *map(str, arguments)],
+        [interpreter, "-P", *map(str, arguments)],
         capture_output=True,
         text=True,
         check=False,
@@ -59,9 +62,11 @@ def python(*arguments: str | Path, env: Mapping[str, str] | None = None) -> str:
     return done.stdout
 
 
-def python_json(*arguments: str | Path, env: Mapping[str, str] | None = None) -> Any:
+def python_json(
+    *arguments: str | Path, env: Mapping[str, str] | None = None, interpreter: str = sys.executable
+) -> Any:
     """Like ``python`` for code that prints a JSON value last."""
-    return json.loads(python(*arguments, env=env).splitlines()[-1])
+    return json.loads(python(*arguments, env=env, interpreter=interpreter).splitlines()[-1])
 
 
 def copy_project(source: Path, target: Path) -> Path:
@@ -76,10 +81,28 @@ def example_wheel(directory: Path) -> Path:
     return pip_wheel(project, directory / "dist")
 
 
-def pip_wheel(project: Path, out: Path, env: Mapping[str, str] | None = None) -> Path:
-    """Build the wheel of ``project`` with what is installed beside this interpreter."""
+def keep_models(project: Path, names: Collection[str]) -> None:
+    """Leave all other models out of a project."""
+    pyproject = project / "pyproject.toml"
+    tables = re.split(r"^(?=\[)", pyproject.read_text(), flags=re.MULTILINE)
+    start = "[tool.aotbuild.models."
+    kept = [
+        table
+        for table in tables
+        if not table.startswith(start) or re.split(r"[].]", table.removeprefix(start))[0] in names
+    ]
+    pyproject.write_text("".join(kept))
+
+
+def pip_wheel(
+    project: Path,
+    out: Path,
+    env: Mapping[str, str] | None = None,
+    interpreter: str = sys.executable,
+) -> Path:
+    """Build the wheel of ``project`` with what is installed beside an interpreter."""
     options = ["--quiet", "--no-build-isolation", "--no-deps", "--wheel-dir", str(out)]
-    python("-m", "pip", "wheel", *options, project, env=env)
+    python("-m", "pip", "wheel", *options, project, env=env, interpreter=interpreter)
     (wheel,) = out.glob("*.whl")
     return wheel
 

@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
-import re
 import shutil
 import statistics
 import subprocess
@@ -25,7 +23,7 @@ from typing import Any
 
 from build_time import fresh
 from cases import CASES
-from common import EXAMPLE, Row, copy_project, show
+from common import EXAMPLE, Row, copy_project, install, keep_models, pip_wheel, python_json, show
 from import_time import IMPORT
 
 from aotbuild.steps.tune.statistics import ratio
@@ -90,38 +88,29 @@ def main() -> None:
     show(rows)
 
 
-def _wheel(python: str, project: Path, out: Path, env: Mapping[str, str]) -> float:
-    """Build a wheel, and install it to ``out``; the seconds of the build."""
-    command = [python, "-P", "-m", "pip", "wheel", "-q", "--no-build-isolation", "--no-deps"]
-    start = time.perf_counter()
-    _run([*command, "-w", str(out / "dist"), str(project)], env)
-    seconds = time.perf_counter() - start
-    (wheel,) = (out / "dist").glob("*.whl")
-    install = [python, "-P", "-m", "pip", "install", "-q", "--no-deps", "--target"]
-    _run([*install, str(out / "site"), str(wheel)], env)
-    return seconds
+def _project(source: Path, directory: Path, version: str) -> Path:
+    """A copy of a project that is built with a version."""
+    project = copy_project(source, directory / "project")
+    pyproject = project / "pyproject.toml"
+    pyproject.write_text(pyproject.read_text().replace(PINNED, f"torch=={version}"))
+    return project
 
 
-def _run(command: list[str], env: Mapping[str, str]) -> str:
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, env={**os.environ, **env}
-    )
-    if done.returncode:
-        raise SystemExit(f"{done.stdout}{done.stderr}\nfailed: {command}")
-    return done.stdout
+def _installed(python: str, project: Path, out: Path, env: Mapping[str, str] | None = None) -> Path:
+    """Build the wheel of a project, and install it below ``out``."""
+    install(pip_wheel(project, out / "dist", env, python), out / "site")
+    return out / "site"
 
 
 def _gallery(python: str, version: str, kind: str, out: Path) -> Path:
     """The architectures as a version builds them."""
-    project = copy_project(HERE / "models", out / "project")
-    pyproject = project / "pyproject.toml"
-    head, *models = re.split(r"(?m)^(?=\[tool\.aotbuild\.models\.)", pyproject.read_text())
-    starts = tuple(f"[tool.aotbuild.models.{name}]" for name in MODELS)
-    kept = [text for text in models if text.startswith(starts)]
-    text = head.replace(PINNED, f"torch=={version}") + f'[tool.aotbuild]\nruntime = "{kind}"\n\n'
-    pyproject.write_text(text + "".join(kept))
-    print(f"  {version}, {kind}: {_wheel(python, project, out, {}):.0f} s", flush=True)
-    return out / "site"
+    project = _project(HERE / "models", out, version)
+    keep_models(project, MODELS)
+    with (project / "pyproject.toml").open("a") as pyproject:
+        pyproject.write(f'\n[tool.aotbuild]\nruntime = "{kind}"\n')
+    site = _installed(python, project, out)
+    print(f"  {version}, {kind}: built", flush=True)
+    return site
 
 
 def _calls(
@@ -180,11 +169,8 @@ def _imports(pythons: Mapping[str, str], directory: Path, rounds: int) -> list[R
     env = {"AOTBUILD_PROFILE": "torch"}
     sites = {}
     for version, python in pythons.items():
-        project = copy_project(EXAMPLE, directory / "digits" / version / "example_project")
-        pyproject = project / "pyproject.toml"
-        pyproject.write_text(pyproject.read_text().replace(PINNED, f"torch=={version}"))
-        _wheel(python, project, directory / "digits" / version, env)
-        sites[version] = directory / "digits" / version / "site"
+        out = directory / "digits" / version
+        sites[version] = _installed(python, _project(EXAMPLE, out, version), out, env)
     cache = directory / "cache"
     rows = []
     for version in others:
@@ -197,8 +183,8 @@ def _imports(pythons: Mapping[str, str], directory: Path, rounds: int) -> list[R
                     "OMP_NUM_THREADS": "1",
                     "XDG_CACHE_HOME": str(cache),
                 }
-                told = _run([pythons[version], "-P", "-c", IMPORT], env)
-                spent[kind].append(json.loads(told.splitlines()[-1]))
+                took = python_json("-c", IMPORT, env=env, interpreter=pythons[version])
+                spent[kind].append(took)
         # The first round reads the files from the disk.
         known, new, later = (statistics.median(values[1:]) for values in spent.values())
         rows += [
@@ -216,10 +202,11 @@ def _builds(pythons: Mapping[str, str], rounds: int) -> list[Row]:
     for i in range(rounds):
         for version in list(pythons)[:: 1 if i % 2 else -1]:
             with tempfile.TemporaryDirectory() as name:
-                project = copy_project(EXAMPLE, Path(name) / "example_project")
-                pyproject = project / "pyproject.toml"
-                pyproject.write_text(pyproject.read_text().replace(PINNED, f"torch=={version}"))
-                times[version].append(_wheel(pythons[version], project, Path(name), fresh(name)))
+                project = _project(EXAMPLE, Path(name), version)
+                env = fresh(name)
+                start = time.perf_counter()
+                pip_wheel(project, Path(name) / "dist", env, pythons[version])
+                times[version].append(time.perf_counter() - start)
         print(f"  round {i + 1} of builds: done", flush=True)
     rows = [Row(f"pip wheel of the example: {first}", statistics.median(times[first]), "s")]
     for version in others:

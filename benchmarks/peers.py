@@ -113,6 +113,7 @@ class Compile(Eager):
     name = "compile"
     label = "torch.compile"
     artifact = ""
+    mode: ClassVar[str | None] = None
 
     def prepare(self, case: Case, directory: str) -> None:
         with self.inside():
@@ -121,7 +122,8 @@ class Compile(Eager):
     def open(self, case: Case, directory: str, threads: int) -> Any:
         import torch
 
-        return torch.compile(super().open(case, directory, threads), dynamic=bool(case.dynamic))
+        module = super().open(case, directory, threads)
+        return torch.compile(module, dynamic=bool(case.dynamic), mode=self.mode)
 
 
 class Autotuned(Compile):
@@ -129,13 +131,7 @@ class Autotuned(Compile):
 
     name = "autotuned"
     label = "torch.compile, max-autotune"
-
-    def open(self, case: Case, directory: str, threads: int) -> Any:
-        import torch
-
-        module = Eager.open(self, case, directory, threads)
-        mode = "max-autotune-no-cudagraphs"
-        return torch.compile(module, dynamic=bool(case.dynamic), mode=mode)
+    mode = "max-autotune-no-cudagraphs"
 
 
 class Package(Peer):

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -20,7 +19,7 @@ from importlib import metadata
 from pathlib import Path
 
 from cases import CASES, Case
-from common import REPOSITORY, copy_project, install, pip_wheel
+from common import REPOSITORY, copy_project, install, keep_models, pip_wheel
 from peers import PEERS, Ours
 
 HERE = Path(__file__).resolve().parent
@@ -122,11 +121,9 @@ def _make(prepared: Prepared, case: Case, peer: str) -> str:
 def _wheel(case: Case, peer: Ours, place: Path) -> None:
     """Build a wheel of one model, and install it into a directory of its own."""
     project = copy_project(HERE / case.project, place / "project")
-    pyproject = project / "pyproject.toml"
-    head, *models = re.split(r"(?m)^(?=\[tool\.aotbuild\.models\.)", pyproject.read_text())
-    (model,) = (text for text in models if text.startswith(f"[tool.aotbuild.models.{case.model}]"))
-    profile = f'[tool.aotbuild.profiles.measured]\nruntime = "{peer.kind}"\n'
-    pyproject.write_text(f"{head}{model}\n{profile}")
+    keep_models(project, [case.model])
+    with (project / "pyproject.toml").open("a") as pyproject:
+        pyproject.write(f'\n[tool.aotbuild.profiles.measured]\nruntime = "{peer.kind}"\n')
     kept = os.environ.get("AOTBUILD_CACHE_DIR", str(PLACE / "cache"))
     env = {"AOTBUILD_CACHE_DIR": kept, "AOTBUILD_PROFILE": "measured"}
     wheel = pip_wheel(project, place / "dist", env)

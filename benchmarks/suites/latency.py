@@ -49,10 +49,7 @@ def run(request: Request) -> list[Table]:
 
 def bounds(records: Sequence[dict[str, Any]]) -> list[Row]:
     """What of the time of others aotbuild takes: of the best, and of Inductor's defaults."""
-    times: dict[str, dict[str, list[float]]] = {}
-    for record in records:
-        if "seconds" in record:
-            times.setdefault(record["case"], {})[record["arm"]] = record["seconds"]
+    times = seconds_by_case(records)
     rows = []
     gains = []
     for case, found in times.items():
@@ -60,7 +57,7 @@ def bounds(records: Sequence[dict[str, Any]]) -> list[Row]:
         if "ours" not in found or not others:
             continue
         label = CASES_BY_NAME[case].label
-        best = min(others, key=lambda peer: estimate(others[peer]).median)
+        best = fastest(others)
         against = ratio(found["ours"], found[best]).median
         rows.append(Row(f"{label}: by the best other, {PEERS[best].label}", against, "x", 1.0))
         if "package" in found:
@@ -70,6 +67,20 @@ def bounds(records: Sequence[dict[str, Any]]) -> list[Row]:
         mean = 1 / geometric_mean(gains)
         rows.append(Row("by Inductor's defaults, geometric mean", mean, "x", 1 / 1.4))
     return rows
+
+
+def seconds_by_case(records: Sequence[dict[str, Any]]) -> dict[str, dict[str, list[float]]]:
+    """What a call took in each round, by case and arm; of the arms that were timed."""
+    times: dict[str, dict[str, list[float]]] = {}
+    for record in records:
+        if "seconds" in record:
+            times.setdefault(record["case"], {})[record["arm"]] = record["seconds"]
+    return times
+
+
+def fastest(times: dict[str, list[float]]) -> str:
+    """The arm whose median is the least."""
+    return min(times, key=lambda arm: estimate(times[arm]).median)
 
 
 def timed(
@@ -125,8 +136,8 @@ def _add(
     machine: dict[str, Any],
 ) -> None:
     stored = np.load(prepared.reference(case))
-    fastest = min(times, key=lambda peer: estimate(times[peer]).median) if times else ""
-    short = times and estimate(times[fastest]).median < 1e-3
+    best = fastest(times) if times else ""
+    short = times and estimate(times[best]).median < 1e-3
     scale, unit = (1e6, "us") if short else (1e3, "ms")
     chart = Chart(case.label, unit)
     for peer, match in matches.items():
@@ -139,7 +150,7 @@ def _add(
                 float(stored["bytes"]) / found.median / 1e9 / machine["read"],
             )
             shown = Estimate(*(value * scale for value in found))
-            text = f"**{shown.text()}** {unit}" if peer == fastest else f"{shown.text()} {unit}"
+            text = f"**{shown.text()}** {unit}" if peer == best else f"{shown.text()} {unit}"
             against = ratio(times["ours"], times[peer]) if "ours" in times else None
             table.rows.append(
                 [

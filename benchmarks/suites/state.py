@@ -11,7 +11,7 @@ from tables import Table
 
 from aotbuild.steps.tune.statistics import estimate, number, ratio
 from suites import Request
-from suites.latency import timed
+from suites.latency import seconds_by_case, timed
 
 ARMS = ("ours", "read", "eager", "onnxruntime", "openvino")
 CASES = ("llama_15m", "llama_15m_bfloat16", "llama_110m", "llama_110m_bfloat16")
@@ -53,14 +53,8 @@ def run(request: Request) -> list[Table]:
     return [*together, *stream_steps.measure(request.rounds or 100)]
 
 
-def _seconds(table: Table, case: Case) -> dict[str, list[float]]:
-    """What a step took in each round, by arm."""
-    records = (record for record in table.data if record["case"] == case.name)
-    return {record["arm"]: record["seconds"] for record in records if "seconds" in record}
-
-
 def _bounds(case: Case, table: Table) -> list[Row]:
-    times = _seconds(table, case)
+    times = seconds_by_case(table.data).get(case.name, {})
     if "ours" not in times:
         return []
     found = {arm: ratio(times["ours"], times[arm]).median for arm in BOUNDS if arm in times}
@@ -78,8 +72,8 @@ def _gains(cases: list[Case], one: Table, two: Table) -> Table:
         notes=["Medians of the two tables above. Less is better; memory allows that of the reads."],
     )
     for case in cases:
-        double = _seconds(two, case)
-        for arm, times in _seconds(one, case).items():
+        double = seconds_by_case(two.data).get(case.name, {})
+        for arm, times in seconds_by_case(one.data).get(case.name, {}).items():
             if arm in double:
                 gain = estimate(double[arm]).median / estimate(times).median
                 table.rows.append([case.label, PEERS[arm].label_for(case), f"{number(gain)} x"])

@@ -17,7 +17,7 @@ from tables import Table
 
 from aotbuild.steps.tune.statistics import estimate, ratio
 from suites import Request
-from suites.latency import timed
+from suites.latency import fastest, seconds_by_case, timed
 
 ARMS = ("ours", "eager", "compile", "autotuned", "package", "onnxruntime", "openvino")
 ROUNDS = 7
@@ -57,30 +57,26 @@ def run(request: Request) -> list[Table]:
     return tables
 
 
-def _best(records: Sequence[dict[str, Any]]) -> tuple[list[float], dict[str, Any]] | None:
-    """The times of aotbuild, and the record of the fastest other arm."""
-    timed_ = [record for record in records if "seconds" in record]
-    own = [record["seconds"] for record in timed_ if record["arm"] == "ours"]
-    others = [record for record in timed_ if record["arm"] != "ours"]
-    if not own or not others:
-        return None
-    return own[0], min(others, key=lambda record: estimate(record["seconds"]).median)
+def _beside(times: dict[str, list[float]]) -> str:
+    """The fastest of the other arms; empty where aotbuild or all of them have no time."""
+    others = {arm: seconds for arm, seconds in times.items() if arm != "ours"}
+    return fastest(others) if "ours" in times and others else ""
 
 
 def _add(table: Table, case: Case, records: Sequence[dict[str, Any]], threads: int) -> None:
     """Add the row of a case."""
     name, batch = case.model, str(case.inputs[0][1][0])
-    found = _best(records)
-    if found is None:
+    times = seconds_by_case(records).get(case.name, {})
+    best = _beside(times)
+    if not best:
         table.rows.append([name, batch, "", "", "", ""])
         return
-    own, best = found
     (share,) = (record["shares"][0] for record in records if record["arm"] == "ours")
     table.rows.append(
         [
-            *(name, batch, f"{estimate(own).median * 1e3:.3g} ms"),
-            f"{estimate(best['seconds']).median * 1e3:.3g} ms, {PEERS[best['arm']].label}",
-            ratio(own, best["seconds"]).text(),
+            *(name, batch, f"{estimate(times['ours']).median * 1e3:.3g} ms"),
+            f"{estimate(times[best]).median * 1e3:.3g} ms, {PEERS[best].label}",
+            ratio(times["ours"], times[best]).text(),
             f"{share / threads:.0%}",
         ]
     )
@@ -88,13 +84,11 @@ def _add(table: Table, case: Case, records: Sequence[dict[str, Any]], threads: i
 
 def _bounds(records: Sequence[dict[str, Any]], suffix: str) -> list[Row]:
     """The geometric mean by batch, and the worst."""
-    by_case: dict[str, list[dict[str, Any]]] = {}
-    for record in records:
-        by_case.setdefault(record["case"], []).append(record)
-    ratios = {}
-    for case, own in by_case.items():
-        if found := _best(own):
-            ratios[case] = ratio(found[0], found[1]["seconds"]).median
+    ratios = {
+        case: ratio(times["ours"], times[best]).median
+        for case, times in seconds_by_case(records).items()
+        if (best := _beside(times))
+    }
     rows = []
     for batch in BATCHES:
         some = [value for case, value in ratios.items() if case.endswith(f"_{batch}")]

@@ -101,6 +101,33 @@ def compiled(
     return lambda *given: runner.run(list(given)), applied
 
 
+def same_by_any_threads(
+    call: Call, *given: torch.Tensor, counts: Sequence[int] = (1, 2, 3), equal_nan: bool = False
+) -> list[torch.Tensor]:
+    """Make sure that results have the same bits by any number of threads.
+
+    Args:
+        call: The compiled module.
+        given: What it is called with.
+        counts: Numbers of threads.
+        equal_nan: Whether results may hold NaN.
+
+    Returns:
+        The results.
+    """
+    before = torch.get_num_threads()
+    results = []
+    try:
+        for threads in counts:
+            torch.set_num_threads(threads)
+            results.append(call(*given))
+    finally:
+        torch.set_num_threads(before)
+    for other in results[1:]:
+        torch.testing.assert_close(other, results[0], rtol=0, atol=0, equal_nan=equal_nan)
+    return results[0]
+
+
 def _link(compiler: Compiler, library: Path, _graph: torch.fx.Graph) -> None:
     """Link what runs in an emulator, where there is no torch."""
     directory = compiler.script.with_name("standalone")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from compiled import LEVELS, Call, compiled, why_not
+from compiled import LEVELS, Call, compiled, same_by_any_threads, why_not
 from test_passes import assert_close
 from torch import nn
 
@@ -125,16 +125,7 @@ def test_attention_equals_eager_for_all_lengths(attentions: Call) -> None:
 
 def test_attention_does_not_depend_on_threads(attentions: Call) -> None:
     given = example(2, 100, 150)
-    before = torch.get_num_threads()
-    results = []
-    try:
-        for threads in (1, 2, 3):
-            torch.set_num_threads(threads)
-            results.append(attentions(*given))
-    finally:
-        torch.set_num_threads(before)
-    for other in results[1:]:
-        torch.testing.assert_close(other, results[0], rtol=0, atol=0, equal_nan=True)
+    same_by_any_threads(attentions, *given, equal_nan=True)
 
 
 def test_large_scores_and_what_is_not_a_number(attentions: Call) -> None:
@@ -234,18 +225,8 @@ def test_few_queries_equal_eager_for_all_lengths(decoding: Call) -> None:
 
 
 def test_few_queries_do_not_depend_on_threads(decoding: Call) -> None:
-    before = torch.get_num_threads()
-    try:
-        for sizes in ((2, 1, 700, 600), (2, 4, 700, 600), (1, 1, 2100, 1900), (1, 1, 4000, 900)):
-            given = decoded(*sizes)
-            results = []
-            for threads in (1, 2, 3):
-                torch.set_num_threads(threads)
-                results.append(decoding(*given))
-            for other in results[1:]:
-                torch.testing.assert_close(other, results[0], rtol=0, atol=0)
-    finally:
-        torch.set_num_threads(before)
+    for sizes in ((2, 1, 700, 600), (2, 4, 700, 600), (1, 1, 2100, 1900), (1, 1, 4000, 900)):
+        same_by_any_threads(decoding, *decoded(*sizes))
 
 
 def test_masks_of_few_queries_may_hide_anything(decoding: Call) -> None:

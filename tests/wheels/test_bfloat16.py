@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from compiled import LEVELS, Call, compiled, compiled_layers, why_not
+from compiled import LEVELS, Call, compiled, compiled_layers, same_by_any_threads, why_not
 from torch import nn
 
 from aotbuild.runtime.engines import cpu_features
@@ -80,16 +80,7 @@ def test_products_equal_those_of_rounded_factors_for_any_number_of_rows(layers: 
 @needs_avx512
 def test_a_result_does_not_depend_on_threads(layers: Call) -> None:
     given = [torch.randn(64, k) for k, _ in SIZES]
-    before = torch.get_num_threads()
-    try:
-        results = []
-        for threads in (1, 2, 3):
-            torch.set_num_threads(threads)
-            results.append(layers(*given))
-    finally:
-        torch.set_num_threads(before)
-    for other in results[1:]:
-        torch.testing.assert_close(other, results[0], rtol=0, atol=0)
+    same_by_any_threads(layers, *given)
 
 
 PROGRAM = r"""
@@ -206,19 +197,10 @@ def test_layers_of_bfloat16_equal_those_of_float32_rounded(narrow: Call) -> None
 
 def test_a_result_of_bfloat16_depends_neither_on_threads_nor_on_other_rows(narrow: Call) -> None:
     given = narrow_rows(64)
-    before = torch.get_num_threads()
-    try:
-        results = []
-        for threads in (1, 2, 3):
-            torch.set_num_threads(threads)
-            results.append(narrow(*given))
-    finally:
-        torch.set_num_threads(before)
-    for other in results[1:]:
-        torch.testing.assert_close(other, results[0], rtol=0, atol=0)
+    results = same_by_any_threads(narrow, *given)
     for start, end in ((0, 1), (7, 9), (11, 14), (30, 34), (3, 20)):
         part = narrow(*(x[start:end] for x in given))
-        torch.testing.assert_close(part, [y[start:end] for y in results[0]], rtol=0, atol=0)
+        torch.testing.assert_close(part, [y[start:end] for y in results], rtol=0, atol=0)
 
 
 def test_what_is_no_number_passes_through_layers_of_bfloat16(narrow: Call) -> None:

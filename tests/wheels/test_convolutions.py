@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from compiled import LEVELS, Call, compiled, why_not
+from compiled import LEVELS, Call, compiled, same_by_any_threads, why_not
 from torch import nn
 from torch.nn import functional as f
 
@@ -112,16 +112,7 @@ def test_images_equal_eager(images: Call, batch: int) -> None:
 
 def test_a_result_does_not_depend_on_threads(images: Call) -> None:
     x = torch.randn(3, 3, 29, 27)
-    before = torch.get_num_threads()
-    results = []
-    try:
-        for threads in (1, 2, 3, 5):
-            torch.set_num_threads(threads)
-            results.append(images(x))
-    finally:
-        torch.set_num_threads(before)
-    for other in results[1:]:
-        torch.testing.assert_close(other, results[0], rtol=0, atol=0)
+    same_by_any_threads(images, x, counts=(1, 2, 3, 5))
 
 
 def test_sizes_that_are_not_known(tmp_path: Path) -> None:
@@ -199,17 +190,8 @@ def test_groups_equal_eager(groups: tuple[Call, Any]) -> None:
 
 def test_groups_do_not_depend_on_threads(groups: tuple[Call, Any]) -> None:
     call, sizes = groups
-    before = torch.get_num_threads()
-    try:
-        for batch, height, width in sizes:
-            x = torch.randn(batch, 96, height, width)
-            torch.set_num_threads(1)
-            expected = call(x)
-            for threads in (2, 5):
-                torch.set_num_threads(threads)
-                torch.testing.assert_close(call(x), expected, rtol=0, atol=0)
-    finally:
-        torch.set_num_threads(before)
+    for batch, height, width in sizes:
+        same_by_any_threads(call, torch.randn(batch, 96, height, width), counts=(1, 2, 5))
 
 
 @pytest.mark.parametrize("number", [torch.inf, torch.nan])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from compiled import LEVELS, Call, compiled, compiled_layers, why_not
+from compiled import LEVELS, Call, compiled, compiled_layers, same_by_any_threads, why_not
 from torch import nn
 
 SIZES = [(37, 70), (64, 64), (130, 200), (1, 1030), (1030, 2), (2100, 33)]
@@ -58,20 +58,11 @@ def test_linear_layers_equal_eager_for_any_number_of_rows(layers: Call) -> None:
 
 def test_a_result_depends_neither_on_threads_nor_on_other_rows(layers: Call) -> None:
     given = [torch.randn(64, k) for k, _ in SIZES]
-    before = torch.get_num_threads()
-    try:
-        results = []
-        for threads in (1, 2, 3):
-            torch.set_num_threads(threads)
-            results.append(layers(*given))
-    finally:
-        torch.set_num_threads(before)
-    for other in results[1:]:
-        torch.testing.assert_close(other, results[0], rtol=0, atol=0)
+    results = same_by_any_threads(layers, *given)
     count = len(SIZES)
     for start, end in ((0, 1), (7, 9), (11, 14), (30, 34), (3, 20), (40, 64)):
         part = layers(*(x[start:end] for x in given))[:count]
-        whole = [y[start:end] for y in results[0][:count]]
+        whole = [y[start:end] for y in results[:count]]
         torch.testing.assert_close(part, whole, rtol=0, atol=0)
 
 

@@ -246,8 +246,7 @@ __attribute__((noinline)) void attend(const Heads<const float>& q, const Heads<c
                             block.scores[row], largest, bias);
     });
     for (int i = 0; i < V; i++) {
-      // Where all keys so far are masked, e^(-inf - 0) is 0, and not e^(-inf + inf).
-      Vec top = largest[i] == splat(-kInfinity) ? splat(0.f) : largest[i];
+      Vec top = top_of(largest[i]);
       Vec rescale = exponential(before[i] - top), partial = splat(0.f);
       for (int64_t j = 0; j < keys; j++) {
         float* p = block.scores[j] + i * kLanes;

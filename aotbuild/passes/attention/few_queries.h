@@ -302,8 +302,7 @@ AOTBUILD_INLINE Vec weigh(float* scores, int64_t count, Carried& carried) {
 #pragma GCC unroll 4
   for (int j = 0; j < kFewKeys; j += kLanes) most = maximum(most, load(scores + j));
   most = largest_lane(most);
-  // Where all keys so far are masked, e^(-inf - 0) is 0, and not e^(-inf + inf).
-  const Vec top = most == splat(-kInfinity) ? zero() : most;
+  const Vec top = top_of(most);
   const Vec factor = exponential(carried.largest - top);
   carried.sum = carried.sum * factor;
 #pragma GCC unroll 4
@@ -329,7 +328,7 @@ void add_sums(Sums<DV>& sums, const Sums<DV>& others, int64_t rows) {
   for (int64_t r = 0; r < rows; r++) {
     Carried &own = sums.carried[r], other = others.carried[r];
     const Vec most = maximum(own.largest, other.largest);
-    const Vec top = most == splat(-kInfinity) ? zero() : most;
+    const Vec top = top_of(most);
     const Vec factor = exponential(own.largest - top);
     const Vec other_factor = exponential(other.largest - top);
     own = {most, fma(other.sum, other_factor, own.sum * factor)};

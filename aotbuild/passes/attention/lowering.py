@@ -36,8 +36,7 @@ def _lower(
 ) -> Any:
     batch, heads, queries, _ = q.get_size()
     keys, width = v.get_size()[2:]
-    few = q.get_dtype() is not torch.float32
-    inputs = [_view(q), _along_rows(k) if few else _view(k), _along_rows(v)]
+    inputs = [_view(q), _along_rows(k) if _only_few(q) else _view(k), _along_rows(v)]
     if mask is not None:
         mask.realize()  # before it is expanded
         inputs.append(_view(lowering.expand(mask, [batch, heads, queries, keys])))
@@ -48,6 +47,11 @@ def _lower(
         [queries * heads * width, width, heads * width, 1],
     )
     return _Attention(inputs, layout, (scale, fill), causal=causal, undefined=undefined).call()
+
+
+def _only_few(q: Any) -> bool:
+    """Whether there is a kernel for few queries only, which reads keys along their rows."""
+    return bool(q.get_dtype() is torch.bfloat16)
 
 
 def _along_rows(tensor: Any) -> Any:
@@ -82,12 +86,12 @@ class _Attention(Whole):
         sizes = [kernel.size(q, 0), kernel.size(q, 1), kernel.size(k, 1)]
         sizes += [kernel.size(q, 2), kernel.size(k, 2)]
         widths = f"{int(q.get_size()[3])}, {int(v.get_size()[3])}"
-        flags = ", ".join("true" if flag else "false" for flag in (self._causal, self._undefined))
+        causal, undefined = (str(flag).lower() for flag in (self._causal, self._undefined))
         scale, fill = map(float_literal, self._numbers)
         number = _ELEMENTS[q.get_dtype()]
-        function = f"attention<{widths}, {flags}>"
-        if q.get_dtype() is torch.bfloat16:
-            function = f"attention_of_few<{widths}, {flags.split()[-1]}>"
+        function = f"attention<{widths}, {causal}, {undefined}>"
+        if _only_few(q):
+            function = f"attention_of_few<{widths}, {undefined}>"
         return f"""\
     using namespace aotbuild;
     {function}(

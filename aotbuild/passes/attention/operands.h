@@ -25,6 +25,10 @@ struct KeyMask {
   int64_t batch, head, key;
 };
 
+// What is subtracted from scores before e^x is taken: the largest of them. Where all are masked it
+// is 0: e^(-inf - 0) is 0, and not e^(-inf + inf).
+AOTBUILD_INLINE Vec top_of(Vec largest) { return largest == splat(-kInfinity) ? zero() : largest; }
+
 template <class M>
 AOTBUILD_INLINE auto first_of(const M& mask, int64_t batch, int64_t head) {
   return mask.data + batch * mask.batch + head * mask.head;

@@ -207,13 +207,11 @@ struct Turn {
   bool first, last;    // of these turns
 };
 
-// R pixels, `step` values from one to the next, by P panels, `panel` values from one to the next.
-// Of the channels of the output, `all` in number, `channels` are left from here on.
-template <class Activation, int R, int P>
-__attribute__((noinline)) void tile(const float* in, int64_t step, const Runs& runs,
-                                    const float* weights, int64_t panel, float* out,
-                                    int64_t out_step, const Finish& finish, int64_t all,
-                                    int64_t channels, const Turn& turn) {
+// R pixels by P panels: what `add` adds to sums that begin with the bias, or with those of the turn
+// before, and what is applied to them in the last turn.
+template <class Activation, int R, int P, class Add>
+AOTBUILD_INLINE void sum_tile(float* out, int64_t out_step, const Finish& finish, int64_t all,
+                              int64_t channels, const Turn& turn, const Add& add) {
   constexpr auto I = std::make_index_sequence<R>();
   constexpr auto J = std::make_index_sequence<P * kVectors>();
   Vec sums[R][P * kVectors];
@@ -221,32 +219,45 @@ __attribute__((noinline)) void tile(const float* in, int64_t step, const Runs& r
     begin_tile<R, P>(sums, finish.bias, channels, I, J);
   else
     move_tile<R, P>(sums, turn.partial, I, J, [](Vec& sum, float* p) { sum = load(p); });
-  const float* ahead = turn.ahead;
-  for (int64_t outer = 0; outer < runs.count; ++outer)
-    for (int64_t inner = 0; inner < runs.inner_count; ++inner) {
-      StridedRows rows(in + outer * runs.step + inner * runs.inner_step, step);
-      int64_t k = 0;
-      for (; k + 4 <= runs.length; k += 4) {
-        __builtin_prefetch(ahead, 0, 2);
-        __builtin_prefetch(ahead + 16, 0, 2);
-        ahead += turn.ahead_step;
-        step_tile<R, P>(sums, rows, 0, weights, panel, I, J);
-        step_tile<R, P>(sums, rows, 4, weights + 16, panel, I, J);
-        step_tile<R, P>(sums, rows, 8, weights + 32, panel, I, J);
-        step_tile<R, P>(sums, rows, 12, weights + 48, panel, I, J);
-        rows.advance(4);
-        weights += 64;
-      }
-      for (; k < runs.length; ++k) {
-        step_tile<R, P>(sums, rows, 0, weights, panel, I, J);
-        rows.advance(1);
-        weights += 16;
-      }
-    }
+  add(sums, I, J);
   if (turn.last)
     finish_tile<Activation, R, P>(sums, out, out_step, finish, all, channels, I, J);
   else
     move_tile<R, P>(sums, turn.partial, I, J, [](Vec& sum, float* p) { store(p, sum); });
+}
+
+// R pixels, `step` values from one to the next, by P panels, `panel` values from one to the next.
+// Of the channels of the output, `all` in number, `channels` are left from here on.
+template <class Activation, int R, int P>
+__attribute__((noinline)) void tile(const float* in, int64_t step, const Runs& runs,
+                                    const float* weights, int64_t panel, float* out,
+                                    int64_t out_step, const Finish& finish, int64_t all,
+                                    int64_t channels, const Turn& turn) {
+  auto add = [&](auto& sums, auto I, auto J) __attribute__((always_inline)) {
+    const float* ahead = turn.ahead;
+    for (int64_t outer = 0; outer < runs.count; ++outer)
+      for (int64_t inner = 0; inner < runs.inner_count; ++inner) {
+        StridedRows rows(in + outer * runs.step + inner * runs.inner_step, step);
+        int64_t k = 0;
+        for (; k + 4 <= runs.length; k += 4) {
+          __builtin_prefetch(ahead, 0, 2);
+          __builtin_prefetch(ahead + 16, 0, 2);
+          ahead += turn.ahead_step;
+          step_tile<R, P>(sums, rows, 0, weights, panel, I, J);
+          step_tile<R, P>(sums, rows, 4, weights + 16, panel, I, J);
+          step_tile<R, P>(sums, rows, 8, weights + 32, panel, I, J);
+          step_tile<R, P>(sums, rows, 12, weights + 48, panel, I, J);
+          rows.advance(4);
+          weights += 64;
+        }
+        for (; k < runs.length; ++k) {
+          step_tile<R, P>(sums, rows, 0, weights, panel, I, J);
+          rows.advance(1);
+          weights += 16;
+        }
+      }
+  };
+  sum_tile<Activation, R, P>(out, out_step, finish, all, channels, turn, add);
 }
 
 // Pixels of a tile at most: as many as there are registers for their sums, two panels (one where
@@ -320,25 +331,17 @@ struct Sharing {
                                                 const Runs& runs, const float* weights, int64_t,
                                                 float* out, int64_t out_step, const Finish& finish,
                                                 int64_t all, int64_t channels, const Turn& turn) {
-    constexpr auto I = std::make_index_sequence<R>();
-    constexpr auto J = std::make_index_sequence<kVectors>();
-    Vec sums[R][kVectors];
-    if (turn.first)
-      begin_tile<R, 1>(sums, finish.bias, channels, I, J);
-    else
-      move_tile<R, 1>(sums, turn.partial, I, J, [](Vec& sum, float* p) { sum = load(p); });
-    for (int64_t outer = 0; outer < runs.count; ++outer)
-      for (int64_t inner = 0; inner < runs.inner_count; ++inner, weights += C * kPanel)
-        each_vector(J, [&](auto v) __attribute__((always_inline)) {
-          constexpr int V = decltype(v)::value;
-          if (channels > V * kLanes)
-            add_tap<V>(sums, in + outer * runs.step + inner * runs.inner_step, step, left, weights,
-                       I);
-        });
-    if (turn.last)
-      finish_tile<Activation, R, 1>(sums, out, out_step, finish, all, channels, I, J);
-    else
-      move_tile<R, 1>(sums, turn.partial, I, J, [](Vec& sum, float* p) { store(p, sum); });
+    auto add = [&](auto& sums, auto I, auto J) __attribute__((always_inline)) {
+      for (int64_t outer = 0; outer < runs.count; ++outer)
+        for (int64_t inner = 0; inner < runs.inner_count; ++inner, weights += C * kPanel)
+          each_vector(J, [&](auto v) __attribute__((always_inline)) {
+            constexpr int V = decltype(v)::value;
+            if (channels > V * kLanes)
+              add_tap<V>(sums, in + outer * runs.step + inner * runs.inner_step, step, left,
+                         weights, I);
+          });
+    };
+    sum_tile<Activation, R, 1>(out, out_step, finish, all, channels, turn, add);
   }
 
  private:
@@ -390,6 +393,11 @@ struct RowTiling {
 };
 
 // ------------------------------------------------------------------------ dense convolutions
+
+// Where the first line of the cache begins in memory that has room for 16 numbers more.
+inline float* at_line(float* memory) {
+  return memory + -(reinterpret_cast<uintptr_t>(memory) / sizeof(float)) % 16;
+}
 
 constexpr int64_t kBand = 40 * 1024;  // values in the copy of a band of input rows
 constexpr int64_t kNear = 6 * 1024;   // values that stay in the first cache
@@ -600,7 +608,7 @@ void convolve(const Shape& s, const float* x, const float* weights, const Finish
   const int64_t copy_size = copied ? std::min(most, s.in_height) * width * pitch : 0;
   const int64_t needed = divide_up(copy_size, 16) * 16 + sums;
   const std::unique_ptr<float[]> memory(needed ? new float[needed * threads + 16] : nullptr);
-  float* const scratch = memory.get() + -(reinterpret_cast<uintptr_t>(memory.get()) / 4) % 16;
+  float* const scratch = at_line(memory.get());
 
   auto compute = [&](int64_t task, float* copy) {
     const int64_t part = task % parts, band = task / parts % bands, image = task / parts / bands;

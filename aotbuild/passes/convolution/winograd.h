@@ -132,8 +132,7 @@ void convolve_winograd(const Shape& s, const float* x, const float* weights, con
   // Where there are fewer bands than threads, these share the work on each of them.
   const int64_t count = rows * across;
   const std::unique_ptr<float[]> scratch(new float[needed + 16]);
-  float* transformed = scratch.get();
-  transformed += (64 - reinterpret_cast<uintptr_t>(transformed) % 64) % 64 / sizeof(float);
+  float* const transformed = at_line(scratch.get());
   float* products = transformed + 16 * count * ic;
   const Runs runs{1, 0, ic, 1, 0};
 #pragma omp parallel num_threads(threads) if (threads > 1)

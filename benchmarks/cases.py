@@ -158,7 +158,7 @@ CASES = {
         _family("recommender", "64 bags of 20 ids", "ids", (64, 20), "ids"),
         _family("graph", "messages, 3000 edges", "nodes", (500, 32), "float"),
         _family("candidates", "300 best of 8400 boxes", "found", (1, 8400, 84), "float"),
-        *(_zoo(name, batch) for batch in reversed(BATCHES) for name in ZOO),
+        *(_zoo(name, batch) for batch in BATCHES for name in ZOO),
         Case(
             *("one", "one", "overhead.modules:One", (("x", (8,), "float"),), "x + 1, 8 floats"),
             project="overhead",

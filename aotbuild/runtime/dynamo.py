@@ -20,6 +20,8 @@ def make_traceable(model: Any) -> None:
     shell = object.__new__(_traceable_class(kind))
     shell.__dict__.update(model.__dict__)
     shell.__dict__["_call"] = traceable_call(model)
+    # Locks and memory of a state are nothing for a tracer: the compiled function breaks there.
+    model.__dict__["_untraced"] = bool(model._manifest.held)
     model.__dict__["_traceable"] = shell
     base = getattr(engine_module(), "Model", None)
     if base is not None and isinstance(model, base):
@@ -30,7 +32,21 @@ def make_traceable(model: Any) -> None:
 
 
 def _call_traceable(self: Any, /, *args: Any, **kwargs: Any) -> Any:
+    if self._untraced:
+        return _call_untraced(self, args, kwargs)
     return self._traceable(*args, **kwargs)
+
+
+def _untraced_call() -> Any:
+    """A call that Dynamo leaves to Python."""
+
+    def call(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return model(*args, **kwargs)
+
+    return importlib.import_module("torch.compiler").disable(call)
+
+
+_call_untraced: Any = _untraced_call()
 
 
 def _substitute(base: Any) -> None:

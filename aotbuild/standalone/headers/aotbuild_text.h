@@ -10,7 +10,8 @@
 namespace aotbuild::text {
 
 template <typename T>
-inline constexpr bool is_number = std::is_integral_v<T> && sizeof(T) >= sizeof(short);
+inline constexpr bool is_number =
+    std::is_same_v<T, bool> || (std::is_integral_v<T> && sizeof(T) >= sizeof(short));
 
 // Whether a value is text or a whole number, for which no stream is needed.
 template <typename T, typename Value = std::remove_cvref_t<T>>

@@ -34,7 +34,9 @@ _NAMESPACE = "aotbuild::text"
 _STREAM = re.compile(r"\bstd::o?stringstream(?= (\w+);(?!\s*_str\(\1,))")
 """A stream that a text is put together in; one that begins with a text is read from, and one that
 is handed to a function has to be a stream."""
-_PRINTED = re.compile(r"\bstd::cerr(?=\s*<<(?:(?!std::(?:endl|flush|hex|set))[^;])*;)")
+_PRINTED = re.compile(
+    r"\bstd::cerr(\s*<<(?:(?!std::(?:endl|flush|hex|set))[^;])*?)(<<\s*std::endl\s*)?;"
+)
 _JOINED = re.compile(
     r"std::ostringstream (\w+);(\s*)_str\(\1, args\.\.\.\);(\s*)"
     r"return (?:std::move\(\1\)|\1)\.str\(\);"  # moved since torch 2.14
@@ -58,8 +60,14 @@ def without_streams(text: str) -> str:
     """C++ code without streams, where that is known to be the same."""
     text = _JOINED.sub(_PLAIN, text)
     text = _STREAM.sub(f"{_NAMESPACE}::Text", text)
-    text = _PRINTED.sub(f"{_NAMESPACE}::Printed()", text)
+    text = _PRINTED.sub(_printed, text)
     return _DEVICE.sub(_MATCHED, text)
+
+
+def _printed(statement: re.Match[str]) -> str:
+    """A statement that prints; standard error, written to without C++'s streams, has no buffer."""
+    end = r"<< '\n'" if statement[2] else ""
+    return f"{_NAMESPACE}::Printed(){statement[1]}{end};"
 
 
 def with_small_headers(code: str) -> str:

@@ -26,7 +26,8 @@ TEXT, PRINTED = "aotbuild::text::Text", "aotbuild::text::Printed()"
         ('std::cerr << "a"\n  << name << "\\n";', f'{PRINTED} << "a"\n  << name << "\\n";'),
         ("std::stringstream stream{stack};", None),
         ("void print(std::ostringstream& stream);", None),
-        ("std::cerr << text << std::endl;", None),
+        ("std::cerr << text << std::endl;", f"{PRINTED} << text << '\\n';"),
+        ("std::cerr << std::endl << text;", None),
         ("std::cerr << std::hex << number;", None),
         ("std::cout << text;", None),
     ],
@@ -52,6 +53,7 @@ def test_no_stream_is_left_in_the_code_of_each_library(tmp_path: Path) -> None:
     for name in (f"{runtime}/model_base.h", f"{runtime}/model_container.h", f"{runtime}/utils.h"):
         text, original = (tmp_path / name).read_text("utf-8"), (include / name).read_text("utf-8")
         assert "std::stringstream" not in text
+        assert not re.search(r"std::cerr\s*<<", text)
         # Lines of messages are those of torch's own header.
         first, line, rest = text.split("\n", 2)
         assert (first, line) == (

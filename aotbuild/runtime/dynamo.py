@@ -20,8 +20,11 @@ def make_traceable(model: Any) -> None:
     shell = object.__new__(_traceable_class(kind))
     shell.__dict__.update(model.__dict__)
     shell.__dict__["_call"] = traceable_call(model)
-    # Locks and memory of a state are nothing for a tracer: the compiled function breaks there.
+    # Locks and memory of a state are nothing for a tracer: the compiled function breaks there, and
+    # what Python does to hold one is not compiled by itself either.
     model.__dict__["_untraced"] = bool(model._manifest.held)
+    if model._untraced:
+        _leave_to_python(kind)
     model.__dict__["_traceable"] = shell
     base = getattr(engine_module(), "Model", None)
     if base is not None and isinstance(model, base):
@@ -37,16 +40,26 @@ def _call_traceable(self: Any, /, *args: Any, **kwargs: Any) -> Any:
     return self._traceable(*args, **kwargs)
 
 
-def _untraced_call() -> Any:
-    """A call that Dynamo leaves to Python."""
-
-    def call(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return model(*args, **kwargs)
-
+def _disabled(call: Any) -> Any:
+    """A function that Dynamo leaves to Python, with all that it calls."""
     return importlib.import_module("torch.compiler").disable(call)
 
 
-_call_untraced: Any = _untraced_call()
+@_disabled
+def _call_untraced(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return model(*args, **kwargs)
+
+
+def _leave_to_python(kind: Any) -> None:
+    """Let Dynamo leave the calls of a class of models to Python, once."""
+    name = "_checked" if hasattr(kind, "_checked") else "__call__"
+    call = getattr(kind, name)
+    if call not in _left:
+        setattr(kind, name, _disabled(call))
+        _left.append(getattr(kind, name))
+
+
+_left: list[Any] = []
 
 
 def _substitute(base: Any) -> None:

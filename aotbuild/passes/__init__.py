@@ -14,7 +14,7 @@
   any number of steps (``dynamic_steps``).
 - ``numerics``: what Inductor computes wrongly: formulas for generated code
   (``overrides``; ``elementary.h``), integers (``integers``), and rewrites of the graph
-  (``rewrite``; ``identities``, for results that it would make one).
+  (``rewrite``).
 - ``complex_numbers``: operators on complex tensors, which Inductor takes apart into real ones
   (``table``; ``arithmetic``, ``transforms``), and what they are views of (``rewrite``).
 - ``graph``: what passes ask about a graph: nodes, constants, aliases, known values; and constants

@@ -25,7 +25,6 @@ from aotbuild.passes.graph.slices import write_bounds
 from aotbuild.passes.linear import bfloat16_onednn
 from aotbuild.passes.linear import bfloat16_rewrite as bfloat16
 from aotbuild.passes.linear import rewrite as linear
-from aotbuild.passes.numerics import identities
 from aotbuild.passes.numerics import rewrite as exact
 from aotbuild.passes.recurrent import rewrite as recurrent
 
@@ -100,7 +99,7 @@ def apply(
     failed: dict[str, Exception] = {}
     # Whatever passes are wanted: it is no matter of speed.
     mended = write_bounds(graph) + exact.run(graph) + indices.run(graph)
-    mended += complex_numbers.run(graph) + identities.run(graph)
+    mended += complex_numbers.run(graph)
     for name, each in PASSES.items():
         wanted = (names is None or name in names) and each.precision in {"", precision}
         if wanted and (derive or not each.derives):

@@ -14,6 +14,7 @@ from typing import Any
 import sympy
 import torch
 
+from aotbuild.steps.compile.own_results import results_of_their_own
 from aotbuild.steps.compile.parallel_loops import worthwhile_threads
 from aotbuild.steps.torch_parts.moved import usable
 
@@ -186,6 +187,7 @@ _WHERE_USABLE: dict[str, Callable[[], contextlib.AbstractContextManager[None]]] 
     "sizes of caches": _fixed_caches,
     "worthwhile threads": worthwhile_threads,
     "memory of results": _memory_of_results,
+    "results of their own": results_of_their_own,
 }
-"""Patches by what they use of torch: without one, a model is right all the same. Without the last,
-memory is not planned."""
+"""Patches by what they use of torch: without one, the values of a model are right all the same.
+Without that of the memory of results, memory is not planned."""

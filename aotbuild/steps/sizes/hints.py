@@ -64,19 +64,22 @@ def solved_hints() -> Iterator[None]:
     ``test_hints.py`` notices when torch keeps both.
     """
     env: Any = ShapeEnv
-    add = getattr(env, _ADDING)
+    create, add = env.create_symintnode, getattr(env, _ADDING)
 
-    def add_solved(self: Any, expression: Any, value: Any) -> None:
-        add(self, expression, value)
-        affine = None if expression.is_Symbol else affine_parts(expression)
+    def create_solved(self: Any, expression: Any, *, hint: Any, **kwargs: Any) -> Any:
+        solve(self, sympy.sympify(expression), hint)
+        return create(self, expression, hint=hint, **kwargs)
+
+    def solve(self: Any, expression: Any, hint: Any) -> None:
+        affine = None if hint is None or expression.is_Symbol else affine_parts(expression)
         if affine is None:
             return
         symbol, step, start = affine
-        if symbol not in getattr(self, _VALUES) and (value - start) % step == 0:
-            add(self, symbol, (value - start) // step)
+        if symbol not in getattr(self, _VALUES) and (hint - start) % step == 0:
+            add(self, symbol, (hint - start) // step)
 
-    setattr(env, _ADDING, add_solved)
+    env.create_symintnode = create_solved
     try:
         yield
     finally:
-        setattr(env, _ADDING, add)
+        env.create_symintnode = create

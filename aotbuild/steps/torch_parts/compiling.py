@@ -155,6 +155,13 @@ USES = [
         ],
     ),
     Use(
+        "results of their own",
+        COMPILE,
+        "keeps results apart that Inductor would make one tensor, such as x and x * 1",
+        "what a caller writes into one of them is in the other",
+        [Part("torch._inductor.fx_passes.joint_graph.remove_no_ops", ("gm", "zeros", "ones"))],
+    ),
+    Use(
         "planned memory",
         COMPILE,
         "places all that a model computes in one block of memory",

@@ -42,7 +42,7 @@ Engines, which run a compiled library:
 Weights:
 
 - ``weights``: the weights file, mapped
-- ``state``, ``parameters``: the state dict: read, replaced, merged into
+- ``state_dict``, ``parameters``: the state dict: read, replaced, merged into
 - ``derived``: constants that are computed from parameters
 - ``chosen_library``, ``array_library``, ``torch_arrays``, ``numpy_arrays``: what a state dict is of
 - ``numpy_operators``, ``numpy_dtypes``: what numpy has by other names, or not at all

@@ -1,6 +1,7 @@
-"""Runs the compiled models of a package: the standard library and torch, nothing else.
+"""Runs the compiled models of a package: the standard library, and torch where a model needs it.
 
-Stand-alone models need no torch, either.
+numpy and ml_dtypes are used where they are installed: for arrays of theirs, and for the state dict
+of a model that needs no torch.
 
 aotbuild copies this directory into each package of compiled models, as ``_runtime``. It imports
 torch only where it is needed: calls with arrays on the CPU do without. What it offers is imported

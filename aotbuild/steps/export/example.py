@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from aotbuild.config.inputs import map_tensors, tensor_leaves
-from aotbuild.config.parse import did_you_mean, listed, located
+from aotbuild.config.messages import did_you_mean, listed, located
 from aotbuild.config.resolve import is_example_file
 from aotbuild.config.schema import Call, DeclaredDim, TensorInput
 from aotbuild.errors import ConfigError, ExportError, SourceError

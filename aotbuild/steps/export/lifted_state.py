@@ -13,8 +13,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from aotbuild.config.messages import joined
-from aotbuild.config.parse import did_you_mean, listed, located
+from aotbuild.config.messages import did_you_mean, joined, listed, located
 from aotbuild.config.resolve import method_label
 from aotbuild.config.schema import DeclaredBuffer
 from aotbuild.errors import ConfigError, ExportError

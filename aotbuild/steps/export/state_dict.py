@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from aotbuild.config.parse import did_you_mean, located
+from aotbuild.config.messages import did_you_mean, located
 from aotbuild.errors import WeightsError
 from aotbuild.runtime import torch_arrays
 from aotbuild.runtime.array_library import is_whole

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from aotbuild.config.messages import located
+from aotbuild.config.messages import folded, located
 from aotbuild.config.values import PACKAGE
 from aotbuild.errors import ConfigError
 
@@ -124,7 +124,7 @@ def default_package(
 
 def same_name(one: str, other: str) -> bool:
     """Whether two names differ only in case and in what stands between their words."""
-    return _folded(one) == _folded(other)
+    return folded(one) == folded(other)
 
 
 def project_packages(root: Path) -> dict[str, str]:
@@ -194,7 +194,3 @@ def _inside(module: str, package: str) -> bool:
 def source_modules(sources: Iterable[str]) -> list[str]:
     """The modules of sources written as ``module:attribute``."""
     return [source.partition(":")[0] for source in sources if ":" in source]
-
-
-def _folded(name: str) -> str:
-    return re.sub(r"[-_.]", "", name).lower()

@@ -20,6 +20,7 @@ What steps have in common:
 - ``torch_parts``: everything private of torch that they use
 - ``project_code``: importing the project's own code
 - ``files``, ``sources``: writing files, and aotbuild's own sources
+- ``dtypes``: names of dtypes
 - ``identity``: what makes the results of a build its own
 - ``c_compiler``, ``older_glibc``: compiling C, and linking for older systems
 

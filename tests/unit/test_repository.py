@@ -69,7 +69,8 @@ def test_the_paths_that_contributors_are_sent_to_exist() -> None:
 
 
 MAPS = [
-    *("config", "passes", "runtime", "steps", "steps/choose", "steps/compile", "steps/export"),
+    *("config", "passes", "passes/graph", "passes/numerics", "runtime"),
+    *("steps", "steps/choose", "steps/compile", "steps/export"),
     *("steps/package", "steps/sizes", "steps/verify"),
 ]
 """The folders whose docstring has a line for each module and each folder in them."""

@@ -24,7 +24,7 @@ What has to fit together:
 
 What follows from it:
 
-- ``wheel_packages``, ``check_package``: the packages of the wheel, and that of the models
+- ``wheel_packages``: the packages of the wheel, and that of the models
 - ``companion``: where the weights are
 - ``runtimes``: what runs the models, as far as the declaration tells
 

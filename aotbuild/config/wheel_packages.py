@@ -99,7 +99,7 @@ def default_package(
     project = pyproject.get("project", {})
     name = str(project.get("name", "")) if isinstance(project, Mapping) else ""
     given = import_names(root, wheel_packages(root, name, packages))
-    names = [name for name in given if PACKAGE.holds(name)]  # check_package reports others
+    names = [name for name in given if PACKAGE.holds(name)]  # hook/check_package reports others
     if len(names) > 1:
         return f"{_choose(names, name, sources)}.models"
     if not names and not name:

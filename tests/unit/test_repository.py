@@ -69,7 +69,7 @@ def test_the_paths_that_contributors_are_sent_to_exist() -> None:
 
 
 MAPS = [
-    *("config", "passes", "passes/graph", "passes/numerics", "runtime"),
+    *("hook", "config", "passes", "passes/graph", "passes/numerics", "runtime"),
     *("steps", "steps/choose", "steps/compile", "steps/export"),
     *("steps/package", "steps/sizes", "steps/verify"),
 ]

@@ -42,12 +42,17 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 def closest(word: str, known: Iterable[str]) -> str:
     """The name that a word is a likely typo of, or another word for; else an empty string."""
-    folded = {name.lower(): name for name in known}
+    names = {name.lower(): name for name in known}
     lowered = word.lower()
-    if _ALSO_CALLED.get(lowered) in folded:
+    if _ALSO_CALLED.get(lowered) in names:
         return _ALSO_CALLED[lowered]
-    close = difflib.get_close_matches(lowered, list(folded), n=1, cutoff=0.6)
-    return folded[close[0]] if close else ""
+    close = difflib.get_close_matches(lowered, list(names), n=1, cutoff=0.6)
+    return names[close[0]] if close else ""
+
+
+def folded(name: str) -> str:
+    """A name without its case, and without what stands between its words."""
+    return re.sub(r"[-_. ]", "", name).lower()
 
 
 def choose_from(word: str, known: Iterable[str]) -> str:

@@ -16,8 +16,6 @@ from aotbuild.config.rules import Choice, Pattern, Rule
 from aotbuild.config.schema import ConstantInput, DeclaredDim, TensorInput
 from aotbuild.errors import ConfigError
 
-__all__ = ["did_you_mean", "listed", "located", "parse_table"]
-
 T = TypeVar("T")
 
 _TYPE_NAMES = {

@@ -42,6 +42,11 @@ class Project:
     """Directories from which the project's own modules are imported, first one first."""
 
     @property
+    def name(self) -> str:
+        """``project.name``, as it is written; empty where it is not."""
+        return str(_table(self.pyproject, "project").get("name", ""))
+
+    @property
     def files(self) -> list[str]:
         """The files that a build reads for the declaration, relative to the project."""
         files = [name for model in self.models.values() for name in named_files(model)]

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from aotbuild.config.messages import located
+from aotbuild.config.messages import folded, located
 from aotbuild.config.values import PACKAGE
 from aotbuild.errors import ConfigError
 
@@ -99,7 +99,7 @@ def default_package(
     project = pyproject.get("project", {})
     name = str(project.get("name", "")) if isinstance(project, Mapping) else ""
     given = import_names(root, wheel_packages(root, name, packages))
-    names = [name for name in given if PACKAGE.holds(name)]  # check_package reports others
+    names = [name for name in given if PACKAGE.holds(name)]  # hook/check_package reports others
     if len(names) > 1:
         return f"{_choose(names, name, sources)}.models"
     if not names and not name:
@@ -124,7 +124,7 @@ def default_package(
 
 def same_name(one: str, other: str) -> bool:
     """Whether two names differ only in case and in what stands between their words."""
-    return _folded(one) == _folded(other)
+    return folded(one) == folded(other)
 
 
 def project_packages(root: Path) -> dict[str, str]:
@@ -194,7 +194,3 @@ def _inside(module: str, package: str) -> bool:
 def source_modules(sources: Iterable[str]) -> list[str]:
     """The modules of sources written as ``module:attribute``."""
     return [source.partition(":")[0] for source in sources if ":" in source]
-
-
-def _folded(name: str) -> str:
-    return re.sub(r"[-_.]", "", name).lower()

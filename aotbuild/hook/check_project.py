@@ -9,7 +9,7 @@ from typing import Any
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
-from aotbuild.config.messages import located
+from aotbuild.config.messages import folded, located
 from aotbuild.errors import ConfigError, warn
 
 MINIMUM_PYTHON = "3.11"
@@ -24,9 +24,9 @@ def misspelt_table(pyproject: Mapping[str, Any]) -> str:
     for name, table in tool.items() if isinstance(tool, Mapping) else ():
         if name == _TABLE or not isinstance(table, Mapping):
             continue
-        folded = _folded(name)
-        close = difflib.SequenceMatcher(None, folded, _TABLE).ratio() >= 0.8
-        if folded == _TABLE or (close and isinstance(table.get("models"), Mapping)):
+        bare = folded(name)
+        close = difflib.SequenceMatcher(None, bare, _TABLE).ratio() >= 0.8
+        if bare == _TABLE or (close and isinstance(table.get("models"), Mapping)):
             return _dotted(["tool", name])
     return next(_misplaced_tables(pyproject, []), "")
 
@@ -37,7 +37,7 @@ def _misplaced_tables(table: Mapping[str, Any], path: list[str]) -> Iterator[str
         place = [*path, name]
         if not isinstance(value, Mapping) or place == ["tool", _TABLE]:
             continue
-        named = _TABLE in {_folded(name), _folded("".join(place[-2:]))}
+        named = _TABLE in {folded(name), folded("".join(place[-2:]))}
         if named and any(isinstance(value.get(key), Mapping) for key in ("models", "model")):
             yield _dotted(place)
         elif len(place) < _DEEPEST:
@@ -45,10 +45,6 @@ def _misplaced_tables(table: Mapping[str, Any], path: list[str]) -> Iterator[str
 
 
 _DEEPEST = 4
-
-
-def _folded(name: str) -> str:
-    return re.sub(r"[-_. ]", "", name).lower()
 
 
 def _dotted(path: list[str]) -> str:

@@ -8,11 +8,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from aotbuild.config.check_package import check_package
 from aotbuild.config.messages import located
 from aotbuild.config.project import Project
 from aotbuild.errors import ConfigError
 from aotbuild.hook.build_settings import NO_PROVIDERS, providers_off
+from aotbuild.hook.check_package import check_package
 from aotbuild.interpreter import ENGINE
 
 TARGET = "aotbuild_models"

@@ -21,7 +21,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from aotbuild.config.companion import companion
-from aotbuild.config.parse import located
+from aotbuild.config.messages import located
 from aotbuild.config.runtimes import needs_torch
 from aotbuild.config.schema import Config
 from aotbuild.errors import RequirementError, reported, warn

@@ -116,7 +116,7 @@ def _check_undeclared(pyproject: dict[str, Any], root: Path) -> None:
     """Refuse a project that builds with aotbuild but has lost its declaration."""
     from packaging.utils import canonicalize_name
 
-    from aotbuild.config.parse import located
+    from aotbuild.config.messages import located
 
     requires = pyproject.get("build-system", {}).get("requires", [])
     names = {canonicalize_name(re.split(r"[^\w.-]", text.strip())[0]) for text in requires}

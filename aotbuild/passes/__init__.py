@@ -14,11 +14,12 @@
   any number of steps (``dynamic_steps``).
 - ``numerics``: what Inductor computes wrongly: formulas for generated code
   (``overrides``; ``elementary.h``), integers (``integers``), and rewrites of the graph
-  (``rewrite``).
+  (``rewrite``, ``indices``, ``bounds``).
 - ``complex_numbers``: operators on complex tensors, which Inductor takes apart into real ones
   (``table``; ``arithmetic``, ``transforms``), and what they are views of (``rewrite``).
-- ``graph``: what passes ask about a graph: nodes, constants, aliases, known values; and constants
-  that are computed from others (``derived``).
+- ``graph``: what passes ask about a graph: nodes, constants, aliases, known values; constants that
+  are computed from others (``derived``); and two rewrites that passes begin or end with
+  (``slices``, ``assertions``).
 - ``template``: how an operator of ours becomes a C++ function within Inductor.
 - ``simd``: what the kernels share: vectors, panels of packed weights, exponential functions.
 

@@ -1,7 +1,10 @@
 """Passes: rewrites of a traced graph that make its compiled code faster, and change nothing else.
 
-Each proves on the graph what it needs: shapes, types, strides, and which tensors are constants.
-Where it cannot, the graph stays as it is. A pass only puts operators in place of others, those of
+Before them come rewrites that are no matter of speed and are always made: ``numerics`` and
+``complex_numbers`` put operators that Inductor compiles right in place of those that it does not.
+
+A pass proves on the graph what it needs: shapes, types, strides, and which tensors are constants.
+Where it cannot, the graph stays as it is. It only puts operators in place of others, those of
 ``aotbuild.passes`` among them, and marks what is computed from constants alone; that is computed
 here at the end, once for all calls.
 """
@@ -19,12 +22,11 @@ from aotbuild.passes.attention import rewrite as attention
 from aotbuild.passes.complex_numbers import rewrite as complex_numbers
 from aotbuild.passes.convolution import fold_batch_norm, fold_padding, winograd
 from aotbuild.passes.convolution import rewrite as convolution
-from aotbuild.passes.graph import indices
 from aotbuild.passes.graph.derived import evaluate
-from aotbuild.passes.graph.slices import write_bounds
 from aotbuild.passes.linear import bfloat16_onednn
 from aotbuild.passes.linear import bfloat16_rewrite as bfloat16
 from aotbuild.passes.linear import rewrite as linear
+from aotbuild.passes.numerics import bounds, indices
 from aotbuild.passes.numerics import rewrite as exact
 from aotbuild.passes.recurrent import rewrite as recurrent
 
@@ -98,7 +100,7 @@ def apply(
     counts: dict[str, int] = {}
     failed: dict[str, Exception] = {}
     # Whatever passes are wanted: it is no matter of speed.
-    mended = write_bounds(graph) + exact.run(graph) + indices.run(graph)
+    mended = bounds.run(graph) + exact.run(graph) + indices.run(graph)
     mended += complex_numbers.run(graph)
     for name, each in PASSES.items():
         wanted = (names is None or name in names) and each.precision in {"", precision}

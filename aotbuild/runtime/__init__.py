@@ -1,6 +1,7 @@
-"""Runs the compiled models of a package: the standard library and torch, nothing else.
+"""Runs the compiled models of a package: the standard library, and torch where a model needs it.
 
-Stand-alone models need no torch, either.
+numpy and ml_dtypes are used where they are installed: for arrays of theirs, and for the state dict
+of a model that needs no torch.
 
 aotbuild copies this directory into each package of compiled models, as ``_runtime``. It imports
 torch only where it is needed: calls with arrays on the CPU do without. What it offers is imported
@@ -42,7 +43,7 @@ Engines, which run a compiled library:
 Weights:
 
 - ``weights``: the weights file, mapped
-- ``state``, ``parameters``: the state dict: read, replaced, merged into
+- ``state_dict``, ``parameters``: the state dict: read, replaced, merged into
 - ``derived``: constants that are computed from parameters
 - ``chosen_library``, ``array_library``, ``torch_arrays``, ``numpy_arrays``: what a state dict is of
 - ``numpy_operators``, ``numpy_dtypes``: what numpy has by other names, or not at all

@@ -1,4 +1,4 @@
-"""A compiled model as a ``torch.nn.Module``; the one module of the runtime that needs torch."""
+"""A compiled model as a ``torch.nn.Module``; the one module here that imports torch at once."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from .lazy import torch
 from .machine import torch_version
 from .manifest import Fallback, Manifest
 from .operators import load_op_libraries
-from .state import State
+from .state_dict import State
 
 VARIABLE = "AOTBUILD_FALLBACK"
 _POLICIES = ("warn", "silent", "error")

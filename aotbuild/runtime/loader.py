@@ -25,7 +25,7 @@ from .machine import (
 from .manifest import Manifest, Variant
 from .native_engine import open_engine
 from .operators import load_op_libraries
-from .state import State
+from .state_dict import State
 
 LEVEL_VARIABLE = "AOTBUILD_CPU_LEVEL"
 

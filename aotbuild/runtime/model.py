@@ -28,7 +28,7 @@ from .parameters import Parameters
 from .processes import note_use, remember
 from .results import write
 from .signature import tell_signature
-from .state import State, state_of
+from .state_dict import State, state_of
 from .tracing import prepare
 
 if TYPE_CHECKING:

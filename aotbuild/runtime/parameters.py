@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .not_a_module import listed
-from .state import IncompatibleKeys, State, StateDictOrPath
+from .state_dict import IncompatibleKeys, State, StateDictOrPath
 
 if TYPE_CHECKING:
     from .manifest import Manifest

@@ -23,7 +23,7 @@ from .lazy import torch
 from .loader import load_variant, unfit
 from .manifest import Manifest, Variant
 from .recorded_call import differences
-from .state import State
+from .state_dict import State
 from .weights import WeightsFile
 
 _LEAST_CALLS, _MOST_CALLS, _ENOUGH = 5, 100, 0.1

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from aotbuild.config.parse import did_you_mean, located
+from aotbuild.config.messages import did_you_mean, located
 from aotbuild.config.resolve import is_library_file
 from aotbuild.errors import AotBuildError, SourceError
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 from pathlib import Path
 
 import pytest
 from samples import run_python
-from source_tree import REPOSITORY, code, page, section, table
+from source_tree import REPOSITORY, code, page, section, table, tree_of
 
 PAGES = [
     *("README.md", "CONTRIBUTING.md", "findings/README.md", "benchmarks/README.md"),
@@ -65,6 +66,25 @@ def test_the_paths_that_contributors_are_sent_to_exist() -> None:
     # Of another torch, the environment has another name.
     own = [path for path in paths if not path.startswith(".venv/")]
     assert [path for path in own if not (REPOSITORY / path).exists()] == []
+
+
+MAPS = [
+    *("hook", "config", "passes", "passes/graph", "passes/numerics", "runtime"),
+    *("steps", "steps/choose", "steps/compile", "steps/export"),
+    *("steps/package", "steps/sizes", "steps/verify"),
+]
+"""The folders whose docstring has a line for each module and each folder in them."""
+
+
+@pytest.mark.parametrize("folder", MAPS)
+def test_the_map_of_a_folder_names_all_that_is_in_it(folder: str) -> None:
+    place = REPOSITORY / "aotbuild" / folder
+    text = ast.get_docstring(tree_of(place / "__init__.py")) or ""
+    there = {file.stem for file in place.glob("*.py")} - {"__init__", "__main__"}
+    there |= {child.name for child in place.iterdir() if [*child.glob("*.py"), *child.glob("*.h")]}
+    assert there - set(re.findall(r"``(\w+)``", text)) == set()
+    lines = re.findall(r"^- (.*?):", text, re.MULTILINE | re.DOTALL)
+    assert set(re.findall(r"``(\w+)``", "".join(lines))) - there == set()
 
 
 def test_make_lists_all_its_targets() -> None:

@@ -121,7 +121,7 @@ FILES = {
     "_runtime/scanning.py": False,
     "_runtime/selftest.py": False,
     "_runtime/signature.py": False,
-    "_runtime/state.py": False,
+    "_runtime/state_dict.py": False,
     "_runtime/state_file.py": False,
     "_runtime/threads.py": False,
     "_runtime/torch_arrays.py": False,

@@ -1,6 +1,4 @@
-"""Slices: parts of constants become some, and bounds that are left out are written out.
-
-Parts of constants are those of a weight that several layers share.
+"""Slices in place of the parts of constants, as of a weight that several layers share.
 
 An operator such as ``split`` gives a list, whose items are no results of an operator: what is
 computed from them could not be written as a derivation.
@@ -9,14 +7,13 @@ computed from them could not be written as a derivation.
 from __future__ import annotations
 
 import operator
-import sys
 from itertools import accumulate
 from typing import Any
 
 import torch
 from torch.fx import GraphModule, Node
 
-from aotbuild.passes.graph.nodes import add, in_all_graphs, is_constant, replace, value
+from aotbuild.passes.graph.nodes import add, is_constant, replace, value
 from aotbuild.passes.graph.sizes import is_static
 
 aten: Any = torch.ops.aten
@@ -27,43 +24,6 @@ def slice_constants(module: GraphModule) -> None:
     for node in list(module.graph.nodes):
         if node.target in _SPLITS and is_constant(module, node):
             _slice(module, node)
-
-
-def write_bounds(module: GraphModule) -> int:
-    """Write out the bounds of slices up to a size that follows from data, in subgraphs too.
-
-    Inductor of torch 2.13 writes a bound that is left out as ``None`` into C++;
-    ``tests/unit/passes/test_unbacked_sizes.py`` has such a graph.
-
-    Returns:
-        How many slices were changed.
-    """
-
-    def rewrite(graph: GraphModule) -> int:
-        return sum(map(_write_bounds, graph.graph.find_nodes(**_SLICE)))
-
-    return in_all_graphs(module, rewrite)
-
-
-_SLICE: Any = {"op": "call_function", "target": aten.slice.Tensor}
-
-
-def _write_bounds(node: Node) -> bool:
-    names = ("self", "dim", "start", "end", "step")
-    given: dict[str, Any] = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
-    bounds = given.get("start"), given.get("end")
-    if None not in bounds or not any(isinstance(bound, Node) for bound in bounds):
-        return False
-    start, end = bounds
-    node.kwargs = {}
-    node.args = (
-        given["self"],
-        given.get("dim", 0),
-        0 if start is None else start,
-        sys.maxsize if end is None else end,
-        given.get("step", 1),
-    )
-    return True
 
 
 _SPLITS = {

@@ -2,8 +2,8 @@
 
 A template writes its result tile by tile into a small local buffer. What Inductor wants to fuse,
 elementwise operators on the whole result, is applied to that tile while it is in the first cache,
-and stored. Everything here reaches inside Inductor; ``tests/wheels/test_passes.py`` notices what
-moved.
+and stored. Everything here reaches inside Inductor; what it needs there is in the table of
+``aotbuild/steps/torch_parts/kernels.py``.
 """
 
 from __future__ import annotations

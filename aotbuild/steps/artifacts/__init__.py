@@ -45,6 +45,11 @@ file                        module                  written by          read by
 
 Where verify, tune, levels and bundle read the same, they do it through ``steps/package``. Tune
 reads ``compiled.json`` of its own candidates, and compile reads it again after a hit in the cache.
+``weights_file`` is the format of every ``weights.safetensors``.
+
 The cache holds ``library.so``, ``library.json``, ``weights.safetensors`` and ``compiled.json`` of a
-variant, and ``_engine.abi3.so``. ``weights_file`` is the format of every ``weights.safetensors``.
+variant, and ``_engine.abi3.so``; besides these what passes between no steps: libraries by their
+code (``compile/library_cache``), objects of the functions of stand-alone libraries
+(``compile/standalone``), the library of a C interface (``package/c_interface``), and stubs of glibc
+(``older_glibc``). Each has a ``KIND``.
 """

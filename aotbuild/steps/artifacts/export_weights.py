@@ -21,6 +21,7 @@ from aotbuild.steps.artifacts.program import (
 )
 from aotbuild.steps.artifacts.weights_file import write_weights
 from aotbuild.steps.artifacts.weights_index import WEIGHTS, WeightsIndex
+from aotbuild.steps.dtypes import dtype_name
 
 MODULE = "aotbuild_module"
 """Where the traced module holds the project's own: the prefix of the names of its tensors."""
@@ -87,7 +88,7 @@ def store(
     parameters = [
         Parameter(
             name,
-            str(tensor.dtype).removeprefix("torch."),
+            dtype_name(tensor.dtype),
             list(tensor.shape),
             keys[_identity(tensor)] if is_plain(tensor) else name,
         )

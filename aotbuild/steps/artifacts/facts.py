@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aotbuild.steps.dtypes import dtype_name
 from aotbuild.steps.files import write_if_changed
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def facts_of(program: torch.export.ExportedProgram) -> Facts:
         products=count(_PRODUCTS),
         attentions=count(_ATTENTION),
         recurrent=count(_RECURRENT),
-        floats=sorted({_short(value.dtype) for value in values if value.dtype.is_floating_point}),
+        floats=sorted({dtype_name(each.dtype) for each in values if each.dtype.is_floating_point}),
     )
 
 
@@ -132,7 +133,7 @@ class _Text:
         return self._size(value)
 
     def _value(self, value: torch.Tensor) -> str:
-        return f"{_short(value.dtype)}[{','.join(map(self._size, value.shape))}]"
+        return f"{dtype_name(value.dtype)}[{','.join(map(self._size, value.shape))}]"
 
     def _size(self, value: Any) -> str:
         import torch
@@ -164,10 +165,6 @@ def _values(value: Any) -> Iterator[torch.Tensor]:
     elif isinstance(value, list | tuple):
         for item in value:
             yield from _values(item)
-
-
-def _short(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
 
 
 def _digest(text: str) -> str:

@@ -13,6 +13,7 @@ from aotbuild.config import schema
 from aotbuild.config.sizes import bound_at
 from aotbuild.runtime.dims import Dim, concrete
 from aotbuild.runtime.manifest import Input
+from aotbuild.steps.dtypes import dtype_name
 from aotbuild.steps.files import replacing
 
 SAMPLES = "samples.pt"
@@ -127,11 +128,6 @@ def from_largest(
         if input_bytes(inputs, sizes) <= LARGEST_INPUTS:
             yield sizes
         sizes = nearer(sizes, example, ranges)
-
-
-def dtype_name(dtype: torch.dtype) -> str:
-    """The name of a dtype, without torch's."""
-    return str(dtype).removeprefix("torch.")
 
 
 @dataclass(frozen=True)

@@ -39,8 +39,8 @@ class ExportSpec:
     """Import package of the compiled models, which does not exist yet."""
     import_paths: list[str]
     output: str
-    """Directory for ``exported.json``, the weights and their index, and for each method a directory
-    with ``program.pt2``, ``call.json``, ``samples.pt`` and ``reference.pt``."""
+    """Directory for all that the step writes, with a directory for each method: which files these
+    are tells the docstring of ``aotbuild.steps.artifacts``."""
     tools: Tools
 
 

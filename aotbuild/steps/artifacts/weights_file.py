@@ -19,6 +19,7 @@ import torch
 from aotbuild.runtime.checkpoint import DTYPES, PADDING
 from aotbuild.runtime.manifest import Constant
 from aotbuild.runtime.weights import WeightsFile
+from aotbuild.steps.dtypes import dtype_name
 from aotbuild.steps.files import replacing
 
 ALIGNMENT = 64
@@ -94,7 +95,7 @@ def _constant(name: str, tensor: torch.Tensor, entry: _Entry, start: int) -> Con
         name=name,
         fqn=name,
         tensor=entry.name,
-        dtype=str(tensor.dtype).removeprefix("torch."),
+        dtype=dtype_name(tensor.dtype),
         shape=list(tensor.shape),
         stride=list(tensor.stride()),
         offset=start + entry.offset,

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch._inductor import config as inductor_config
 
-from aotbuild.config.parse import did_you_mean, located
+from aotbuild.config.messages import did_you_mean, located
 from aotbuild.errors import ConfigError
 from aotbuild.steps.compile.vector_isa import vector_isa
 from aotbuild.steps.torch_parts.moved import usable

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from aotbuild.config.parse import located
+from aotbuild.config.messages import located
 from aotbuild.config.resolve import call_path
 from aotbuild.steps.artifacts.call_spec import CallSpec
 from aotbuild.steps.artifacts.export_weights import Stored

@@ -26,7 +26,7 @@ class Place:
     """Directory of the project."""
 
 
-def needs_torch(
+def only_torch_error(
     functions: Sequence[str], graph: torch.fx.Graph, library: Path, place: Place
 ) -> CompileError:
     """The error for a model whose code calls functions that only torch has.

@@ -25,7 +25,7 @@ from aotbuild.steps.compile.instructions import check_instructions
 from aotbuild.steps.compile.job import Job
 from aotbuild.steps.compile.library_cache import Libraries
 from aotbuild.steps.compile.lowering import lowering
-from aotbuild.steps.compile.only_torch import Place, needs_torch
+from aotbuild.steps.compile.only_torch import Place, only_torch_error
 from aotbuild.steps.compile.opening import check_opening, opens_without_torch
 from aotbuild.steps.compile.shared_headers import shared_headers
 from aotbuild.steps.compile.standalone import link
@@ -122,7 +122,7 @@ def _link(job: Job, slot: CacheSlot, directory: Path) -> Link:
         library,
         slot.store,
         objects,
-        lambda functions: needs_torch(functions, graph, library, place),
+        lambda functions: only_torch_error(functions, graph, library, place),
     )
 
 

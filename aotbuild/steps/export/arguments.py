@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from aotbuild.config.parse import did_you_mean, listed, located
+from aotbuild.config.messages import did_you_mean, listed, located
 from aotbuild.errors import ConfigError, ExportError
 from aotbuild.runtime.manifest import STATE
 

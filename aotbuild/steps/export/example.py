@@ -11,12 +11,13 @@ from typing import Any
 import torch
 
 from aotbuild.config.inputs import map_tensors, tensor_leaves
-from aotbuild.config.parse import did_you_mean, listed, located
+from aotbuild.config.messages import did_you_mean, listed, located
 from aotbuild.config.resolve import is_example_file
 from aotbuild.config.schema import Call, DeclaredDim, TensorInput
 from aotbuild.errors import ConfigError, ExportError, SourceError
 from aotbuild.runtime.dims import Affine, Size, concrete
-from aotbuild.steps.artifacts.samples import Leaf, Samples, dtype_name, example_sizes
+from aotbuild.steps.artifacts.samples import Leaf, Samples, example_sizes
+from aotbuild.steps.dtypes import dtype_name
 from aotbuild.steps.export.arguments import (
     Argument,
     bind_declared,

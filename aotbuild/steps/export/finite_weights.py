@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import torch
 
-from aotbuild.config.parse import located
+from aotbuild.config.messages import located
 from aotbuild.errors import WeightsError
 
 _CHECKED = 1 << 24

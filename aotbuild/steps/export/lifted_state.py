@@ -13,14 +13,14 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from aotbuild.config.messages import joined
-from aotbuild.config.parse import did_you_mean, listed, located
+from aotbuild.config.messages import did_you_mean, joined, listed, located
 from aotbuild.config.resolve import method_label
 from aotbuild.config.schema import DeclaredBuffer
 from aotbuild.errors import ConfigError, ExportError
 from aotbuild.runtime.dims import Affine, Size, concrete
 from aotbuild.runtime.manifest import STATE, StateBuffer
-from aotbuild.steps.artifacts.samples import Leaf, Samples, dtype_name
+from aotbuild.steps.artifacts.samples import Leaf, Samples
+from aotbuild.steps.dtypes import dtype_name
 from aotbuild.steps.export.arguments import Argument, call_tree
 from aotbuild.steps.export.method import LiftedState, Method
 from aotbuild.steps.export.state_buffers import Watched, buffer_places, watch

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from aotbuild.config.parse import located
+from aotbuild.config.messages import located
 from aotbuild.config.resolve import call_path
 from aotbuild.config.schema import Call, DeclaredDim
 from aotbuild.errors import ExportError

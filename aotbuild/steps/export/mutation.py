@@ -15,7 +15,7 @@ from torch.export.graph_signature import InputKind, OutputKind, TensorArgument
 from torch.fx import Node
 from torch.utils import _pytree as pytree
 
-from aotbuild.config.parse import listed
+from aotbuild.config.messages import listed
 from aotbuild.errors import ExportError
 from aotbuild.steps.artifacts.export_weights import MODULE
 

@@ -19,6 +19,7 @@ from torch.utils import _pytree as pytree
 
 from aotbuild.errors import ExportError
 from aotbuild.runtime.manifest import Input
+from aotbuild.steps.dtypes import dtype_name
 from aotbuild.steps.sizes.symbols import dimension_symbols, named
 
 
@@ -74,7 +75,7 @@ def _output_leaves(
             leaf = {
                 "type": "tensor",
                 "index": index,
-                "dtype": str(value.dtype).removeprefix("torch."),
+                "dtype": dtype_name(value.dtype),
                 "shape": [
                     size if isinstance(size, int) else named(size.node.expr, symbols)
                     for size in value.shape

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from aotbuild.config.parse import located
+from aotbuild.config.messages import located
 from aotbuild.errors import SourceError
 
 _CONFIGS = {

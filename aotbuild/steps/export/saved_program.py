@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from aotbuild.config.parse import located
+from aotbuild.config.messages import located
 from aotbuild.config.schema import FORWARD
 from aotbuild.errors import SourceError
 from aotbuild.runtime.dims import Size

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from aotbuild.config.parse import listed, located
+from aotbuild.config.messages import listed, located
 from aotbuild.errors import ExportError
 from aotbuild.runtime.dims import Dim
 from aotbuild.steps.artifacts.call_spec import CallSpec

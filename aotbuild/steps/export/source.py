@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import torch
 
-from aotbuild.config.parse import did_you_mean, listed, located
+from aotbuild.config.messages import did_you_mean, listed, located
 from aotbuild.config.resolve import weights_file, weights_key
 from aotbuild.config.schema import Model
 from aotbuild.errors import AotBuildError, SourceError

@@ -11,11 +11,12 @@ from typing import Any
 
 import torch
 
-from aotbuild.config.parse import did_you_mean, located
+from aotbuild.config.messages import did_you_mean, located
 from aotbuild.errors import WeightsError
 from aotbuild.runtime import torch_arrays
 from aotbuild.runtime.array_library import is_whole
 from aotbuild.runtime.checkpoint import WRAPPERS, as_named
+from aotbuild.steps.dtypes import dtype_name
 from aotbuild.steps.export.checkpoint_parts import fitting_parts, likely_part
 from aotbuild.steps.export.module_state import state_of
 from aotbuild.steps.export.tensor_files import key_advice, read_state_dict
@@ -222,33 +223,30 @@ def _check_dtypes(
 ) -> None:
     cast = getattr(torch, dtype) if dtype else None
     wrong = [
-        f"{name}: {_name(state[name].dtype)} in the file, {_name(tensor.dtype)} in the module"
+        f"{name}: {dtype_name(state[name].dtype)} in the file, "
+        f"{dtype_name(tensor.dtype)} in the module"
         for name, tensor in expected.items()
         if name in state
         and isinstance(tensor, torch.Tensor)
         and state[name].dtype != tensor.dtype
         and not (tensor.is_floating_point() and state[name].dtype == cast)
         # A count, as of batches tracked, may have been saved with another dtype.
-        and not is_whole(torch_arrays, state[name], _name(tensor.dtype))
+        and not is_whole(torch_arrays, state[name], dtype_name(tensor.dtype))
     ]
     if not wrong:
         return
     names = [line.split(":")[0] for line in wrong]
-    dtype_name = _name(state[names[0]].dtype)
-    castable = dtype_name in _CASTS and all(expected[n].is_floating_point() for n in names)
+    given = dtype_name(state[names[0]].dtype)
+    castable = given in _CASTS and all(expected[n].is_floating_point() for n in names)
     raise WeightsError(
         f'"{shown}" has tensors of another dtype',
         where=where,
         why=_enumerated("other dtypes", wrong, separator="\n  "),
-        fix=f'write dtype = "{dtype_name}" into the model\'s table to run it so, or save the '
+        fix=f'write dtype = "{given}" into the model\'s table to run it so, or save the '
         "weights in the dtype of the module"
         if castable
         else "save the weights in the dtype of the module",
     )
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
 
 
 def _enumerated(label: str, names: list[str], separator: str = ", ") -> str:

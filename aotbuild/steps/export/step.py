@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from aotbuild.config.parse import located
+from aotbuild.config.messages import located
 from aotbuild.config.resolve import named_files
 from aotbuild.errors import ExportError
 from aotbuild.steps.artifacts.eager_program import remove_eager, write_eager

@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from aotbuild.config.parse import did_you_mean, located
+from aotbuild.config.messages import did_you_mean, located
 from aotbuild.errors import WeightsError
 from aotbuild.runtime.checkpoint import part_of
 from aotbuild.steps.export.checkpoint_parts import tables_in

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from aotbuild.config.parse import located
+from aotbuild.config.messages import located
 from aotbuild.config.resolve import calls, is_program
 from aotbuild.config.schema import DeclaredDim
 from aotbuild.errors import ExportError, warn

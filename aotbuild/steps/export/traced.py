@@ -13,7 +13,7 @@ import torch
 from torch.export.graph_signature import ConstantArgument, OutputKind
 from torch.utils import _pytree as pytree
 
-from aotbuild.config.parse import located
+from aotbuild.config.messages import located
 from aotbuild.errors import ExportError, warn
 from aotbuild.runtime.conditions import holds
 from aotbuild.runtime.dims import Affine, Size

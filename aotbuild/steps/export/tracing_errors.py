@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from aotbuild.config.parse import listed, located
+from aotbuild.config.messages import listed, located
 from aotbuild.config.schema import DeclaredDim
 from aotbuild.errors import ExportError
 from aotbuild.steps.export.diagnosis import Finding

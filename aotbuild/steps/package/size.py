@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from aotbuild.config.parse import located
+from aotbuild.config.messages import located
 from aotbuild.errors import warn
 from aotbuild.runtime.manifest import Manifest
 

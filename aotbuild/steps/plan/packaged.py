@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 import pathspec
 
 from aotbuild.config.project import Project
 from aotbuild.config.resolve import is_program, weights_file
+from aotbuild.config.wheel_packages import wheel_packages
 
 
 def packaged_checkpoints(project: Project) -> dict[str, str]:
@@ -23,10 +23,11 @@ def packaged_checkpoints(project: Project) -> dict[str, str]:
     settings: dict[str, Any] = wheel if isinstance(wheel, dict) else {}
     excluded = settings.get("exclude")
     spec = pathspec.GitIgnoreSpec.from_lines(excluded if isinstance(excluded, list) else [])
+    packages = wheel_packages(project.root, project.name, settings.get("packages"))
     names = {name for model in project.models.values() for name in _checkpoint(model)}
     found = {}
     for name in sorted(names):
-        for target, source in _packages(project, settings):
+        for target, source in packages.items():
             path = PurePosixPath(name)
             if path.is_relative_to(source):
                 inside = str(PurePosixPath(target) / path.relative_to(source))
@@ -42,21 +43,3 @@ def _checkpoint(model: Any) -> Iterator[str]:
         yield weights
     if is_program(model.source):
         yield model.source
-
-
-def _packages(project: Project, wheel: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """The packages of the wheel by scikit-build-core's rules: their places in it, and their own."""
-    packages = wheel.get("packages")
-    if isinstance(packages, dict):
-        yield from ((str(target), str(source)) for target, source in packages.items())
-    elif isinstance(packages, list):
-        yield from ((PurePosixPath(str(source)).name, str(source)) for source in packages)
-    else:
-        table = project.pyproject.get("project")
-        name = str(table.get("name", "")) if isinstance(table, dict) else ""
-        package = re.sub(r"[-.]+", "_", name)
-        for base in ("src", "python", ""):
-            own = str(PurePosixPath(base) / package)
-            if (Path(project.root) / own / "__init__.py").is_file():
-                yield package, own
-                return

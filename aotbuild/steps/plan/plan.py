@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from aotbuild.cache.store import Store
-from aotbuild.config.parse import did_you_mean, listed, located
+from aotbuild.config.messages import did_you_mean, listed, located
 from aotbuild.config.project import Project, load_project
 from aotbuild.config.resolve import calls, weights_file
 from aotbuild.config.runtimes import with_runtimes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from aotbuild.config.parse import listed, located
+from aotbuild.config.messages import listed, located
 from aotbuild.config.project import Project
 from aotbuild.config.resolve import method_label
 from aotbuild.config.schema import Model

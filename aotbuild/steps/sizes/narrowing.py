@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from aotbuild.config.parse import located
+from aotbuild.config.messages import located
 from aotbuild.config.resolve import call_path
 from aotbuild.errors import CompileError
 from aotbuild.runtime.dims import Dim

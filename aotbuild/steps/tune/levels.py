@@ -12,7 +12,7 @@ from aotbuild.runtime.conditions import holds
 from aotbuild.runtime.engines import Run
 from aotbuild.runtime.loader import load_variant, unfit
 from aotbuild.runtime.manifest import Manifest, Variant
-from aotbuild.runtime.state import State
+from aotbuild.runtime.state_dict import State
 from aotbuild.steps.artifacts.build_record import BuildRecord
 from aotbuild.steps.artifacts.call_spec import CallSpec
 from aotbuild.steps.artifacts.engine_library import use_engine

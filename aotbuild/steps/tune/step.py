@@ -20,7 +20,7 @@ import torch
 from aotbuild.config.resolve import method_label
 from aotbuild.runtime.engines import ENGINES, Run
 from aotbuild.runtime.loader import load_variant
-from aotbuild.runtime.state import State
+from aotbuild.runtime.state_dict import State
 from aotbuild.steps.artifacts.build_record import BuildRecord
 from aotbuild.steps.artifacts.call_spec import CallSpec
 from aotbuild.steps.artifacts.engine_library import use_engine

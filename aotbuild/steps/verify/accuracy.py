@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
-from aotbuild.config.parse import located
+from aotbuild.config.messages import located
 from aotbuild.config.schema import Tune, Verify
 from aotbuild.errors import VerifyError
 from aotbuild.steps.artifacts.reference import Case

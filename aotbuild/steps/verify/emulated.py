@@ -25,6 +25,7 @@ from aotbuild.runtime.engines import CallGate, not_loaded
 from aotbuild.runtime.machine import DLPACK_DTYPES
 from aotbuild.runtime.manifest import Constant
 from aotbuild.steps.c_compiler import compile_c
+from aotbuild.steps.dtypes import dtype_name
 from aotbuild.steps.sources import source_directory
 from aotbuild.target import Target
 from aotbuild.toolchain import find_cxx, without_launcher
@@ -181,7 +182,7 @@ def _give(file: IO[bytes], name: str, tensor: torch.Tensor) -> None:
     label = name.encode()
     file.write(struct.pack("=q", len(label)) + label)
     shape, stride = list(tensor.shape), list(tensor.stride())
-    code, bits = DLPACK_DTYPES[str(tensor.dtype).removeprefix("torch.")]
+    code, bits = DLPACK_DTYPES[dtype_name(tensor.dtype)]
     file.write(struct.pack(f"={3 + 2 * len(shape)}q", code, bits, len(shape), *shape, *stride))
     data = _flat(tensor.detach(), _span(shape, stride)).view(torch.uint8).numpy()
     file.write(struct.pack("=q", data.nbytes))

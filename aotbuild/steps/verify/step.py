@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from aotbuild.config.parse import located
+from aotbuild.config.messages import located
 from aotbuild.config.resolve import call_path, is_library_file, method_label
 from aotbuild.config.schema import FORWARD
 from aotbuild.errors import VerifyError, warn

@@ -42,6 +42,28 @@ def test_the_wheel_holds_a_checkpoint(tmp_path: Path, text: str, expected: dict[
     assert packaged_checkpoints(project) == expected
 
 
+@pytest.mark.parametrize(
+    ("name", "directory", "file"),
+    [
+        ("demo.kit", "demo/kit", "__init__.py"),
+        ("demo.kit", "demo_kit", "__init__.py"),
+        ("demo--kit", "demo__kit", "__init__.py"),
+        ("demo", "demo", "__init__.pyi"),
+    ],
+)
+def test_the_package_is_found_wherever_scikit_build_core_finds_it(
+    tmp_path: Path, name: str, directory: str, file: str
+) -> None:
+    checkpoint = f"src/{directory}/net.pt"
+    text = edited('name = "demo"', f'name = "{name}"')
+    text = edited("weights/net.safetensors", f"{checkpoint}#model", text)
+    (tmp_path / "src" / directory).mkdir(parents=True)
+    (tmp_path / "src" / directory / file).touch()
+    (tmp_path / checkpoint).touch()
+    project = load_declared(write_project(tmp_path, text))
+    assert packaged_checkpoints(project) == {f"{directory}/net.pt": checkpoint}
+
+
 def test_both_sizes_and_the_line_are_told(tmp_path: Path) -> None:
     (tmp_path / "net.pt").write_bytes(bytes(2000))
     assert checkpoint_lines({"demo/net.pt": "net.pt"}, tmp_path, 3_000_000) == [

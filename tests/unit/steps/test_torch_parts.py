@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from private_names import private_names
+from source_tree import import_graph
 
 import aotbuild
 from aotbuild.errors import CompileError
@@ -18,6 +19,7 @@ from aotbuild.passes.template import operators
 from aotbuild.steps.compile.inductor_options import options_for
 from aotbuild.steps.compile.inductor_patches import patched
 from aotbuild.steps.torch_parts import moved
+from aotbuild.steps.torch_parts.kernels import KERNELS
 from aotbuild.steps.torch_parts.moved import (
     USES,
     aside,
@@ -115,6 +117,25 @@ def test_the_tables_tell_each_part_once_and_what_happens_without_it() -> None:
         assert use.without, use.name
         assert set(use.passes) <= set(PASSES), use.name
         assert not (use.required and use.passes), use.name
+
+
+def with_kernels() -> set[str]:
+    """The passes that put in operators of ours, which only a kernel computes."""
+    graph = import_graph()
+    found = set()
+    for name, each in PASSES.items():
+        waiting, known = [each.run.__module__], set[str]()
+        while waiting:
+            module = waiting.pop()
+            known.add(module)
+            waiting += graph[module] - known
+        if any(module.endswith("operator") for module in known):
+            found.add(name)
+    return found
+
+
+def test_every_pass_with_a_kernel_needs_templates_and_no_other_does() -> None:
+    assert set(KERNELS.passes) == with_kernels() < set(PASSES)
 
 
 def test_a_name_that_is_gone_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

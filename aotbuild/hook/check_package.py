@@ -32,7 +32,7 @@ def check_package(project: Project, packages: Any, *, generated: bool = False) -
     Raises:
         ConfigError: It has not, or the models are in a package of another name or in a module.
     """
-    name = str(project.pyproject.get("project", {}).get("name", ""))
+    name = project.name
     placed = wheel_packages(project.root, name, packages)
     if packages and not generated:
         _check_present(project, placed)

@@ -12,6 +12,7 @@ From a program to code:
 - ``inductor``: running Inductor
 - ``inductor_options``, ``inductor_patches``: its options, and what is patched in it
 - ``vector_isa``: the vector instructions that it may use
+- ``own_results``: results that it would make one, kept apart
 - ``parallel_loops``, ``kept_memory``, ``kernel_errors``: what is changed in its code: loops on
   several threads, memory between calls, errors in kernels
 

@@ -41,6 +41,8 @@ EVERY_SIZE = {
     "        same('frames', eager, b, n)",
     "flat": "for b in range(1, 6):\n    for f in range(1, 7):\n"
     "        same('flat', modules.Flat(), b, f)",
+    "turned": "for r in range(1, 5):\n    for c in range(1, 6):\n"
+    "        same('turned', modules.Turned(), r, c)",
 }
 MODULES = {"pooled": "eager = modules.Pools()\n", "frames": "eager = modules.Frames()\n"}
 
@@ -53,6 +55,10 @@ def test_every_size_of_the_range_gives_the_eager_result(corners: Installed, name
 def test_a_pooling_that_rounds_up_keeps_its_range(corners: Installed) -> None:
     assert "will accept" not in corners.output
     assert corners.manifest("pooled")["conditions"] == []
+
+
+def test_a_transposed_result_keeps_its_range(corners: Installed) -> None:
+    assert corners.manifest("turned")["conditions"] == []
 
 
 def test_a_range_in_which_a_derived_size_is_1_is_kept(corners: Installed) -> None:

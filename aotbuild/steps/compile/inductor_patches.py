@@ -13,6 +13,7 @@ from typing import Any
 
 import sympy
 import torch
+from torch.fx.experimental.symbolic_shapes import statically_known_true, sym_eq
 
 from aotbuild.steps.compile.own_results import results_of_their_own
 from aotbuild.steps.compile.parallel_loops import worthwhile_threads
@@ -95,6 +96,40 @@ def _unguarded_pooling() -> Iterator[None]:
         yield
     finally:
         module.pooling_size = original
+
+
+@contextlib.contextmanager
+def _unguarded_views() -> Iterator[None]:
+    """Keep a result that is a view, as a transposed one, from depending on its shape.
+
+    AOTAutograd asks whether it is the same as what it is a view of, and guards the answer: of
+    ``y.transpose(0, 1)``, that its two sizes differ (torch 2.15). Here it is only the same where it
+    is that for all sizes. ``test_a_transposed_result_keeps_its_range`` notices when torch no longer
+    needs this.
+    """
+    from torch._functorch._aot_autograd import collect_metadata_analysis
+
+    module: Any = collect_metadata_analysis
+    original = getattr(module, "has_same_metadata", None)
+
+    def has_same_metadata(t1: torch.Tensor, t2: torch.Tensor) -> bool:
+        sizes = sym_eq(tuple(t1.shape), tuple(t2.shape))
+        if not statically_known_true(sizes) or t1.layout != t2.layout:
+            return False
+        strides = sym_eq(tuple(t1.stride()), tuple(t2.stride()))
+        begins = sym_eq(t1.storage_offset(), t2.storage_offset())
+        if not statically_known_true(strides) or not statically_known_true(begins):
+            return False
+        return original is not None and bool(original(t1, t2))
+
+    if original is None:  # before torch 2.15
+        yield
+        return
+    module.has_same_metadata = has_same_metadata
+    try:
+        yield
+    finally:
+        module.has_same_metadata = original
 
 
 _CACHES = {"l1d_cache_size": 32 << 10, "l2_cache_size": 1 << 20}
@@ -184,6 +219,7 @@ def _memory_of_results() -> Iterator[None]:
 _WHERE_USABLE: dict[str, Callable[[], contextlib.AbstractContextManager[None]]] = {
     "choice of convolutions": _unguarded_conv_backend,
     "pooling": _unguarded_pooling,
+    "views of results": _unguarded_views,
     "sizes of caches": _fixed_caches,
     "worthwhile threads": worthwhile_threads,
     "memory of results": _memory_of_results,

@@ -187,6 +187,19 @@ USES = [
         names("torch._C", "_select_conv_backend"),
     ),
     Use(
+        "views of results",
+        COMPILE,
+        "keeps a result that is a transposed one from accepting only shapes that are not square",
+        "models with such results may accept fewer sizes",
+        [
+            Part(
+                "torch._functorch._aot_autograd.collect_metadata_analysis.has_same_metadata",
+                ("t1", "t2"),
+                since="2.15",
+            ),
+        ],
+    ),
+    Use(
         "pooling",
         COMPILE,
         "keeps poolings that round up from accepting every second size only",

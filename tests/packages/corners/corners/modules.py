@@ -59,3 +59,9 @@ class Counts(nn.Module):
     def forward(self, x):
         values = x.reshape(-1)
         return values + torch.ones(len(values))
+
+
+class Turned(nn.Module):
+    def forward(self, x):
+        doubled = x * 2
+        return doubled.t(), x.t()

@@ -59,7 +59,9 @@ def _copy_results(module: GraphModule) -> None:
         copy.meta = dict(node.meta)
         # By memory in which nothing else is, Inductor tells that the copy shares none.
         node.meta["val"] = node.meta["val"].clone()
-        node.replace_all_uses_with(copy, delete_user_cb=lambda user, copy=copy: user is not copy)
+        for user in list(node.users):
+            if user is not copy:
+                user.replace_input_with(node, copy)
 
 
 def _results(module: GraphModule) -> list[Node]:

@@ -53,6 +53,12 @@ typedef struct {
   bool (*holds)(const int64_t* dims);
 } Condition;
 
+/* What a buffer of the state is before the first call. */
+typedef struct {
+  const int64_t* sizes; /* NULL: all zeros */
+  int64_t offset;       /* in the weights file */
+} Initial;
+
 typedef struct {
   const char* name;     /* as users write it: net.encode */
   const char* function; /* as messages name it: digits_net_encode */
@@ -64,6 +70,8 @@ typedef struct {
   size_t condition_count;
   const Variant* variants; /* the best first */
   size_t variant_count;
+  const Initial* buffers; /* of the state, which are the last inputs */
+  size_t buffer_count;
 } Method;
 
 typedef struct {
@@ -112,6 +120,29 @@ int open_checked(const char* path, const File* expected);
 /* The mapped weights, for the life of the process; for one thread at a time. Not OK, with an error
  * noted, if that fails. */
 int map_weights(char** bytes);
+
+/* ---- arguments.c ---- */
+
+enum { MAX_RANK = 64 };
+
+/* The memory of an input. */
+typedef struct {
+  const char* start;
+  int64_t bytes;
+} Memory;
+
+/* Whether sizes are those that a method takes; a code with an error of a function noted if not. */
+int check_dims(const Method* method, const char* function, const int64_t* dims);
+/* The sizes and strides of an input in the caller's memory; a code with an error noted if it cannot
+ * be there. sizes, strides: room for MAX_RANK. */
+int place_input(const Method* method, const char* function, size_t index, const void* data,
+                const int64_t* dims, int64_t* sizes, int64_t* strides, Memory* memory);
+
+/* ---- state.c ---- */
+
+/* Write what the state of a method is before the first call, to the memory of each buffer. Its
+ * model is open. */
+int begin_state(const Method* method, const char* function, void* const* data, const int64_t* dims);
 
 /* ---- model.c ---- */
 

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { MAX_RUNNERS = 64, MAX_THREADS = 256, MAX_RANK = 64 };
+enum { MAX_RUNNERS = 64, MAX_THREADS = 256 };
 
 /* A container, which runs one call at a time. AOTInductor's own queue of them is not used: when a
  * call fails, it does not wake the calls that wait. */
@@ -270,59 +270,14 @@ int use_threads(const char* function, int count) {
   return OK;
 }
 
-/* ---- Arguments ---- */
-
-static int check_dims(const Method* method, const int64_t* dims) {
-  for (size_t i = 0; i < method->dim_count; i++) {
-    const Dim* dim = &method->dims[i];
-    if (dims[i] < dim->min || (dim->max >= 0 && dims[i] > dim->max) || dims[i] % dim->multiple)
-      return refuse(ARGUMENT, "%s(): %s is %lld, the compiled model takes %s", method->function,
-                    dim->name, (long long)dims[i], dim->range);
-  }
-  for (size_t i = 0; i < method->condition_count; i++)
-    if (!method->conditions[i].holds(dims))
-      return refuse(ARGUMENT,
-                    "%s(): the sizes do not fit the compiled code, which needs %s. Call it with "
-                    "other sizes",
-                    method->function, method->conditions[i].text);
-  return OK;
-}
-
-/* The memory of an input. */
-typedef struct {
-  const char* start;
-  int64_t bytes;
-} Memory;
-
 /* Make the tensor of an input, over the memory of the caller. */
 static int make_input(const Loaded* loaded, size_t index, const void* data, const int64_t* dims,
                       Memory* memory, Handle* handle) {
   const Method* method = loaded->method;
   const Input* input = &method->inputs[index];
-  int64_t sizes[MAX_RANK], strides[MAX_RANK], count = 1;
-  bool overflow = false;
-  for (int32_t i = 0; i < input->ndim; i++) {
-    const Size* size = &input->sizes[i];
-    sizes[i] = size->offset;
-    if (size->dim < 0) continue;
-    int64_t scaled = 0;
-    overflow |= __builtin_mul_overflow(dims[size->dim], size->factor, &scaled);
-    overflow |= __builtin_add_overflow(scaled, size->offset, &sizes[i]);
-    overflow |= sizes[i] < 0;
-  }
-  for (int32_t i = input->ndim - 1; i >= 0; i--) {
-    strides[input->order[i]] = count;
-    overflow |= __builtin_mul_overflow(count, sizes[input->order[i]], &count);
-  }
-  overflow |= __builtin_mul_overflow(count, input->bits / 8, &memory->bytes);
-  if (overflow)
-    return refuse(ARGUMENT, "%s(): %s has no such sizes", method->function, input->name);
-  if (!data && count) return refuse(ARGUMENT, "%s(): %s is NULL", method->function, input->name);
-  unsigned aligned = input->bits / 8 / (input->code == 5 ? 2 : 1); /* complex: its parts */
-  if ((uintptr_t)data % aligned)
-    return refuse(ARGUMENT, "%s(): %s is at an address that is no multiple of %u", method->function,
-                  input->name, aligned);
-  memory->start = data;
+  int64_t sizes[MAX_RANK], strides[MAX_RANK];
+  int code = place_input(method, method->function, index, data, dims, sizes, strides, memory);
+  if (code) return code;
   if (loaded->torch.from_blob((void*)(uintptr_t)data, input->ndim, sizes, strides, 0,
                               loaded->dtypes[dtype_index(input->code, input->bits)], 0, 0, handle))
     return no_memory(method->function);
@@ -449,7 +404,7 @@ int run_model(Model* model, size_t index, const void* const* data, const int64_t
   Loaded* loaded = &model->methods[index];
   const Method* method = loaded->method;
   *results = NULL;
-  int code = check_dims(method, dims);
+  int code = check_dims(method, method->function, dims);
   if (code) return code;
   Call call;
   if (!begin(&call, method->input_count, method->output_count)) code = no_memory(method->function);

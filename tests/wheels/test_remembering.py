@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from wheels import KINDS, Installed, of_kind
+from c_programs import compiled, run_checked
+from wheels import KINDS, STANDALONE, Installed, of_kind
 
 PACKAGE = "remembering"
 
@@ -578,3 +579,66 @@ def dedented(code: str) -> str:
     import textwrap
 
     return textwrap.dedent(code)
+
+
+IN_C = r"""
+#include <remembering/voice.h>
+#include <stdio.h>
+#include <string.h>
+
+int main(void) {
+  static float samples[3 * 256], hidden[3 * 16], cell[3 * 16], context[3 * 32];
+  remembering_voice *voice;
+  if (remembering_voice_open(&voice, 1, 1)) return puts(remembering_error()), 1;
+  remembering_voice_inputs inputs = {samples, hidden, cell, context, 3};
+  for (int again = 0; again < 2; again++) {
+    memset(cell, 0x55, sizeof cell);
+    memset(hidden, 0x55, sizeof hidden);
+    memset(context, 0x55, sizeof context);
+    if (remembering_voice_begin(voice, &inputs)) return puts(remembering_error()), 1;
+    for (int step = 0; step < 4; step++) {
+      for (int i = 0; i < 3 * 256; i++) samples[i] = (float)((i * 7 + step) % 32) / 32;
+      remembering_voice_outputs outputs;
+      if (remembering_voice_run(voice, &inputs, &outputs)) return puts(remembering_error()), 1;
+      for (int i = 0; i < 3; i++) printf("%a\n", (double)outputs.output[i]);
+      remembering_voice_free(&outputs);
+    }
+  }
+  float before = hidden[0];
+  inputs.batch = 9;
+  if (remembering_voice_begin(voice, &inputs)) puts(remembering_error());
+  inputs.batch = 3, inputs.state_context = NULL;
+  if (remembering_voice_begin(voice, &inputs)) puts(remembering_error());
+  if (remembering_voice_begin(voice, NULL)) puts(remembering_error());
+  if (remembering_voice_begin(NULL, &inputs)) puts(remembering_error());
+  if (hidden[0] != before) puts("changed");
+  remembering_voice_close(voice);
+  return 0;
+}
+"""
+
+
+def test_a_state_begins_in_c_as_in_python(
+    installed: Callable[..., Installed], tmp_path: Path
+) -> None:
+    package = of_kind(installed, PACKAGE, STANDALONE)
+    (tmp_path / "voice.c").write_text(IN_C)
+    interface = package.directory / "remembering" / "models" / "_c"
+    printed = run_checked([compiled(tmp_path / "voice.c", interface, "-std=c99")]).splitlines()
+    code = """
+    models.set_num_threads(1)
+    state = models.voice.new_state(batch=3)
+    found = []
+    for step in range(4):
+        samples = (np.arange(3 * 256).reshape(3, 256) * 7 + step) % 32 / np.float32(32)
+        found += models.voice(samples.astype(np.float32), state=state)[:, 0].tolist()
+    print(json.dumps([value.hex() for value in found]))
+    """
+    values = run(package, dedented(code))
+    assert [float.fromhex(each).hex() for each in printed[:24]] == 2 * values
+    assert printed[24:] == [
+        "remembering_voice_begin(): batch is 9, the compiled model takes 1 to 8",
+        "remembering_voice_begin(): state_context is NULL",
+        "remembering_voice_begin(): inputs is NULL",
+        "remembering_voice_begin(): model is NULL",
+    ]

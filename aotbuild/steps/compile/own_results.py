@@ -3,8 +3,8 @@
 ``x * 1`` and ``x + 0`` are tensors of their own in eager mode. Inductor takes ``x`` in their place,
 and does not look whether both are results, or inputs: what a caller writes into one then is in the
 other. In torch 2.13 that is so where the one or the zero is a tensor, from 2.14 on with numbers
-too. Here such a result becomes a copy before. Inductor removes copies that nobody would notice, and
-leaves those that keep results apart.
+too (https://github.com/pytorch/pytorch/issues/197893). Here such a result becomes a copy before.
+Inductor removes copies that nobody would notice, and leaves those that keep results apart.
 """
 
 from __future__ import annotations

@@ -117,10 +117,12 @@ def test_what_a_call_changes_is_not_const() -> None:
     assert "float32 (batch, 4); the call changes it" in said
     assert "State: state_hidden, state_scale. It is what the model keeps between calls" in said
     assert "All zeros before the first call: state_hidden." in said
-    assert "What new_state() of Python has before the first call: state_scale." in said
+    assert "What digits_net_begin() writes before the first call: state_scale." in said
+    assert "digits_net_begin(digits_net *model, const digits_net_inputs *inputs);" in said
     assert struct(step, "digits_step_inputs")[0] == "float *x;"
     assert "Changed in place: x." in step
     assert "State: " not in step
+    assert "_begin(" not in step + plain
     assert "a call changes" not in plain
 
 

@@ -93,7 +93,7 @@ class Described:
 
 
 _OF_A_MODEL = ("_open", "_close", "_run")
-_OF_A_METHOD = ("_inputs", "_outputs", "_free")
+_OF_A_METHOD = ("_inputs", "_outputs", "_begin", "_free")
 """How names of functions and types end."""
 
 STATUS = ("OK", "ARGUMENT", "LOAD", "MEMORY", "FAILED")

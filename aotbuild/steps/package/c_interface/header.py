@@ -33,7 +33,11 @@ _STATE = (
     "memory to each call of a sequence, and to one call at a time."
 )
 _ZEROS = "All zeros before the first call: {}."
-_VALUES = "What new_state() of Python has before the first call: {}."
+_VALUES = "What {1}() writes before the first call: {0}."
+_BEGIN = (
+    "Write what the state is before the first call to its memory. Of the inputs, the pointers to "
+    "the state and the sizes are looked at."
+)
 _IN_PLACE = "Changed in place: {}."
 _CHANGES = (
     "What a call changes must not share memory with other inputs; a call that fails may have "
@@ -206,10 +210,23 @@ def _method(package: Described, model: Model, method: Method) -> list[str]:
         ),
         f"{' ' * len(head)}{method.prefix}_outputs *outputs);",
         "",
+        *_begin(package, model, method),
         *_comment("Free the results of a call, each once; what was freed or is all zero is well."),
         f"void {method.prefix}_free({method.prefix}_outputs *outputs);",
     ]
     return lines
+
+
+def _begin(package: Described, model: Model, method: Method) -> list[str]:
+    if not method.manifest.held:
+        return []
+    head = f"{package.name}_status {method.prefix}_begin("
+    return [
+        *_comment(_BEGIN),
+        f"{head}{model.prefix} *model,",
+        f"{' ' * len(head)}const {method.prefix}_inputs *inputs);",
+        "",
+    ]
 
 
 def _about_changes(method: Method) -> list[str]:
@@ -225,7 +242,9 @@ def _about_changes(method: Method) -> list[str]:
     zeros = [field for field, name in held.items() if name not in manifest.initial]
     others = [field for field, name in held.items() if name in manifest.initial]
     parts = ((_STATE, held), (_ZEROS, zeros), (_VALUES, others), (_IN_PLACE, inputs))
-    return ["", *(text.format(", ".join(fields)) for text, fields in parts if fields), _CHANGES]
+    begin = f"{method.prefix}_begin"
+    told = [text.format(", ".join(fields), begin) for text, fields in parts if fields]
+    return ["", *told, _CHANGES]
 
 
 def _ranges(method: Method) -> list[str]:

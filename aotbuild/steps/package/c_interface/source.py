@@ -127,6 +127,7 @@ def _method_tables(prefix: str, method: Method, file: Callable[[File], str]) -> 
         )
     if inputs:
         lines += [f"static const Input {prefix}_inputs[] = {{", *inputs, "};"]
+    lines += _state_tables(prefix, manifest)
     lines += _condition_tables(prefix, manifest.conditions, names)
     variants = []
     for i, variant in enumerate(manifest.variants):
@@ -152,6 +153,21 @@ def _size(size: Size, dims: Sequence[str]) -> str:
         return f"{{-1, 1, {size}}}"
     affine = Affine.of(size)
     return f"{{{dims.index(affine.dim)}, {affine.factor}, {affine.offset}}}"
+
+
+def _state_tables(prefix: str, manifest: Manifest) -> list[str]:
+    """What the buffers of the state are before the first call."""
+    lines, entries = [], []
+    for i, name in enumerate(manifest.held):
+        constant = manifest.initial.get(name)
+        if constant is None:
+            entries.append("    {NULL, 0},")
+            continue
+        lines.append(f"static const int64_t {prefix}_initial{i}[] = {_numbers(constant.shape)};")
+        entries.append(f"    {{{prefix}_initial{i}, {constant.offset}}},")
+    if entries:
+        lines += [f"static const Initial {prefix}_buffers[] = {{", *entries, "};"]
+    return lines
 
 
 def _condition_tables(prefix: str, conditions: Sequence[str], dims: Sequence[str]) -> list[str]:
@@ -205,6 +221,8 @@ def _model_functions(name: str, model: Model) -> list[str]:
         row += [method.output_count]
         row += [f"{table}_conditions" if conditions else "NULL", len(conditions)]
         row += [f"{table}_variants", len(method.manifest.variants)]
+        held = method.manifest.held
+        row += [f"{table}_buffers" if held else "NULL", len(held)]
         rows.append(f"    {{{', '.join(map(str, row))}}},")
     return [
         f"static const Method {prefix}_methods[] = {{",
@@ -255,10 +273,35 @@ def _method_functions(name: str, model: Model, index: int, method: Method) -> li
         "  outputs->owner = results;",
         f"  return ({name}_status)OK;",
         "}",
+        *_begin_function(name, model, index, method),
         "",
         f"void {method.prefix}_free({method.prefix}_outputs *outputs) {{",
         "  if (!outputs) return;",
         "  free_results(outputs->owner);",
         "  memset(outputs, 0, sizeof *outputs);",
+        "}",
+    ]
+
+
+def _begin_function(name: str, model: Model, index: int, method: Method) -> list[str]:
+    """The function that writes what a state is at first; nothing where there is no state."""
+    held = method.manifest.held
+    if not held:
+        return []
+    function = f"{method.prefix}_begin"
+    data = [f"inputs->{field}" for field, _ in method.inputs[-len(held) :]]
+    dims = [f"inputs->{field}" for field, _, _ in method.dims] or ["0"]
+    refusals = [
+        f'  if (!{each}) return ({name}_status)refuse(ARGUMENT, "{function}(): {each} is NULL");'
+        for each in ("model", "inputs")
+    ]
+    table = f"&{model.prefix}_methods[{index}]"
+    return [
+        "",
+        f"{name}_status {function}({model.prefix} *model, const {method.prefix}_inputs *inputs) {{",
+        *refusals,
+        f"  void *const data[] = {{{', '.join(f'(void *){each}' for each in data)}}};",
+        f"  const int64_t dims[] = {{{', '.join(dims)}}};",
+        f'  return ({name}_status)begin_state({table}, "{function}", data, dims);',
         "}",
     ]

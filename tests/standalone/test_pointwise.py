@@ -9,6 +9,9 @@ import torch
 from library import Library
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+# Of sums of float16 or bfloat16 and complex numbers, from torch 2.14 on.
+pytestmark = pytest.mark.filterwarnings("ignore:ComplexHalf support")
+
 aten = torch.ops.aten
 REALS = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
 COMPLEX = [torch.complex64, torch.complex128]

@@ -17,14 +17,15 @@ def make_traceable(model: Any) -> None:
     """Let Dynamo trace the operator of a model in the place of its call."""
     model.__dict__.pop("__call__", None)  # Dynamo would take it for what runs the model
     kind: Any = type(model)
-    shell = object.__new__(_traceable_class(kind))
-    shell.__dict__.update(model.__dict__)
-    shell.__dict__["_call"] = traceable_call(model)
-    # Locks and memory of a state are nothing for a tracer: the compiled function breaks there, and
-    # what Python does to hold one is not compiled by itself either.
-    model.__dict__["_untraced"] = bool(model._manifest.held)
-    if model._untraced:
+    shell: Any = None
+    if model._manifest.held:
+        # Locks and memory of a state are nothing for a tracer: the compiled function breaks there,
+        # and what Python does to hold one is not compiled by itself either.
         _leave_to_python(kind)
+    else:
+        shell = object.__new__(_traceable_class(kind))
+        shell.__dict__.update(model.__dict__)
+        shell.__dict__["_call"] = traceable_call(model)
     model.__dict__["_traceable"] = shell
     base = getattr(engine_module(), "Model", None)
     if base is not None and isinstance(model, base):
@@ -35,7 +36,7 @@ def make_traceable(model: Any) -> None:
 
 
 def _call_traceable(self: Any, /, *args: Any, **kwargs: Any) -> Any:
-    if self._untraced:
+    if self._traceable is None:
         return _call_untraced(self, args, kwargs)
     return self._traceable(*args, **kwargs)
 
@@ -50,16 +51,11 @@ def _call_untraced(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
     return model(*args, **kwargs)
 
 
+@functools.cache
 def _leave_to_python(kind: Any) -> None:
-    """Let Dynamo leave the calls of a class of models to Python, once."""
+    """Let Dynamo leave the calls of a class of models to Python."""
     name = "_checked" if hasattr(kind, "_checked") else "__call__"
-    call = getattr(kind, name)
-    if call not in _left:
-        setattr(kind, name, _disabled(call))
-        _left.append(getattr(kind, name))
-
-
-_left: list[Any] = []
+    setattr(kind, name, _disabled(getattr(kind, name)))
 
 
 def _substitute(base: Any) -> None:

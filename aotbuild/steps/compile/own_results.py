@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch.fx import GraphModule, Node
+from torch.fx import GraphModule
 
 from aotbuild.passes.graph.aliases import Aliases
 
@@ -51,7 +51,8 @@ def results_of_their_own() -> Iterator[None]:
 
 def _copy_results(module: GraphModule) -> None:
     aliases = Aliases(module)
-    for node in dict.fromkeys(map(aliases.root, _results(module))):
+    results = [node for out in module.graph.find_nodes(op="output") for node in out.all_input_nodes]
+    for node in dict.fromkeys(map(aliases.root, results)):
         if node.target not in _ARITHMETIC:
             continue
         with module.graph.inserting_after(node):
@@ -62,10 +63,3 @@ def _copy_results(module: GraphModule) -> None:
         for user in list(node.users):
             if user is not copy:
                 user.replace_input_with(node, copy)
-
-
-def _results(module: GraphModule) -> list[Node]:
-    nodes: list[Node] = []
-    for output in module.graph.find_nodes(op="output"):
-        torch.fx.node.map_arg(output.args, nodes.append)
-    return nodes

@@ -242,20 +242,15 @@ def _model_functions(name: str, model: Model) -> list[str]:
 def _method_functions(name: str, model: Model, index: int, method: Method) -> list[str]:
     takes = f"const {method.prefix}_inputs *inputs, " if has_inputs(method) else ""
     data = [f"inputs->{field}" for field, _ in method.inputs] or ["NULL"]
-    dims = [f"inputs->{field}" for field, _, _ in method.dims] or ["0"]
     given = ["model", *(["inputs"] if takes else []), "outputs"]
     given_types = f"{takes}{method.prefix}_outputs *outputs"
     lines = [
         f"{name}_status {method.function}({model.prefix} *model, {given_types}) {{",
         "  Results *results;",
         "  if (outputs) memset(outputs, 0, sizeof *outputs);",
-    ]
-    for each in given:
-        text = f"{method.function}(): {each} is NULL"
-        lines.append(f'  if (!{each}) return ({name}_status)refuse(ARGUMENT, "{text}");')
-    lines += [
+        *_refusals(name, method.function, given),
         f"  const void *const data[] = {{{', '.join(data)}}};",
-        f"  const int64_t dims[] = {{{', '.join(dims)}}};",
+        _dims(method),
         f"  int code = run_model((Model *)model, {index}, data, dims, &results);",
         f"  if (code) return ({name}_status)code;",
     ]
@@ -290,18 +285,27 @@ def _begin_function(name: str, model: Model, index: int, method: Method) -> list
         return []
     function = f"{method.prefix}_begin"
     data = [f"inputs->{field}" for field, _ in method.inputs[-len(held) :]]
-    dims = [f"inputs->{field}" for field, _, _ in method.dims] or ["0"]
-    refusals = [
-        f'  if (!{each}) return ({name}_status)refuse(ARGUMENT, "{function}(): {each} is NULL");'
-        for each in ("model", "inputs")
-    ]
     table = f"&{model.prefix}_methods[{index}]"
     return [
         "",
         f"{name}_status {function}({model.prefix} *model, const {method.prefix}_inputs *inputs) {{",
-        *refusals,
+        *_refusals(name, function, ["model", "inputs"]),
         f"  void *const data[] = {{{', '.join(f'(void *){each}' for each in data)}}};",
-        f"  const int64_t dims[] = {{{', '.join(dims)}}};",
+        _dims(method),
         f'  return ({name}_status)begin_state({table}, "{function}", data, dims);',
         "}",
     ]
+
+
+def _refusals(name: str, function: str, given: Sequence[str]) -> list[str]:
+    """The lines of a function that refuse a pointer that is NULL."""
+    return [
+        f'  if (!{each}) return ({name}_status)refuse(ARGUMENT, "{function}(): {each} is NULL");'
+        for each in given
+    ]
+
+
+def _dims(method: Method) -> str:
+    """The line of a function that takes the sizes of a call."""
+    dims = [f"inputs->{field}" for field, _, _ in method.dims] or ["0"]
+    return f"  const int64_t dims[] = {{{', '.join(dims)}}};"

@@ -32,12 +32,14 @@
 #define PUBLISH(pointer, value) __atomic_store_n(&(pointer), value, __ATOMIC_RELEASE)
 #define PUBLISHED(pointer) __atomic_load_n(&(pointer), __ATOMIC_ACQUIRE)
 #define NEXT_TURN(count) __atomic_fetch_add(&(count), 1, __ATOMIC_RELAXED)
+#define LEAVE(count) __atomic_fetch_sub(&(count), 1, __ATOMIC_RELAXED)
 #define BEGIN_ALONE(object) Py_BEGIN_CRITICAL_SECTION((PyObject*)(object))
 #define END_ALONE Py_END_CRITICAL_SECTION()
 #else
 #define PUBLISH(pointer, value) ((pointer) = (value))
 #define PUBLISHED(pointer) (pointer)
 #define NEXT_TURN(count) ((count)++)
+#define LEAVE(count) ((count)--)
 #define BEGIN_ALONE(object) {
 #define END_ALONE }
 #endif
@@ -235,6 +237,8 @@ PyObject* engine_call(Engine* self, PyObject* const* values, Py_ssize_t count);
 /* Whether a call with these values is one that engine_call runs. */
 PyObject* engine_fits(Engine* self, PyObject* const* values, Py_ssize_t count);
 PyObject* engine_run(Engine* self, PyObject* given);
+/* The calls of all engines that may be in a function of torch. */
+PyObject* running_calls(PyObject* module, PyObject* none);
 PyObject* engine_attach(Engine* self, PyObject* args);
 /* The tensor of a torch.Tensor; false for anything else, or if torch is not attached. */
 bool tensor_of_torch(Engine* self, PyObject* value, DLTensor* tensor);

@@ -18,6 +18,8 @@ static PyMethodDef functions[] = {
     {"view", view_of, METH_VARARGS, "An array over a part of a buffer."},
     {"from_capsule", from_capsule, METH_O, "An array over the memory of a capsule of DLPack."},
     {"laid_out", laid_out, METH_VARARGS, "A copy of a buffer in an order of dimensions."},
+    {"running_calls", running_calls, METH_NOARGS,
+     "How many calls, of all engines, may be in a function of torch."},
     {"cpu_features", cpu_features, METH_NOARGS,
      "Whether this CPU has each feature that levels need."},
     {NULL, NULL, 0, NULL},

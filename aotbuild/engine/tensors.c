@@ -197,6 +197,16 @@ static PyObject* call_fallback(Engine* self, PyObject* const* values) {
   return answer;
 }
 
+/* Calls that may be in a function of torch. Some of them, as is_neg(), give up the interpreter's
+ * lock; at the end of the interpreter those must not come back (see processes.py).
+ */
+static long running;
+
+PyObject* running_calls(PyObject* module, PyObject* none) {
+  (void)module, (void)none;
+  return PyLong_FromLong(PUBLISHED(running));
+}
+
 PyObject* engine_call(Engine* self, PyObject* const* values, Py_ssize_t count) {
   if ((size_t)count != self->input_count) Py_RETURN_NONE;
   if (are_numpy(self, values)) {
@@ -209,6 +219,7 @@ PyObject* engine_call(Engine* self, PyObject* const* values, Py_ssize_t count) {
   if (!self->checks || !known) Py_RETURN_NONE;
   ALLOCATE(self, tensors, handles)
   PyObject* results = NULL;
+  NEXT_TURN(running);
   if (!tensors || !handles) {
     PyErr_NoMemory();
   } else if (fits(self, known, values, tensors)) {
@@ -218,6 +229,7 @@ PyObject* engine_call(Engine* self, PyObject* const* values, Py_ssize_t count) {
     results = Py_None;
     Py_INCREF(results);
   }
+  LEAVE(running);
   RELEASE(tensors, handles)
   return results;
 }
@@ -226,7 +238,9 @@ PyObject* engine_fits(Engine* self, PyObject* const* values, Py_ssize_t count) {
   const Tensors* known = PUBLISHED(self->exchanged);
   if ((size_t)count != self->input_count || !self->checks || !known) Py_RETURN_FALSE;
   ALLOCATE(self, tensors, handles)
+  NEXT_TURN(running);
   int usual = tensors && handles && fits(self, known, values, tensors);
+  LEAVE(running);
   PyErr_Clear();
   RELEASE(tensors, handles)
   return PyBool_FromLong(usual);
@@ -246,6 +260,7 @@ PyObject* engine_run(Engine* self, PyObject* given) {
   }
   ALLOCATE(self, tensors, handles)
   PyObject **values = malloc((size_t)count * sizeof *values + 1), *results = NULL;
+  NEXT_TURN(running);
   if (!tensors || !handles || !values) {
     PyErr_NoMemory();
   } else {
@@ -256,6 +271,7 @@ PyObject* engine_run(Engine* self, PyObject* given) {
     }
     if (i == count) results = run(self, known, values, tensors, handles);
   }
+  LEAVE(running);
   free(values);
   RELEASE(tensors, handles)
   Py_DECREF(held);

@@ -26,6 +26,7 @@ from .joining import Joining, Values, joining
 from .lazy import torch
 from .machine import cores, engine_module
 from .not_a_module import listed, refuse_attributes
+from .processes import stop_here
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -84,7 +85,7 @@ class Batched(Generic[P, R]):
         except _Failed as failed:
             error = failed.error
         if _ended and threading.current_thread().daemon:
-            threading.Event().wait()  # for ever; the process ends without it
+            stop_here()
         try:
             raise error
         finally:

@@ -24,7 +24,13 @@ from .lazy import torch
 _MOMENT = 0.02
 """Seconds in which threads come to where they are held: a call's checks take microseconds."""
 
+_LONGEST = 10.0
+"""Seconds that the end of the interpreter waits for calls that run, at most."""
+
 _used = False
+
+_elsewhere = 0
+"""Calls of the engine that a forked child has from threads of its parent, and that never end."""
 
 
 def note_use() -> None:
@@ -41,10 +47,15 @@ def remember(model: Any) -> None:
     _models.add(model)
 
 
+def stop_here() -> None:
+    """Hold this thread for ever; the process ends without it."""
+    threading.Event().wait()
+
+
 def _held(run: Callable[..., Any]) -> Callable[..., Any]:
     def held(*values: Any) -> Any:
         if threading.current_thread().daemon:
-            threading.Event().wait()  # for ever; the process ends without it
+            stop_here()
         return run(*values)
 
     return held
@@ -53,14 +64,51 @@ def _held(run: Callable[..., Any]) -> Callable[..., Any]:
 def _at_exit() -> None:
     for model in _models:
         model._hold(_held)
-    if any(thread.daemon for thread in threading.enumerate()):
+    if sys.version_info >= (3, 14) or not _daemons():
+        return  # no thread is ended
+    until = time.monotonic() + _LONGEST
+    time.sleep(_MOMENT)
+    while _calling() and time.monotonic() < until:
         time.sleep(_MOMENT)
+
+
+def _calling() -> bool:
+    return _calls_in_c() > _elsewhere or any(map(_calls, _daemons()))
+
+
+def _calls_in_c() -> int:
+    # Only where a model has loaded it: to import it now would be in vain.
+    engine = sys.modules.get(f"{__package__}._engine")
+    return engine.running_calls() if engine else 0
+
+
+def _daemons() -> list[int]:
+    return [thread.ident for thread in threading.enumerate() if thread.daemon and thread.ident]
+
+
+def _calls(thread: int) -> bool:
+    """Whether a thread is in a function of this package, or of a model, and not held.
+
+    On a busy machine a call that runs, or one that checks its values, takes longer than a moment.
+    """
+    modules = {type(model).__module__ for model in _models}
+    frame = sys._current_frames().get(thread)
+    inside = False
+    while frame is not None:
+        if frame.f_code is stop_here.__code__:
+            return False
+        name = str(frame.f_globals.get("__name__"))
+        inside = inside or name in modules or name.startswith(f"{__package__}.")
+        frame = frame.f_back
+    return inside
 
 
 atexit.register(_at_exit)
 
 
 def _after_fork() -> None:
+    global _elsewhere  # noqa: PLW0603  # a fact about the process
+    _elsewhere = _calls_in_c()
     if _used and "torch" not in sys.modules:
         one_thread()
     elif _used and torch.get_num_threads() > 1:

@@ -14,7 +14,7 @@ def example(installed: Callable[[str], Installed], request: pytest.FixtureReques
 
 
 HEAD = """
-import json, os, threading, time, torch
+import json, os, sys, threading, time, torch
 from digits.models import denoiser, net
 torch.manual_seed(0)
 images = torch.rand(64, 1, 8, 8)
@@ -138,13 +138,28 @@ def test_ten_thousand_calls_leave_the_memory_as_it_was(example: Installed, call:
     assert grown < 2 << 20, grown
 
 
-def test_the_process_ends_while_calls_are_running(example: Installed) -> None:
+BUSY = """
+def turn():
+    while True:
+        pass
+
+for _ in range(2):
+    threading.Thread(target=turn, daemon=True).start()
+sys.setswitchinterval(0.1)  # seconds until a call that ends goes on
+"""
+
+
+@pytest.mark.parametrize("busy", ["", BUSY], ids=["idle", "busy"])
+def test_the_process_ends_while_calls_are_running(example: Installed, busy: str) -> None:
     done = example.attempt(
         HEAD
+        + busy
         + """
+results = []  # to release one is a function of torch that is not a call's
+
 def work():
     while True:
-        net(images)
+        results.append(net(images))
 
 for _ in range(4):
     threading.Thread(target=work, daemon=True).start()

@@ -126,11 +126,12 @@ def test_integers(library: Library, dtype: torch.dtype, dims: int) -> None:
 def test_strides_in_three_dimensions(
     library: Library, dtype: torch.dtype, *, transposed: bool, form: str
 ) -> None:
-    """For inputs for which torch takes oneDNN."""
-    x = _laid_out(torch.randn(2, 8, 5, 6, 7, dtype=dtype), form)
-    w = _laid_out(torch.randn(8, 8, 4, 4, 4, dtype=dtype), form)
-    arguments = (x, w, None, [1] * 3, [1] * 3, [1] * 3, transposed, [0] * 3, 1)
-    assert _check(library, *arguments).stride() == _eager(*arguments).stride()
+    """For inputs for which torch takes oneDNN: in bfloat16 that is so on some CPUs only."""
+    x = _laid_out(torch.randn(2, 8, 5, 6, 7), form)
+    w = _laid_out(torch.randn(8, 8, 4, 4, 4), form)
+    moves = (None, [1] * 3, [1] * 3, [1] * 3, transposed, [0] * 3, 1)
+    got = _check(library, x.to(dtype), w.to(dtype), *moves)
+    assert got.stride() == _eager(x, w, *moves).stride()
 
 
 @pytest.mark.parametrize(

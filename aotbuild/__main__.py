@@ -1,112 +1,203 @@
-"""``python -m aotbuild``: commands for those who build and publish packages."""
+"""``aotbuild``, or ``python -m aotbuild``: commands for those who build and publish packages.
+
+What a command does is in ``aotbuild.commands``, a module or a folder for each; here are its words.
+"""
 
 from __future__ import annotations
 
-import argparse
 import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import Any, TypeVar
+
+import click
 
 from aotbuild.errors import reported
 
-if TYPE_CHECKING:
-    # argparse has no public name for what add_subparsers() returns.
-    Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+_ENDS = """\b
+It ends with 0 where all is well, 1 where something is wrong, which standard error
+tells, 2 where its arguments are wrong, and 130 where it was interrupted."""
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run a command; the exit code is 1 when something is wrong."""
-    parser = argparse.ArgumentParser(prog="python -m aotbuild", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _declare_check(commands)
-    _declare_tune(commands)
-    _declare_repair(commands)
-    options = parser.parse_args(arguments)
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command, and return its exit code."""
     with reported(whole=True):
-        if options.command == "repair":
-            from aotbuild.commands.repair import repair_wheels
-
-            repair_wheels(options.wheels, options.wheel_dir, options.plat)
-            return 0
-        if options.command == "tune":
-            from aotbuild.commands.tune import tune_project
-
-            return tune_project(options.project, options.models, dry=options.dry_run)
-        if options.torch:
-            from aotbuild.commands.check_torch import print_parts
-
-            return print_parts()
-        from aotbuild.commands.check import check_project
-
-        return check_project(options.project, options.models, explain=options.explain)
+        try:
+            return aotbuild.main(arguments, standalone_mode=False) or 0
+        except click.ClickException as error:
+            error.show()
+            return error.exit_code
+        except click.Abort:
+            raise KeyboardInterrupt from None
 
 
-def _declare_check(commands: Commands) -> None:
-    check = commands.add_parser(
-        "check",
-        help="check the declaration and trace each model, without compiling",
-        description="Check [tool.aotbuild] of a project, import and trace each of its models, and "
-        "show what they take and return. Nothing is compiled; the errors are those of a build.",
-    )
-    _declare_models(check)
-    check.add_argument(
-        "--explain",
-        action="store_true",
-        help="also show which models a build would find in the cache, and why not the others",
-    )
-    check.add_argument(
-        "--torch",
-        action="store_true",
-        help="only list what builds use of torch's private parts, and what this torch lacks of it",
-    )
+@click.group(
+    epilog=_ENDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(version("aotbuild"), prog_name="aotbuild")
+def aotbuild() -> None:
+    """Ship compiled PyTorch models inside Python wheels.
+
+    Models are declared in [tool.aotbuild] of pyproject.toml, and compiled when the wheel is built:
+    pip wheel . needs none of these commands.
+    """
 
 
-def _declare_tune(commands: Commands) -> None:
-    tune = commands.add_parser(
-        "tune",
-        help="measure by which recipe each model is the fastest, and pin it in aotbuild.lock.toml",
-        description="Compile each model by all recipes that are possible, compare the results with "
-        "the eager model, time them on one thread, and write the best ones with all figures into "
-        "aotbuild.lock.toml beside the pyproject.toml. Builds use what it names. Run it on a "
-        "machine that does nothing else.",
-    )
-    _declare_models(tune)
-    tune.add_argument(
-        "--dry-run", action="store_true", help="print the lock file, and do not write it"
-    )
-
-
-def _declare_models(command: argparse.ArgumentParser) -> None:
+def _of_models(command: _F) -> _F:
     """Which models of which project a command is for."""
-    command.add_argument(
-        "models", nargs="*", metavar="MODEL", help="names of declared models (default: all)"
-    )
-    command.add_argument(
+    models = click.argument("models", nargs=-1, metavar="[MODEL]...")
+    project = click.option(
         "--project",
-        type=Path,
+        type=click.Path(path_type=Path),
         default=Path(),
         metavar="DIR",
-        help="directory of the pyproject.toml (default: the current one)",
+        help="Directory of the pyproject.toml.  [default: the current one]",
     )
+    return models(project(command))
 
 
-def _declare_repair(commands: Commands) -> None:
-    repair = commands.add_parser(
-        "repair",
-        help="give wheels the platform tag with which they can be published",
-        description="Call auditwheel so that torch's libraries stay out of the wheels, import what "
-        "comes out, run its self-test, and print the platform tag.",
-    )
-    repair.add_argument("wheels", nargs="+", type=Path, metavar="WHEEL", help="the wheels")
-    repair.add_argument(
-        "-w",
-        "--wheel-dir",
-        type=Path,
-        default=Path("wheelhouse"),
-        metavar="DIR",
-        help="where the repaired wheels go (default: wheelhouse)",
-    )
-    repair.add_argument("--plat", metavar="TAG", help="platform tag (default: the best possible)")
+def _json(command: _F) -> _F:
+    return click.option("--json", is_flag=True, help="Print JSON, for programs.")(command)
+
+
+@aotbuild.command()
+@_of_models
+@click.option(
+    "--explain",
+    is_flag=True,
+    help="Also show which models a build would find in the cache, and why not the others.",
+)
+@click.option(
+    "--torch",
+    "parts",
+    is_flag=True,
+    help="Only list what builds use of torch's private parts, and what this torch lacks of it.",
+)
+@_json
+def check(models: Sequence[str], project: Path, *, explain: bool, parts: bool, json: bool) -> int:
+    """Check the declaration and trace each model, without compiling.
+
+    Checks [tool.aotbuild] of a project, imports and traces the named models (all of them where none
+    is named), and shows what they take and return. Nothing is compiled; the errors are those of a
+    build.
+    """
+    if parts:
+        from aotbuild.commands.check_torch import print_parts
+
+        return print_parts()
+    from aotbuild.commands.check import check_project
+
+    return check_project(project, models, explain=explain, json=json)
+
+
+@aotbuild.command()
+@_of_models
+@click.option("--dry-run", is_flag=True, help="Print the lock file, and do not write it.")
+def tune(models: Sequence[str], project: Path, *, dry_run: bool) -> int:
+    """Measure by which recipe each model is the fastest, and pin it.
+
+    Compiles the named models (all of them where none is named) by all recipes that are possible,
+    compares the results with the eager model, times them on one thread, and writes the best ones
+    with all figures into aotbuild.lock.toml beside the pyproject.toml. Builds use what it names.
+    Run it on a machine that does nothing else.
+    """
+    from aotbuild.commands.tune import tune_project
+
+    return tune_project(project, models, dry=dry_run)
+
+
+@aotbuild.command()
+@click.argument(
+    "wheels", nargs=-1, required=True, metavar="WHEEL...", type=click.Path(path_type=Path)
+)
+@click.option(
+    "-w",
+    "--wheel-dir",
+    type=click.Path(path_type=Path),
+    default=Path("wheelhouse"),
+    show_default=True,
+    metavar="DIR",
+    help="Where the repaired wheels go.",
+)
+@click.option("--plat", metavar="TAG", help="Platform tag.  [default: the best possible]")
+def repair(wheels: Sequence[Path], wheel_dir: Path, plat: str | None) -> None:
+    """Give wheels the platform tag with which they can be published.
+
+    Calls auditwheel so that torch's libraries stay out of the wheels, imports what comes out, runs
+    its self-test, and prints the platform tag.
+    """
+    from aotbuild.commands.repair import repair_wheels
+
+    repair_wheels(wheels, wheel_dir, plat)
+
+
+@aotbuild.command()
+@click.argument("names", nargs=-1, required=True, metavar="WHEEL|PACKAGE|LIBRARY...")
+@click.option("--diff", is_flag=True, help="Of two, an old and a new one: show what differs.")
+@_json
+def inspect(names: Sequence[str], *, diff: bool, json: bool) -> int:
+    """Show what is in a wheel, without running it.
+
+    Its models with what they take and return, what they were compiled for and by, how far they are
+    from the eager model, what they need, and the size of each part. Names may be wheels,
+    directories, compiled libraries inside them, and installed packages such as digits.models.
+    """
+    from aotbuild.commands.inspect.command import compare, inspect
+
+    if diff and len(names) != 2:
+        raise click.UsageError(f"--diff is for two wheels or packages, not for {len(names)}")
+    return compare(*names, json=json) if diff else inspect(names, json=json)
+
+
+@aotbuild.command()
+@_json
+def doctor(*, json: bool) -> int:
+    """Tell whether models can be built here, and what would help.
+
+    Tries the compiler, and looks for Python's headers, CMake, ninja, torch with the private parts
+    that builds use, CPU levels, memory, disk, accelerators and caches.
+    """
+    from aotbuild.commands.doctor.command import diagnose
+
+    return diagnose(json=json)
+
+
+@aotbuild.group(invoke_without_command=True)
+@_json
+@click.pass_context
+def cache(context: click.Context, *, json: bool) -> int:
+    """Show what is in the cache of this machine.
+
+    By kinds: compiled models, their libraries, engines, headers.
+    """
+    from aotbuild.commands.cache import show
+
+    return 0 if context.invoked_subcommand else show(json=json)
+
+
+@cache.command()
+@click.option("--all", "everything", is_flag=True, help="Remove all that no build uses now.")
+@click.option("--max-size", metavar="SIZE", help="Leave so much at most, such as 500M or 2G.")
+@click.option(
+    "--unused-days", type=click.FloatRange(min=0), metavar="DAYS", help="Remove what is older."
+)
+def prune(*, everything: bool, max_size: str | None, unused_days: float | None) -> int:
+    """Remove from the cache what was not used for longest.
+
+    A build that runs at the same time goes on, and compiles what it does not find.
+    """
+    from aotbuild.cache.settings import bytes_of
+    from aotbuild.commands.cache import prune
+
+    if not everything and max_size is None and unused_days is None:
+        raise click.UsageError("tell what to remove: --all, --max-size or --unused-days")
+    where, fix = "command line: --max-size", "write it as 500M or 2G"
+    limit = None if max_size is None else bytes_of(max_size, where=where, fix=fix)
+    return prune(0 if everything else limit, unused_days)
 
 
 if __name__ == "__main__":

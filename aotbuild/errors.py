@@ -85,6 +85,10 @@ class RepairError(AotBuildError):
     """A wheel cannot be made fit to be published."""
 
 
+class InspectError(AotBuildError):
+    """What a command is asked to look at has no compiled models, or cannot be read."""
+
+
 class StepKilledError(AotBuildError):
     """A step of the build ended before it was done."""
 

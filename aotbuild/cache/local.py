@@ -85,6 +85,59 @@ def prune(directory: Path, limit: int) -> None:
         total -= item.size
 
 
+@dataclass(frozen=True)
+class Kind:
+    """All entries of one kind."""
+
+    name: str
+    entries: int
+    size: int
+    """Bytes."""
+    used: float
+    """When one of them was last used, in seconds since the epoch."""
+
+
+def kinds(directory: Path) -> list[Kind]:
+    """What is in the directory of the cache, by kinds, the largest first."""
+    items: dict[str, list[_Item]] = {}
+    for item in _items(directory):
+        if not item.path.name.startswith("."):
+            kind = item.path.relative_to(directory).parts[0]
+            items.setdefault(kind, []).append(item)
+    found = [
+        Kind(name, len(each), sum(i.size for i in each), max(i.used for i in each))
+        for name, each in items.items()
+    ]
+    return sorted(found, key=lambda kind: -kind.size)
+
+
+def total_size(directory: Path) -> int:
+    """The bytes of all entries."""
+    return sum(kind.size for kind in kinds(directory))
+
+
+def remove(directory: Path, before: float) -> tuple[int, int]:
+    """Remove what was not used since a time, but no headers that a build may compile with.
+
+    Args:
+        directory: The directory of the cache.
+        before: In seconds since the epoch.
+
+    Returns:
+        How many entries were removed, and how many bytes they had.
+    """
+    now = time.time()
+    count = size = 0
+    for item in [*_items(directory)]:
+        own = item.path.name.startswith(".") or item.path.parent.name == HEADERS
+        if item.used >= before or (own and now - item.used < _STALE):
+            continue
+        _remove(item.path)
+        if not item.path.exists():
+            count, size = count + 1, size + item.size
+    return count, size
+
+
 def _items(directory: Path) -> Iterator[_Item]:
     """What can be removed: files at any depth, and each directory of headers as one."""
     for path in _listed(directory):

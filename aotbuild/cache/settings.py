@@ -69,7 +69,11 @@ def cache_settings(environment: Mapping[str, str] | None = None) -> Settings:
             where=f"environment: {MODE}",
             fix=f"set it to one of {', '.join(_MODES)}, or unset it",
         )
-    limit = _size(given.get(LIMIT) or _DEFAULT_LIMIT)
+    limit = bytes_of(
+        given.get(LIMIT) or _DEFAULT_LIMIT,
+        where=f"environment: {LIMIT}",
+        fix=f"write it as 500M or 2G (0 for any size); the default is {_DEFAULT_LIMIT}",
+    )
     timeout = _seconds(given.get(TIMEOUT) or _DEFAULT_TIMEOUT)
     place = given.get(DIRECTORY, "")
     remote = place if _URL.match(place) else ""
@@ -114,15 +118,20 @@ def _user_directory(given: Mapping[str, str]) -> Path | None:
     return own / "aotbuild" if own.is_absolute() else None
 
 
-def _size(text: str) -> int:
-    """Bytes, of a text such as ``2G``."""
+def bytes_of(text: str, *, where: str, fix: str) -> int:
+    """Bytes, of a text such as ``2G``.
+
+    Args:
+        text: The text.
+        where: Where it stands, for the message.
+        fix: What to write there, for the message.
+
+    Raises:
+        ConfigError: It is no size.
+    """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
     if match is None:
-        raise ConfigError(
-            f'"{text}" is no size',
-            where=f"environment: {LIMIT}",
-            fix=f"write it as 500M or 2G (0 for any size); the default is {_DEFAULT_LIMIT}",
-        )
+        raise ConfigError(f'"{text}" is no size', where=where, fix=fix)
     return int(float(match[1]) * _UNITS[match[2].upper()])
 
 

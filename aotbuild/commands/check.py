@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aotbuild.commands.check_packaging import check_packaging, import_line
 from aotbuild.commands.check_runtime import check_declared_torch, runtime_of
+from aotbuild.commands.describing import returns, size, takes
+from aotbuild.commands.tables import print_json, print_table
 from aotbuild.config.messages import located
 from aotbuild.config.project import load_declared
 from aotbuild.config.resolve import call_path, method_label
@@ -28,7 +31,6 @@ from aotbuild.torch_output import quieten, quieten_torch
 
 if TYPE_CHECKING:
     from aotbuild.config.schema import Model
-    from aotbuild.runtime.dims import Dim, Size
     from aotbuild.steps.export.traced import Traced
 
 
@@ -39,20 +41,38 @@ class Row:
     model: str
     runtime: str
     """What runs it."""
-    inputs: list[str]
-    outputs: list[str]
+    takes: list[str]
+    returns: list[str]
     parameters: int
     weights: int
     """Bytes."""
 
 
-def check_project(directory: Path, names: Sequence[str], *, explain: bool = False) -> int:
+@dataclass(frozen=True)
+class Checked:
+    """What ``check`` tells of a project, as data."""
+
+    models: list[Row]
+    notes: list[str]
+    """What else a line of its own tells: of the runtime, of the cache, of weights."""
+    imports: str
+    """The line of Python that imports the models once the wheel is installed."""
+    torch: str
+    lacking: str
+    """The private parts that builds use, and this torch lacks; empty where it has all."""
+    format: int = 1
+
+
+def check_project(
+    directory: Path, names: Sequence[str], *, explain: bool = False, json: bool = False
+) -> int:
     """Check a project, and print a table of its models.
 
     Args:
         directory: Directory of the pyproject.toml.
         names: The models to trace; all of them when empty.
         explain: Whether to tell what a build would find in the cache, and why not the rest.
+        json: Whether to print JSON in place of the table.
 
     Returns:
         0, or 1 when a model cannot be traced; why has been printed to standard error then.
@@ -60,6 +80,14 @@ def check_project(directory: Path, names: Sequence[str], *, explain: bool = Fals
     Raises:
         AotBuildError: The declaration is wrong.
     """
+    with contextlib.redirect_stdout(sys.stderr if json else sys.stdout):
+        checked, failed = _check(directory, names, explain=explain)
+    _print(checked, json=json)
+    return int(failed)
+
+
+def _check(directory: Path, names: Sequence[str], *, explain: bool) -> tuple[Checked, bool]:
+    """What is told of a project, and whether one of its models cannot be traced."""
     check_packaging(directory)
     project = load_declared(directory)
     chosen = declared_models(project, names, where=located("tool.aotbuild.models"))
@@ -105,11 +133,30 @@ def check_project(directory: Path, names: Sequence[str], *, explain: bool = Fals
 
                 decided = with_runtimes(project, {name: runtime.runtime})
                 lines += explained(decided, name, traced)
-    if rows:
-        print("\n".join([table(rows), import_line(project, traced_names), *lines]))  # noqa: T201
-    if lacking := parts_table(everything=False):
-        print(f"torch {torch_version()} lacks private parts that builds use:\n{lacking}")  # noqa: T201
-    return int(failed)
+    imports = import_line(project, traced_names) if rows else ""
+    lacking = parts_table(everything=False)
+    return Checked(rows, lines, imports, torch_version(), lacking), failed
+
+
+def _print(checked: Checked, *, json: bool) -> None:
+    if json:
+        print_json(checked)
+        return
+    if checked.models:
+        head = ("model", "runtime", "inputs", "outputs", "parameters", "weights")
+        print_table(head, _cells(checked.models), (4, 5))
+        print("\n".join([checked.imports, *checked.notes]))  # noqa: T201
+    if checked.lacking:
+        print(f"torch {checked.torch} lacks private parts that builds use:\n{checked.lacking}")  # noqa: T201
+
+
+def _cells(rows: Iterable[Row]) -> Iterator[tuple[str, ...]]:
+    """A line for each input or output of a model."""
+    for row in rows:
+        cells = (row.model, row.runtime, f"{row.parameters:,}", size(row.weights))
+        for given, returned in itertools.zip_longest(row.takes, row.returns, fillvalue=""):
+            yield *cells[:2], given, returned, *cells[2:]
+            cells = ("",) * 4
 
 
 def _check_conditions(model: Model, name: str, methods: Iterable[Traced]) -> None:
@@ -145,73 +192,17 @@ def _folded(model: Model, name: str, methods: Iterable[Traced]) -> Iterator[str]
         )
 
 
-def table(rows: Iterable[Row]) -> str:
-    """Rows as a text table: one line for each input or output of a model."""
-    lines = [("model", "runtime", "inputs", "outputs", "parameters", "weights")]
-    for row in rows:
-        cells = (row.model, row.runtime, f"{row.parameters:,}", _size(row.weights))
-        for given, returned in itertools.zip_longest(row.inputs, row.outputs, fillvalue=""):
-            lines.append((*cells[:2], given, returned, *cells[2:]))
-            cells = ("",) * 4
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if i > 3 else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    )
-
-
 def _row(name: str, runtime: str, traced: Traced) -> Row:
     call = traced.call
     tensors = list(traced.program.state_dict.values())
     tensors += [c for c in traced.program.constants.values() if hasattr(c, "numel")]
     own = {tensor.data_ptr(): tensor for tensor in tensors}
     parameters = {p.data_ptr(): p for p in traced.program.parameters()}
-    inputs = [f"{spec.name} {spec.dtype} {_shape(spec.shape, call.dims)}" for spec in call.inputs]
-    constants = _constants(call.in_spec["keys"], call.in_spec["items"])
     return Row(
         method_label(name, traced.name),
         runtime,
-        inputs + [f"{label} = {value!r}" for label, value in constants],
-        list(_outputs(call.outputs, "")),
+        takes(call.inputs, call.in_spec, call.dims),
+        list(returns(call.outputs)),
         sum(parameter.numel() for parameter in parameters.values()),
         sum(tensor.numel() * tensor.dtype.itemsize for tensor in own.values()),
     )
-
-
-def _shape(shape: Sequence[Size], dims: dict[str, Dim]) -> str:
-    """A shape with the range of each dimension behind its name."""
-    sizes = [f"{size} {dims[size]}" if size in dims else str(size) for size in shape]
-    return f"[{', '.join(sizes)}]"
-
-
-def _constants(labels: Sequence[Any], trees: Sequence[dict[str, Any]]) -> Iterator[tuple[str, Any]]:
-    for label, tree in zip(labels, trees, strict=True):
-        if tree["type"] == "constant":
-            yield str(label), tree["value"]
-        elif "items" in tree:
-            keys = tree.get("keys", range(len(tree["items"])))
-            yield from _constants([f"{label}[{key!r}]" for key in keys], tree["items"])
-
-
-def _outputs(tree: dict[str, Any], label: str) -> Iterator[str]:
-    prefix = f"{label} " if label else ""
-    if tree["type"] == "tensor":
-        yield f"{prefix}{tree['dtype']} [{', '.join(map(str, tree['shape']))}]"
-    elif tree["type"] == "constant":
-        yield f"{prefix}{'=' if label else ''} {tree['value']!r}".strip()
-    elif "items" not in tree:
-        yield f"{prefix}{tree['type']}"
-    else:
-        names = tree.get("keys") or tree.get("fields") or range(len(tree["items"]))
-        for name, item in zip(names, tree["items"], strict=True):
-            yield from _outputs(item, f"{label}.{name}" if label else str(name))
-
-
-def _size(count: int) -> str:
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count} B"

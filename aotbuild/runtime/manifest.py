@@ -8,12 +8,14 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .digest import blake2b
 from .dims import Affine, Dim, Size
 from .errors import ModelLoadError
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
 
 STATE = "state"
 """The name and the kind of the parameter for what the model keeps between calls."""
@@ -262,8 +264,8 @@ class Manifest:
         return json.dumps({**table, _DIGEST: _digest(table)}, indent=1) + "\n"
 
     @classmethod
-    def read(cls, path: Path) -> Manifest:
-        """Read ``model.json``.
+    def read(cls, path: Traversable) -> Manifest:
+        """Read ``model.json``, on the disk or in a wheel.
 
         Raises:
             ModelLoadError: The file is missing, damaged or of another format.

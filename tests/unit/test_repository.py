@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import ast
 import re
+import shlex
 import subprocess
 from pathlib import Path
 
+import click
 import pytest
 from samples import run_python
 from source_tree import REPOSITORY, code, page, section, table, tree_of
+
+from aotbuild.__main__ import aotbuild as commands
 
 PAGES = [
     *("README.md", "CONTRIBUTING.md", "findings/README.md", "benchmarks/README.md"),
@@ -68,7 +72,37 @@ def test_the_paths_that_contributors_are_sent_to_exist() -> None:
     assert [path for path in own if not (REPOSITORY / path).exists()] == []
 
 
+CALLS = [
+    (name, line)
+    for name in PAGES
+    for line in re.findall(
+        r"(?:^\$ |`)((?:python -m )?aotbuild [a-z][^`\n]*)", page(name), re.MULTILINE
+    )
+]
+
+
+@pytest.mark.parametrize(("name", "line"), CALLS)
+def test_calls_in_the_pages_are_understood(name: str, line: str) -> None:
+    words = shlex.split(line.removeprefix("python -m "), comments=True)[1:]
+    command: click.Command = commands
+    context = click.Context(commands)
+    while isinstance(command, click.Group) and words:
+        command = command.commands[words.pop(0)]
+    if {"WHEEL", "..."} & {*words} or not words:
+        return  # of a command alone, by its name
+    parsed = command.make_context(command.name, words, parent=context)
+    assert parsed.params, name
+
+
+def test_the_page_of_the_command_line_has_all_commands() -> None:
+    rows = table(without_blocks(page("docs/commands.md")))
+    assert sorted(code(row[0])[0] for row in rows) == sorted(
+        f"aotbuild {command}" for command in commands.commands
+    )
+
+
 MAPS = [
+    *("commands/doctor", "commands/inspect"),
     *("hook", "config", "passes", "passes/graph", "passes/numerics", "runtime"),
     *("steps", "steps/choose", "steps/compile", "steps/export"),
     *("steps/package", "steps/sizes", "steps/verify"),

@@ -32,7 +32,7 @@ def run(spec_file: Path) -> None:
     output = Path(spec.output)
     output.mkdir(parents=True, exist_ok=True)
     (output / ENGINE).unlink(missing_ok=True)
-    reason = _unsupported()
+    reason = unsupported()
     if reason:
         warn(
             "the package is built without its native engine",
@@ -65,7 +65,7 @@ def engine_key(architecture: str = "") -> str:
     )
 
 
-def _unsupported() -> str:
+def unsupported() -> str:
     """Why there can be no engine, or nothing."""
     if os.name != "posix":
         return f"there is none for {sys.platform} yet"

@@ -1,0 +1,132 @@
+"""The files of a wheel, of a directory or of an installed distribution, seen alike."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from email import message_from_string
+from email.message import Message
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Literal
+
+from aotbuild.errors import InspectError
+
+MARK = "_runtime/manifest.py"
+"""The file by which a package of compiled models is known, relative to it."""
+
+
+@dataclass(frozen=True)
+class Contents:
+    """Files, by their paths below one root."""
+
+    where: str
+    """What the user would call it."""
+    kind: Literal["wheel", "package", "distribution"]
+    root: Traversable
+    sizes: Mapping[str, int]
+    """Bytes of each file, unpacked."""
+    packed: int
+    """Bytes of the wheel; 0 where it is none."""
+    metadata: Message | None
+    """The core metadata, where there is any."""
+
+    def packages(self) -> list[str]:
+        """The paths of the packages of compiled models; empty for the root itself."""
+        return [
+            name.removesuffix(MARK).rstrip("/")
+            for name in sorted(self.sizes)
+            if name == MARK or name.endswith(f"/{MARK}")
+        ]
+
+
+def open_wheel(path: Path) -> Contents:
+    """The contents of a wheel.
+
+    Raises:
+        InspectError: It is none, or is damaged.
+    """
+    if path.suffix != ".whl" or not zipfile.is_zipfile(path):
+        raise InspectError(
+            "this is no wheel",
+            where=str(path),
+            why="a wheel is a zip file whose name ends in .whl",
+            fix="name what pip wheel built, such as dist/*.whl: an sdist has nothing compiled",
+        )
+    archive = zipfile.ZipFile(path)
+    sizes = {info.filename: info.file_size for info in archive.infolist() if not info.is_dir()}
+    metadata = [name for name in sizes if name.endswith(".dist-info/METADATA")]
+    return Contents(
+        path.name,
+        "wheel",
+        zipfile.Path(archive),
+        sizes,
+        path.stat().st_size,
+        message_from_string(archive.read(metadata[0]).decode()) if metadata else None,
+    )
+
+
+def open_directory(path: Path) -> Contents:
+    """The contents of a directory."""
+    files = (file for file in path.rglob("*") if file.is_file())
+    sizes = {file.relative_to(path).as_posix(): file.stat().st_size for file in files}
+    return Contents(str(path), "package", path, _without_caches(sizes), 0, None)
+
+
+def open_installed(name: str) -> Contents | None:
+    """The contents of what is installed under the name of a distribution or of a package.
+
+    Returns:
+        None where nothing has that name.
+    """
+    try:
+        found = importlib.metadata.distribution(name)
+    except (importlib.metadata.PackageNotFoundError, ValueError):
+        return _open_package(name)
+    root = Path(str(found.locate_file("")))
+    there = {str(file): root / str(file) for file in found.files or []}
+    sizes = {name: file.stat().st_size for name, file in there.items() if file.is_file()}
+    if not any(name.endswith(MARK) for name in sizes):
+        # Of an editable one, the files of the package are elsewhere.
+        package = _open_package(name.replace("-", "_"))
+        return package and _with_metadata(package, found)
+    where = f"{found.metadata['Name']} {found.version}"
+    return _with_metadata(
+        Contents(where, "distribution", root, _without_caches(sizes), 0, None), found
+    )
+
+
+def _open_package(name: str) -> Contents | None:
+    """What would be imported by a name. The packages around it are imported to find it, no more."""
+    try:
+        found = importlib.util.find_spec(name)
+    except (ImportError, ValueError, AttributeError):
+        return None
+    places = list(found.submodule_search_locations or []) if found else []
+    return open_directory(Path(places[0])) if places and Path(places[0]).is_dir() else None
+
+
+def _with_metadata(contents: Contents, found: importlib.metadata.Distribution) -> Contents:
+    text = found.read_text("METADATA") or ""
+    return Contents(
+        contents.where,
+        contents.kind,
+        contents.root,
+        contents.sizes,
+        contents.packed,
+        message_from_string(text),
+    )
+
+
+def _without_caches(sizes: Mapping[str, int]) -> dict[str, int]:
+    return {name: size for name, size in sizes.items() if "__pycache__" not in Path(name).parts}
+
+
+def around(library: Path) -> Iterator[Path]:
+    """The directories around a library of which one may be its package, from inside outwards."""
+    for place in list(library.resolve().parents)[:3]:
+        if (place / MARK).is_file():
+            yield place

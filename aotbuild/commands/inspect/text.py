@@ -1,0 +1,95 @@
+"""A report as tables for people."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+from aotbuild.commands.describing import size
+from aotbuild.commands.inspect.report import ModelReport, PackageReport, Report, VariantReport
+from aotbuild.commands.tables import print_heading, print_table
+
+
+def print_report(report: Report) -> None:
+    """Print all that a report tells."""
+    print_heading(report.where, f": {', '.join(_about(report))}")
+    for package in report.packages:
+        print_heading(f"\n{package.package}", _weights(package))
+        print_table(("model", "takes", "returns", "weights"), _calls(package), (3,))
+        for model in package.models:
+            for line in _rules(model):
+                print_heading(f"{model.name}: ", line)
+        print_heading("")
+        print_table(
+            ("compiled", "for", "runs on", "library", "error", "by"), _variants(package), (3,)
+        )
+    print_heading("")
+    share = {part: f"{100 * count / report.installed:.0f}%" for part, count in report.parts.items()}
+    rows = [(part, size(count), share[part]) for part, count in report.parts.items()]
+    print_table(("part", "size", "of all"), rows, (1, 2))
+
+
+def _about(report: Report) -> Iterator[str]:
+    if report.size:
+        yield f"{size(report.size)}, {size(report.installed)} when installed"
+    else:
+        yield size(report.installed)
+    if report.requires_python:
+        yield f"Python {report.requires_python}"
+    if report.name:
+        needs = "; ".join(report.requires)
+        yield f"needs {needs}" if needs else "needs no other package"
+
+
+def _weights(package: PackageReport) -> str:
+    apart = package.weights.get("apart")
+    return f", with its weights in {apart}" if apart else ""
+
+
+def _calls(package: PackageReport) -> Iterator[tuple[str, ...]]:
+    for model in package.models:
+        first = (model.name, size(model.weights))
+        for given, returned in itertools.zip_longest(model.takes, model.returns, fillvalue=""):
+            yield first[0], given, returned, first[1]
+            first = ("", "")
+
+
+def _rules(model: ModelReport) -> Iterator[str]:
+    for condition in model.conditions:
+        yield f"only where {condition}"
+    if model.changed:
+        yield f"changes {', '.join(model.changed)} in place"
+    if model.state:
+        yield f"keeps between calls, in its state: {', '.join(model.state)}"
+    if model.fallback:
+        yield "where nothing compiled fits, eager torch runs it"
+    for variant in model.variants[:1]:
+        if variant.operators:
+            yield f"torch runs, for it: {', '.join(variant.operators)}"
+
+
+def _variants(package: PackageReport) -> Iterator[tuple[str, ...]]:
+    for model in package.models:
+        for variant in model.variants:
+            runs = f"torch {variant.torch}" if variant.torch else "nothing else"
+            yield (
+                model.name,
+                variant.target,
+                f"{variant.platform}, {runs}",
+                size(variant.size),
+                _error(variant),
+                _compiled(variant),
+            )
+
+
+def _error(variant: VariantReport) -> str:
+    """The largest difference from the eager model, of the size of what is compared."""
+    error = variant.verified.get("relative-error")
+    return "not verified" if error is None else f"{error:.1e}"
+
+
+def _compiled(variant: VariantReport) -> str:
+    passes = ", ".join(f"{n} {name}" for name, n in variant.compiled.get("passes", {}).items())
+    recipe = variant.compiled.get("recipe", "")
+    kernels = f" ({passes})" if passes else ""
+    return f"torch {variant.compiled.get('torch', '?')}, {recipe}{kernels}"

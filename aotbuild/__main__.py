@@ -95,6 +95,57 @@ def check(models: Sequence[str], project: Path, *, explain: bool, parts: bool, j
 
 
 @aotbuild.command()
+@click.argument("source", default="", metavar="[MODULE:CLASS]")
+@click.option(
+    "--input",
+    "inputs",
+    multiple=True,
+    metavar="NAME=DTYPE[SHAPE]",
+    help="A tensor that the model takes, such as 'image=float32[batch,1,8,8]'.",
+)
+@click.option(
+    "--dim",
+    "dims",
+    multiple=True,
+    metavar="NAME=MIN..MAX",
+    help="The sizes that a name in a shape stands for, such as batch=1..64.",
+)
+@click.option(
+    "--arg",
+    "arguments",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="What the constructor takes, such as hidden=64.",
+)
+@click.option("--weights", default="", metavar="FILE", help="The file of the weights.")
+@click.option("--name", default="", help="The name of the model.  [default: that of the class]")
+@click.option(
+    "--package",
+    default="",
+    help="Where it is imported from.  [default: models, in the package of the class]",
+)
+@click.option(
+    "--project",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    default=Path(),
+    metavar="DIR",
+    help="Directory of the project.  [default: the current one]",
+)
+@click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
+@click.option("--yes", "-y", is_flag=True, help="Ask nothing.")
+def init(project: Path, *, dry_run: bool, yes: bool, **wanted: Any) -> int:
+    """Declare a model of a project in its pyproject.toml.
+
+    Finds the classes of torch.nn.Module by reading the source, moves what setuptools, hatchling,
+    poetry, flit or uv is told to scikit-build-core, adds the declaration, shows the difference, and
+    traces the model. What cannot be moved, or traced, changes nothing.
+    """
+    from aotbuild.commands.init.command import Wanted, init
+
+    return init(project, Wanted(**wanted), dry=dry_run, yes=yes)
+
+
+@aotbuild.command()
 @_of_models
 @click.option("--dry-run", is_flag=True, help="Print the lock file, and do not write it.")
 def tune(models: Sequence[str], project: Path, *, dry_run: bool) -> int:

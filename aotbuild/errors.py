@@ -85,6 +85,10 @@ class RepairError(AotBuildError):
     """A wheel cannot be made fit to be published."""
 
 
+class InitError(AotBuildError):
+    """A declaration cannot be made for a project, of which nothing is changed then."""
+
+
 class InspectError(AotBuildError):
     """What a command is asked to look at has no compiled models, or cannot be read."""
 

@@ -22,7 +22,7 @@ BACKEND = "scikit_build_core.build"
 DEFAULT_BACKEND = "setuptools.build_meta:__legacy__"
 """What a frontend takes where none is written."""
 
-_PARTS = {"scikit-build-core": "scikit-build-core>=1.1", "aotbuild": "aotbuild", "torch": "torch"}
+PARTS = {"scikit-build-core": "scikit-build-core>=1.1", "aotbuild": "aotbuild", "torch": "torch"}
 """What the build environment needs, and how it is written."""
 
 
@@ -110,7 +110,7 @@ def check_requires(pyproject: Mapping[str, Any]) -> None:
         )
     requirements = _requirements(given)
     names = {canonicalize_name(requirement.name) for requirement in requirements}
-    missing = [name for name in _PARTS if name not in names]
+    missing = [name for name in PARTS if name not in names]
     if missing:
         listed = " and ".join(filter(None, [", ".join(missing[:-1]), missing[-1]]))
         raise RequirementError(
@@ -125,7 +125,7 @@ def check_requires(pyproject: Mapping[str, Any]) -> None:
             raise RequirementError(
                 f'"{requirement}" excludes the versions of scikit-build-core that aotbuild needs',
                 where=where,
-                why=f"aotbuild requires {_PARTS['scikit-build-core']}",
+                why=f"aotbuild requires {PARTS['scikit-build-core']}",
                 fix=f"write: {_requires_line(table)}",
             )
     torch = [r for r in requirements if canonicalize_name(r.name) == "torch"]
@@ -191,8 +191,7 @@ def _lines(table: Mapping[str, Any]) -> str:
 
 def _requires_line(table: Mapping[str, Any], left_out: Collection[str] = ()) -> str:
     """The requirements with those that are missing, and torch pinned."""
-    built = installed_torch()
-    pin = f"torch=={Version(built.public) if built else '2.13.0'}"
+    pin = torch_pin()
     requires = []
     present = set()
     for text in _requires(table):
@@ -207,11 +206,17 @@ def _requires_line(table: Mapping[str, Any], left_out: Collection[str] = ()) -> 
             continue
         present.add(name)
         unpinned = name == "torch" and not requirement.url and not _pinned([requirement.specifier])
-        old = _PARTS["scikit-build-core"] if _too_old(requirement) else text
+        old = PARTS["scikit-build-core"] if _too_old(requirement) else text
         requires.append(pin if unpinned else old)
-    missing = {name: text for name, text in _PARTS.items() if name not in present}
+    missing = {name: text for name, text in PARTS.items() if name not in present}
     requires += [pin if name == "torch" else text for name, text in missing.items()]
     return f"requires = [{', '.join(_quoted(text) for text in requires)}]"
+
+
+def torch_pin() -> str:
+    """The requirement of the torch that is installed here, or of one that builds can use."""
+    built = installed_torch()
+    return f"torch=={Version(built.public) if built else '2.13.0'}"
 
 
 def _replaced(text: str) -> bool:
@@ -220,12 +225,12 @@ def _replaced(text: str) -> bool:
         name = canonicalize_name(Requirement(text).name)
     except InvalidRequirement:
         return True
-    if name in _PARTS:
+    if name in PARTS:
         return False
     return name == "pytorch" or any(
         name.replace("-", "") == part.replace("-", "")
         or difflib.SequenceMatcher(None, name, part).ratio() >= 0.9
-        for part in _PARTS
+        for part in PARTS
     )
 
 

@@ -63,10 +63,10 @@ def told(wheel: Path) -> dict[str, object]:
     return {
         "name": canonicalize_name(str(of["Name"])),
         "version": of["Version"],
-        "summary": of["Summary"],
+        "summary": of["Summary"] or "",
         "python": bounds(SpecifierSet(str(of["Requires-Python"]))),
         "requires": sorted((r.name, bounds(r.specifier), str(r.marker)) for r in requires),
-        "commands": sorted(metadata(wheel, "entry_points.txt").as_string().split()),
+        "commands": "".join(metadata(wheel, "entry_points.txt").as_string().split()),
     }
 
 
@@ -97,7 +97,8 @@ def test_a_layout_builds_with_the_model(name: str, tmp_path: Path, bare_python: 
     assert not own & set(layout.outside)
     assert told(after)["version"] == layout.version
     if before is not None:
-        assert own == members(before)
+        # Where setuptools-scm is installed, setuptools puts in all that git knows.
+        assert own == members(before) - set(layout.outside)
         assert told(after) == told(before)
     _run(layout, after, tmp_path / "installed", bare_python)
 

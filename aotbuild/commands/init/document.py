@@ -51,7 +51,7 @@ class Document:
             if name not in table:
                 table[name] = tomlkit.table()
             table = table[name]
-        table[key] = value
+        table[key] = _array(value) if isinstance(value, list) else value
 
     def remove(self, *path: str) -> None:
         """Remove a value, and the tables that are empty then."""
@@ -70,7 +70,7 @@ class Document:
         """Declare a field of ``[project]`` as dynamic."""
         given = self.get("project", "dynamic") or []
         if field not in given:
-            self.set(("project", "dynamic"), _array([*given, field]))
+            self.set(("project", "dynamic"), [*given, field])
 
     def add_tables(self, text: str) -> None:
         """Add tables at the end."""
@@ -88,7 +88,7 @@ class Document:
         kept = [text for text in given if _name(text) not in gone]
         names = {_name(text) for text in kept}
         kept += [text for text in wanted if _name(text) not in names]
-        self.set(("build-system", "requires"), _array(kept))
+        self.set(("build-system", "requires"), kept)
 
     def text(self) -> str:
         """The whole text.
@@ -110,10 +110,15 @@ class Document:
         return f"{whole}\n"
 
 
-def _array(values: Iterable[str]) -> Any:
+def _array(values: Iterable[Any]) -> Any:
+    """An array on one line, of tables too."""
     array = tomlkit.array()
     for value in values:
-        array.append(value)
+        item = value
+        if isinstance(value, Mapping):
+            item = tomlkit.inline_table()
+            item.update(value)
+        array.append(item)
     return array
 
 

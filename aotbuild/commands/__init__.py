@@ -1,1 +1,12 @@
-"""What the command line ``python -m aotbuild`` does, one module for each command."""
+"""What the command line does; its words are in ``aotbuild/__main__.py``.
+
+- ``init``: declares a model of a project, whatever builds that so far
+- ``check``: traces the models of a project; with ``check_packaging``, ``check_runtime``,
+  ``check_torch`` and ``explain``
+- ``doctor``: whether this machine can build models
+- ``tune``: measures recipes, and pins the best
+- ``inspect``: what is in a wheel
+- ``repair``: platform tags; ``newest_symbols`` tells what keeps a wheel from older systems
+- ``cache``: what is in the cache of this machine
+- ``describing``, ``tables``: calls and sizes in words, and what all of them print by
+"""

@@ -103,6 +103,8 @@ def missing(tree: ast.Module) -> Iterator[str]:
         docstring = ast.get_docstring(function)
         if "overload" in decorators(function):
             continue  # the implementation has the docstring
+        if any(word.startswith("command(") for word in decorators(function)):
+            continue  # it is what --help prints, where each option has its own
         if docstring is None and is_method:
             # It does what the class that it derives from says, as each engine does what the
             # protocol says; ruff's D102 asks for a docstring where that is not so.

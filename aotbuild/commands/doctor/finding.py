@@ -26,10 +26,22 @@ def good(subject: str, found: str) -> Finding:
 
 
 def note(subject: str, found: str, fix: str = "") -> Finding:
-    """A thing without which builds do."""
+    """A thing without which builds do.
+
+    Args:
+        subject: The thing.
+        found: What is found of it.
+        fix: What to do.
+    """
     return Finding(subject, "note", found, fix)
 
 
 def wrong(subject: str, found: str, fix: str) -> Finding:
-    """A thing that every build fails by."""
+    """A thing that every build fails by.
+
+    Args:
+        subject: The thing.
+        found: What is found of it.
+        fix: What to do.
+    """
     return Finding(subject, "wrong", found, fix)

@@ -14,7 +14,11 @@ _FLIT = ("tool", "flit")
 
 
 def move_flit(document: Document, root: Path) -> Move:
-    """Move from flit."""
+    """Move from flit.
+
+    Raises:
+        InitError: It is told what scikit-build-core has nothing for.
+    """
     need_project(document, "tool.flit.metadata, as flit before 3.2 has it")
     refuse_keys(document, (*_FLIT, "external-data"), {"directory": "installs files of data"})
     name = str(document.get(*_FLIT, "module", "name") or "")

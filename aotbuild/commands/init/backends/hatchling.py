@@ -26,7 +26,11 @@ _NOT_MOVED = {
 
 
 def move_hatchling(document: Document, root: Path) -> Move:
-    """Move from hatchling."""
+    """Move from hatchling.
+
+    Raises:
+        InitError: It is told what scikit-build-core has nothing for.
+    """
     need_project(document, "files of another backend")
     keys = {key: what for key, what in _NOT_MOVED.items() if what}
     for table in (_BUILD, _WHEEL):

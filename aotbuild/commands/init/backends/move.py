@@ -30,7 +30,13 @@ class Move:
 
 
 def place_packages(document: Document, root: Path, move: Move) -> None:
-    """Tell scikit-build-core what goes into the wheel, where it would not find that by itself."""
+    """Tell scikit-build-core what goes into the wheel, where it would not find that by itself.
+
+    Args:
+        document: The project's pyproject.toml.
+        root: The directory of the project.
+        move: What moving gave.
+    """
     if move.packages is not None:
         found = wheel_packages(root, str(document.get("project", "name") or ""), None)
         if {key: Path(value) for key, value in found.items()} != {

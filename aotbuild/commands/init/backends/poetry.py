@@ -20,7 +20,11 @@ _METADATA = (*_OF_BUILDS, "dependencies", "extras", "scripts", "plugins", "inclu
 
 
 def move_poetry(document: Document, root: Path) -> Move:
-    """Move from poetry."""
+    """Move from poetry.
+
+    Raises:
+        InitError: It is told what scikit-build-core has nothing for.
+    """
     refuse_keys(document, _POETRY, {"build": "has a build script of poetry"})
     refuse_keys(document, _POETRY, {"include": "puts files outside its packages into the wheel"})
     if document.get("project", "name") is None:

@@ -42,7 +42,14 @@ def version_of_file(document: Document, root: Path, file: str, pattern: str = ""
 
 
 def version_of_name(document: Document, root: Path, file: str, name: str) -> None:
-    """Let the version be read from a file in which a name is set to it."""
+    """Let the version be read from a file in which a name is set to it.
+
+    Args:
+        document: The project's pyproject.toml.
+        root: The directory of the project.
+        file: The file, relative to it.
+        name: The name.
+    """
     usual = name.lower() in {"__version__", "version"}
     any_name = rf"""^{re.escape(name)}\s*(?::\s*\w+\s*)?=\s*(['"])v?(?P<value>.+?)\1"""
     version_of_file(document, root, file, "" if usual else any_name)

@@ -205,6 +205,90 @@ def inspect(names: Sequence[str], *, diff: bool, json: bool) -> int:
 
 
 @aotbuild.command()
+@click.argument("name", metavar="WHEEL|PACKAGE")
+@click.argument("models", nargs=-1, metavar="[MODEL]...")
+@click.option(
+    "--size",
+    "sizes",
+    multiple=True,
+    metavar="NAME=N[,N...]",
+    help="Sizes of a dimension, such as batch=1,8.  [default: the smallest, and 16]",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(min=0, max=256),
+    default=1,
+    show_default=True,
+    help="Threads of a call; 0 for one on each core.",
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0),
+    default=1.0,
+    show_default=True,
+    help="How long each case is measured.",
+)
+@click.option(
+    "--against",
+    type=click.Path(path_type=Path),
+    metavar="REPORT",
+    help="What --json printed before, to compare with.",
+)
+@click.option(
+    "--fail-above",
+    metavar="PERCENT",
+    help="End with 1 where a case is so much slower than before, such as 5%.",
+)
+@_json
+def bench(
+    name: str,
+    models: Sequence[str],
+    sizes: Sequence[str],
+    *,
+    threads: int,
+    seconds: float,
+    against: Path | None,
+    fail_above: str | None,
+    json: bool,
+) -> int:
+    """Measure the models of a wheel or an installed package.
+
+    Each model is measured as compiled for each target that runs here, with the values that the
+    build recorded, in processes of its own that take turns: the time of a call, of the first one
+    and of the import, and the memory. Run it on a machine that does nothing else.
+    """
+    from aotbuild.commands.bench.command import bench
+
+    if fail_above is not None and against is None:
+        raise click.UsageError("--fail-above is for --against REPORT")
+    return bench(
+        name,
+        models,
+        sizes=dict(map(_sizes, sizes)),
+        threads=threads,
+        seconds=seconds,
+        against=against,
+        fail_above=None if fail_above is None else _percent(fail_above),
+        json=json,
+    )
+
+
+def _sizes(text: str) -> tuple[str, list[int]]:
+    name, _, values = text.partition("=")
+    numbers = values.split(",")
+    if not name or not all(number.strip().isdecimal() for number in numbers):
+        raise click.UsageError(f'"{text}" names no sizes: write --size batch=1,8')
+    return name.strip(), [int(number) for number in numbers]
+
+
+def _percent(text: str) -> float:
+    try:
+        return float(text.strip().removesuffix("%"))
+    except ValueError:
+        raise click.UsageError(f'"{text}" is no percentage: write --fail-above 5%') from None
+
+
+@aotbuild.command()
 @_json
 def doctor(*, json: bool) -> int:
     """Tell whether models can be built here, and what would help.

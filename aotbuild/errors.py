@@ -89,6 +89,10 @@ class InitError(AotBuildError):
     """A declaration cannot be made for a project, of which nothing is changed then."""
 
 
+class BenchError(AotBuildError):
+    """A model cannot be measured here."""
+
+
 class InspectError(AotBuildError):
     """What a command is asked to look at has no compiled models, or cannot be read."""
 

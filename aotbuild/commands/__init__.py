@@ -6,6 +6,7 @@
 - ``doctor``: whether this machine can build models
 - ``tune``: measures recipes, and pins the best
 - ``inspect``: what is in a wheel
+- ``bench``: how long its models take here
 - ``repair``: platform tags; ``newest_symbols`` tells what keeps a wheel from older systems
 - ``cache``: what is in the cache of this machine
 - ``describing``, ``tables``: calls and sizes in words, and what all of them print by

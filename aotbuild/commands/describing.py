@@ -45,6 +45,14 @@ def returns(tree: Mapping[str, Any], label: str = "") -> Iterator[str]:
             yield from returns(item, f"{label}.{name}" if label else str(name))
 
 
+def duration(seconds: float) -> str:
+    """A time with three digits, such as ``12.3 us``."""
+    units = (("s", 1.0), ("ms", 1e3), ("us", 1e6))
+    unit, factor = next((each for each in units if seconds * each[1] >= 1), units[-1])
+    value = seconds * factor
+    return f"{value:.3g} {unit}" if value < 1000 else f"{value:.0f} {unit}"
+
+
 def size(count: int) -> str:
     """A number of bytes, such as ``1.5 MB``."""
     for unit, bytes_of in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):

@@ -79,9 +79,18 @@ def report_of(name: str) -> Report:
     path = Path(name)
     if path.suffix in _LIBRARIES and path.is_file():
         return _of_library(path)
+    return make_report(contents_of(name))
+
+
+def contents_of(name: str) -> Contents:
+    """The files of a wheel or a directory, or else of what is installed by a name.
+
+    Raises:
+        InspectError: There is nothing by that name, or it is no wheel.
+    """
+    path = Path(name)
     if path.is_file():
-        return make_report(open_wheel(path))
-    contents: Contents | None
+        return open_wheel(path)
     contents = open_directory(path) if path.is_dir() else open_installed(name)
     if contents is None:
         raise InspectError(
@@ -91,7 +100,7 @@ def report_of(name: str) -> Report:
             fix="name a wheel, a directory, a compiled library, or an installed package such as "
             "digits.models",
         )
-    return make_report(contents)
+    return contents
 
 
 def _of_library(path: Path) -> Report:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import importlib.util
 import zipfile
@@ -27,6 +28,8 @@ class Contents:
     """What the user would call it."""
     kind: Literal["wheel", "package", "distribution"]
     root: Traversable
+    path: Path
+    """The wheel, or the directory of the root."""
     sizes: Mapping[str, int]
     """Bytes of each file, unpacked."""
     packed: int
@@ -63,6 +66,7 @@ def open_wheel(path: Path) -> Contents:
         path.name,
         "wheel",
         zipfile.Path(archive),
+        path,
         sizes,
         path.stat().st_size,
         message_from_string(archive.read(metadata[0]).decode()) if metadata else None,
@@ -73,7 +77,7 @@ def open_directory(path: Path) -> Contents:
     """The contents of a directory."""
     files = (file for file in path.rglob("*") if file.is_file())
     sizes = {file.relative_to(path).as_posix(): file.stat().st_size for file in files}
-    return Contents(str(path), "package", path, _without_caches(sizes), 0, None)
+    return Contents(str(path), "package", path, path, _without_caches(sizes), 0, None)
 
 
 def open_installed(name: str) -> Contents | None:
@@ -95,7 +99,7 @@ def open_installed(name: str) -> Contents | None:
         return package and _with_metadata(package, found)
     where = f"{found.metadata['Name']} {found.version}"
     return _with_metadata(
-        Contents(where, "distribution", root, _without_caches(sizes), 0, None), found
+        Contents(where, "distribution", root, root, _without_caches(sizes), 0, None), found
     )
 
 
@@ -111,14 +115,7 @@ def _open_package(name: str) -> Contents | None:
 
 def _with_metadata(contents: Contents, found: importlib.metadata.Distribution) -> Contents:
     text = found.read_text("METADATA") or ""
-    return Contents(
-        contents.where,
-        contents.kind,
-        contents.root,
-        contents.sizes,
-        contents.packed,
-        message_from_string(text),
-    )
+    return dataclasses.replace(contents, metadata=message_from_string(text))
 
 
 def _without_caches(sizes: Mapping[str, int]) -> dict[str, int]:

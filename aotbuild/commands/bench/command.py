@@ -1,0 +1,236 @@
+"""``bench``: what is measured, and printing it."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aotbuild.commands.bench import worker
+from aotbuild.commands.bench.report import (
+    BenchReport,
+    Case,
+    compared,
+    made_case,
+    read_report,
+    slower,
+)
+from aotbuild.commands.describing import duration, size
+from aotbuild.commands.inspect.command import contents_of
+from aotbuild.commands.inspect.contents import Contents
+from aotbuild.commands.inspect.report import ModelReport, PackageReport, make_report
+from aotbuild.commands.tables import print_heading, print_json, print_table
+from aotbuild.errors import BenchError
+from aotbuild.runtime.machine import cores, cpu_name, this_platform
+
+_ROUNDS = 3
+"""Processes for each case, in turns with those of others."""
+
+_FEW = 16
+"""The larger of the two sizes that are measured where none are named."""
+
+
+@dataclass(frozen=True)
+class _Planned:
+    package: str
+    model: ModelReport
+    level: str
+    sizes: Mapping[str, int]
+
+    @property
+    def directory(self) -> str:
+        return self.model.name.replace(".", "/")
+
+
+def bench(
+    name: str,
+    models: Sequence[str],
+    *,
+    sizes: Mapping[str, Sequence[int]],
+    threads: int = 0,
+    seconds: float = 1.0,
+    against: Path | None = None,
+    fail_above: float | None = None,
+    json: bool = False,
+) -> int:
+    """Measure the models of a wheel, a directory or an installed package.
+
+    Args:
+        name: Its path, or its name.
+        models: The names of the models; all where empty.
+        sizes: The sizes to measure, by the names of dimensions.
+        threads: Threads of a call; 0 for as many as there are cores.
+        seconds: How long each case is measured.
+        against: An older report.
+        fail_above: By how many percent a case may be slower than there.
+        json: Whether it is printed as JSON.
+
+    Returns:
+        0, or 1 where a case is slower than it may be.
+
+    Raises:
+        BenchError: Nothing of it can be measured here.
+        InspectError: It has no models.
+    """
+    old = read_report(against) if against else None
+    with ExitStack() as stack:
+        contents = contents_of(name)
+        directory = _importable(contents, stack)
+        report = make_report(contents)
+        planned = [case for package in report.packages for case in _planned(package, models, sizes)]
+        if not planned:
+            raise BenchError(
+                "there is nothing to measure",
+                where=contents.where,
+                why=f"no model of these names is in it: {', '.join(models)}"
+                if models
+                else f"no model in it was compiled for {this_platform()}",
+                fix="aotbuild inspect shows what is in it",
+            )
+        measured = BenchReport(
+            contents.where,
+            cpu_name(),
+            cores(),
+            threads,
+            os.getloadavg()[0],
+            _measured(planned, directory, threads, seconds),
+        )
+    comparisons = compared(measured, old) if old else []
+    if json:
+        print_json(measured)
+    else:
+        _print(measured, {each.case.label: each.ratio for each in comparisons})
+    late = slower(comparisons, fail_above) if fail_above is not None else []
+    for each in late:
+        print(  # noqa: T201
+            f"aotbuild: {each.case.label} takes {each.ratio:.2f} of what it took: "
+            f"{duration(each.case.median)}, before {duration(each.old.median)}",
+            file=sys.stderr,
+        )
+    return int(bool(late))
+
+
+def _importable(contents: Contents, stack: ExitStack) -> Path:
+    """The directory that Python finds the packages in: of a wheel a temporary one."""
+    if contents.kind == "wheel":
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="aotbuild-")))
+        with zipfile.ZipFile(contents.path) as archive:
+            archive.extractall(directory)
+        return directory
+    root = contents.path
+    while (root / "__init__.py").is_file():
+        root = root.parent
+    return root
+
+
+def _planned(
+    package: PackageReport, models: Sequence[str], sizes: Mapping[str, Sequence[int]]
+) -> Iterator[_Planned]:
+    for model in package.models:
+        if models and model.name not in models:
+            continue
+        for variant in model.variants:
+            if variant.platform == this_platform() and variant.device == "cpu":
+                level = variant.target.removeprefix("cpu-")
+                for each in _sizes(model, sizes):
+                    yield _Planned(package.package, model, level, each)
+
+
+def _sizes(model: ModelReport, wanted: Mapping[str, Sequence[int]]) -> list[dict[str, int]]:
+    """The sizes to measure a model at: those that are wanted, else its smallest and a few."""
+    choices: dict[str, list[int]] = {}
+    for dim, of in model.dims.items():
+        step, low = of["multiple_of"], of["min"]
+        low = -(-max(low, 1) // step) * step
+        most = of["max"] if of["max"] is not None else max(low, _FEW)
+        usual = sorted({low, max(low, min(most, _FEW) // step * step)})
+        choices[dim] = list(wanted.get(dim, usual))
+    if not wanted and choices:  # all at their smallest, and all at their larger one
+        return [{d: c[0] for d, c in choices.items()}, {d: c[-1] for d, c in choices.items()}]
+    return [dict(zip(choices, each, strict=True)) for each in itertools.product(*choices.values())]
+
+
+def _measured(
+    planned: Sequence[_Planned], directory: Path, threads: int, seconds: float
+) -> list[Case]:
+    runs: list[list[dict[str, Any]]] = [[] for _ in planned]
+    for _ in range(_ROUNDS):
+        for case, own in zip(planned, runs, strict=True):
+            own.append(_run(case, directory, threads, seconds / _ROUNDS))
+    return [
+        made_case(case.model.name, case.sizes, own) for case, own in zip(planned, runs, strict=True)
+    ]
+
+
+def _run(case: _Planned, directory: Path, threads: int, seconds: float) -> dict[str, Any]:
+    spec = {
+        "package": case.package,
+        "model": case.model.name,
+        "directory": case.directory,
+        "sizes": case.sizes,
+        "threads": threads,
+        "seconds": seconds,
+    }
+    done = subprocess.run(
+        [sys.executable, "-P", str(worker.__file__), json.dumps(spec)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(directory),
+            "AOTBUILD_CPU_LEVEL": case.level,
+            "AOTBUILD_NUM_THREADS": str(threads or cores()),
+        },
+    )
+    if done.returncode:
+        said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        raise BenchError(
+            f"{case.model.name} cannot be measured as compiled for {case.level}",
+            where=f"{case.package}, at {dict(case.sizes)}" if case.sizes else case.package,
+            why=said,
+            fix="python -m " + case.package + " tells whether it runs here; --size names sizes "
+            "that it takes",
+        )
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def _print(report: BenchReport, ratios: Mapping[str, float]) -> None:
+    threads = report.threads or report.cores
+    title = f": {report.cpu}, {threads} thread{'s' * (threads > 1)}"
+    print_heading(report.where, title)
+    head = ["model", "compiled for", "sizes", "median", "interval", "p90", "calls/s"]
+    head += ["first", "import", "memory", *(["of before"] if ratios else [])]
+    rows = [
+        [
+            case.model,
+            case.target,
+            ", ".join(f"{name}={count}" for name, count in case.sizes.items()),
+            duration(case.median),
+            f"{duration(case.low)} to {duration(case.high)}",
+            duration(case.p90),
+            f"{1 / case.median:,.0f}",
+            duration(case.first),
+            duration(case.imports),
+            size(case.memory),
+            *([f"{ratios[case.label]:.2f}" if case.label in ratios else "-"] if ratios else []),
+        ]
+        for case in report.cases
+    ]
+    print_table(head, rows, {3, 5, 6, 7, 8, 9, 10})
+    if report.load > 1:
+        print_heading(
+            "note: ",
+            f"{report.load:.1f} processes wanted to run when it began: measure on a machine that "
+            "does nothing else",
+        )

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from one_model import check_model
+from pydantic import TypeAdapter
 
 from aotbuild.__main__ import main
+from aotbuild.commands.check import Checked
 from aotbuild.steps.torch_parts import moved
 from aotbuild.steps.torch_parts.moved import USES
 from aotbuild.steps.torch_parts.part import torch_version
@@ -96,3 +99,18 @@ def test_a_check_of_a_project_tells_what_is_missing(
     lines = capsys.readouterr().out.splitlines()
     assert lines[-2] == f"torch {torch_version()} lacks private parts that builds use:"
     assert lines[-1].startswith("sizes of caches: lacks torch.cpu.get_capabilities")
+
+
+def test_programs_get_json_and_nothing_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    check_model(tmp_path, "told", MODEL.replace("partly", "told"), MODULE)
+    capsys.readouterr()
+    assert main(["check", "--json", "--project", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    TypeAdapter(Checked).validate_json(out, strict=True, extra="forbid")
+    said = json.loads(out)
+    (model,) = said["models"]
+    assert model["takes"] == ["x float32 [2, 3]"]
+    assert model["returns"] == ["float32 [2, 3]"]
+    assert said["imports"].endswith(" import net")

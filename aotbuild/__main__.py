@@ -226,7 +226,7 @@ def inspect(names: Sequence[str], *, diff: bool, json: bool) -> int:
     type=click.FloatRange(min=0),
     default=1.0,
     show_default=True,
-    help="How long each case is measured.",
+    help="How long each case is measured; 0 for ten calls in one process.",
 )
 @click.option(
     "--against",

@@ -33,7 +33,7 @@ def test_the_example_is_measured(installed: Callable[..., Installed], runtime: s
         {"batch": 16},
     ]
     for case in cases:
-        assert case["samples"] == 30  # ten of each process
+        assert case["samples"] == 10
         assert 0 < case["low"] <= case["median"] <= case["high"]
         assert case["first"] > 0
         assert case["imports"] > 0
@@ -41,14 +41,18 @@ def test_the_example_is_measured(installed: Callable[..., Installed], runtime: s
     assert one["sizes"] == {"batch": 5}
 
 
-def test_nested_arguments_and_methods_are_measured(installed: Callable[..., Installed]) -> None:
-    for name in ("calls", "nested"):
-        found = installed(name)
-        shown = [sys.executable, "-P", "-m", "aotbuild", "inspect", "--json", str(found.wheel)]
-        done = subprocess.run(shown, capture_output=True, text=True, check=True)
-        (report,) = json.loads(done.stdout)
-        models = {model["name"] for each in report["packages"] for model in each["models"]}
-        assert {case["model"] for case in bench(found.wheel)} == models
+@pytest.mark.parametrize(
+    ("name", "models"),
+    [
+        ("calls", ["lookup", "nested", "constants", "scalars", "kinds"]),
+        ("nested", ["decoder", "recommender"]),
+    ],
+)
+def test_arguments_of_all_kinds_are_measured(
+    installed: Callable[..., Installed], name: str, models: list[str]
+) -> None:
+    cases = bench(installed(name).wheel, *models)
+    assert {case["model"] for case in cases} == {*models}
 
 
 def test_what_a_model_refuses_is_told(installed: Callable[..., Installed]) -> None:

@@ -33,7 +33,7 @@ from aotbuild.errors import BenchError
 from aotbuild.runtime.machine import cores, cpu_name, this_platform
 
 _ROUNDS = 3
-"""Processes for each case, in turns with those of others."""
+"""Processes for each case, in turns with those of others; one where it is not to take long."""
 
 _FEW = 16
 """The larger of the two sizes that are measured where none are named."""
@@ -163,9 +163,10 @@ def _measured(
     planned: Sequence[_Planned], directory: Path, threads: int, seconds: float
 ) -> list[Case]:
     runs: list[list[dict[str, Any]]] = [[] for _ in planned]
-    for _ in range(_ROUNDS):
+    rounds = _ROUNDS if seconds else 1
+    for _ in range(rounds):
         for case, own in zip(planned, runs, strict=True):
-            own.append(_run(case, directory, threads, seconds / _ROUNDS))
+            own.append(_run(case, directory, threads, seconds / rounds))
     return [
         made_case(case.model.name, case.sizes, own) for case, own in zip(planned, runs, strict=True)
     ]

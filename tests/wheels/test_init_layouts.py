@@ -25,14 +25,6 @@ print(json.dumps([sum(row) for row in net(rows).tolist()]))
 GIT = ("-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "init.defaultBranch=main")
 
 USUAL = ("setuptools-src", "hatchling-src", "poetry-flat", "none", "c-extension")
-    "setuptools-src",
-    "hatchling-src",
-    "poetry-flat",
-    "flit-src-member",
-    "namespace",
-    "none",
-    "c-extension",
-)
 OTHERS = [pytest.param(name, marks=pytest.mark.slow) for name in LAYOUTS if name not in USUAL]
 """Those whose parts all have one in ``USUAL`` that is like them."""
 

@@ -30,6 +30,7 @@ from aotbuild.commands.inspect.contents import Contents
 from aotbuild.commands.inspect.report import ModelReport, PackageReport, make_report
 from aotbuild.commands.tables import print_heading, print_json, print_table
 from aotbuild.errors import BenchError
+from aotbuild.runtime.loader import LEVEL_VARIABLE
 from aotbuild.runtime.machine import cores, cpu_name, this_platform
 
 _ROUNDS = 3
@@ -189,8 +190,7 @@ def _run(case: _Planned, directory: Path, threads: int, seconds: float) -> dict[
         env={
             **os.environ,
             "PYTHONPATH": str(directory),
-            "AOTBUILD_CPU_LEVEL": case.level,
-            "AOTBUILD_NUM_THREADS": str(threads or cores()),
+            LEVEL_VARIABLE: case.level,
         },
     )
     if done.returncode:

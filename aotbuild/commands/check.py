@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from aotbuild.commands.check_packaging import check_packaging, import_line
 from aotbuild.commands.check_runtime import check_declared_torch, runtime_of
-from aotbuild.commands.describing import returns, size, takes
+from aotbuild.commands.describing import call_rows, returns, size, takes
 from aotbuild.commands.tables import print_json, print_table
 from aotbuild.config.messages import located
 from aotbuild.config.project import load_declared
@@ -153,10 +152,8 @@ def _print(checked: Checked, *, json: bool) -> None:
 def _cells(rows: Iterable[Row]) -> Iterator[tuple[str, ...]]:
     """A line for each input or output of a model."""
     for row in rows:
-        cells = (row.model, row.runtime, f"{row.parameters:,}", size(row.weights))
-        for given, returned in itertools.zip_longest(row.takes, row.returns, fillvalue=""):
-            yield *cells[:2], given, returned, *cells[2:]
-            cells = ("",) * 4
+        after = (f"{row.parameters:,}", size(row.weights))
+        yield from call_rows((row.model, row.runtime), row.takes, row.returns, after)
 
 
 def _check_conditions(model: Model, name: str, methods: Iterable[Traced]) -> None:

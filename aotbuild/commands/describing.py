@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,22 @@ def returns(tree: Mapping[str, Any], label: str = "") -> Iterator[str]:
         names = tree.get("keys") or tree.get("fields") or range(len(tree["items"]))
         for name, item in zip(names, tree["items"], strict=True):
             yield from returns(item, f"{label}.{name}" if label else str(name))
+
+
+def call_rows(
+    before: Sequence[str], given: Iterable[str], returned: Iterable[str], after: Sequence[str]
+) -> Iterator[tuple[str, ...]]:
+    """The rows of a model in a table: one for each thing that it takes or returns.
+
+    Args:
+        before: The cells before these, which the first row has.
+        given: What ``takes`` gives.
+        returned: What ``returns`` gives.
+        after: The cells after them.
+    """
+    for each in itertools.zip_longest(given, returned, fillvalue=""):
+        yield *before, *each, *after
+        before, after = ("",) * len(before), ("",) * len(after)
 
 
 def duration(seconds: float) -> str:

@@ -19,6 +19,7 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from aotbuild.commands.inspect.contents import check_is_wheel
 from aotbuild.commands.newest_symbols import newest_symbols
 from aotbuild.errors import RepairError
 from aotbuild.target import this_architecture
@@ -48,6 +49,7 @@ def repair_wheels(wheels: Sequence[Path], directory: Path, platform: str | None)
 
     Raises:
         RepairError: A wheel cannot be repaired, or fails its self-test afterwards.
+        InspectError: It is no wheel.
     """
     if not sys.platform.startswith("linux"):
         raise RepairError(
@@ -65,13 +67,7 @@ def repair_wheels(wheels: Sequence[Path], directory: Path, platform: str | None)
     for wheel in wheels:
         if not wheel.is_file():
             raise RepairError("there is no such wheel", where=str(wheel), fix="build it first")
-        if wheel.suffix != ".whl" or not zipfile.is_zipfile(wheel):
-            raise RepairError(
-                "this is no wheel",
-                where=str(wheel),
-                why="a wheel is a zip file whose name ends in .whl",
-                fix="name what pip wheel built, such as dist/*.whl: an sdist has nothing compiled",
-            )
+        check_is_wheel(wheel)
         with tempfile.TemporaryDirectory() as name:
             repaired = _repair(wheel, Path(name), platform)
             foreign = not repaired.stem.endswith(f"_{this_architecture()}")

@@ -119,9 +119,8 @@ def _array(package: Any, manifest: Any, index: int, sizes: Mapping[str, int]) ->
     dims = importlib.import_module(f"{package.__name__}._runtime.dims")
     machine = importlib.import_module(f"{package.__name__}._runtime.machine")
     shape = dims.concrete(spec.shape, sizes)
-    code, bits = machine.DLPACK_DTYPES[spec.dtype][:2]
-    del code
-    size = math.prod(shape) * bits // 8
+    dtype = machine.DLPACK_DTYPES[spec.dtype]
+    size = math.prod(shape) * dtype[1] // 8
     memory = bytearray(size or 1)
     recorded = _recorded(package, manifest, index)
     if recorded and size:
@@ -129,9 +128,7 @@ def _array(package: Any, manifest: Any, index: int, sizes: Mapping[str, int]) ->
     if manifest.variants[0].standalone:
         strides = [math.prod(shape[i + 1 :]) for i in range(len(shape))]
         engine = machine.engine_module()
-        return engine.view(
-            memory, machine.DLPACK_DTYPES[spec.dtype], tuple(shape), tuple(strides), 0
-        )
+        return engine.view(memory, dtype, tuple(shape), tuple(strides), 0)
     import torch
 
     return torch.frombuffer(memory, dtype=getattr(torch, spec.dtype))[: math.prod(shape)].view(

@@ -65,7 +65,6 @@ def _compiler() -> Finding:
     name = f"{' '.join(command)}: {next(iter(compiler_version(command).splitlines()), '?')}"
     with tempfile.TemporaryDirectory(prefix="aotbuild-") as directory:
         source, program = Path(directory, "program.cpp"), Path(directory, "program")
-        source.write_text(_PROGRAM, encoding="utf-8")
         options = [] if sys.platform == "darwin" else ["-fopenmp"]
         text = _PROGRAM if options else _PROGRAM.replace("#include <omp.h>", "")
         source.write_text(text.replace("omp_get_max_threads()", "1") if not options else text)

@@ -72,6 +72,11 @@ class Document:
         if field not in given:
             self.set(("project", "dynamic"), [*given, field])
 
+    def drop_dynamic(self, field: str) -> None:
+        """Declare a field of ``[project]`` as dynamic no more: it has a value."""
+        given = self.get("project", "dynamic") or []
+        self.set(("project", "dynamic"), [each for each in given if each != field])
+
     def add_tables(self, text: str) -> None:
         """Add tables at the end."""
         self._added.append(text)

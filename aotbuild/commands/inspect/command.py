@@ -17,9 +17,8 @@ from aotbuild.commands.inspect.differences import differences
 from aotbuild.commands.inspect.report import Report, make_report
 from aotbuild.commands.inspect.text import print_report
 from aotbuild.commands.tables import print_heading, print_json, print_table
+from aotbuild.config.values import LIBRARY_SUFFIXES
 from aotbuild.errors import InspectError
-
-_LIBRARIES = {".so", ".dylib", ".dll"}
 
 
 def inspect(names: Sequence[str], *, json: bool = False) -> int:
@@ -77,7 +76,7 @@ def report_of(name: str) -> Report:
         InspectError: It cannot be read, or has no models.
     """
     path = Path(name)
-    if path.suffix in _LIBRARIES and path.is_file():
+    if path.suffix in LIBRARY_SUFFIXES and path.is_file():
         return _of_library(path)
     return make_report(contents_of(name))
 

@@ -46,11 +46,11 @@ class Contents:
         ]
 
 
-def open_wheel(path: Path) -> Contents:
-    """The contents of a wheel.
+def check_is_wheel(path: Path) -> None:
+    """Make sure that a file is a wheel.
 
     Raises:
-        InspectError: It is none, or is damaged.
+        InspectError: It is none.
     """
     if path.suffix != ".whl" or not zipfile.is_zipfile(path):
         raise InspectError(
@@ -59,6 +59,15 @@ def open_wheel(path: Path) -> Contents:
             why="a wheel is a zip file whose name ends in .whl",
             fix="name what pip wheel built, such as dist/*.whl: an sdist has nothing compiled",
         )
+
+
+def open_wheel(path: Path) -> Contents:
+    """The contents of a wheel.
+
+    Raises:
+        InspectError: It is none, or is damaged.
+    """
+    check_is_wheel(path)
     archive = zipfile.ZipFile(path)
     sizes = {info.filename: info.file_size for info in archive.infolist() if not info.is_dir()}
     metadata = [name for name in sizes if name.endswith(".dist-info/METADATA")]

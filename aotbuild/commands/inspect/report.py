@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
@@ -11,6 +12,7 @@ from zipfile import BadZipFile
 
 from aotbuild.commands.describing import returns, takes
 from aotbuild.commands.inspect.contents import Contents
+from aotbuild.config.values import LIBRARY_SUFFIXES
 from aotbuild.errors import InspectError
 from aotbuild.runtime.errors import ModelLoadError
 from aotbuild.runtime.manifest import Manifest, Variant
@@ -19,7 +21,6 @@ FORMAT = 1
 """Version of the report."""
 
 _OPERATOR = ("aoti_torch_cpu_", "aoti_torch_cuda_", "aoti_torch_xpu_", "aoti_torch_mps_")
-_LIBRARY = (".so", ".dylib", ".dll", ".pyd")
 _DISPATCHED = {"aoti_torch_call_dispatcher", "aoti_torch_proxy_executor_call_function"}
 
 Part = Literal["libraries", "weights", "runtime", "C interface", "self-test", "rest"]
@@ -225,7 +226,7 @@ def _model(manifest: Manifest, prefix: str, only: str) -> ModelReport:
             f"{each.name} {each.dtype} [{', '.join(map(str, each.shape))}]"
             for each in manifest.buffers
         ],
-        sum(_product(entry.shape) for entry in {e.key: e for e in manifest.state}.values()),
+        sum(math.prod(entry.shape) for entry in {e.key: e for e in manifest.state}.values()),
         sum(shared.values()),
         manifest.fallback is not None,
         [
@@ -277,7 +278,7 @@ def _parts(
     for name, size in sizes.items():
         inside = next((name.removeprefix(root) for root in roots if name.startswith(root)), "")
         part: Part = "rest"
-        if name.endswith(_LIBRARY) and name.rpartition("/")[0] in models:
+        if name.endswith(LIBRARY_SUFFIXES) and name.rpartition("/")[0] in models:
             part = "libraries"
         elif name in weights:
             part = "weights"
@@ -293,10 +294,3 @@ def _parts(
 
 def _plain(size: Any) -> int | str:
     return size if isinstance(size, int) else str(size)
-
-
-def _product(sizes: Iterable[int]) -> int:
-    product = 1
-    for size in sizes:
-        product *= size
-    return product

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 
-from aotbuild.commands.describing import size
+from aotbuild.commands.describing import call_rows, size
 from aotbuild.commands.inspect.report import ModelReport, PackageReport, Report, VariantReport
 from aotbuild.commands.tables import print_heading, print_table
 
@@ -48,10 +47,7 @@ def _weights(package: PackageReport) -> str:
 
 def _calls(package: PackageReport) -> Iterator[tuple[str, ...]]:
     for model in package.models:
-        first = (model.name, size(model.weights))
-        for given, returned in itertools.zip_longest(model.takes, model.returns, fillvalue=""):
-            yield first[0], given, returned, first[1]
-            first = ("", "")
+        yield from call_rows((model.name,), model.takes, model.returns, (size(model.weights),))
 
 
 def _rules(model: ModelReport) -> Iterator[str]:

@@ -36,7 +36,7 @@ def move_flit(document: Document, root: Path) -> Move:
                 fix="write description into [project], and call init again",
             )
         document.set(("project", "description"), text.strip().splitlines()[0])
-        document.set(("project", "dynamic"), [each for each in dynamic if each != "description"])
+        document.drop_dynamic("description")
     if "version" in dynamic:
         version_of_name(document, root, file, "__version__")
     document.remove(*_FLIT)

@@ -21,7 +21,6 @@ _NOT_MOVED = {
     "include": "names the files of the wheel by patterns",
     "shared-data": "installs files outside its packages",
     "shared-scripts": "installs scripts that are files",
-    "macos-max-compat": "",
 }
 
 
@@ -32,9 +31,8 @@ def move_hatchling(document: Document, root: Path) -> Move:
         InitError: It is told what scikit-build-core has nothing for.
     """
     need_project(document, "files of another backend")
-    keys = {key: what for key, what in _NOT_MOVED.items() if what}
     for table in (_BUILD, _WHEEL):
-        refuse_keys(document, table, keys)
+        refuse_keys(document, table, _NOT_MOVED)
         hooks = dict(document.get(*table, "hooks") or {})
         hooks.pop("vcs", None)
         if hooks:

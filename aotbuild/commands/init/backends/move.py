@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -128,8 +127,3 @@ def need_project(document: Document, elsewhere: str) -> None:
             fix="move the metadata to [project]: name, version, requires-python, dependencies; "
             "then call init again",
         )
-
-
-def same_pattern(name: str) -> str:
-    """A pattern of a dotted name, such as ``pkg.tests*``, as one of paths in a wheel."""
-    return re.sub(r"\.", "/", name)

@@ -38,8 +38,7 @@ def move_poetry(document: Document, root: Path) -> Move:
                 fix='write version = "1.0" into [project], and call init again',
             )
         document.set(("project", "version"), version)
-        left = [each for each in document.get("project", "dynamic") if each != "version"]
-        document.set(("project", "dynamic"), left)
+        document.drop_dynamic("version")
     packages = _packages(document, root)
     excluded = tuple(str(each) for each in document.get(*_POETRY, "exclude") or [])
     for key in _METADATA:

@@ -12,7 +12,6 @@ from aotbuild.commands.init.backends.move import (
     Move,
     need_project,
     refuse_keys,
-    same_pattern,
     tops,
 )
 from aotbuild.commands.init.backends.versions import (
@@ -111,11 +110,11 @@ def _move_dynamic(document: Document, root: Path) -> bool:
             scm = _move_version(document, root, told)
         elif name in {"dependencies", "readme", "description"} and "file" in (told or {}):
             document.set(("project", name), _of_files(name, told, root))
-            _not_dynamic(document, name)
+            document.drop_dynamic(name)
         elif name == "optional-dependencies" and told:
             extras = {key: _of_files("dependencies", each, root) for key, each in told.items()}
             document.set(("project", name), extras)
-            _not_dynamic(document, name)
+            document.drop_dynamic(name)
         else:
             raise InitError(
                 f"setuptools finds {name} out in a way that init cannot move",
@@ -145,11 +144,6 @@ def _move_version(document: Document, root: Path, told: Any) -> bool:
         )
     version_of_git(document)
     return True
-
-
-def _not_dynamic(document: Document, name: str) -> None:
-    left = [each for each in document.get("project", "dynamic") or [] if each != name]
-    document.set(("project", "dynamic"), left)
 
 
 def _of_files(name: str, told: Any, root: Path) -> Any:
@@ -196,7 +190,7 @@ def _packages(document: Document, root: Path) -> tuple[dict[str, str], list[str]
             if wanted and usual and not any(fnmatchcase(name, each) for each in exclude):
                 found[name] = place
     inside = [name for name in exclude if "." in name]
-    return found, [f"{same_pattern(name).rstrip('*')}{'*' * name.endswith('*')}" for name in inside]
+    return found, [name.replace(".", "/") for name in inside]
 
 
 def _listed(names: list[str], places: dict[str, str]) -> Iterator[tuple[str, str]]:

@@ -16,6 +16,7 @@ from aotbuild.config.values import LIBRARY_SUFFIXES
 from aotbuild.errors import InspectError
 from aotbuild.runtime.errors import ModelLoadError
 from aotbuild.runtime.manifest import Manifest, Variant
+from aotbuild.steps.artifacts.verification import SELFTEST
 
 FORMAT = 1
 """Version of the report."""
@@ -286,7 +287,7 @@ def _parts(
             part = "runtime"
         elif inside.startswith("_c/"):
             part = "C interface"
-        elif inside.endswith("/selftest.safetensors"):
+        elif inside.endswith(f"/{SELFTEST}"):
             part = "self-test"
         parts[part] = parts.get(part, 0) + size
     return {**dict(sorted(parts.items(), key=lambda item: -item[1]))}

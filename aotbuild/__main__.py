@@ -148,6 +148,19 @@ def init(project: Path, *, dry_run: bool, yes: bool, **wanted: Any) -> int:
 
 
 @aotbuild.command()
+@click.argument("directory", type=click.Path(path_type=Path))
+def new(directory: Path) -> int:
+    """Write a complete project, to begin with.
+
+    With a network, its training, the declaration of its model and a test. The name of the directory
+    is that of the project.
+    """
+    from aotbuild.commands.new.command import new
+
+    return new(directory)
+
+
+@aotbuild.command()
 @click.option("--compile", "compiled", is_flag=True, help="Compile the models, too.")
 @click.option("--background", "later", is_flag=True, help="Compile them while you go on.")
 @click.option("--in-background", is_flag=True, hidden=True)

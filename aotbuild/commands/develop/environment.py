@@ -19,6 +19,7 @@ from typing import Any
 
 from aotbuild.config.develop import DEVELOP
 from aotbuild.config.project import LOCK_FILE, Project
+from aotbuild.config.resolve import wanted_profile
 from aotbuild.errors import DevelopError
 from aotbuild.steps.identity import aotbuild_identity
 from aotbuild.torch_version import installed_torch
@@ -135,7 +136,7 @@ class Install:
         return {
             "mode": self.mode,
             "files": files,
-            "profile": os.environ.get("AOTBUILD_PROFILE", ""),
+            "profile": wanted_profile(),
             "environment": sys.prefix,
             "tools": {
                 "aotbuild": aotbuild_identity(),

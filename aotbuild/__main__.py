@@ -49,15 +49,17 @@ def aotbuild() -> None:
 
 def _of_models(command: _F) -> _F:
     """Which models of which project a command is for."""
-    models = click.argument("models", nargs=-1, metavar="[MODEL]...")
-    project = click.option(
+    return click.argument("models", nargs=-1, metavar="[MODEL]...")(_project(command))
+
+
+def _project(command: _F) -> _F:
+    return click.option(
         "--project",
         type=click.Path(path_type=Path),
         default=Path(),
         metavar="DIR",
         help="Directory of the pyproject.toml.  [default: the current one]",
-    )
-    return models(project(command))
+    )(command)
 
 
 def _json(command: _F) -> _F:
@@ -143,6 +145,39 @@ def init(project: Path, *, dry_run: bool, yes: bool, **wanted: Any) -> int:
     from aotbuild.commands.init.command import Wanted, init
 
     return init(project, Wanted(**wanted), dry=dry_run, yes=yes)
+
+
+@aotbuild.command()
+@click.argument("directory", type=click.Path(path_type=Path))
+def new(directory: Path) -> int:
+    """Write a complete project, to begin with.
+
+    With a network, its training, the declaration of its model and a test. The name of the directory
+    is that of the project.
+    """
+    from aotbuild.commands.new.command import new
+
+    return new(directory)
+
+
+@aotbuild.command()
+@click.option("--compile", "compiled", is_flag=True, help="Compile the models, too.")
+@click.option("--background", "later", is_flag=True, help="Compile them while you go on.")
+@click.option("--in-background", is_flag=True, hidden=True)
+@_project
+def develop(project: Path, *, compiled: bool, later: bool, in_background: bool) -> int:
+    """Make the models of a project importable here, in seconds and without compiling.
+
+    Installs the project into this environment in editable mode. Eager torch runs the models, behind
+    the same checks and with the same methods as when they are compiled. Called again, it makes anew
+    what is older than its sources, and is quiet where nothing is. With --compile the compiled
+    models take their place.
+    """
+    from aotbuild.commands.develop.command import develop
+
+    if compiled and later:
+        raise click.UsageError("--compile waits for the compiled models, --background does not")
+    return develop(project, compiled=compiled, later=later, in_background=in_background)
 
 
 @aotbuild.command()

@@ -89,6 +89,10 @@ class InitError(AotBuildError):
     """A declaration cannot be made for a project, of which nothing is changed then."""
 
 
+class DevelopError(AotBuildError):
+    """A project cannot be installed for development."""
+
+
 class BenchError(AotBuildError):
     """A model cannot be measured here."""
 

@@ -101,7 +101,7 @@ exec '@Python_EXECUTABLE@' -P -m aotbuild.steps \"$@\"
 
   execute_process(
     COMMAND ${aotbuild} plan "${AOTBUILD_PROJECT_DIR}" "--runtimes=${AOTBUILD_RUNTIMES}"
-            "--torch=${AOTBUILD_TORCH}" ${requested}
+            "--torch=${AOTBUILD_TORCH}" "--develop=${AOTBUILD_DEVELOP}" ${requested}
     WORKING_DIRECTORY "${build_dir}"
     RESULT_VARIABLE failed)
   if(failed)

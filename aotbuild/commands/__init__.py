@@ -1,8 +1,10 @@
 """What the command line does; its words are in ``aotbuild/__main__.py``.
 
+- ``new``: writes a project
 - ``init``: declares a model of a project, whatever builds that so far
 - ``check``: traces the models of a project; with ``check_packaging``, ``check_runtime``,
   ``check_torch`` and ``explain``
+- ``develop``: the models of a project in this environment, compiled or not
 - ``doctor``: whether this machine can build models
 - ``tune``: measures recipes, and pins the best
 - ``inspect``: what is in a wheel

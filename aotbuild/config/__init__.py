@@ -27,6 +27,7 @@ What follows from it:
 - ``wheel_packages``: the packages of the wheel, and that of the models
 - ``companion``: where the weights are
 - ``runtimes``: what runs the models, as far as the declaration tells
+- ``develop``: what ``aotbuild develop`` installs, in place of what is declared
 
 ``messages`` has words of the errors. ``json_schema`` and ``reference`` show the same to editors and
 to readers; ``generate`` writes both. Nothing here imports torch.

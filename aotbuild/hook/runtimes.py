@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from aotbuild.config.develop import with_eager
 from aotbuild.config.project import Project
 from aotbuild.config.runtimes import (
     Choice,
@@ -22,6 +23,7 @@ from aotbuild.config.runtimes import (
     undecided,
     with_runtimes,
 )
+from aotbuild.config.schema import TORCH
 from aotbuild.torch_version import installed_range
 
 _DEFINED = "AOTBUILD_RUNTIMES"
@@ -61,6 +63,12 @@ def chosen_for(project: Project, state: str) -> Project:
             sys.stdout.writelines(f"aotbuild: {line}\n" for line in choice.lines(name))
         sys.stdout.flush()
     return with_runtimes(project, _runtimes(choices))
+
+
+def eager_for(project: Project) -> Project:
+    """The project with models that eager torch runs, as ``aotbuild develop`` installs them."""
+    _known[project.root] = {name: Choice(TORCH) for name in project.models}
+    return with_eager(project)
 
 
 def known_for(project: Project) -> Project:

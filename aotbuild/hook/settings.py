@@ -33,6 +33,7 @@ def settings(state: str) -> dict[str, Any]:
         if not pyproject.is_file() or not _MEANT.search(pyproject.read_bytes()):
             return {}
         from aotbuild.cache.settings import cache_settings
+        from aotbuild.config.develop import EAGER, develop_mode
         from aotbuild.config.project import load_project, read_pyproject
         from aotbuild.config.runtimes import needs_torch
         from aotbuild.hook.build_settings import build_settings
@@ -46,7 +47,7 @@ def settings(state: str) -> dict[str, Any]:
             check_weights_requirement,
             warn_of_other_torch,
         )
-        from aotbuild.hook.runtimes import chosen_for, required_torch
+        from aotbuild.hook.runtimes import chosen_for, eager_for, required_torch
         from aotbuild.target import cross_architecture
         from aotbuild.toolchain import find_cxx
 
@@ -61,6 +62,7 @@ def settings(state: str) -> dict[str, Any]:
         check_requires(declared)
         skbuild = build_settings(declared, state)
         check_wheel(project, skbuild, state)
+        eager = develop_mode(skbuild.cmake.define, state) == EAGER
         check_weights_requirement(project.pyproject, project.config)
         if state != "sdist":
             check_build_torch(project.pyproject)
@@ -69,9 +71,10 @@ def settings(state: str) -> dict[str, Any]:
             check_cross(project, skbuild, state, cross)
         if state in {"wheel", "editable"}:
             warn_of_python(declared)
-            find_cxx(cross)  # better missed now than after the export
+            if not eager:
+                find_cxx(cross)  # better missed now than after the export
             cache_settings()
-        project = chosen_for(project, state)
+        project = eager_for(project) if eager else chosen_for(project, state)
         needed = needs_torch(project)
         wanted = required_torch(project)
         check_torch_requirement(project.pyproject, wanted, needed=needed)

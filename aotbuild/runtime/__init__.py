@@ -62,6 +62,10 @@ Serving:
 - ``batching``: requests of many threads and tasks that share calls
 - ``joining``: several requests as one call, and its outputs split again
 
+In development:
+
+- ``development``: the models that are older than their sources; wheels do not have it
+
 ``errors`` has the exceptions, ``lazy`` torch and numpy before they are imported, ``selftest`` is
 ``python -m <package>``, and ``c_interface`` tells where the package's headers for C are.
 """

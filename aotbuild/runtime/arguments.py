@@ -144,7 +144,7 @@ def check_device(manifest: Manifest, device: str) -> None:
     Raises:
         ValueError: There is none.
     """
-    built = list(dict.fromkeys(variant.device for variant in manifest.variants))
+    built = manifest.devices
     if device.partition(":")[0] not in built:
         spec = manifest.inputs[0]
         raise ValueError(

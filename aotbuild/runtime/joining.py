@@ -110,7 +110,7 @@ def joining(manifest: Manifest, dim: str | None) -> Joining:
         ),
         outputs,
         tuple(_others(manifest.inputs, dim)),
-        any(variant.device != "cpu" for variant in manifest.variants),
+        manifest.devices != ["cpu"],
         tuple(manifest.changed),
     )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .engines import ALONE, ENGINES, Loaded, Pool
 from .errors import ModelLoadError
-from .fallback import fall_back
+from .fallback import fall_back, load_eager
 from .integrity import check_file
 from .machine import (
     INTERFACE_VERSION,
@@ -43,8 +43,10 @@ def load(package: Path, manifest: Manifest, device: str, state: State, pool: Poo
     Raises:
         ModelLoadError: There is neither, or a file of the package is damaged.
     """
-    if engine_module() is None and all(variant.standalone for variant in manifest.variants):
+    if engine_module() is None and manifest.standalone:
         raise ModelLoadError(f"{manifest.name} cannot be run: {engine_lacking()}")
+    if not manifest.variants and manifest.fallback:
+        return load_eager(package, manifest, manifest.fallback, device, state)
     level = os.environ.get(LEVEL_VARIABLE) if device == "cpu" else None
     reason, reasons = None, dict[str, str]()
     for variant in _candidates(manifest, device, level):

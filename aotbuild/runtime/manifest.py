@@ -257,6 +257,16 @@ class Manifest:
         """Where its files are in the package."""
         return self.model if self.method == "forward" else f"{self.model}/{self.method}"
 
+    @property
+    def standalone(self) -> bool:
+        """Whether it runs without torch, whichever variant fits."""
+        return bool(self.variants) and all(variant.standalone for variant in self.variants)
+
+    @property
+    def devices(self) -> list[str]:
+        """Where it runs. Without a variant, as ``aotbuild develop`` installs it, torch runs it."""
+        return list(dict.fromkeys(variant.device for variant in self.variants)) or ["cpu"]
+
     def to_json(self) -> str:
         """The text of ``model.json``."""
         fields = dataclasses.asdict(self)

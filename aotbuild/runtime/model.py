@@ -166,7 +166,7 @@ class CompiledModel(Parameters):
         inputs = ", ".join(
             f"{i.name}: {i.dtype}[{', '.join(map(str, i.shape))}]" for i in self._manifest.inputs
         )
-        targets = ", ".join(variant.target for variant in self._manifest.variants)
+        targets = ", ".join(v.target for v in self._manifest.variants) or "eager torch"
         pool = f", {shown_pool(self._pool)}" if self._origin else ""
         return f"<compiled model {self._manifest.name}({inputs}) for {targets}{pool}>"
 
@@ -349,7 +349,7 @@ class CompiledModel(Parameters):
         raise refuse_arguments(self._manifest, extra, unknown)
 
     def _default_device(self) -> str:
-        built = list(dict.fromkeys(variant.device for variant in self._manifest.variants))
+        built = self._manifest.devices
         device = os.environ.get(_DEVICE_VARIABLE)
         if device:
             try:

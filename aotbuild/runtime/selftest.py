@@ -47,6 +47,10 @@ class Outcome:
     """Median time of a call on one thread, without the first one."""
 
 
+_UNRECORDED = "its smallest example is too large to be shipped"
+_DEVELOPED = "nothing was compiled, with which it could be compared"
+
+
 def test_model(package: Path, manifest: Manifest) -> list[Outcome]:
     """Run every variant of a model on the recorded inputs, and the eager program if there is one.
 
@@ -95,7 +99,7 @@ def _tested(
         check_files(package, manifest)
         loaded = load()
         if recorded is None:
-            reason = "its smallest example is too large to be shipped"
+            reason = _UNRECORDED if manifest.variants else _DEVELOPED
             return Outcome(name, target, passed=None, loaded=True, reason=reason)
         check_file(package, recorded.file)
         path = package / recorded.file.file
@@ -206,7 +210,7 @@ def main(package: Path, name: str) -> NoReturn:
         except ModelLoadError as error:
             broken.append(str(error))
             continue
-        needs_torch = needs_torch or not all(v.standalone for v in manifest.variants)
+        needs_torch = needs_torch or not manifest.standalone
         try:
             outcomes += test_model(package, manifest)
         except ModelLoadError as error:  # such as without torch

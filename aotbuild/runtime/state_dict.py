@@ -96,8 +96,7 @@ class State:
             if constant.fqn in keys:
                 self._constants.setdefault(constant.fqn, constant)
         self._kept |= {constant.fqn: constant for constant in manifest.kept}
-        alone = all(variant.standalone for variant in manifest.variants)
-        self._standalone &= alone and manifest.fallback is None
+        self._standalone &= manifest.standalone and manifest.fallback is None
         for variant in manifest.variants:
             self._folded |= dict.fromkeys(variant.folded, variant.target)
             for constant in variant.constants:

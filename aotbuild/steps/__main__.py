@@ -10,19 +10,21 @@ from aotbuild.errors import reported
 from aotbuild.steps.forkserver import run_forked
 from aotbuild.steps.run import MODULES, run_step
 
-_RUNTIMES, _TORCH = "--runtimes=", "--torch="
+_RUNTIMES, _TORCH, _DEVELOP = "--runtimes=", "--torch=", "--develop="
+
+_PLANNING = (_RUNTIMES, _TORCH, _DEVELOP)
 
 
 def main(arguments: list[str]) -> None:
     """Run the step that the command line names.
 
-    ``plan <project directory> [--runtimes=net=torch,...] [--torch=>=2.13] <model>...`` plans the
-    build in the current directory; the models are names, or ``--all``. Every other step takes its
-    specification file.
+    ``plan <project directory> [--runtimes=net=torch,...] [--torch=>=2.13] [--develop=eager]
+    <model>...`` plans the build in the current directory; the models are names, or ``--all``. Every
+    other step takes its specification file.
     """
     usage = (
         "usage: python -m aotbuild.steps plan PROJECT [--runtimes=NAME=RUNTIME,...] "
-        "[--torch=VERSIONS] MODEL... | "
+        "[--torch=VERSIONS] [--develop=MODE] MODEL... | "
         f"{{{'|'.join(MODULES)}}} SPEC"
     )
     if len(arguments) < 2:
@@ -35,8 +37,9 @@ def main(arguments: list[str]) -> None:
             told = ",".join(_options(names, _RUNTIMES)).split(",")
             runtimes = dict(pair.split("=", 1) for pair in told if pair)
             required = next(_options(names, _TORCH), "")
-            models = [name for name in names if not name.startswith((_RUNTIMES, _TORCH))]
-            plan(Path(path), models, Path.cwd(), runtimes, required)
+            develop = next(_options(names, _DEVELOP), "")
+            models = [name for name in names if not name.startswith(_PLANNING)]
+            plan(Path(path), models, Path.cwd(), runtimes, required, develop)
         elif step in MODULES and not names:
             if step == "compile":
                 from aotbuild.steps.compile.variant_cache import restored

@@ -17,6 +17,7 @@ from aotbuild.commands.init.classes import ModuleClass, find_classes, is_part
 from aotbuild.commands.init.declare import Given, model_tables, parse_dim, parse_input
 from aotbuild.commands.init.document import Document
 from aotbuild.commands.tables import console, print_heading, print_table
+from aotbuild.config.values import RANDOM
 from aotbuild.config.wheel_packages import automatic_names, project_packages
 from aotbuild.errors import InitError
 from aotbuild.hook.build_system import BACKEND, PARTS, torch_pin
@@ -125,7 +126,7 @@ def _changes(root: Path, wanted: Wanted, *, asks: bool) -> tuple[list[Change], s
         )
     inputs = _inputs(found, wanted, asks=asks)
     arguments = _arguments(found, wanted, asks=asks)
-    if wanted.weights and not (root / wanted.weights).is_file():
+    if wanted.weights not in {"", RANDOM} and not (root / wanted.weights).is_file():
         raise InitError(
             f"there is no file {wanted.weights}",
             where="command line: --weights",

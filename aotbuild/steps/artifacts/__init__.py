@@ -15,7 +15,8 @@ file                        module                  written by          read by
 ``engine/_engine.abi3.so``  ``engine_library``      engine              verify, tune, levels, bundle
 --------------------------  ----------------------  ------------------  ---------------------------
 *of an export*
-``exported.json``           ``stamps``              export              Ninja
+``exported.json``           ``stamps``              export              Ninja; bundle, for
+                                                                        development
 ``weights.safetensors``     ``export_weights``      export              compile, verify, tune,
                                                                         levels, bundle
 ``weights.json``            ``weights_index``       export              compile, verify, tune,

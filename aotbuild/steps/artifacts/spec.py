@@ -228,6 +228,9 @@ class BundleSpec:
     checkpoints: dict[str, str] = field(default_factory=dict)
     """Files of weights that the wheel holds beside the compiled ones: their paths in the project by
     those in the wheel."""
+    develop: str = ""
+    """``eager`` or ``compiled`` for what ``aotbuild develop`` installs: a package that tells where
+    it is older than what it was made of."""
     output: str
     """Directory of the package."""
     tools: Tools

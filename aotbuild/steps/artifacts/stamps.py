@@ -1,6 +1,8 @@
 """Stamps: files that steps write last, by which Ninja knows that these steps are done.
 
-No step reads one. What the step read besides its specification stands in the depfile beside it.
+What a step read besides its specification stands in the depfile beside its stamp, for Ninja. The
+stamp of an export tells it, too, for packages that ``aotbuild develop`` installs; no step reads the
+others.
 """
 
 from __future__ import annotations
@@ -18,8 +20,15 @@ BUNDLED = "bundled.json"
 
 def write_exported(directory: Path, dependencies: Iterable[Path]) -> None:
     """Note that a model was exported from these files."""
-    write_depfile(directory / EXPORTED, dependencies)
-    write_text(directory / EXPORTED, "{}\n")
+    paths = sorted({path.absolute() for path in dependencies})
+    write_depfile(directory / EXPORTED, paths)
+    write_text(directory / EXPORTED, json.dumps({"read": [*map(str, paths)]}, indent=1) + "\n")
+
+
+def read_exported(directory: Path) -> list[Path]:
+    """The files that a model was exported from, absolute."""
+    table = json.loads((directory / EXPORTED).read_text(encoding="utf-8"))
+    return [*map(Path, table["read"])]
 
 
 def write_engine_compiled(directory: Path, reason: str) -> None:

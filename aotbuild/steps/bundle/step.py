@@ -35,7 +35,13 @@ def run(spec_file: Path) -> None:
     check_required([*map(BuildRecord.read, directories)], spec.torch, spec.required)
     with replacing_directory(Path(spec.output)) as directory:
         manifests = write_package(
-            directory, parts, Path(spec.project), Path(spec.engine), spec.torch, spec.apart
+            directory,
+            parts,
+            Path(spec.project),
+            Path(spec.engine),
+            spec.torch,
+            spec.apart,
+            develop=spec.develop,
         )
         write_hooks(directory, spec.package)
         write_c_interface(directory, spec.package, spec.version, manifests)
@@ -121,6 +127,8 @@ def _model_line(manifest: Manifest) -> str:
         f"{variant.target} ({shown(variant.library.size)}, {_verified(variant)})"
         for variant in manifest.variants
     )
+    if not manifest.variants:
+        return f"aotbuild: {manifest.name}: not compiled, eager torch runs it"
     return f"aotbuild: {manifest.name}: {variants}; weights {shown(weights)}"
 
 

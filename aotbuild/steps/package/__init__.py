@@ -16,4 +16,5 @@ What is told of it:
 
 - ``size``: how large it is, and what would make it smaller
 - ``torch_range``: which versions of torch run it
+- ``development``: of which files ``aotbuild develop`` made it
 """

@@ -11,16 +11,18 @@ from packaging.version import Version
 from aotbuild.config.messages import located
 from aotbuild.errors import CompileError
 from aotbuild.steps.artifacts.build_record import BuildRecord
-from aotbuild.torch_version import TorchNeed, runtime_range
+from aotbuild.torch_version import TorchNeed, installed_range, runtime_range
 
 
 def torch_range(records: Sequence[BuildRecord], policy: str) -> str:
     """The versions of torch that run libraries, such as ``>=2.13``.
 
     Args:
-        records: Their build records.
+        records: Their build records; none where eager torch runs the models.
         policy: Which versions the wheel runs with, as in the declaration.
     """
+    if not records:
+        return installed_range()
     return runtime_range(Version(records[0].compiled["torch"]), policy, _need(records))
 
 

@@ -15,6 +15,7 @@ from aotbuild.runtime.weights import WEIGHTS_VARIABLE
 from aotbuild.steps.artifacts.spec import SeparateWeights
 from aotbuild.steps.artifacts.weights_index import WEIGHTS
 from aotbuild.steps.package import generate
+from aotbuild.steps.package.development import write_development
 from aotbuild.steps.package.packaged_method import Package, add_method
 from aotbuild.steps.package.parts import Contents, Part
 from aotbuild.steps.package.pool import write_pool
@@ -28,6 +29,8 @@ def write_package(
     native: Path,
     torch_policy: str = "minor",
     apart: SeparateWeights | None = None,
+    *,
+    develop: str = "",
 ) -> list[Manifest]:
     """Write a package into a new directory.
 
@@ -38,6 +41,7 @@ def write_package(
         native: Directory of the native engine, if there is one.
         torch_policy: Which versions of torch it runs with, as in the declaration.
         apart: Where the weights will be, if not in the package. Here they are in it all the same.
+        develop: ``eager`` or ``compiled`` for what ``aotbuild develop`` installs.
 
     Returns:
         The manifests of the methods.
@@ -53,13 +57,17 @@ def write_package(
     for model, manifests in models.items():
         module = generate.model_module(manifests)
         (directory / f"_{model}.py").write_text(module, encoding="utf-8")
-    (directory / "__init__.py").write_text(generate.package_module(models), encoding="utf-8")
+    module = generate.package_module(models, develop=bool(develop))
+    (directory / "__init__.py").write_text(module, encoding="utf-8")
     (directory / "__main__.py").write_text(generate.main_module(), encoding="utf-8")
     (directory / "__init__.pyi").write_text(generate.stub(models), encoding="utf-8")
     (directory / "py.typed").touch()
     every = [manifest for manifests in models.values() for manifest in manifests]
     remembers = any(manifest.changed or manifest.held for manifest in every)
-    _copy_runtime(directory / "_runtime", native / ENGINE, remembers=remembers)
+    left_out = [*(() if remembers else _OF_STATE), *(() if develop else _OF_DEVELOPMENT)]
+    _copy_runtime(directory / "_runtime", native / ENGINE, left_out)
+    if develop:
+        write_development(directory, parts, project, develop)
     return [_write_manifest(directory, m) for manifests in models.values() for m in manifests]
 
 
@@ -93,11 +101,13 @@ def _write_manifest(directory: Path, manifest: Manifest) -> Manifest:
 _OF_STATE = ("holding", "model_state", "scanning", "state_file", "written_inputs")
 """The modules of the runtime that only models with a state need, or whose inputs are changed."""
 
+_OF_DEVELOPMENT = ("development",)
+"""What only ``aotbuild develop`` installs."""
 
-def _copy_runtime(directory: Path, engine: Path, *, remembers: bool) -> None:
+
+def _copy_runtime(directory: Path, engine: Path, left_out: Sequence[str]) -> None:
     runtime = source_directory("aotbuild.runtime")
-    left_out = [] if remembers else [f"{module}.py" for module in _OF_STATE]
-    ignored = shutil.ignore_patterns("__pycache__", *left_out)
+    ignored = shutil.ignore_patterns("__pycache__", *(f"{module}.py" for module in left_out))
     shutil.copytree(runtime, directory, ignore=ignored)
     if engine.is_file():
         shutil.copyfile(engine, directory / engine.name)

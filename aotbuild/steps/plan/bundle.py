@@ -25,6 +25,7 @@ def bundle_step(
     parts: Sequence[MethodParts],
     steps: Sequence[PlannedStep],
     required: str = "",
+    develop: str = "",
 ) -> PlannedStep:
     """The step that makes the package.
 
@@ -33,6 +34,7 @@ def bundle_step(
         parts: The methods of its models.
         steps: All other steps.
         required: The versions of torch that the wheel requires, as far as they are known.
+        develop: ``eager`` or ``compiled`` for what ``aotbuild develop`` installs.
     """
     apart = weights_apart(project)
     spec = BundleSpec(
@@ -51,6 +53,7 @@ def bundle_step(
         required=required,
         size_limit=project.config.size_limit,
         checkpoints=packaged_checkpoints(project),
+        develop=develop,
         output=PACKAGE_DIRECTORY,
         tools=tools(),
     )

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from aotbuild.cache.store import Store
+from aotbuild.config.develop import EAGER, with_eager
 from aotbuild.config.messages import did_you_mean, listed, located
 from aotbuild.config.project import Project, load_project
 from aotbuild.config.resolve import calls, weights_file
@@ -43,6 +44,7 @@ def plan(
     build: Path,
     runtimes: Mapping[str, str] | None = None,
     required: str = "",
+    develop: str = "",
 ) -> None:
     """Plan the build of the requested models in the directory ``build``.
 
@@ -52,6 +54,7 @@ def plan(
         build: Directory for the plan and all that the steps write.
         runtimes: What runs the models that leave that to the build, by name, as far as it is known.
         required: The versions of torch that the wheel requires, as far as they are known.
+        develop: ``eager`` or ``compiled`` for what ``aotbuild develop`` installs.
 
     Raises:
         ConfigError: The declaration is wrong, or lacks a requested model.
@@ -69,7 +72,7 @@ def plan(
     project = with_choices(with_runtimes(project, runtimes or {}), models)
     check_options(project, models)
     Store.of_build(build).begin()
-    steps = planned_steps(project, models, read_lock(project.root), required)
+    steps = planned_steps(project, models, read_lock(project.root), required, develop)
     write_specs(build, steps)
     write_plan(
         build,
@@ -103,7 +106,7 @@ def declared_models(project: Project, names: Sequence[str], where: str) -> list[
 
 
 def planned_steps(
-    project: Project, names: Sequence[str], lock: Lock, required: str = ""
+    project: Project, names: Sequence[str], lock: Lock, required: str = "", develop: str = ""
 ) -> list[PlannedStep]:
     """The steps that build models, each behind those whose output it depends on.
 
@@ -112,18 +115,21 @@ def planned_steps(
         names: The models.
         lock: What is pinned.
         required: The versions of torch that the wheel requires, as far as they are known.
+        develop: ``eager`` or ``compiled`` for what ``aotbuild develop`` installs.
     """
-    steps = [engine_step()]
+    eager = develop == EAGER
+    project = with_eager(project) if eager else project
+    steps = [] if eager else [engine_step()]
     parts: list[MethodParts] = []
     for name in names:
-        model_steps, methods = _model_steps(project, name, lock)
+        model_steps, methods = _model_steps(project, name, lock, eager=eager)
         steps += model_steps
         parts += methods
-    return [*steps, bundle_step(project, parts, steps, required)]
+    return [*steps, bundle_step(project, parts, steps, required, develop)]
 
 
 def _model_steps(
-    project: Project, name: str, lock: Lock
+    project: Project, name: str, lock: Lock, *, eager: bool
 ) -> tuple[list[PlannedStep], list[MethodParts]]:
     """The steps of one model, and what the bundle has of it."""
     model = project.models[name]
@@ -133,7 +139,7 @@ def _model_steps(
     levels: dict[str, list[str]] = {method: [] for method in calls(model)}
     for device in model.devices:
         steps.append(export_step(project, name, device))
-        for method, directories in variants.items():
+        for method, directories in variants.items() if not eager else ():
             needed, optional = chosen_targets(model, name, method, lock)
             own = [PlannedVariant(project, name, method, each) for each in [*needed, *optional]]
             for variant in own:

@@ -164,6 +164,15 @@ def test_an_editable_install_in_place_is_refused(
     assert "cannot be installed in editable mode in place" in refused("editable")
 
 
+def test_what_is_for_development_is_refused_in_wheels(enter: Enter) -> None:
+    define = "\n[tool.scikit-build.cmake.define]\nAOTBUILD_DEVELOP = "
+    enter(f'{PYPROJECT}{define}"eager"\n')
+    assert "a wheel cannot be built with AOTBUILD_DEVELOP" in refused("wheel")
+    assert settings("editable")["cmake"]["define"]["AOTBUILD_RUNTIMES"] == "net=torch"
+    enter(f'{PYPROJECT}{define}"eagr"\n')
+    assert 'did you mean "eager"?' in refused("editable")
+
+
 def test_cmake_reads_commands_in_any_case(enter: Enter) -> None:
     root = enter(PYPROJECT)
     (root / "CMakeLists.txt").write_text("find_package(AotBuild)\nAOTBUILD_ADD_MODELS()\n")

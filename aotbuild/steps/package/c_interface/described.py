@@ -127,7 +127,7 @@ def described(package: str, models: Mapping[str, Sequence[Manifest]]) -> Describ
 def _without(manifests: Sequence[Manifest]) -> str:
     """Why a model cannot be called from C; empty where it can."""
     for manifest in manifests:
-        if not all(variant.standalone for variant in manifest.variants):
+        if not manifest.standalone:
             return "it is run by torch"
         dtypes = {spec.dtype for spec in manifest.inputs}
         dtypes |= {output.dtype for output in _outputs(manifest.outputs, "", Taken())}

@@ -131,7 +131,7 @@ def checks_of(manifest: Manifest, local: Locals) -> list[str]:
 
 def on_cpu_only(manifest: Manifest) -> bool:
     """Whether there is no variant for another device."""
-    return {variant.device for variant in manifest.variants} == {"cpu"}
+    return manifest.devices == ["cpu"]
 
 
 def _static(spec: Input) -> bool:

@@ -18,8 +18,13 @@ _PACKAGE_BUILTINS = (
 )
 
 
-def package_module(models: Iterable[str]) -> str:
-    """The text of ``__init__.py``: each model is loaded when it is first asked for."""
+def package_module(models: Iterable[str], *, develop: bool = False) -> str:
+    """The text of ``__init__.py``: each model is loaded when it is first asked for.
+
+    Args:
+        models: Their names.
+        develop: Whether the package tells where it is older than its sources.
+    """
     names = sorted(models)
     listing = "".join(f'    "{name}",\n' for name in names)
     # A loaded model and its module become attributes of the package, `name` and `_name`, where
@@ -28,6 +33,7 @@ def package_module(models: Iterable[str]) -> str:
     load = "__import_module" if "import_module" in names else "_import_module"
     advice = "__advice" if "advice" in names else "advice"
     hidden = [aliased(builtin, alias) for builtin, alias in needed.items() if builtin != alias]
+    older = _OLDER if develop else ""
     imports = f"from builtins import {', '.join(hidden)}\n" if hidden else ""
     return f'''\
 {HEADER}
@@ -62,7 +68,21 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     return {needed["sorted"]}({{*{needed["globals"]}(), *__all__}})
-'''
+{older}'''
+
+
+_OLDER = """
+
+def _tell_of_older_models() -> None:
+    from pathlib import Path
+
+    from ._runtime.development import warn_if_older
+
+    warn_if_older(Path(__file__).parent, __name__)
+
+
+_tell_of_older_models()
+"""
 
 
 def main_module() -> str:

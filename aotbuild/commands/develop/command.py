@@ -1,0 +1,114 @@
+"""``develop``: install what is not yet, make anew what is older than its sources, and tell."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+from aotbuild.commands.develop import background
+from aotbuild.commands.develop.environment import Install, error_blocks
+from aotbuild.commands.tables import print_heading, print_table
+from aotbuild.config.develop import COMPILED, EAGER
+from aotbuild.config.project import load_declared
+from aotbuild.errors import DevelopError
+from aotbuild.hook.requirement import check_build_torch
+from aotbuild.runtime.development import FILE, older_models, shown
+from aotbuild.runtime.manifest import Manifest
+
+
+def develop(
+    directory: Path, *, compiled: bool = False, later: bool = False, in_background: bool = False
+) -> int:
+    """Make the models of a project importable in this environment.
+
+    Args:
+        directory: Directory of the pyproject.toml.
+        compiled: Whether they are compiled; else eager torch runs them.
+        later: Whether they are compiled in the background once they can be imported.
+        in_background: Whether this is that process.
+
+    Returns:
+        0, or 1 where that failed; why has been printed to standard error then.
+
+    Raises:
+        AotBuildError: The declaration is wrong, or nothing can be installed here.
+    """
+    project = load_declared(directory)
+    check_build_torch(project.pyproject)
+    install = Install(project, COMPILED if compiled else EAGER)
+    if not in_background and background.stop(install.home):
+        print_heading("stopped ", "compiling in the background, of sources that may be older")
+    if not compiled and _has_compiled(Install(project, COMPILED)):
+        return 0
+    started = time.monotonic()
+    before = _written(install)
+    if not install.is_current():
+        print_heading(_doing(install), f" {project.package}; the log is {_shown(install.log)}")
+        done = install.install()
+        changed = True
+    else:
+        done = install.rebuild()
+        changed = _written(install) != before
+    if not done:
+        _tell_failure(install)
+        return 1
+    if changed:
+        _tell(install, time.monotonic() - started)
+    if later:
+        background.start(install.home, project.root)
+        print_heading("compiling ", f"in the background; {_shown(install.home)} has the log")
+    return 0
+
+
+def _has_compiled(install: Install) -> bool:
+    """Whether compiled models are installed that no source is newer than."""
+    if not install.is_current():
+        return False
+    older = older_models(install.package)
+    if older:
+        print_heading(shown(older), ": eager torch runs it until aotbuild develop --compile")
+    return not older
+
+
+def _doing(install: Install) -> str:
+    return "compiling" if install.mode == COMPILED else "installing"
+
+
+def _written(install: Install) -> int:
+    """When the installed package was made; 0 where there is none."""
+    file = install.package / FILE
+    return file.stat().st_mtime_ns if file.is_file() else 0
+
+
+def _tell(install: Install, seconds: float) -> None:
+    manifests = [Manifest.read(path) for path in sorted(install.package.glob("**/model.json"))]
+    rows = [
+        (each.name, ", ".join(v.target for v in each.variants) or "eager torch, not compiled")
+        for each in manifests
+    ]
+    print_table(("model", "runs as"), rows)
+    names = ", ".join(dict.fromkeys(each.model for each in manifests))
+    print_heading(f"from {install.project.package} import {names}", f"  # {seconds:.1f} s")
+
+
+def _tell_failure(install: Install) -> None:
+    log = install.log.read_text(encoding="utf-8", errors="replace")
+    blocks = error_blocks(log)
+    if not blocks:
+        raise DevelopError(
+            "the project cannot be installed",
+            where=str(install.project.root),
+            why="\n".join(log.splitlines()[-_LINES:]),
+            fix=f"{_shown(install.log)} has all that was printed",
+        )
+    print(blocks, file=sys.stderr)  # noqa: T201
+
+
+_LINES = 12
+
+
+def _shown(path: Path) -> str:
+    """A path as seen from the current directory."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)

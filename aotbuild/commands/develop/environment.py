@@ -1,0 +1,184 @@
+"""The environment that a project is installed into for development."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aotbuild.config.develop import DEVELOP
+from aotbuild.config.project import LOCK_FILE, Project
+from aotbuild.config.resolve import wanted_profile
+from aotbuild.errors import DevelopError
+from aotbuild.steps.identity import aotbuild_identity
+from aotbuild.torch_version import installed_torch
+
+_REBUILD = """\
+import importlib.util, sys
+
+name, *rest = sys.argv[1].split(".")
+while importlib.util.find_spec(name).origin is None:  # a namespace, which others may share
+    name = f"{name}.{rest.pop(0)}"
+importlib.util.find_spec(name).loader.rebuild()
+"""
+"""What scikit-build-core's loader of an editable install offers."""
+
+
+@dataclass(frozen=True)
+class Install:
+    """A project in this environment, with its models as one of the two modes has them."""
+
+    project: Project
+    mode: str
+
+    @property
+    def home(self) -> Path:
+        """The directory of all that development makes."""
+        return self.project.root / "build" / "develop"
+
+    @property
+    def build(self) -> Path:
+        """The build directory. Each mode has its own: going to the other makes nothing anew."""
+        return self.home / self.mode
+
+    @property
+    def package(self) -> Path:
+        """Where the package of the models is."""
+        return self._tree.joinpath(*self.project.package.split("."))
+
+    @property
+    def _tree(self) -> Path:
+        return self.build / "install" / "platlib"
+
+    @property
+    def log(self) -> Path:
+        """What pip, CMake and the steps printed last."""
+        return self.home / f"{self.mode}.log"
+
+    def is_current(self) -> bool:
+        """Whether this is what was installed last, from the same declaration and tools."""
+        try:
+            told = json.loads(self._record.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return False
+        return bool(told == self._state()) and self.package.is_dir()
+
+    def install(self) -> bool:
+        """Install the project by pip, or by uv where there is no pip.
+
+        Returns:
+            Whether that went well; the log tells why not.
+        """
+        self.home.mkdir(parents=True, exist_ok=True)
+        (self.home / ".gitignore").write_text("*\n", encoding="utf-8")
+        editable = self.project.skbuild.get("editable")
+        rebuild = editable.get("rebuild", False) if isinstance(editable, dict) else False
+        settings = {
+            "build-dir": self.build,
+            "editable.rebuild-dir": self._tree,
+            "editable.rebuild": "true" if rebuild is True else "false",
+            f"cmake.define.{DEVELOP}": self.mode,
+        }
+        command = [*_installer(), "--no-build-isolation", "-v"]
+        command += [f"-C{key}={value}" for key, value in settings.items()]
+        if not self._run([*command, "-e", str(self.project.root)]):
+            return False
+        importlib.invalidate_caches()
+        self._record.write_text(json.dumps(self._state(), indent=1) + "\n", encoding="utf-8")
+        return True
+
+    def rebuild(self) -> bool:
+        """Make anew what depends on files that were changed; False where that fails."""
+        return self._run([sys.executable, "-P", "-c", _REBUILD, self.project.package])
+
+    def _run(self, command: list[str]) -> bool:
+        tools = [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
+        environment = {
+            **os.environ,
+            "PATH": os.pathsep.join(tools),
+            "SKBUILD_EDITABLE_VERBOSE": "1",
+        }
+        with self.log.open("w", encoding="utf-8") as log:
+            done = subprocess.run(
+                command,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                env=environment,
+                cwd=self.home,
+                check=False,
+            )
+        return done.returncode == 0
+
+    @property
+    def _record(self) -> Path:
+        return self.home / "installed.json"
+
+    def _state(self) -> Mapping[str, Any]:
+        """What an install depends on, but for the files that Ninja looks at."""
+        root = self.project.root
+        files = {
+            name: hashlib.sha256((root / name).read_bytes()).hexdigest()
+            for name in ("pyproject.toml", "CMakeLists.txt", LOCK_FILE)
+            if (root / name).is_file()
+        }
+        return {
+            "mode": self.mode,
+            "files": files,
+            "profile": wanted_profile(),
+            "environment": sys.prefix,
+            "tools": {
+                "aotbuild": aotbuild_identity(),
+                "torch": str(installed_torch()),
+                "python": sys.version,
+            },
+            "installed": _installed(self.project.name),
+        }
+
+
+def _installed(name: str) -> str:
+    """What tells one installation of a distribution from another; empty where there is none."""
+    try:
+        files = importlib.metadata.distribution(name).files or []
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+    records = [Path(str(file.locate())) for file in files if file.name == "RECORD"]
+    return "".join(f"{each}:{each.stat().st_mtime_ns}" for each in records if each.is_file())
+
+
+def _installer() -> list[str]:
+    """The command that installs, up to its options.
+
+    Raises:
+        DevelopError: There is neither pip nor uv.
+    """
+    if importlib.util.find_spec("pip"):
+        return [sys.executable, "-P", "-m", "pip", "--disable-pip-version-check", "install"]
+    if uv := shutil.which("uv"):
+        return [uv, "pip", "install", "--python", sys.executable]
+    raise DevelopError(
+        "there is nothing to install the project with",
+        where=sys.prefix,
+        why="this environment has no pip, and no uv is found",
+        fix=f"{sys.executable} -m ensurepip",
+    )
+
+
+def error_blocks(log: str) -> str:
+    """The errors of aotbuild in a log, without what pip and Ninja put before each line."""
+    found = []
+    for match in re.finditer(r"(?m)^(.*?)aotbuild: error: .*\n(?:\1  .*\n?)*", log):
+        lines = match[0].splitlines()
+        found.append("\n".join(line.removeprefix(match[1]) for line in lines))
+    return "\n".join(dict.fromkeys(found))

@@ -1,0 +1,148 @@
+"""``aotbuild develop``: what can go wrong before anything is built, and what it makes of a log."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+from samples import write_project
+
+from aotbuild.__main__ import main
+from aotbuild.commands.develop import background, environment
+from aotbuild.commands.develop.environment import Install, error_blocks
+from aotbuild.config.develop import EAGER
+from aotbuild.config.project import load_declared
+from aotbuild.errors import DevelopError
+from aotbuild.runtime.development import FILE, warn_if_older
+from aotbuild.steps.plan.plan import planned_steps
+from aotbuild.steps.tune.lock import Lock
+
+LOG = """\
+  [1/4] Exporting net
+  FAILED: models/net/cpu/exported.json
+  aotbuild: error: net cannot be traced
+    where: pyproject.toml: tool.aotbuild.models.net
+    why:   it is wrong
+           in two ways
+    fix:   write it otherwise
+  ninja: build stopped: subcommand failed.
+aotbuild: error: another one
+"""
+
+
+def test_errors_are_taken_out_of_a_log() -> None:
+    first, second = error_blocks(LOG).split("aotbuild: error: ")[1:]
+    assert first == (
+        "net cannot be traced\n"
+        "  where: pyproject.toml: tool.aotbuild.models.net\n"
+        "  why:   it is wrong\n"
+        "         in two ways\n"
+        "  fix:   write it otherwise\n"
+    )
+    assert second == "another one"
+    assert error_blocks("nothing\n") == ""
+
+
+def test_one_of_two_options_is_to_be_given(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["develop", "--compile", "--background"]) == 2
+    assert "--compile waits for the compiled models" in capsys.readouterr().err
+
+
+def test_a_directory_without_models_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["develop", "--project", str(tmp_path)])
+    assert str(caught.value.code).startswith("aotbuild: error: ")
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_without_pip_and_uv_the_error_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install = Install(load_declared(write_project(tmp_path)), EAGER)
+    monkeypatch.setattr(environment.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    with pytest.raises(DevelopError) as caught:
+        install.install()
+    assert caught.value.fix == f"{sys.executable} -m ensurepip"
+    monkeypatch.setattr(shutil, "which", lambda _: "/bin/uv")
+    ran: list[list[str]] = []
+    monkeypatch.setattr(
+        environment.subprocess, "run", lambda command, **_: ran.append(command) or _Failed()
+    )
+    assert not install.install()
+    assert ran[0][:5] == ["/bin/uv", "pip", "install", "--python", sys.executable]
+    assert ran[0][-2:] == ["-e", str(tmp_path)]
+    assert not install.is_current()
+
+
+class _Failed:
+    returncode = 1
+
+
+def test_nothing_is_compiled_for_eager_models(tmp_path: Path) -> None:
+    project = load_declared(write_project(tmp_path))
+    steps = planned_steps(project, ["net"], Lock(), develop=EAGER)
+    assert [step.step for step in steps] == ["export", "bundle"]
+    declared = json.loads(steps[0].text)["declaration"]
+    assert declared["fallback"] == "eager"
+    assert json.loads(steps[1].text)["parts"][0]["variants"] == []
+    assert [step.step for step in planned_steps(project, ["net"], Lock())][:2] == [
+        "engine",
+        "export",
+    ]
+
+
+def told(package: Path) -> list[str]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warn_if_older(package, "digits.models")
+    return [str(each.message) for each in caught]
+
+
+def test_a_package_tells_where_it_is_older(tmp_path: Path) -> None:
+    files = [tmp_path / f"{i}.py" for i in range(5)]
+    for file in files:
+        file.write_text("1")
+    states = {f.name: [f.stat().st_size, f.stat().st_mtime_ns] for f in files}
+    models: dict[str, Any] = {"net": states, "other": {"0.py": states["0.py"]}}
+    table = {"project": str(tmp_path), "mode": EAGER, "options": " -x", "models": models}
+    (tmp_path / FILE).write_text(json.dumps(table))
+    assert told(tmp_path) == []
+    files[4].unlink()
+    assert told(tmp_path) == [
+        'digits.models: net is older than 4.py; "aotbuild develop -x" brings it up to date'
+    ]
+    for file in files[:4]:
+        os.utime(file, (1, 1))
+    (one,) = told(tmp_path)
+    assert "net, other are older than 0.py, 1.py, 2.py and 2 more; " in one
+    assert one.endswith("brings them up to date")
+
+
+def test_what_runs_in_the_background_is_stopped(tmp_path: Path) -> None:
+    assert not background.stop(tmp_path)
+    code = (
+        "import fcntl, os, sys, time\n"
+        "lock = open(sys.argv[1], 'w'); fcntl.flock(lock, fcntl.LOCK_EX)\n"
+        "lock.write(str(os.getpid())); lock.flush(); print(flush=True); time.sleep(60)\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "background.lock")]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+    ) as process:
+        assert process.stdout
+        process.stdout.readline()
+        started = time.monotonic()
+        assert background.stop(tmp_path)
+        assert process.wait() == -signal.SIGINT
+        assert time.monotonic() - started < 10
+    assert not background.stop(tmp_path)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from . import buffers
 from .array_library import dtype_of
@@ -37,6 +37,22 @@ class Array(Protocol):
 
     def __dlpack__(self, *args: Any, **kwargs: Any) -> Any:
         """A capsule with the array."""
+
+
+class NumpyArray(Protocol):
+    """An array of numpy, by what no tensor of torch has."""
+
+    @property
+    def __array_interface__(self) -> dict[str, Any]:
+        """Where its data is, and of what type."""
+
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer  # type checkers bring it; collections.abc has it from 3.12
+
+    ArrayOrBuffer: TypeAlias = NumpyArray | Buffer
+    """What a call takes where neither torch nor numpy is installed, which type checkers then do not
+    know."""
 
 
 class Arrays:

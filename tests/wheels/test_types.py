@@ -178,7 +178,11 @@ def write_samples(directory: Path) -> None:
     """A package of models that return and take what those of the example do not."""
     label = {"type": "constant", "value": "cat"}
     result = {"type": "namedtuple", "class": "demo:Result", "fields": ["scores", "label"]}
-    size = {"type": "dict", "keys": ["scores", "size"], "items": [leaf(0), {"type": "int"}]}
+    size = {
+        "type": "dict",
+        "keys": ["scores", "size"],
+        "items": [leaf(0), {"type": "int", "index": 1}],
+    }
     cache = {"type": "dict", "keys": ["k", "v"], "items": [picked(0), picked(1)]}
     rest = {"type": "list", "items": [picked(2), picked(3)]}
     names = ('cache["k"]', 'cache["v"]', "rest[0]", "rest[1]")

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 import yaml
 from source_tree import REPOSITORY, page, section, table
-from test_repository import commands
+
+from aotbuild.__main__ import aotbuild as commands
 
 OWN = sorted((REPOSITORY / ".github" / "workflows").glob("*.yml"))
 USERS = sorted((REPOSITORY / "docs" / "workflows").glob("*.yml"))
@@ -27,8 +28,8 @@ SCHEMAS = {
 }
 
 
-def workflow(file: Path) -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
+def workflow(file: Path) -> dict[Any, Any]:
+    found: dict[Any, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
     return found
 
 

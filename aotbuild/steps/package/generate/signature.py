@@ -31,8 +31,8 @@ class Written:
     """How annotations write types."""
 
     tensor: str
-    list: str = "list"
-    dict: str = "dict"
+    sequence: str = "list"
+    mapping: str = "dict"
     own: Callable[[dict[str, Any]], str] = lambda _: ""
     """The class that a tuple or dict has; empty where it has none of its own."""
 
@@ -159,9 +159,9 @@ def annotation(tree: dict[str, Any], types: Written) -> str:
         return f"tuple[{', '.join(items) or '()'}]"
     union = " | ".join(dict.fromkeys(items)) or types.tensor
     if kind == "list":
-        return f"{types.list}[{union}]"
+        return f"{types.sequence}[{union}]"
     keys = " | ".join(dict.fromkeys(map(_type_name, tree["keys"]))) or "str"
-    return f"{types.dict}[{keys}, {union}]"
+    return f"{types.mapping}[{keys}, {union}]"
 
 
 def _type_name(value: Any) -> str:

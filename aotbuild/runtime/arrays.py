@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from . import buffers
 from .array_library import dtype_of
@@ -45,14 +45,6 @@ class NumpyArray(Protocol):
     @property
     def __array_interface__(self) -> dict[str, Any]:
         """Where its data is, and of what type."""
-
-
-if TYPE_CHECKING:
-    from typing_extensions import Buffer  # type checkers bring it; collections.abc has it from 3.12
-
-    ArrayOrBuffer: TypeAlias = NumpyArray | Buffer
-    """What a call takes where neither torch nor numpy is installed, which type checkers then do not
-    know."""
 
 
 class Arrays:

@@ -21,7 +21,8 @@ Models = Mapping[str, Sequence[Manifest]]
 def stub(models: Models) -> str:
     """The text of ``__init__.pyi``: signatures, dtypes and shapes for editors and type checkers."""
     names = Names([*models, "ModelState"])
-    given = {name: names.take(name) for name in _IMPORTED} | {"ModelState": "ModelState"}
+    given = {name: names.take(name) for name in _OWN if name != "ModelState"}
+    given["ModelState"] = "ModelState"  # as signatures have it
     results = ResultTypes(names, names.take("_T"))
     types = _Types(given, results)
     parts = []
@@ -42,6 +43,8 @@ def stub(models: Models) -> str:
     parts = [*results.classes.values(), *parts]
     if results.classes:
         parts.insert(0, f'{results.tensor} = {given["TypeVar"]}("{results.tensor}")')
+    if any(manifest.inputs for manifests in models.values() for manifest in manifests):
+        parts.insert(0, "{ArrayOrBuffer}: {TypeAlias} = {NumpyArray} | {Buffer}".format(**given))
     words = set(re.findall(r"\w+", _code("\n\n".join(parts))))
     listing = ", ".join(f'"{model}"' for model in sorted(models))
     head = [
@@ -54,11 +57,12 @@ def stub(models: Models) -> str:
 
 
 _MODULES = {
-    "typing": ("Any", "Generic", "NamedTuple", "TypedDict", "TypeVar", "overload"),
+    "typing": ("Any", "Generic", "NamedTuple", "TypeAlias", "TypedDict", "TypeVar", "overload"),
     "collections.abc": ("Mapping", "Sequence"),
+    "typing_extensions": ("Buffer",),  # which type checkers bring; collections.abc has it from 3.12
     "torch": ("Tensor",),
     "._runtime": ("CompiledMethods", "CompiledModel", "ModelState"),
-    "._runtime.arrays": ("Array", "ArrayOrBuffer"),
+    "._runtime.arrays": ("Array", "NumpyArray"),
     "._runtime.batching": ("Batched",),
 }
 """Where what a stub needs is imported from."""
@@ -66,7 +70,8 @@ _BATCHED = (
     *("max_batch: int", "max_wait_ms: float = 2.0", "*"),
     *("dim: str | None = None", "max_queue: int = 1024"),
 )
-_IMPORTED = [name for names in _MODULES.values() for name in names if name != "ModelState"]
+_OWN = ("ArrayOrBuffer", *(name for names in _MODULES.values() for name in names))
+"""Names that step aside for those of models."""
 
 
 def _code(text: str) -> str:

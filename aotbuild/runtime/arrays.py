@@ -39,6 +39,14 @@ class Array(Protocol):
         """A capsule with the array."""
 
 
+class NumpyArray(Protocol):
+    """An array of numpy, by what no tensor of torch has."""
+
+    @property
+    def __array_interface__(self) -> dict[str, Any]:
+        """Where its data is, and of what type."""
+
+
 class Arrays:
     """Has the calls of a model with arrays.
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -21,7 +22,8 @@ STATE = "state"
 """The name and the kind of the parameter for what the model keeps between calls."""
 _DIGEST = "digest"
 FORMAT = 1
-"""Version of the manifest; one with another number is refused."""
+"""Version of the manifest; one with another number is refused. What is added without a new number
+has a default, which means what packages without it do (docs/compatibility.md)."""
 
 # Of each class only what is used: Python compiles what dataclass writes whenever it is imported.
 
@@ -303,24 +305,8 @@ class Manifest:
                 f"{path}: the manifest was changed after the build; install the package again"
             )
         try:
-            manifest = cls(
-                **{
-                    **table,
-                    "inputs": [Input.from_table(entry) for entry in table["inputs"]],
-                    "dims": {name: Dim(**entry) for name, entry in table["dims"].items()},
-                    "declared": {name: Dim(**entry) for name, entry in table["declared"].items()},
-                    "variants": [_variant(entry) for entry in table["variants"]],
-                    "weights": File(**table["weights"]),
-                    "kept": [Constant(**entry) for entry in table["kept"]],
-                    "files": [File(**entry) for entry in table["files"]],
-                    "state": [Parameter(**entry) for entry in table["state"]],
-                    "buffers": [StateBuffer.from_table(entry) for entry in table["buffers"]],
-                    "initial": {n: Constant(**entry) for n, entry in table["initial"].items()},
-                    "adds": read_sizes(table["adds"]),
-                    "fallback": _fallback(table["fallback"]),
-                    "selftest": read_selftest(table["selftest"]),
-                }
-            )
+            read = {name: _READ[name](value) for name, value in table.items() if name in _READ}
+            manifest = cls(**{**table, **read})
             outside = [name for name in manifest.paths() if _leaves(name)]
         except (KeyError, TypeError, AttributeError) as error:
             raise ModelLoadError(
@@ -336,6 +322,14 @@ class Manifest:
         named = [self.weights, *self.files, *(variant.library for variant in self.variants)]
         named += [part.file for part in (self.selftest, self.fallback) if part]
         return [file.file for file in named] + libraries
+
+
+def _each(read: Callable[[dict[str, Any]], Any]) -> Callable[[list[Any]], list[Any]]:
+    return lambda tables: [read(table) for table in tables]
+
+
+def _named(read: Callable[..., Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    return lambda tables: {name: read(**table) for name, table in tables.items()}
 
 
 def _fallback(table: dict[str, Any] | None) -> Fallback | None:
@@ -374,3 +368,22 @@ def _variant(entry: dict[str, Any]) -> Variant:
     constants = [Constant(**constant) for constant in entry["constants"]]
     library = File(**entry["library"])
     return Variant(**{**entry, "constants": constants, "library": library})
+
+
+_READ: dict[str, Callable[[Any], Any]] = {
+    "inputs": _each(Input.from_table),
+    "dims": _named(Dim),
+    "declared": _named(Dim),
+    "variants": _each(_variant),
+    "weights": lambda table: File(**table),
+    "kept": _each(lambda table: Constant(**table)),
+    "files": _each(lambda table: File(**table)),
+    "state": _each(lambda table: Parameter(**table)),
+    "buffers": _each(StateBuffer.from_table),
+    "initial": _named(Constant),
+    "adds": read_sizes,
+    "fallback": _fallback,
+    "selftest": read_selftest,
+}
+"""How each field is read that JSON has otherwise. One that is not there has its default: a package
+of an older version of aotbuild has none of the later ones."""

@@ -396,12 +396,14 @@ class CompiledMethods(Parameters):
     def _names(self) -> tuple[str, str]:
         return self._model, f"{self._model}.{self._methods[0]}"
 
-    def __call__(self, /, *args: Any, **kwargs: Any) -> NoReturn:
-        del args, kwargs
-        raise TypeError(
-            f"{self._model}() is not compiled; its methods are: "
-            + ", ".join(f"{self._model}.{method}()" for method in self._methods)
-        )
+    if not TYPE_CHECKING:  # type checkers are to refuse the call themselves
+
+        def __call__(self, /, *args: Any, **kwargs: Any) -> NoReturn:
+            del args, kwargs
+            raise TypeError(
+                f"{self._model}() is not compiled; its methods are: "
+                + ", ".join(f"{self._model}.{method}()" for method in self._methods)
+            )
 
     def __repr__(self) -> str:
         methods = ", ".join(repr(getattr(self, method)) for method in self._methods)

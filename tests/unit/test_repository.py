@@ -16,7 +16,8 @@ from source_tree import REPOSITORY, code, page, section, table, tree_of
 from aotbuild.__main__ import aotbuild as commands
 
 PAGES = [
-    *("README.md", "CONTRIBUTING.md", "findings/README.md", "benchmarks/README.md"),
+    *("README.md", "CONTRIBUTING.md", "SECURITY.md"),
+    *("findings/README.md", "benchmarks/README.md"),
     *(file.relative_to(REPOSITORY).as_posix() for file in sorted(REPOSITORY.glob("docs/*.md"))),
 ]
 

@@ -199,8 +199,10 @@ def test_signatures_and_the_stub_show_the_methods(sources: Installed) -> None:
     stub = sources.files["sources/models/__init__.pyi"].decode()
     assert "    encode: CodecEncode" in stub
     call = "(CompiledModel):\n    @overload\n    def __call__"
-    assert f"class CodecDecode{call}(self, z: Tensor, *, out: object = None) -> Tensor:" in stub
-    assert f"class ScorerFeatures{call}(self, x: Tensor, *, out: object = None) -> " in stub
+    array = "ArrayOrBuffer, *, out: object = None) ->"
+    assert f"class CodecDecode{call}(self, z: {array} Any: ..." in stub
+    assert f"class ScorerFeatures{call}(self, x: {array} " in stub
+    assert "    def __call__(self, z: Tensor, *, out: object = None) -> Tensor:" in stub
     assert "    def __call__(self, z: Array, *, out: object = None) -> Any: ..." in stub
     assert "float32 tensor of shape (batch, steps, 4)" in stub
     encode, decode = _shown("encode", "batch, 8"), _shown("decode", "batch, steps, 4")

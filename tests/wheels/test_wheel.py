@@ -150,33 +150,6 @@ def test_the_package_is_lazy_and_lists_its_models(example: Installed) -> None:
     assert missing == "module 'digits.models' has no attribute 'nett'"
 
 
-def test_the_stub_gives_types_to_a_consumer(example: Installed, tmp_path: Path) -> None:
-    consumer = tmp_path / "consumer.py"
-    consumer.write_text(
-        "from torch import Tensor\nfrom digits.models import denoiser, net\n"
-        "def classify(image: Tensor) -> Tensor:\n    return net(image)\n"
-        "def error(image: Tensor) -> Tensor:\n    return denoiser(image)['error']\n"
-        "shared = net.batched(64)\n"
-        "def gathered(image: Tensor) -> Tensor:\n    return shared(image)\n"
-        "async def awaited(image: Tensor) -> Tensor:\n    return await shared.acall(image)\n"
-        "wrong: int = net(1)\n"
-        "wrong = shared(1)\n"
-    )
-    done = subprocess.run(
-        # The project's own settings, so that what its own run knows of torch serves here.
-        [sys.executable, "-P", "-m", "mypy", "--config-file", str(REPOSITORY / "pyproject.toml")]
-        + ["--cache-dir", str(REPOSITORY / ".mypy_cache"), str(consumer)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={"MYPYPATH": str(example.directory), "PATH": ""},
-        cwd=tmp_path,
-    )
-    errors = [line for line in done.stdout.splitlines() if ": error:" in line]
-    places = {line.partition(": error:")[0] for line in errors}
-    assert places == {"consumer.py:12", "consumer.py:13"}, done.stdout + done.stderr
-
-
 def test_weights_open_with_safetensors_and_follow_from_the_source(example: Installed) -> None:
     from safetensors.torch import load_file
 

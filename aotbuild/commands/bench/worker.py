@@ -33,9 +33,15 @@ def main(text: str) -> None:
         model = getattr(model, name)
     imported = time.perf_counter() - begin
     manifest = _manifest(package, spec["directory"])
-    if spec["threads"]:
-        package.set_num_threads(spec["threads"])
-    call = _prepared(package, manifest, model, spec["sizes"])
+    try:
+        if spec["threads"]:
+            package.set_num_threads(spec["threads"])
+        call = _prepared(package, manifest, model, spec["sizes"])
+    except AttributeError as error:
+        raise RuntimeError(
+            f"the package has the runtime of another version of aotbuild, which this one cannot "
+            f"measure ({error}): use the aotbuild that built it"
+        ) from error
     begin = time.perf_counter()
     call()
     first = time.perf_counter() - begin

@@ -195,7 +195,11 @@ def _read(root: Traversable, name: str, where: str) -> Manifest:
         return Manifest.read(file)
     except (ModelLoadError, BadZipFile) as error:
         raise InspectError(
-            "a model's manifest cannot be used", where=where, why=str(error)
+            "a model's manifest cannot be used",
+            where=where,
+            why=str(error),
+            fix="if another version of aotbuild built it, inspect it with that version, or a newer "
+            "one; else it is damaged",
         ) from None
 
 

@@ -381,14 +381,17 @@ def test_the_classes_of_a_stub_are_distinct() -> None:
     models = ["net", "net_", "Net", "net_model", "NetModel", "a_b", "aB"]
     tree = ast.parse(stub({model: [sample_manifest(model)] for model in models}))
     classes = [node.name for node in tree.body if isinstance(node, ast.ClassDef)]
-    assert len(set(classes)) == len(models)
+    assert len(set(classes)) == len(classes) == 2 * len(models)  # of each, and of its batched()
     assert not set(classes) & set(models)
 
 
 CALL = """
-    def __call__(
-        self, image: Tensor, *, mask: Tensor, out: object = None
-    ) -> dict[str, Tensor | int]:
+    def __call__(self, image: Tensor, *, mask: Tensor, out: object = None) -> NetResult[Tensor]:
+"""
+RESULT = """
+class NetResult(TypedDict, Generic[_T]):
+    scores: _T
+    size: int
 """
 
 
@@ -401,6 +404,7 @@ def test_a_stub_tells_signature_dtypes_shapes_and_ranges() -> None:
     )
     text = stub({"net": [manifest]})
     assert CALL in text
+    assert RESULT in text
     assert "image: float32 tensor of shape (batch, 1, 8)" in text
     assert "mask: bool tensor of shape (batch, 3)" in text
     assert "scores: float32 tensor of shape (batch, 1, 8)" in text

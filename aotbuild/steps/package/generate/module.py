@@ -31,6 +31,7 @@ from aotbuild.steps.package.generate.results import namedtuples_of, rebuilt, ret
 from aotbuild.steps.package.generate.signature import (
     OUT,
     Catching,
+    Written,
     can_write,
     catches,
     docstring,
@@ -113,7 +114,7 @@ def _call(manifest: Manifest, names: _ModuleNames) -> list[str]:
         names.runtime["MISSING"], names.runtime["Refused"], free.take("extra"), free.take("unknown")
     )
     head = [
-        signature(manifest, names.shared.torch["Tensor"], catching),
+        signature(manifest, Written(names.shared.torch["Tensor"]), catching),
         docstring(manifest),
         *_refusing_lines(manifest, catching),
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,17 @@ class Catching:
     unknown: str
 
 
+@dataclass(frozen=True)
+class Written:
+    """How annotations write types."""
+
+    tensor: str
+    sequence: str = "list"
+    mapping: str = "dict"
+    own: Callable[[dict[str, Any]], str] = lambda _: ""
+    """The class that a tuple or dict has; empty where it has none of its own."""
+
+
 OUT = "out"
 """The argument for what a result is written to."""
 
@@ -44,17 +55,25 @@ def can_write(manifest: Manifest) -> bool:
 
 
 def signature(
-    manifest: Manifest, tensor: str, catching: Catching | None = None, *, result: str = ""
+    manifest: Manifest,
+    types: Written,
+    catching: Catching | None = None,
+    *,
+    returned: Written | None = None,
+    define: str = "def __call__",
+    body: str = "",
 ) -> str:
     """The first lines of ``__call__``, as users read it or so that it catches wrong arguments.
 
     Args:
         manifest: The model.
-        tensor: The type of a tensor.
+        types: The types of arguments.
         catching: What catches wrong arguments.
-        result: The type of a tensor that is returned, if it is another.
+        returned: The types of results, if they are others.
+        define: How the definition begins.
+        body: What stands behind its colon.
     """
-    result = _written(annotation(manifest.outputs, result or tensor), tensor, catching)
+    result = _written(annotation(manifest.outputs, returned or types), types.tensor, catching)
     parameters = ["self"]
     trees = list(manifest.parameters.items())
     kinds = [tree.get("kind", "") for _, tree in trees]
@@ -65,7 +84,7 @@ def signature(
         if ends and not {star, "var-positional"} & {*parameters, *kinds[:i]}:
             parameters.append(star)
         others = [other for _, other in trees[i:]]
-        parameters.append(_parameter(name, tree, others, tensor, catching))
+        parameters.append(_parameter(name, tree, others, types, catching))
         if kind == "positional-only" and kinds[i + 1 : i + 2] != [kind]:
             parameters.append("/")
     kind = "object" if catching else "ModelState | None"
@@ -77,13 +96,13 @@ def signature(
     parameters[at:at] = written
     if catching and "var-keyword" not in kinds:
         parameters.append(f"**{catching.unknown}: {catching.refused}")
-    line = f"    def __call__({', '.join(parameters)}) -> {result}:"
-    if len(line) <= WIDTH:
+    line = f"    {define}({', '.join(parameters)}) -> {result}:{body}"
+    if len(line.partition("\n")[0]) <= WIDTH:
         return line
-    body = ", ".join(parameters)
-    rows = [body] if len(body) + 8 <= WIDTH else [f"{parameter}," for parameter in parameters]
+    row = ", ".join(parameters)
+    rows = [row] if len(row) + 8 <= WIDTH else [f"{parameter}," for parameter in parameters]
     lines = "".join(f"        {row}\n" for row in rows)
-    return f"    def __call__(\n{lines}    ) -> {result}:"
+    return f"    {define}(\n{lines}    ) -> {result}:{body}"
 
 
 def catches(manifest: Manifest, catching: Catching) -> list[str]:
@@ -99,16 +118,17 @@ def _parameter(
     name: str,
     tree: dict[str, Any],
     behind: Sequence[dict[str, Any]],
-    tensor: str,
+    types: Written,
     catching: Catching | None,
 ) -> str:
     """A parameter as a signature shows it; ``behind`` are its own tree and those that follow."""
     kind = tree.get("kind", "")
     if kind in {"var-positional", "var-keyword"}:
-        items = [annotation(item, tensor) for item in tree["items"]]
-        union = _written(" | ".join(dict.fromkeys(items)) or tensor, tensor, catching)
+        items = [annotation(item, types) for item in tree["items"]]
+        union = " | ".join(dict.fromkeys(items)) or types.tensor
+        union = _written(union, types.tensor, catching)
         return f"{'*' if kind == 'var-positional' else '**'}{name}: {union}"
-    parameter = f"{name}: {_written(annotation(tree, tensor), tensor, catching)}"
+    parameter = f"{name}: {_written(annotation(tree, types), types.tensor, catching)}"
     # A default must not stand before a parameter without one.
     positional = [other for other in behind if other.get("kind", "") in {"", "positional-only"}]
     optional = all(other["type"] == "constant" for other in positional)
@@ -123,23 +143,25 @@ def _written(annotation: str, tensor: str, catching: Catching | None) -> str:
     return f'"{annotation}"' if catching and tensor in names else annotation
 
 
-def annotation(tree: dict[str, Any], tensor: str) -> str:
+def annotation(tree: dict[str, Any], types: Written) -> str:
     """The type of an argument or result, as an annotation."""
     kind = tree["type"]
     if kind == "tensor":
-        return tensor
+        return types.tensor
     if kind == "constant":
         return _type_name(tree["value"])
     if kind in {"int", "object"}:
         return "int" if kind == "int" else "object"
-    items = [annotation(item, tensor) for item in tree["items"]]
+    if own := types.own(tree):
+        return own
+    items = [annotation(item, types) for item in tree["items"]]
     if kind in {"tuple", "namedtuple"}:
         return f"tuple[{', '.join(items) or '()'}]"
-    union = " | ".join(dict.fromkeys(items)) or tensor
+    union = " | ".join(dict.fromkeys(items)) or types.tensor
     if kind == "list":
-        return f"list[{union}]"
+        return f"{types.sequence}[{union}]"
     keys = " | ".join(dict.fromkeys(map(_type_name, tree["keys"]))) or "str"
-    return f"dict[{keys}, {union}]"
+    return f"{types.mapping}[{keys}, {union}]"
 
 
 def _type_name(value: Any) -> str:

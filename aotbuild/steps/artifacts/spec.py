@@ -210,8 +210,12 @@ class BundleSpec:
 
     package: str
     project: str
+    name: str = ""
+    """Of the project."""
     version: str = ""
-    """Of the project; empty where pyproject.toml does not tell it, or torch runs all models."""
+    """Of the project; empty where it is not known."""
+    license: str = ""
+    """What the project says of its licence, mostly an SPDX expression."""
     parts: list[MethodParts]
     engine: str
     """Directory of the engine."""
@@ -228,8 +232,12 @@ class BundleSpec:
     checkpoints: dict[str, str] = field(default_factory=dict)
     """Files of weights that the wheel holds beside the compiled ones: their paths in the project by
     those in the wheel."""
+    commands: dict[str, str] = field(default_factory=dict)
+    """What the log has of the other steps, by their specification files."""
     output: str
     """Directory of the package."""
+    metadata: str
+    """Directory of what goes into the wheel's ``.dist-info``."""
     tools: Tools
 
 

@@ -22,7 +22,7 @@ from aotbuild.steps.artifacts.header_directory import make_header_directory
 from aotbuild.steps.artifacts.spec import MethodParts
 from aotbuild.steps.choose.chosen import with_choices
 from aotbuild.steps.files import write_if_changed
-from aotbuild.steps.plan.bundle import PACKAGE_DIRECTORY, bundle_step
+from aotbuild.steps.plan.bundle import METADATA_DIRECTORY, PACKAGE_DIRECTORY, bundle_step
 from aotbuild.steps.plan.compile import compile_spec, compile_step
 from aotbuild.steps.plan.engine import engine_step
 from aotbuild.steps.plan.export import export_directory, export_step
@@ -43,6 +43,7 @@ def plan(
     build: Path,
     runtimes: Mapping[str, str] | None = None,
     required: str = "",
+    version: str = "",
 ) -> None:
     """Plan the build of the requested models in the directory ``build``.
 
@@ -52,6 +53,7 @@ def plan(
         build: Directory for the plan and all that the steps write.
         runtimes: What runs the models that leave that to the build, by name, as far as it is known.
         required: The versions of torch that the wheel requires, as far as they are known.
+        version: The version of the project, where pyproject.toml need not have it.
 
     Raises:
         ConfigError: The declaration is wrong, or lacks a requested model.
@@ -69,13 +71,14 @@ def plan(
     project = with_choices(with_runtimes(project, runtimes or {}), models)
     check_options(project, models)
     Store.of_build(build).begin()
-    steps = planned_steps(project, models, read_lock(project.root), required)
+    steps = planned_steps(project, models, read_lock(project.root), required, version)
     write_specs(build, steps)
     write_plan(
         build,
         [step.command for step in steps],
         jobs(_known_weights(project, models)),
         PACKAGE_DIRECTORY,
+        METADATA_DIRECTORY,
         project.package,
     )
 
@@ -103,7 +106,7 @@ def declared_models(project: Project, names: Sequence[str], where: str) -> list[
 
 
 def planned_steps(
-    project: Project, names: Sequence[str], lock: Lock, required: str = ""
+    project: Project, names: Sequence[str], lock: Lock, required: str = "", version: str = ""
 ) -> list[PlannedStep]:
     """The steps that build models, each behind those whose output it depends on.
 
@@ -112,6 +115,7 @@ def planned_steps(
         names: The models.
         lock: What is pinned.
         required: The versions of torch that the wheel requires, as far as they are known.
+        version: The version of the project, where pyproject.toml need not have it.
     """
     steps = [engine_step()]
     parts: list[MethodParts] = []
@@ -119,7 +123,7 @@ def planned_steps(
         model_steps, methods = _model_steps(project, name, lock)
         steps += model_steps
         parts += methods
-    return [*steps, bundle_step(project, parts, steps, required)]
+    return [*steps, bundle_step(project, parts, steps, required, version)]
 
 
 def _model_steps(

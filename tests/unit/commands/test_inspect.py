@@ -17,9 +17,9 @@ from samples import TENSOR, sample_manifest, sample_variant, write_package
 
 from aotbuild.__main__ import main
 from aotbuild.commands.inspect.differences import Difference
-from aotbuild.commands.inspect.report import Report
 from aotbuild.runtime.dims import Dim
 from aotbuild.runtime.manifest import Manifest
+from aotbuild.steps.reports.report import Report
 
 METADATA = """Metadata-Version: 2.1
 Name: demo

@@ -184,8 +184,9 @@ def _libraries(provenance: Provenance) -> Iterator[Component]:
         _CALLED if called else _COMPILED_IN,
     )
     if any(variant.runtime == "standalone" for variant in variants):
-        for name, version in map(_name_and_version, provenance.compilers()):
-            for library in ("libstdc++", "libgcc") if name.endswith("g++") else ():
+        named = map(_name_and_version, provenance.compilers())
+        for version in sorted({version for name, version in named if name.endswith("g++")}):
+            for library in ("libstdc++", "libgcc"):
                 yield Component(
                     type=ComponentType.LIBRARY,
                     name=library,

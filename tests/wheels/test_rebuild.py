@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -124,6 +125,9 @@ def test_an_editable_install_recompiles_an_edited_model_at_the_next_import(
     module = source / "src/speech_kit/other.py"
     module.write_text(module.read_text().replace("* 2", "* 5"))
     assert run() == [5.0, 10.0]
+    cache = (tmp_path / "cmake" / "CMakeCache.txt").read_text()
+    (gone,) = re.findall(r"^SKBUILD_METADATA_DIR:.*?=(.*)$", cache, re.MULTILINE)
+    assert not Path(gone).exists()  # what pip threw away is not made anew
 
 
 def _append(path: Path, text: str) -> None:

@@ -135,7 +135,7 @@ def _check_machine(command: Sequence[str], architecture: str) -> None:
 
 def _refuse_clang(command: list[str]) -> None:
     if sys.platform != "darwin" and is_clang(tuple(_found(without_launcher(command)))):
-        version = next(iter(compiler_version(command).splitlines()), "Clang")
+        version = compiler_title(command)
         raise ToolchainError(
             f'"{shlex.join(command)}" is Clang, which cannot compile models here',
             where=f"environment: {'CXX' if os.environ.get('CXX') else 'PATH'}",
@@ -174,6 +174,11 @@ def compiler_version(command: Sequence[str]) -> str:
     """What a compiler prints for ``--version``."""
     question = [*without_launcher(command), "--version"]
     return subprocess.run(question, capture_output=True, text=True, check=False).stdout
+
+
+def compiler_title(command: Sequence[str]) -> str:
+    """A compiler as it tells its name and version, such as ``g++ (Debian 12.2.0-14) 12.2.0``."""
+    return next(iter(compiler_version(command).splitlines()), compiler_name(command))
 
 
 @functools.cache

@@ -101,7 +101,8 @@ exec '@Python_EXECUTABLE@' -P -m aotbuild.steps \"$@\"
 
   execute_process(
     COMMAND ${aotbuild} plan "${AOTBUILD_PROJECT_DIR}" "--runtimes=${AOTBUILD_RUNTIMES}"
-            "--torch=${AOTBUILD_TORCH}" "--develop=${AOTBUILD_DEVELOP}" ${requested}
+            "--torch=${AOTBUILD_TORCH}" "--version=${SKBUILD_PROJECT_VERSION_FULL}"
+            "--develop=${AOTBUILD_DEVELOP}" ${requested}
     WORKING_DIRECTORY "${build_dir}"
     RESULT_VARIABLE failed)
   if(failed)
@@ -142,6 +143,7 @@ exec '@Python_EXECUTABLE@' -P -m aotbuild.steps \"$@\"
   add_custom_target(aotbuild_models ALL DEPENDS "${build_dir}/${output}")
 
   string(JSON package_dir GET "${plan}" package-dir)
+  string(JSON metadata_dir GET "${plan}" metadata-dir)
   string(JSON destination GET "${plan}" destination)
   if(DEFINED SKBUILD_PLATLIB_DIR)
     # A wheel has its models whichever components are installed into it (install.components), and
@@ -149,6 +151,11 @@ exec '@Python_EXECUTABLE@' -P -m aotbuild.steps \"$@\"
     set(destination "${SKBUILD_PLATLIB_DIR}/${destination}")
     install(CODE "file(INSTALL \"${build_dir}/${package_dir}/\" DESTINATION \"${destination}\")"
             ALL_COMPONENTS)
+    # What becomes .dist-info. The imports of an editable install that rebuilds itself install again,
+    # when the directory that it was made of is gone.
+    install(CODE "if(IS_DIRECTORY \"${SKBUILD_METADATA_DIR}\")
+  file(INSTALL \"${build_dir}/${metadata_dir}/\" DESTINATION \"${SKBUILD_METADATA_DIR}\")
+endif()" ALL_COMPONENTS)
   else()
     install(DIRECTORY "${build_dir}/${package_dir}/" DESTINATION "${destination}")
   endif()

@@ -11,5 +11,5 @@
 - ``bench``: how long its models take here
 - ``repair``: platform tags; ``newest_symbols`` tells what keeps a wheel from older systems
 - ``cache``: what is in the cache of this machine
-- ``describing``, ``tables``: calls and sizes in words, and what all of them print by
+- ``tables``: what all of them print by
 """

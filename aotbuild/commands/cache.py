@@ -10,9 +10,9 @@ from pathlib import Path
 from aotbuild.cache.local import Kind, kinds, remove
 from aotbuild.cache.local import prune as prune_to
 from aotbuild.cache.settings import DIRECTORY, MODE, cache_settings
-from aotbuild.commands.describing import size
 from aotbuild.commands.tables import print_heading, print_json, print_table
 from aotbuild.errors import ConfigError
+from aotbuild.steps.reports.describing import size
 
 _DAY = 86400.0
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from aotbuild.commands.check_packaging import check_packaging, import_line
 from aotbuild.commands.check_runtime import check_declared_torch, runtime_of
-from aotbuild.commands.describing import call_rows, returns, size, takes
 from aotbuild.commands.tables import print_json, print_table
 from aotbuild.config.messages import located
 from aotbuild.config.project import load_declared
@@ -22,6 +21,7 @@ from aotbuild.hook.requirement import check_build_torch, check_weights_requireme
 from aotbuild.steps.plan.export import export_spec
 from aotbuild.steps.plan.options import check_options
 from aotbuild.steps.plan.plan import declared_models
+from aotbuild.steps.reports.describing import call_rows, returns, size, takes
 from aotbuild.steps.torch_parts.moved import check_parts
 from aotbuild.steps.torch_parts.moved import table as parts_table
 from aotbuild.steps.torch_parts.part import COMPILE, torch_version

@@ -19,9 +19,9 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from aotbuild.commands.inspect.contents import check_is_wheel
 from aotbuild.commands.newest_symbols import newest_symbols
 from aotbuild.errors import RepairError
+from aotbuild.steps.reports.contents import check_is_wheel
 from aotbuild.target import this_architecture
 
 EXCLUDED = ("libtorch*", "libc10*", "libshm*", "libgomp*.so*", "libomp*.so*", "libiomp5*.so*")

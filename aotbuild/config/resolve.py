@@ -153,14 +153,22 @@ def weights_key(model: Model) -> str:
     return (model.weights or "").partition("#")[2]
 
 
+def kinds_of_files(model: Model) -> dict[str, str]:
+    """The files that a model's declaration names, relative to the project, and what each holds."""
+    weights = weights_file(model)
+    libraries = [name for name in model.op_libraries or [] if is_library_file(name)]
+    examples = [call.example for call in calls(model).values()]
+    return {
+        **({weights: "weights"} if weights else {}),
+        **({model.source: "program"} if is_program(model.source) else {}),
+        **{name: "example" for name in examples if name and is_example_file(name)},
+        **dict.fromkeys(libraries, "operators"),
+    }
+
+
 def named_files(model: Model) -> list[str]:
     """The files that a model's declaration names, relative to the project."""
-    weights = weights_file(model)
-    found = [weights] if weights else []
-    found += [model.source] if is_program(model.source) else []
-    examples = (call.example for call in calls(model).values())
-    found += [name for name in examples if name and is_example_file(name)]
-    return found + [name for name in model.op_libraries or [] if is_library_file(name)]
+    return list(kinds_of_files(model))
 
 
 def flat_options(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

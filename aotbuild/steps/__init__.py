@@ -17,6 +17,7 @@ What steps have in common:
 - ``artifacts``: the files between them
 - ``sizes``: sizes and ranges of dimensions
 - ``package``: writing an import package
+- ``reports``: what is told of one, in wheels, beside them and by ``aotbuild inspect``
 - ``torch_parts``: everything private of torch that they use
 - ``project_code``: importing the project's own code
 - ``files``, ``sources``: writing files, and aotbuild's own sources

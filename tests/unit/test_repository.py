@@ -107,7 +107,7 @@ MAPS = [
     "commands/inspect",
     *("hook", "config", "passes", "passes/graph", "passes/numerics", "runtime"),
     *("steps", "steps/choose", "steps/compile", "steps/export"),
-    *("steps/package", "steps/sizes", "steps/verify"),
+    *("steps/package", "steps/reports", "steps/sizes", "steps/verify"),
 ]
 """The folders whose docstring has a line for each module and each folder in them."""
 

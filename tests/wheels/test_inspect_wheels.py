@@ -13,7 +13,9 @@ from pathlib import Path
 from wheels import REPOSITORY, STANDALONE, TORCH, Installed
 
 PAGE = REPOSITORY / "docs" / "commands.md"
-CHANGES = r"[\d.]+ [kMG]?B|\d+%|\d\.\de-\d\d|linux_\w+|cpu-[\w-]+|linux-\w+|2\.1\d\.\d\+?\w*"
+CHANGES = (
+    r"[\d.]+ [kMG]?B|\d+%|\d\.\de-\d\d|linux_\w+|cpu-[\w-]+|linux-\w+|2\.1\d\.\d\+?\w*|g\+\+ \(.*"
+)
 """What differs between machines and versions."""
 
 

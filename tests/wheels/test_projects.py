@@ -24,6 +24,8 @@ def test_a_cmake_project_with_an_extension_beside_the_models(
     assert "Requires-Dist: packaging>=23" in metadata
     assert f"Requires-Dist: {REQUIRED}" in metadata
     names = set(stranger.files)
+    info = "signal_kit-2.0.dist-info"
+    assert {f"{info}/aotbuild.json", f"{info}/sboms/aotbuild.cdx.json"} < names
     assert "signalkit/compiled/nets/_gain.py" in names
     assert "signalkit/compiled/nets/_unused.py" not in names  # aotbuild_add_model(gain) alone
     result = stranger.run(

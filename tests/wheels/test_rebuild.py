@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -117,9 +118,16 @@ def test_an_editable_install_recompiles_an_edited_model_at_the_next_import(
         return list(json.loads(done.stdout.splitlines()[-1]))
 
     assert run() == [2.0, 4.0]
+    environment = bench_python.parents[1]
+    (told,) = environment.glob("lib/python*/site-packages/speech_kit-*.dist-info/aotbuild.json")
+    assert {m["name"] for m in json.loads(told.read_text())["package"]["models"]} >= {"other"}
+    assert (tmp_path / "cmake" / "aotbuild" / "aotbuild-report.html").is_file()
     module = source / "src/speech_kit/other.py"
     module.write_text(module.read_text().replace("* 2", "* 5"))
     assert run() == [5.0, 10.0]
+    cache = (tmp_path / "cmake" / "CMakeCache.txt").read_text()
+    (gone,) = re.findall(r"^SKBUILD_METADATA_DIR:.*?=(.*)$", cache, re.MULTILINE)
+    assert not Path(gone).exists()  # what pip threw away is not made anew
 
 
 def _append(path: Path, text: str) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from wheels import STANDALONE, Build, Installed, install
+from wheels import STANDALONE, Build, Installed, differ_from_record, install
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="auditwheel is for Linux")
 
@@ -46,6 +46,8 @@ def test_a_wheel_gets_a_manylinux_tag_and_nothing_of_torch(
     )
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {name for name in names if not name.endswith("/")} == set(example.files)
+    assert "digits-0.1.0.dist-info/sboms/aotbuild.cdx.json" in names
+    assert differ_from_record(wheel) == set()
     repaired = install(Build(0, "", [wheel]), tmp_path / "installed", example.python)
     loaded = repaired.run(
         "import json, re, torch\nfrom digits.models import net\n"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import csv
 import dataclasses
+import hashlib
 import json
 import os
 import re
@@ -45,6 +48,20 @@ class Build:
     def steps(self) -> list[str]:
         """The steps that ran, such as ``Exporting net``."""
         return sorted(steps_told(self.output))
+
+
+def differ_from_record(wheel: Path) -> set[str]:
+    """The files of a wheel that are not as its RECORD tells, or are on one side only."""
+    with zipfile.ZipFile(wheel) as archive:
+        names = {name for name in archive.namelist() if not name.endswith("/")}
+        (record,) = (name for name in names if name.endswith(".dist-info/RECORD"))
+        rows = {row[0]: row[1:] for row in csv.reader(archive.read(record).decode().splitlines())}
+        found = {record: ["", ""]}
+        for name in names - {record}:
+            data = archive.read(name)
+            digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).decode().rstrip("=")
+            found[name] = [f"sha256={digest}", str(len(data))]
+    return {name for name in rows.keys() | found.keys() if rows.get(name) != found.get(name)}
 
 
 def steps_told(log: str) -> list[str]:

@@ -24,14 +24,14 @@ from aotbuild.commands.bench.report import (
     read_report,
     slower,
 )
-from aotbuild.commands.describing import duration, size
 from aotbuild.commands.inspect.command import contents_of
-from aotbuild.commands.inspect.contents import Contents
-from aotbuild.commands.inspect.report import ModelReport, PackageReport, make_report
 from aotbuild.commands.tables import print_heading, print_json, print_table
 from aotbuild.errors import BenchError
 from aotbuild.runtime.loader import LEVEL_VARIABLE
 from aotbuild.runtime.machine import cores, cpu_name, this_platform
+from aotbuild.steps.reports.contents import Contents
+from aotbuild.steps.reports.describing import duration, size
+from aotbuild.steps.reports.report import ModelReport, PackageReport, make_report
 
 _ROUNDS = 3
 """Processes for each case, in turns with those of others; one where it is not to take long."""

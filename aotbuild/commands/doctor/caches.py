@@ -9,9 +9,9 @@ from pathlib import Path
 
 from aotbuild.cache.local import total_size
 from aotbuild.cache.settings import DIRECTORY, MODE, OFF, cache_settings
-from aotbuild.commands.describing import size
 from aotbuild.commands.doctor.finding import Finding, good, note, wrong
 from aotbuild.errors import AotBuildError
+from aotbuild.steps.reports.describing import size
 
 
 def caches() -> Iterator[Finding]:

@@ -9,10 +9,10 @@ import sys
 import tempfile
 from collections.abc import Iterator
 
-from aotbuild.commands.describing import size
 from aotbuild.commands.doctor.finding import Finding, good, note, wrong
 from aotbuild.errors import ToolchainError
 from aotbuild.runtime.machine import cores
+from aotbuild.steps.reports.describing import size
 from aotbuild.target import higher_targets, this_architecture, usual_targets
 
 _OF_A_STEP = 2e9

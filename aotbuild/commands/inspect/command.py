@@ -6,19 +6,20 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from aotbuild.commands.inspect.contents import (
+from aotbuild.commands.inspect.differences import differences
+from aotbuild.commands.inspect.text import print_report
+from aotbuild.commands.tables import print_heading, print_json, print_table
+from aotbuild.config.values import LIBRARY_SUFFIXES
+from aotbuild.errors import InspectError
+from aotbuild.steps.reports.contents import (
     Contents,
     around,
     open_directory,
     open_installed,
     open_wheel,
 )
-from aotbuild.commands.inspect.differences import differences
-from aotbuild.commands.inspect.report import Report, make_report
-from aotbuild.commands.inspect.text import print_report
-from aotbuild.commands.tables import print_heading, print_json, print_table
-from aotbuild.config.values import LIBRARY_SUFFIXES
-from aotbuild.errors import InspectError
+from aotbuild.steps.reports.describing import short
+from aotbuild.steps.reports.report import Report, make_report
 
 
 def inspect(names: Sequence[str], *, json: bool = False) -> int:
@@ -66,7 +67,7 @@ def compare(old: str, new: str, *, json: bool = False) -> int:
 
 def _short(value: str) -> str:
     """A value as a table shows it: of a digest, the first digits."""
-    return f"{value[:12]}..." if re.fullmatch("[0-9a-f]{64}", value) else value
+    return short(value) if re.fullmatch("[0-9a-f]{64}", value) else value
 
 
 def report_of(name: str) -> Report:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from aotbuild.commands.inspect.report import Report
+from aotbuild.steps.reports.report import Report
 
 _LEFT_OUT = {"where", "kind", "takes", "format"}
 """What other values tell as well, or what tells where the report is from."""

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from aotbuild.commands.describing import call_rows, size
-from aotbuild.commands.inspect.report import ModelReport, PackageReport, Report, VariantReport
 from aotbuild.commands.tables import print_heading, print_table
+from aotbuild.steps.reports.describing import call_rows, short, size
+from aotbuild.steps.reports.report import ModelReport, PackageReport, Report, VariantReport
 
 
 def print_report(report: Report) -> None:
     """Print all that a report tells."""
     print_heading(report.where, f": {', '.join(_about(report))}")
+    if line := _built_by(report):
+        print_heading("", line)
     for package in report.packages:
         print_heading(f"\n{package.package}", _weights(package))
         print_table(("model", "takes", "returns", "weights"), _calls(package), (3,))
+        for name, files in report.provenance.get("files", {}).items():
+            for line in _made_of(files):
+                print_heading(f"{name}: ", line)
         for model in package.models:
             for line in _rules(model):
                 print_heading(f"{model.name}: ", line)
@@ -38,6 +43,21 @@ def _about(report: Report) -> Iterator[str]:
     if report.name:
         needs = "; ".join(report.requires)
         yield f"needs {needs}" if needs else "needs no other package"
+
+
+def _built_by(report: Report) -> str:
+    """What compiled the models; empty where it is not known."""
+    tools = report.provenance.get("tools", {})
+    every = [v.compiled for each in report.packages for m in each.models for v in m.variants]
+    compilers = sorted({compiled["compiler"] for compiled in every if "compiler" in compiled})
+    named = [f"{name} {version}" for name, version in tools.items()] + compilers
+    return f"built by {', '.join(named)}" if tools else ""
+
+
+def _made_of(files: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
+    """The files of a model, with the first digits of their digests."""
+    for name, file in files.items():
+        yield f"made of {name} ({file['holds']}, sha256 {short(file['sha256'])})"
 
 
 def _weights(package: PackageReport) -> str:

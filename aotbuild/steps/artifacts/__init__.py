@@ -10,6 +10,7 @@ file                        module                  written by          read by
 ``plan.json``               ``build_plan``          plan                CMake
 ``<step>.json``             ``spec``                plan; tune, for     the step
                                                     its candidates
+``<step>.time``             ``times``               the step            bundle
 ``headers/``                ``header_directory``    plan, compile       compile
 ``engine/engine.json``      ``stamps``              engine              Ninja
 ``engine/_engine.abi3.so``  ``engine_library``      engine              verify, tune, levels, bundle
@@ -21,6 +22,7 @@ file                        module                  written by          read by
                                                                         levels, bundle
 ``weights.json``            ``weights_index``       export              compile, verify, tune,
                                                                         levels, bundle
+``files.json``              ``model_files``         export              bundle
 ``<method>/program.pt2``    ``program``             export              compile, verify
 ``<method>/call.json``      ``call_spec``           export              compile, verify, tune,
                                                                         levels, bundle

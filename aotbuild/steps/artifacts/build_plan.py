@@ -13,7 +13,12 @@ PLAN = "plan.json"
 
 
 def write_plan(
-    build: Path, commands: Sequence[dict[str, Any]], jobs: int, package_directory: str, package: str
+    build: Path,
+    commands: Sequence[dict[str, Any]],
+    jobs: int,
+    package_directory: str,
+    metadata_directory: str,
+    package: str,
 ) -> None:
     """Write the plan, unless it is there already.
 
@@ -23,12 +28,14 @@ def write_plan(
             written that others depend on) and ``depends``, each behind those it depends on.
         jobs: How many may run at once.
         package_directory: Where the package is written, relative to ``build``.
-        package: Its name, with dots.
+        metadata_directory: Where files for the wheel's ``.dist-info`` are written.
+        package: The name of the package, with dots.
     """
     table = {
         "commands": commands,
         "jobs": jobs,
         "package-dir": package_directory,
+        "metadata-dir": metadata_directory,
         "destination": package.replace(".", "/"),
     }
     write_if_changed(build / PLAN, json.dumps(table, indent=1) + "\n")

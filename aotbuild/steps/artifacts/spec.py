@@ -210,8 +210,12 @@ class BundleSpec:
 
     package: str
     project: str
+    name: str = ""
+    """Of the project."""
     version: str = ""
-    """Of the project; empty where pyproject.toml does not tell it, or torch runs all models."""
+    """Of the project; empty where it is not known."""
+    license: str = ""
+    """What the project says of its licence, mostly an SPDX expression."""
     parts: list[MethodParts]
     engine: str
     """Directory of the engine."""
@@ -231,8 +235,12 @@ class BundleSpec:
     develop: str = ""
     """``eager`` or ``compiled`` for what ``aotbuild develop`` installs: a package that tells where
     it is older than what it was made of."""
+    commands: dict[str, str] = field(default_factory=dict)
+    """What the log has of the other steps, by their specification files."""
     output: str
     """Directory of the package."""
+    metadata: str
+    """Directory of what goes into the wheel's ``.dist-info``."""
     tools: Tools
 
 

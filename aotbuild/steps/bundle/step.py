@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from aotbuild.runtime.manifest import Manifest, Variant
 from aotbuild.steps.artifacts.build_record import BuildRecord
+from aotbuild.steps.artifacts.model_files import read_model_files
 from aotbuild.steps.artifacts.spec import BundleSpec, MethodParts, read_spec
 from aotbuild.steps.artifacts.stamps import write_bundled
+from aotbuild.steps.artifacts.times import read_time
 from aotbuild.steps.artifacts.tuning import left_out
 from aotbuild.steps.artifacts.verification import UNVERIFIED, read_report
-from aotbuild.steps.files import replacing_directory
+from aotbuild.steps.files import replacing_directory, write_text
 from aotbuild.steps.package.c_interface.write import write_c_interface
 from aotbuild.steps.package.companion_wheel import move_weights
 from aotbuild.steps.package.folded import unreadable
@@ -20,8 +23,12 @@ from aotbuild.steps.package.parts import Part
 from aotbuild.steps.package.size import report_size, shown
 from aotbuild.steps.package.torch_range import check_required
 from aotbuild.steps.package.write import write_hooks, write_package
+from aotbuild.steps.reports import page, sbom
+from aotbuild.steps.reports.contents import PROVENANCE, open_directory
+from aotbuild.steps.reports.provenance import Provenance
+from aotbuild.steps.reports.report import make_report
 from aotbuild.steps.torch_parts.moved import told_aside
-from aotbuild.steps.tune.lock import add_to_lock, collected
+from aotbuild.steps.tune.lock import Lock, add_to_lock, collected, read_lock
 
 _SHOWN = 3
 """How many names of weights a line tells."""
@@ -47,12 +54,51 @@ def run(spec_file: Path) -> None:
         write_c_interface(directory, spec.package, spec.version, manifests)
         if spec.apart:
             move_weights(directory, spec.apart)
-    summary = _summary(spec, manifests)
     newer = collected(spec.tuned)
+    summary = [*_summary(spec, manifests), *_write_reports(spec, newer)]
     if newer.models:
         sys.stdout.write(add_to_lock(Path(spec.project), newer) + "\n")
     sys.stdout.write("\n".join(summary) + "\n")
     write_bundled(Path(), summary)
+
+
+def _write_reports(spec: BundleSpec, newer: Lock) -> list[str]:
+    """Write what is told of the package: in the wheel's ``.dist-info``, and beside the wheel.
+
+    Args:
+        spec: The specification.
+        newer: What this build measured.
+
+    Returns:
+        The lines of the build log about it.
+    """
+    report = make_report(open_directory(Path(spec.output)))
+    provenance = Provenance(
+        spec.name,
+        spec.version,
+        spec.license,
+        spec.tools,
+        {part.model: read_model_files(Path(part.exported).parent) for part in spec.parts},
+        dataclasses.replace(report.packages[0], package=spec.package),
+    )
+    with replacing_directory(Path(spec.metadata)) as directory:
+        write_text(directory / PROVENANCE, provenance.to_json())
+        (directory / sbom.FILE).parent.mkdir()
+        write_text(directory / sbom.FILE, sbom.sbom(provenance))
+    times = [(comment, read_time(Path(file))) for file, comment in spec.commands.items()]
+    project = Path(spec.project)
+    lock = read_lock(project)
+    text = page.page_text(
+        provenance,
+        report,
+        lock.updated(newer, {*lock.models, *newer.models}),
+        [(comment, time) for comment, time in times if time],
+    )
+    write_text(Path(page.FILE), text)
+    # Elsewhere the directory is mostly one that scikit-build-core throws away.
+    place = Path(page.FILE).resolve()
+    kept = place.is_relative_to(project.resolve())
+    return [f"aotbuild: report: {place.relative_to(project.resolve())}"] if kept else []
 
 
 def _part(part: MethodParts) -> Part:

@@ -40,7 +40,7 @@ from aotbuild.steps.torch_parts.moved import aside, moved
 from aotbuild.steps.torch_parts.part import COMPILE
 from aotbuild.steps.tune.pins import decided
 from aotbuild.target import TARGETS
-from aotbuild.toolchain import find_cxx
+from aotbuild.toolchain import compiler_title, find_cxx
 from aotbuild.torch_version import OF_OP_LIBRARIES
 
 
@@ -183,6 +183,7 @@ def _write_library(
         derived=derived,
         compiled={
             "torch": torch.__version__,
+            "compiler": compiler_title(find_cxx(job.target.cross)),
             "march": job.target.march,
             "recipe": job.spec.recipe,
             "options": compiled.options,

@@ -11,11 +11,12 @@ from pathlib import Path
 import torch
 
 from aotbuild.config.messages import located
-from aotbuild.config.resolve import named_files
+from aotbuild.config.resolve import kinds_of_files
 from aotbuild.errors import ExportError
 from aotbuild.steps.artifacts.eager_program import remove_eager, write_eager
 from aotbuild.steps.artifacts.export_weights import Stored, store, write_hollow_programs
 from aotbuild.steps.artifacts.facts import facts_of
+from aotbuild.steps.artifacts.model_files import write_model_files
 from aotbuild.steps.artifacts.spec import ExportSpec, read_spec
 from aotbuild.steps.artifacts.stamps import write_exported
 from aotbuild.steps.export.trace import trace
@@ -34,8 +35,10 @@ def run(spec_file: Path) -> None:
     for method in model.methods:
         remove_eager(output / method.name)
     _write_fallbacks(spec, model, stored.names, output)
+    kinds = kinds_of_files(spec.declaration)
+    write_model_files(output, project, kinds)
     # What is not opened by Python, as libraries of operators and safetensors, is not tracked.
-    read = tracker.files() + [project / name for name in named_files(spec.declaration)]
+    read = tracker.files() + [project / name for name in kinds]
     write_exported(output, read)
 
 

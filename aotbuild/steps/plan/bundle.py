@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 from aotbuild.config.companion import companion
 from aotbuild.config.project import Project
-from aotbuild.config.schema import TORCH
 from aotbuild.steps.artifacts.spec import BundleSpec, MethodParts, SeparateWeights
 from aotbuild.steps.artifacts.stamps import BUNDLED
 from aotbuild.steps.plan.engine import ENGINE_DIRECTORY
@@ -16,6 +15,8 @@ from aotbuild.steps.plan.packaged import packaged_checkpoints
 from aotbuild.steps.plan.planned_step import PlannedStep, specification, tools
 
 PACKAGE_DIRECTORY = "package"
+
+METADATA_DIRECTORY = "metadata"
 
 _OUT_VARIABLE = "AOTBUILD_WEIGHTS_OUT"
 
@@ -25,6 +26,7 @@ def bundle_step(
     parts: Sequence[MethodParts],
     steps: Sequence[PlannedStep],
     required: str = "",
+    version: str = "",
     develop: str = "",
 ) -> PlannedStep:
     """The step that makes the package.
@@ -34,6 +36,7 @@ def bundle_step(
         parts: The methods of its models.
         steps: All other steps.
         required: The versions of torch that the wheel requires, as far as they are known.
+        version: The version of the project, where pyproject.toml need not have it.
         develop: ``eager`` or ``compiled`` for what ``aotbuild develop`` installs.
     """
     apart = weights_apart(project)
@@ -41,7 +44,9 @@ def bundle_step(
         apart=apart,
         package=project.package,
         project=str(project.root),
-        version=_version(project),
+        name=project.name,
+        version=version or _stated(project, "version"),
+        license=_stated(project, "license"),
         parts=list(parts),
         engine=ENGINE_DIRECTORY,
         tuned=[
@@ -54,7 +59,9 @@ def bundle_step(
         size_limit=project.config.size_limit,
         checkpoints=packaged_checkpoints(project),
         develop=develop,
+        commands={step.spec: step.comment for step in steps},
         output=PACKAGE_DIRECTORY,
+        metadata=METADATA_DIRECTORY,
         tools=tools(),
     )
     file, text = specification("bundle", spec)
@@ -69,12 +76,12 @@ def bundle_step(
     )
 
 
-def _version(project: Project) -> str:
-    """The version of a project, which CMake is told of stand-alone models; empty if not known."""
-    if all(model.runtime == TORCH for model in project.models.values()):
-        return ""
+def _stated(project: Project, key: str) -> str:
+    """What ``[project]`` says in a line; empty where it says nothing, or names a file."""
     table = project.pyproject.get("project")
-    return str(table.get("version", "")) if isinstance(table, dict) else ""
+    value = table.get(key, "") if isinstance(table, dict) else ""
+    text = str(value.get("text", "") if isinstance(value, dict) else value).strip()
+    return "" if "\n" in text else text
 
 
 def weights_apart(project: Project) -> SeparateWeights | None:

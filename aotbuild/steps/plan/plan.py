@@ -23,7 +23,7 @@ from aotbuild.steps.artifacts.header_directory import make_header_directory
 from aotbuild.steps.artifacts.spec import MethodParts
 from aotbuild.steps.choose.chosen import with_choices
 from aotbuild.steps.files import write_if_changed
-from aotbuild.steps.plan.bundle import PACKAGE_DIRECTORY, bundle_step
+from aotbuild.steps.plan.bundle import METADATA_DIRECTORY, PACKAGE_DIRECTORY, bundle_step
 from aotbuild.steps.plan.compile import compile_spec, compile_step
 from aotbuild.steps.plan.engine import engine_step
 from aotbuild.steps.plan.export import export_directory, export_step
@@ -44,6 +44,7 @@ def plan(
     build: Path,
     runtimes: Mapping[str, str] | None = None,
     required: str = "",
+    version: str = "",
     develop: str = "",
 ) -> None:
     """Plan the build of the requested models in the directory ``build``.
@@ -54,6 +55,7 @@ def plan(
         build: Directory for the plan and all that the steps write.
         runtimes: What runs the models that leave that to the build, by name, as far as it is known.
         required: The versions of torch that the wheel requires, as far as they are known.
+        version: The version of the project, where pyproject.toml need not have it.
         develop: ``eager`` or ``compiled`` for what ``aotbuild develop`` installs.
 
     Raises:
@@ -72,13 +74,14 @@ def plan(
     project = with_choices(with_runtimes(project, runtimes or {}), models)
     check_options(project, models)
     Store.of_build(build).begin()
-    steps = planned_steps(project, models, read_lock(project.root), required, develop)
+    steps = planned_steps(project, models, read_lock(project.root), required, version, develop)
     write_specs(build, steps)
     write_plan(
         build,
         [step.command for step in steps],
         jobs(_known_weights(project, models)),
         PACKAGE_DIRECTORY,
+        METADATA_DIRECTORY,
         project.package,
     )
 
@@ -106,7 +109,12 @@ def declared_models(project: Project, names: Sequence[str], where: str) -> list[
 
 
 def planned_steps(
-    project: Project, names: Sequence[str], lock: Lock, required: str = "", develop: str = ""
+    project: Project,
+    names: Sequence[str],
+    lock: Lock,
+    required: str = "",
+    version: str = "",
+    develop: str = "",
 ) -> list[PlannedStep]:
     """The steps that build models, each behind those whose output it depends on.
 
@@ -115,6 +123,7 @@ def planned_steps(
         names: The models.
         lock: What is pinned.
         required: The versions of torch that the wheel requires, as far as they are known.
+        version: The version of the project, where pyproject.toml need not have it.
         develop: ``eager`` or ``compiled`` for what ``aotbuild develop`` installs.
     """
     eager = develop == EAGER
@@ -125,7 +134,7 @@ def planned_steps(
         model_steps, methods = _model_steps(project, name, lock, eager=eager)
         steps += model_steps
         parts += methods
-    return [*steps, bundle_step(project, parts, steps, required, develop)]
+    return [*steps, bundle_step(project, parts, steps, required, version, develop)]
 
 
 def _model_steps(

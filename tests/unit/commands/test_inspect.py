@@ -17,9 +17,9 @@ from samples import TENSOR, sample_manifest, sample_variant, write_package
 
 from aotbuild.__main__ import main
 from aotbuild.commands.inspect.differences import Difference
-from aotbuild.commands.inspect.report import Report
 from aotbuild.runtime.dims import Dim
 from aotbuild.runtime.manifest import Manifest
+from aotbuild.steps.reports.report import Report
 
 METADATA = """Metadata-Version: 2.1
 Name: demo
@@ -30,7 +30,12 @@ Requires-Dist: rich; extra == 'show'
 """
 ALONE = sample_variant(
     standalone=True,
-    compiled={"torch": "2.13.0", "recipe": "passes", "passes": {"linear": 2}},
+    compiled={
+        "torch": "2.13.0",
+        "compiler": "a compiler 1.0",
+        "recipe": "passes",
+        "passes": {"linear": 2},
+    },
     verified={"relative-error": 3e-7},
 )
 
@@ -167,6 +172,40 @@ def test_of_a_library_its_model_is_told(tmp_path: Path, capsys: pytest.CaptureFi
     package = tmp_path / "tree" / "demo" / "models"
     (report,) = reported(capsys, package / "other" / "cpu-sample.so")
     assert [model["name"] for model in report["packages"][0]["models"]] == ["other"]
+
+
+PROVENANCE = {
+    "project": "demo",
+    "license": "MIT",
+    "tools": {"aotbuild": "0.1.0", "torch": "2.13.0"},
+    "files": {"net": {"weights/net.safetensors": {"holds": "weights", "sha256": "ab" * 32}}},
+    "package": {},
+}
+
+
+def test_what_a_build_has_told_of_itself_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    extra = {"demo-1.2.dist-info/aotbuild.json": json.dumps(PROVENANCE).encode()}
+    wheel = write_wheel(tmp_path, sample_manifest(variants=[ALONE]), extra=extra)
+    (report,) = reported(capsys, wheel)
+    assert report["provenance"] == {key: PROVENANCE[key] for key in ("license", "tools", "files")}
+    assert report["installed"] == sum(report["parts"].values())
+    assert main(["inspect", str(wheel)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1] == "built by aotbuild 0.1.0, torch 2.13.0, a compiler 1.0"
+    assert "net: made of weights/net.safetensors (weights, sha256 abababababab...)" in lines
+
+
+@pytest.mark.parametrize("text", ["{", "[]"])
+def test_damage_of_what_a_build_has_told_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    extra = {"demo-1.2.dist-info/aotbuild.json": text.encode()}
+    wheel = write_wheel(tmp_path, sample_manifest(variants=[ALONE]), extra=extra)
+    said = refused(capsys, wheel)
+    assert "what is told of its build cannot be read" in said
+    assert f"{wheel.name}: aotbuild.json" in said
 
 
 def test_differences_are_told_by_paths(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,6 +23,7 @@ from aotbuild.config.schema import (
     Verify,
 )
 from aotbuild.errors import ConfigError
+from aotbuild.steps.__main__ import main
 from aotbuild.steps.artifacts.header_directory import HEADERS, many_compiles
 from aotbuild.steps.artifacts.spec import (
     BundleSpec,
@@ -122,6 +123,7 @@ def test_one_model(project: Path, tmp_path: Path) -> None:
     assert planned(project, tmp_path / "build") == {
         "commands": [ENGINE, *model_commands("net"), bundle_command("net")],
         "package-dir": "package",
+        "metadata-dir": "metadata",
         "destination": "demo/models",
     }
 
@@ -295,7 +297,6 @@ def replanned(tmp_path: Path, before: str, after: str) -> set[str]:
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ('version = "1.0"', 'version = "1.1"'),
         ("[tool.aotbuild]\n", "# a comment\n[tool.aotbuild]\n"),
         ("[tool.aotbuild]\n", "[tool.ruff]\nline-length = 99\n\n[tool.aotbuild]\n"),
     ],
@@ -304,6 +305,41 @@ def test_a_change_elsewhere_in_pyproject_touches_nothing(
     tmp_path: Path, old: str, new: str
 ) -> None:
     assert replanned(tmp_path, TWO, edited(old, new, TWO)) == set()
+
+
+def test_a_change_of_the_version_touches_the_bundle_alone(tmp_path: Path) -> None:
+    changed = edited('version = "1.0"', 'version = "1.1"', TWO)
+    assert replanned(tmp_path, TWO, changed) == {"bundle.json"}
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ('license = "MIT AND CC-BY-4.0"', "MIT AND CC-BY-4.0"),
+        ('license = { text = "MIT" }', "MIT"),
+        ('license = { text = "a line\\nand another" }', ""),
+        ('license = { file = "LICENSE" }', ""),
+        ("", ""),
+    ],
+)
+def test_the_bundle_is_told_what_the_project_says_of_its_licence(
+    tmp_path: Path, line: str, told: str
+) -> None:
+    text = edited('version = "1.0"', f'version = "1.0"\n{line}', PYPROJECT)
+    planned(write_project(tmp_path / "project", text), tmp_path / "build")
+    spec = read_spec(BundleSpec, tmp_path / "build" / "bundle.json")
+    assert (spec.license, spec.version) == (told, "1.0")
+
+
+def test_a_version_that_cmake_tells_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dynamic = edited('version = "1.0"\n', "", PYPROJECT)
+    text = edited('dynamic = ["', 'dynamic = ["version", "', dynamic)
+    root = write_project(tmp_path / "project", text)
+    monkeypatch.chdir(tmp_path)
+    main(["plan", str(root), "--version=3.1", "--all"])
+    assert read_spec(BundleSpec, tmp_path / "bundle.json").version == "3.1"
 
 
 def test_a_change_of_one_model_touches_its_steps_alone(tmp_path: Path) -> None:
@@ -435,7 +471,9 @@ STEP: dict[str, Any] = {
                 )
             ],
             engine="engine",
+            commands={"models/net/cpu/export.json": "Exporting net"},
             output="package",
+            metadata="metadata",
             tools=TOOLS,
         ),
         EngineSpec(output="engine", tools=TOOLS),

@@ -78,6 +78,11 @@ def size(count: int) -> str:
     return f"{count} B"
 
 
+def short(digest: str) -> str:
+    """The first digits of a digest."""
+    return f"{digest[:12]}..."
+
+
 def _shape(shape: Sequence[Size], dims: Mapping[str, Dim]) -> str:
     """A shape with the range of each dimension behind its name."""
     sizes = [

@@ -1,4 +1,4 @@
-"""What ``inspect`` tells, as data: ``--json`` prints these classes as they are."""
+"""What is in a wheel or a package, as data: ``inspect --json`` prints these classes as they are."""
 
 from __future__ import annotations
 
@@ -10,19 +10,22 @@ from pathlib import Path
 from typing import Any, Literal
 from zipfile import BadZipFile
 
-from aotbuild.commands.describing import returns, takes
-from aotbuild.commands.inspect.contents import Contents
 from aotbuild.config.values import LIBRARY_SUFFIXES
 from aotbuild.errors import InspectError
 from aotbuild.runtime.errors import ModelLoadError
 from aotbuild.runtime.manifest import Manifest, Variant
 from aotbuild.steps.artifacts.verification import SELFTEST
+from aotbuild.steps.reports.contents import Contents
+from aotbuild.steps.reports.describing import returns, takes
 
 FORMAT = 1
 """Version of the report."""
 
 _OPERATOR = ("aoti_torch_cpu_", "aoti_torch_cuda_", "aoti_torch_xpu_", "aoti_torch_mps_")
 _DISPATCHED = {"aoti_torch_call_dispatcher", "aoti_torch_proxy_executor_call_function"}
+
+_TOLD = {"package", "project", "version", "format"}
+"""What of a provenance the rest of a report tells as well."""
 
 Part = Literal["libraries", "weights", "runtime", "C interface", "self-test", "rest"]
 
@@ -106,6 +109,8 @@ class Report:
     parts: dict[str, int]
     """The same by parts."""
     packages: list[PackageReport]
+    provenance: dict[str, Any]
+    """Licence, tools and files of the project, as the build has told them; empty where unknown."""
     format: int = FORMAT
 
 
@@ -142,6 +147,7 @@ def make_report(contents: Contents, only: str = "") -> Report:
         sum(contents.sizes.values()),
         _parts(contents.sizes, places, packages),
         packages,
+        {key: value for key, value in contents.provenance.items() if key not in _TOLD},
     )
 
 

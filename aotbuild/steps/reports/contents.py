@@ -5,19 +5,23 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import importlib.util
+import json
 import zipfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email import message_from_string
 from email.message import Message
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from aotbuild.errors import InspectError
 
 MARK = "_runtime/manifest.py"
 """The file by which a package of compiled models is known, relative to it."""
+
+PROVENANCE = "aotbuild.json"
+"""The file in ``.dist-info`` that tells what a package was made of."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,8 @@ class Contents:
     """Bytes of the wheel; 0 where it is none."""
     metadata: Message | None
     """The core metadata, where there is any."""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    """What is told of the build; empty where nothing is."""
 
     def packages(self) -> list[str]:
         """The paths of the packages of compiled models; empty for the root itself."""
@@ -70,7 +76,12 @@ def open_wheel(path: Path) -> Contents:
     check_is_wheel(path)
     archive = zipfile.ZipFile(path)
     sizes = {info.filename: info.file_size for info in archive.infolist() if not info.is_dir()}
-    metadata = [name for name in sizes if name.endswith(".dist-info/METADATA")]
+
+    def text(name: str) -> str:
+        found = [each for each in sizes if each.endswith(f".dist-info/{name}")]
+        return archive.read(found[0]).decode(errors="replace") if found else ""
+
+    metadata = text("METADATA")
     return Contents(
         path.name,
         "wheel",
@@ -78,7 +89,8 @@ def open_wheel(path: Path) -> Contents:
         path,
         sizes,
         path.stat().st_size,
-        message_from_string(archive.read(metadata[0]).decode()) if metadata else None,
+        message_from_string(metadata) if metadata else None,
+        _provenance(text(PROVENANCE), path.name),
     )
 
 
@@ -123,8 +135,31 @@ def _open_package(name: str) -> Contents | None:
 
 
 def _with_metadata(contents: Contents, found: importlib.metadata.Distribution) -> Contents:
-    text = found.read_text("METADATA") or ""
-    return dataclasses.replace(contents, metadata=message_from_string(text))
+    return dataclasses.replace(
+        contents,
+        metadata=message_from_string(found.read_text("METADATA") or ""),
+        provenance=_provenance(found.read_text(PROVENANCE) or "", contents.where),
+    )
+
+
+def _provenance(text: str, where: str) -> dict[str, Any]:
+    """What a build has told of itself.
+
+    Raises:
+        InspectError: It is damaged.
+    """
+    try:
+        table = json.loads(text or "{}")
+    except ValueError as error:
+        table = error
+    if isinstance(table, dict):
+        return table
+    raise InspectError(
+        "what is told of its build cannot be read",
+        where=f"{where}: {PROVENANCE}",
+        why=str(table) if isinstance(table, ValueError) else "it is no table of JSON",
+        fix="build or install it again",
+    )
 
 
 def _without_caches(sizes: Mapping[str, int]) -> dict[str, int]:

@@ -22,6 +22,7 @@ from aotbuild.config.runtimes import (
     undecided,
     with_runtimes,
 )
+from aotbuild.progress.events import told
 from aotbuild.torch_version import installed_range
 
 _DEFINED = "AOTBUILD_RUNTIMES"
@@ -98,7 +99,8 @@ def defined(project: Project) -> dict[str, str]:
 
 def _found_out(project: Project, names: Sequence[str]) -> dict[str, Choice]:
     """Ask the build side, in a process that may import torch."""
-    with tempfile.TemporaryDirectory(prefix="aotbuild-") as directory:
+    label = f"Finding out what runs {', '.join(names)}"
+    with told("choose", label), tempfile.TemporaryDirectory(prefix="aotbuild-") as directory:
         output = Path(directory, "choices.json")
         command = [sys.executable, "-P", "-m", "aotbuild.steps.choose", str(project.root)]
         if subprocess.run([*command, str(output), *names], cwd=directory, check=False).returncode:

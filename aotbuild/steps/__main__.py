@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from aotbuild.errors import reported
+from aotbuild.progress.events import cached, heard, told
 from aotbuild.steps.forkserver import run_forked
 from aotbuild.steps.run import MODULES, run_step
 
@@ -18,12 +19,12 @@ def main(arguments: list[str]) -> None:
 
     ``plan <project directory> [--runtimes=net=torch,...] [--torch=>=2.13] <model>...`` plans the
     build in the current directory; the models are names, or ``--all``. Every other step takes its
-    specification file.
+    specification file, and what it is called where somebody watches the build.
     """
     usage = (
         "usage: python -m aotbuild.steps plan PROJECT [--runtimes=NAME=RUNTIME,...] "
         "[--torch=VERSIONS] MODEL... | "
-        f"{{{'|'.join(MODULES)}}} SPEC"
+        f"{{{'|'.join(MODULES)}}} SPEC [LABEL]"
     )
     if len(arguments) < 2:
         raise SystemExit(usage)
@@ -32,23 +33,35 @@ def main(arguments: list[str]) -> None:
         if step == "plan":
             from aotbuild.steps.plan.plan import plan
 
-            told = ",".join(_options(names, _RUNTIMES)).split(",")
-            runtimes = dict(pair.split("=", 1) for pair in told if pair)
+            given = ",".join(_options(names, _RUNTIMES)).split(",")
+            runtimes = dict(pair.split("=", 1) for pair in given if pair)
             required = next(_options(names, _TORCH), "")
             models = [name for name in names if not name.startswith((_RUNTIMES, _TORCH))]
             plan(Path(path), models, Path.cwd(), runtimes, required)
-        elif step in MODULES and not names:
-            if step == "compile":
-                from aotbuild.steps.compile.variant_cache import restored
+        elif step in MODULES and len(names) <= 1:
+            with told(path, *names or [""]) as work:
+                _run(step, path)
+                if names and heard():
+                    from aotbuild.steps.made import size_of
 
-                if restored(Path(path)):
-                    return
-            status = None if step == "engine" else run_forked(step, path)  # which needs no torch
-            if status is not None:
-                raise SystemExit(status)
-            run_step(step, path)
+                    work.size = size_of(step, Path(path))
         else:
             raise SystemExit(usage)
+
+
+def _run(step: str, path: str) -> None:
+    """Run a step, as far as the cache does not have what it would make."""
+    if step == "compile":
+        from aotbuild.steps.compile.variant_cache import restored
+
+        if restored(Path(path)):
+            cached()
+            return
+    status = None if step == "engine" else run_forked(step, path)  # which needs no torch
+    if status:
+        raise SystemExit(status)
+    if status is None:
+        run_step(step, path)
 
 
 def _options(arguments: list[str], option: str) -> Iterator[str]:

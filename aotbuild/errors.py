@@ -89,6 +89,10 @@ class InitError(AotBuildError):
     """A declaration cannot be made for a project, of which nothing is changed then."""
 
 
+class BuildError(AotBuildError):
+    """A wheel could not be built, for a reason that is not aotbuild's."""
+
+
 class BenchError(AotBuildError):
     """A model cannot be measured here."""
 

@@ -6,12 +6,12 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
-from rich.table import Column
+from rich.progress import BarColumn, Progress, Task, TaskID, TextColumn
+from rich.table import Column, Table
 from rich.text import Text
 
 from aotbuild.commands.tables import console
@@ -66,6 +66,16 @@ class Live:
         self._lines.tick(now)
 
 
+class _Progress(Progress):
+    """Bars that leave room for what a terminal shows of Ctrl-C: it must not begin a line."""
+
+    def make_tasks_table(self, tasks: Iterable[Task]) -> Table:
+        """The bars, almost as wide as the terminal."""
+        table = super().make_tasks_table(tasks)
+        table.width = self.console.width - 3
+        return table
+
+
 class Bars(Live):
     """What is shown on a terminal: a bar for each step that runs, and one for all.
 
@@ -78,13 +88,12 @@ class Bars(Live):
         self._board = Board(durations)
         self._rows: dict[str, TaskID] = {}
         fitting = Column(no_wrap=True, overflow="ellipsis", ratio=1)
-        self.progress = Progress(
+        self.progress = _Progress(
             TextColumn("{task.description}", markup=False, table_column=fitting),
             BarColumn(_BAR),
             TextColumn("{task.fields[told]}", markup=False, table_column=Column(no_wrap=True)),
             console=self._console,
             transient=True,
-            expand=True,
         )
         self._all = self.progress.add_task("all steps", total=None, told="")
 
@@ -138,7 +147,7 @@ def _styled(text: str) -> Text:
     styled = Text(text)
     styled.highlight_regex(r"^aotbuild: (?=[A-Z])", "dim")
     styled.highlight_regex(r"^aotbuild: warning:", "yellow")
-    styled.highlight_regex(r"(?<=: )failed after .*$", "red")
+    styled.highlight_regex(r"(?<=: )(failed|stopped) after .*$", "red")
     styled.highlight_regex(r"(?<=: )from the cache\b", "green")
     return styled
 

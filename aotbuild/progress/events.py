@@ -16,6 +16,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from aotbuild.errors import INTERRUPTED
+
 VARIABLE = "AOTBUILD_PROGRESS"
 """``0`` for a build that tells nothing; the steps of others find in it the path of the pipe."""
 
@@ -65,7 +67,8 @@ class Ended:
     id: str
     size: int = 0
     """Bytes of what it made; 0 where that is of no interest."""
-    failed: bool = False
+    failed: str = ""
+    """``failed`` or ``stopped`` where it did not come to its end."""
 
 
 Event: TypeAlias = Planned | Started | Part | Cached | Ended
@@ -173,12 +176,15 @@ def told(step: str, label: str) -> Iterator[Work]:
         return
     at_work(step)
     tell(Started(step, label))
-    failed = True
+    failed = "failed"
     try:
         yield work
-        failed = False
+        failed = ""
+    except KeyboardInterrupt:
+        failed = "stopped"
+        raise
     except SystemExit as error:
-        failed = bool(error.code)
+        failed = {0: "", None: "", INTERRUPTED: "stopped"}.get(error.code, "failed")
         raise
     finally:
         tell(Ended(step, work.size, failed))

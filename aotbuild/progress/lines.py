@@ -77,7 +77,7 @@ def line_of(event: Event, step: Running | None, now: float) -> str:
         return ""
     time = passed(now - step.since)
     if event.failed:
-        return line(step.label, f"failed after {time}")
+        return line(step.label, f"{event.failed} after {time}")
     made = [size(event.size)] if event.size else []
     return line(step.label, f"from the cache in {time}" if step.cached else f"{time}", *made)
 

@@ -36,7 +36,8 @@ def command_line(
     # -P: a package of the current directory may have the name of one that builds.
     python = [sys.executable, "-P", "-m"]
     if find_spec("build.__main__" if find_spec("build") else "build"):
-        alone = [] if isolation else ["--no-isolation"]
+        # As pip does: what a build needs of this environment, the hook of aotbuild checks.
+        alone = [] if isolation else ["--no-isolation", "--skip-dependency-check"]
         return [*python, "build", "--wheel", "--outdir", str(output), *alone, *config, str(project)]
     if find_spec("pip"):
         alone = [] if isolation else ["--no-build-isolation"]

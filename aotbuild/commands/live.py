@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, Task, TaskID, TextColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
 from rich.table import Column, Table
 from rich.text import Text
 
@@ -69,10 +69,14 @@ class Live:
 class _Progress(Progress):
     """Bars that leave room for what a terminal shows of Ctrl-C: it must not begin a line."""
 
+    def __init__(self, *columns: ProgressColumn, console: Console) -> None:
+        self._console = console  # which the tables need before all else is there
+        super().__init__(*columns, console=console, transient=True)
+
     def make_tasks_table(self, tasks: Iterable[Task]) -> Table:
         """The bars, almost as wide as the terminal."""
         table = super().make_tasks_table(tasks)
-        table.width = self.console.width - 3
+        table.width = self._console.width - 3
         return table
 
 
@@ -93,7 +97,6 @@ class Bars(Live):
             BarColumn(_BAR),
             TextColumn("{task.fields[told]}", markup=False, table_column=Column(no_wrap=True)),
             console=self._console,
-            transient=True,
         )
         self._all = self.progress.add_task("all steps", total=None, told="")
 

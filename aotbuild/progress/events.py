@@ -184,7 +184,8 @@ def told(step: str, label: str) -> Iterator[Work]:
         failed = "stopped"
         raise
     except SystemExit as error:
-        failed = {0: "", None: "", INTERRUPTED: "stopped"}.get(error.code, "failed")
+        if error.code in {None, 0, INTERRUPTED}:
+            failed = "stopped" if error.code else ""
         raise
     finally:
         tell(Ended(step, work.size, failed))

@@ -80,7 +80,12 @@ def wait_for(condition: Callable[[], object]) -> None:
 
 
 def test_events_are_read_as_they_were_told() -> None:
-    told: list[Event] = [Planned(["a", "b"], 2), Started("a", "A"), Part("a", "recipe", 1, 2), Cached("a")]
+    told: list[Event] = [
+        Planned(["a", "b"], 2),
+        Started("a", "A"),
+        Part("a", "recipe", 1, 2),
+        Cached("a"),
+    ]
     for event in [*told, Ended("a", 5, "failed")]:
         text = text_of(event)
         assert "\n" not in text

@@ -7,7 +7,6 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
@@ -161,21 +160,21 @@ def on_terminal(out: Console) -> bool:
 
 
 @contextlib.contextmanager
-def live(project: Path) -> Iterator[Live]:
+def live(package: str) -> Iterator[Live]:
     """Show the steps that are run in this block, by processes that inherit the environment.
 
     It ends when all of these processes have ended.
 
     Args:
-        project: Directory of the project.
+        package: The package of its models, by which the durations of its steps are known.
 
     Raises:
         ConfigError: The environment has settings of the cache that mean nothing.
     """
-    durations = Durations(project)
-    bars = on_terminal(console())
-    shown = Bars(durations) if bars else Live(durations)
+    durations = Durations(package)
     given = os.environ.get(VARIABLE)
+    bars = given != "0" and on_terminal(console())
+    shown = Bars(durations) if bars else Live(durations)
     with contextlib.ExitStack() as stack:
         if isinstance(shown, Bars):
             stack.enter_context(shown.progress)

@@ -120,7 +120,7 @@ def _planned(directory: Path, names: Sequence[str]) -> tuple[PlanReport, bool]:
     steps = list(_choosing(declared, list(choices)))
     planned = planned_steps(project, list(choices), read_lock(project.root)) if choices else []
     steps += [_report(step, explained) for step in planned]
-    durations = Durations(project.root)
+    durations = Durations(project.package)
     timed = [dataclasses.replace(each, seconds=durations.before(each.does)) for each in steps]
     return PlanReport(timed, list(_notes(project))), list(choices) != chosen
 

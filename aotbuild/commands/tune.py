@@ -84,7 +84,7 @@ def _tuning(project: Project, names: Iterable[str]) -> Project:
 
 def _run(project: Project, steps: Sequence[PlannedStep], build: Path) -> int:
     """Run steps one after another, so that nothing disturbs what is measured."""
-    with live(project.root) as shown:
+    with live(project.package) as shown:
         tell(Planned([step.comment for step in steps], 1))
         for step in steps:
             command = [sys.executable, "-P", "-m", "aotbuild.steps", step.step, step.spec]

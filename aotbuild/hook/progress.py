@@ -39,7 +39,7 @@ def show_progress(project: Project) -> None:
         print(line, file=out, flush=True)
 
     try:
-        channel = Channel(Lines(write, Durations(project.root)))
+        channel = Channel(Lines(write, Durations(project.package)))
     except OSError:  # such as where no temporary file can be made, of which the build tells
         return
     _open.append(channel)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from pathlib import Path
 
 from aotbuild.cache.history import History
 from aotbuild.cache.settings import cache_settings
@@ -15,14 +14,14 @@ class Durations:
     """The durations of the steps of a project, by their labels.
 
     Args:
-        project: Directory of the project.
+        package: The package of its models.
 
     Raises:
         ConfigError: The environment has settings of the cache that mean nothing.
     """
 
-    def __init__(self, project: Path) -> None:
-        self._history = History(cache_settings(), _KIND, str(project.resolve()))
+    def __init__(self, package: str) -> None:
+        self._history = History(cache_settings(), _KIND, package)
         told = (self._history.last(_KIND) or {}).get(_SECONDS, {})
         self._seconds: dict[str, float] = {}
         with contextlib.suppress(AttributeError, TypeError, ValueError):

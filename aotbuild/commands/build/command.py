@@ -47,7 +47,7 @@ def build_wheel(
     begun = time.monotonic()
     with _place_in(output) as place, _temporary() as temporary:
         command = command_line(project.root, place, isolation=isolation, settings=settings)
-        with live(project.root) as shown:
+        with live(project.package) as shown:
             # What is printed whole has the lines of aotbuild in it.
             said = Said((lambda _: None) if verbose else shown.say)
 

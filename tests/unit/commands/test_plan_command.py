@@ -45,7 +45,7 @@ def test_the_steps_are_told_with_what_they_took_and_why_they_run(
     project = copied(PACKAGES / "tuned", tmp_path / "tuned")
     for name, value in cache.items():
         monkeypatch.setenv(name, value)
-    Durations(project).note(f"Verifying net for {TARGET}", 65)
+    Durations("tuned.models").note(f"Verifying net for {TARGET}", 65)
     done = plan(project, env=cache)
     assert done.returncode == 0, done.stderr
     rows = [" ".join(line.split()) for line in done.stdout.splitlines()]
@@ -92,10 +92,14 @@ def test_programs_get_json(tmp_path: Path) -> None:
 
 def test_a_model_that_cannot_be_traced_ends_the_command_with_1(tmp_path: Path) -> None:
     project = copied(PACKAGES / "failing", tmp_path / "failing")
+    pyproject = project / "pyproject.toml"
+    pyproject.write_text(pyproject.read_text().replace("modules:Net", "modules:Static"))
     done = plan(project, "--json", env={"AOTBUILD_CACHE": "off"})
     assert done.returncode == 1
     assert done.stderr.count("aotbuild: error: ") == 1
-    TypeAdapter(PlanReport).validate_json(done.stdout, strict=True, extra="forbid")
+    assert 'write 4 in place of "batch"' in done.stderr
+    report = TypeAdapter(PlanReport).validate_json(done.stdout, strict=True, extra="forbid")
+    assert report.steps == []
 
 
 @pytest.mark.parametrize(

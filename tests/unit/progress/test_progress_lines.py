@@ -100,18 +100,18 @@ def test_no_line_is_longer_than_a_terminal_of_80_columns_that_pip_indents(length
 def durations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Durations:
     monkeypatch.setenv("AOTBUILD_CACHE", "readwrite")
     monkeypatch.setenv("AOTBUILD_CACHE_DIR", str(tmp_path / "cache"))
-    return Durations(tmp_path)
+    return Durations("small.models")
 
 
-def test_what_a_step_took_is_known_to_the_next_build(durations: Durations, tmp_path: Path) -> None:
+def test_what_a_step_took_is_known_to_the_next_build(durations: Durations) -> None:
     log = Log(durations)
     log.after(0, Started("a", EXPORT), Started("b", COMPILE), Started("c", "Bundling d"))
     log.after(2, Ended("a"), Cached("b"), Ended("b"), Ended("c", failed="failed"))
-    again = Durations(tmp_path)
+    again = Durations("small.models")
     assert again.before(EXPORT) == 2
     assert again.before(COMPILE) is None  # it would take longer without the cache
     assert again.before("Bundling d") is None
-    assert Durations(tmp_path / "other").before(EXPORT) is None
+    assert Durations("other.models").before(EXPORT) is None
 
 
 def test_the_time_that_is_left_follows_from_the_last_build(durations: Durations) -> None:

@@ -49,10 +49,12 @@ def aotbuild() -> None:
 
 def _of_models(command: _F) -> _F:
     """Which models of which project a command is for."""
-    return click.argument("models", nargs=-1, metavar="[MODEL]...")(_project(command))
+    models = click.argument("models", nargs=-1, metavar="[MODEL]...")
+    return models(_of_project(command))
 
 
-def _project(command: _F) -> _F:
+def _of_project(command: _F) -> _F:
+    """Which project a command is for."""
     return click.option(
         "--project",
         type=click.Path(path_type=Path),
@@ -94,6 +96,63 @@ def check(models: Sequence[str], project: Path, *, explain: bool, parts: bool, j
     from aotbuild.commands.check import check_project
 
     return check_project(project, models, explain=explain, json=json)
+
+
+@aotbuild.command()
+@_of_models
+@_json
+def plan(models: Sequence[str], project: Path, *, json: bool) -> int:
+    """Show which steps a build would run, and why, without compiling.
+
+    Traces the named models (all of them where none is named), and looks for what a build would
+    compile in the cache: of what is not there, it tells what has changed.
+    """
+    from aotbuild.commands.plan import plan_project
+
+    return plan_project(project, models, json=json)
+
+
+@aotbuild.command()
+@_of_project
+@click.option(
+    "-w",
+    "--wheel-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(),
+    metavar="DIR",
+    help="Where the wheel goes.  [default: the current directory]",
+)
+@click.option(
+    "--no-isolation",
+    is_flag=True,
+    help="Build in this environment, with the torch that is installed.",
+)
+@click.option(
+    "-C",
+    "--config-setting",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A setting of the build backend, as pip takes it.",
+)
+@click.option("-v", "--verbose", is_flag=True, help="Print all that pip, CMake and Ninja print.")
+def build(
+    project: Path, wheel_dir: Path, *, no_isolation: bool, settings: Sequence[str], verbose: bool
+) -> int:
+    """Build the wheel of a project, and show how far it is.
+
+    It is the wheel that pip wheel --no-deps builds, of which pip shows nothing before the end. On a
+    terminal there are bars for the steps that run; elsewhere there is a line as each begins and
+    ends.
+    """
+    from aotbuild.commands.build.command import build_wheel
+
+    for setting in settings:
+        if "=" not in setting:
+            raise click.UsageError(f'"{setting}" is no setting: write -C KEY=VALUE')
+    return build_wheel(
+        project, wheel_dir, isolation=not no_isolation, settings=settings, verbose=verbose
+    )
 
 
 @aotbuild.command()
@@ -164,7 +223,7 @@ def new(directory: Path) -> int:
 @click.option("--compile", "compiled", is_flag=True, help="Compile the models, too.")
 @click.option("--background", "later", is_flag=True, help="Compile them while you go on.")
 @click.option("--in-background", is_flag=True, hidden=True)
-@_project
+@_of_project
 def develop(project: Path, *, compiled: bool, later: bool, in_background: bool) -> int:
     """Make the models of a project importable here, in seconds and without compiling.
 

@@ -14,7 +14,7 @@ import textwrap
 import traceback
 from collections.abc import Iterator
 
-_INTERRUPTED = 130
+INTERRUPTED = 130
 """128 and the number of SIGINT."""
 
 
@@ -91,6 +91,10 @@ class InitError(AotBuildError):
 
 class DevelopError(AotBuildError):
     """A project cannot be installed for development."""
+
+
+class BuildError(AotBuildError):
+    """A wheel could not be built, for a reason that is not aotbuild's."""
 
 
 class BenchError(AotBuildError):
@@ -183,7 +187,7 @@ def reported(*, whole: bool = False) -> Iterator[None]:
             traceback.print_exc()
         if whole:
             print("aotbuild: interrupted; nothing half-written was kept", file=sys.stderr)  # noqa: T201
-        raise SystemExit(_INTERRUPTED) from None
+        raise SystemExit(INTERRUPTED) from None
     except Exception as error:  # noqa: BLE001
         if debugging():
             traceback.print_exc()

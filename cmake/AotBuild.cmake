@@ -133,7 +133,7 @@ exec '@Python_EXECUTABLE@' -P -m aotbuild.steps \"$@\"
       OUTPUT "${build_dir}/${output}" ${others}
       DEPENDS "${build_dir}/${spec}" ${depends}
       DEPFILE "${build_dir}/${output}.d"
-      COMMAND ${aotbuild} ${step} "${spec}"
+      COMMAND ${aotbuild} ${step} "${spec}" "${comment}"
       WORKING_DIRECTORY "${build_dir}"
       COMMENT "${comment}"
       JOB_POOL aotbuild

@@ -2,9 +2,12 @@
 
 - ``new``: writes a project
 - ``init``: declares a model of a project, whatever builds that so far
-- ``check``: traces the models of a project; with ``check_packaging``, ``check_runtime``,
-  ``check_torch`` and ``explain``
+- ``check``: traces the models of a project; with ``check_packaging``, ``check_runtime`` and
+  ``check_torch``
+- ``plan``: which steps a build would run, and why; ``explain`` tells of the cache, also to
+  ``check``, and ``tracing`` traces the models for both
 - ``develop``: the models of a project in this environment, compiled or not
+- ``build``: builds the wheel of a project; ``live`` shows the steps, also those of ``tune``
 - ``doctor``: whether this machine can build models
 - ``tune``: measures recipes, and pins the best
 - ``inspect``: what is in a wheel

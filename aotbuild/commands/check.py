@@ -9,24 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aotbuild.commands.check_packaging import check_packaging, import_line
-from aotbuild.commands.check_runtime import check_declared_torch, runtime_of
+from aotbuild.commands.check_packaging import import_line
 from aotbuild.commands.tables import print_json, print_table
-from aotbuild.config.messages import located
-from aotbuild.config.project import load_declared
-from aotbuild.config.resolve import call_path, method_label
-from aotbuild.config.runtimes import check_cross_compiled, torch_models, with_runtimes
-from aotbuild.errors import as_aotbuild_error, debugging, warn
-from aotbuild.hook.requirement import check_build_torch, check_weights_requirement
-from aotbuild.steps.plan.export import export_spec
-from aotbuild.steps.plan.options import check_options
-from aotbuild.steps.plan.plan import declared_models
+from aotbuild.commands.tracing import checked_project, traced_models
+from aotbuild.config.resolve import method_label
+from aotbuild.config.runtimes import with_runtimes
 from aotbuild.steps.reports.describing import call_rows, returns, size, takes
-from aotbuild.steps.torch_parts.moved import check_parts
 from aotbuild.steps.torch_parts.moved import table as parts_table
-from aotbuild.steps.torch_parts.part import COMPILE, torch_version
-from aotbuild.toolchain import check_cxx
-from aotbuild.torch_output import quieten, quieten_torch
+from aotbuild.steps.torch_parts.part import torch_version
 
 if TYPE_CHECKING:
     from aotbuild.config.schema import Model
@@ -87,54 +77,24 @@ def check_project(
 
 def _check(directory: Path, names: Sequence[str], *, explain: bool) -> tuple[Checked, bool]:
     """What is told of a project, and whether one of its models cannot be traced."""
-    check_packaging(directory)
-    project = load_declared(directory)
-    chosen = declared_models(project, names, where=located("tool.aotbuild.models"))
-    check_declared_torch(project)
-    check_weights_requirement(project.pyproject, project.config)
-    check_build_torch(project.pyproject)
-    check_cxx()
-    check_options(project, chosen)
-    quieten()
-    check_parts(COMPILE)
-    from aotbuild.steps.export.step import check_writing  # imports torch, which takes a second
-    from aotbuild.steps.export.trace import trace
-    from aotbuild.steps.project_code import FileTracker
-
-    quieten_torch()
-    tracker = FileTracker(project.root)
+    project, chosen = checked_project(directory, names)
     rows: list[Row] = []
     lines: list[str] = []
     traced_names: list[str] = []
-    failed = False
-    for name in chosen:
-        devices = project.models[name].devices or []
-        try:
-            spec = export_spec(project, name, devices[0], output="")
-            traced = trace(spec)
-            check_writing(traced, spec)
-            _check_conditions(project.models[name], name, traced.methods)
-            runtime = runtime_of(project, name, traced, tracker)
-            check_cross_compiled({name: torch_models(project).get(name, runtime)})
-            of_model = [_row(name, runtime.runtime, method) for method in traced.methods]
-        except Exception as error:
-            if debugging():
-                raise
-            print(as_aotbuild_error(error).block(), file=sys.stderr)  # noqa: T201
-            failed = True
-        else:
-            rows += of_model
-            traced_names.append(name)
-            lines += runtime.lines(name)
-            lines += _folded(project.models[name], name, traced.methods)
-            if explain:
-                from aotbuild.commands.explain import explain as explained
+    for name, traced, runtime in traced_models(project, chosen):
+        rows += [_row(name, runtime.runtime, method) for method in traced.methods]
+        traced_names.append(name)
+        lines += runtime.lines(name)
+        lines += _folded(project.models[name], name, traced.methods)
+        if explain:
+            from aotbuild.commands.explain import explain as explained
 
-                decided = with_runtimes(project, {name: runtime.runtime})
-                lines += explained(decided, name, traced)
+            decided = with_runtimes(project, {name: runtime.runtime})
+            lines += [each.line for each in explained(decided, name, traced)]
     imports = import_line(project, traced_names) if rows else ""
     lacking = parts_table(everything=False)
-    return Checked(rows, lines, imports, torch_version(), lacking), failed
+    checked = Checked(rows, lines, imports, torch_version(), lacking)
+    return checked, traced_names != chosen
 
 
 def _print(checked: Checked, *, json: bool) -> None:
@@ -154,22 +114,6 @@ def _cells(rows: Iterable[Row]) -> Iterator[tuple[str, ...]]:
     for row in rows:
         after = (f"{row.parameters:,}", size(row.weights))
         yield from call_rows((row.model, row.runtime), row.takes, row.returns, after)
-
-
-def _check_conditions(model: Model, name: str, methods: Iterable[Traced]) -> None:
-    """Tell of sizes that a build would leave out, or refuse to.
-
-    Raises:
-        AotBuildError: The project demands that all of them are accepted.
-    """
-    from aotbuild.steps.sizes.narrowing import conditional
-
-    for method in methods:
-        if method.call.conditions:
-            error = conditional(call_path(name, method.name), method.call.conditions)
-            if model.strict_dims:
-                raise error
-            warn(error.what, where=error.where, why=error.why, fix=error.fix)
 
 
 def _folded(model: Model, name: str, methods: Iterable[Traced]) -> Iterator[str]:

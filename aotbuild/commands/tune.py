@@ -9,10 +9,12 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from aotbuild.commands.live import live
 from aotbuild.config.messages import located
 from aotbuild.config.project import Project, load_declared
 from aotbuild.config.resolve import method_label
 from aotbuild.hook.requirement import check_build_torch
+from aotbuild.progress.events import Planned, tell
 from aotbuild.steps.choose.chosen import with_choices
 from aotbuild.steps.plan.options import check_options
 from aotbuild.steps.plan.plan import declared_models, planned_steps, write_specs
@@ -57,7 +59,7 @@ def tune_project(directory: Path, names: Sequence[str], *, dry: bool = False) ->
     with tempfile.TemporaryDirectory(prefix="aotbuild-tune-") as name:
         build = Path(name)
         write_specs(build, steps)
-        status = _run(steps, build)
+        status = _run(project, steps, build)
         if status:
             return status
         outputs = [str(build / each.output) for each in steps if each.step in {"tune", "levels"}]
@@ -80,14 +82,20 @@ def _tuning(project: Project, names: Iterable[str]) -> Project:
     return dataclasses.replace(project, models=models)
 
 
-def _run(steps: Sequence[PlannedStep], build: Path) -> int:
+def _run(project: Project, steps: Sequence[PlannedStep], build: Path) -> int:
     """Run steps one after another, so that nothing disturbs what is measured."""
-    for number, step in enumerate(steps, 1):
-        print(f"[{number}/{len(steps)}] {step.comment}", flush=True)  # noqa: T201
-        command = [sys.executable, "-P", "-m", "aotbuild.steps", step.step, step.spec]
-        done = subprocess.run(command, cwd=build, check=False)
-        if done.returncode:
-            return done.returncode
+    with live(project.package) as shown:
+        tell(Planned([step.comment for step in steps], 1))
+        for step in steps:
+            command = [sys.executable, "-P", "-m", "aotbuild.steps", step.step, step.spec]
+            done = subprocess.run(
+                [*command, step.comment], cwd=build, check=False, capture_output=True, text=True
+            )
+            if done.stdout.strip():
+                shown.say(done.stdout.rstrip("\n"))
+            print(done.stderr, end="", file=sys.stderr)  # noqa: T201
+            if done.returncode:
+                return done.returncode
     return 0
 
 

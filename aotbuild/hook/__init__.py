@@ -13,6 +13,7 @@ What they need:
 - ``build_settings``: the settings that hold for a build, whatever gave them
 - ``runtimes``: what runs the models of a wheel
 - ``cross``: building for another architecture
+- ``progress``: lines that show what a build does while it runs
 
 Checks of the project around the declaration:
 

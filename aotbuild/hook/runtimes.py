@@ -24,6 +24,7 @@ from aotbuild.config.runtimes import (
     with_runtimes,
 )
 from aotbuild.config.schema import TORCH
+from aotbuild.progress.events import told
 from aotbuild.torch_version import installed_range
 
 _DEFINED = "AOTBUILD_RUNTIMES"
@@ -104,9 +105,17 @@ def defined(project: Project) -> dict[str, str]:
     return {_DEFINED: runtimes, _RANGE: required_torch(project)}
 
 
+def choosing_label(names: Sequence[str]) -> str:
+    """What the log of a build calls finding out what runs models."""
+    return f"Finding out what runs {', '.join(names)}"
+
+
 def _found_out(project: Project, names: Sequence[str]) -> dict[str, Choice]:
     """Ask the build side, in a process that may import torch."""
-    with tempfile.TemporaryDirectory(prefix="aotbuild-") as directory:
+    with (
+        told("choose", choosing_label(names)),
+        tempfile.TemporaryDirectory(prefix="aotbuild-") as directory,
+    ):
         output = Path(directory, "choices.json")
         command = [sys.executable, "-P", "-m", "aotbuild.steps.choose", str(project.root)]
         if subprocess.run([*command, str(output), *names], cwd=directory, check=False).returncode:

@@ -41,6 +41,7 @@ def settings(state: str) -> dict[str, Any]:
         from aotbuild.hook.check_project import check_metadata, check_table, warn_of_python
         from aotbuild.hook.check_wheel import check_wheel, has_own_cmake
         from aotbuild.hook.cross import check_cross
+        from aotbuild.hook.progress import show_progress
         from aotbuild.hook.requirement import (
             check_build_torch,
             check_torch_requirement,
@@ -74,6 +75,8 @@ def settings(state: str) -> dict[str, Any]:
             if not eager:
                 find_cxx(cross)  # better missed now than after the export
             cache_settings()
+        if state != "sdist":
+            show_progress(project)
         project = eager_for(project) if eager else chosen_for(project, state)
         needed = needs_torch(project)
         wanted = required_torch(project)

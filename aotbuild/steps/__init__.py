@@ -22,6 +22,7 @@ What steps have in common:
 - ``project_code``: importing the project's own code
 - ``files``, ``sources``: writing files, and aotbuild's own sources
 - ``dtypes``: names of dtypes
+- ``made``: the size of what a step has made, for who watches the build
 - ``identity``: what makes the results of a build its own
 - ``c_compiler``, ``older_glibc``: compiling C, and linking for older systems
 

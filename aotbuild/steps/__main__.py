@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from aotbuild.errors import reported
+from aotbuild.progress.events import cached, heard, told
 from aotbuild.steps.artifacts.times import write_time
 from aotbuild.steps.forkserver import run_forked
 from aotbuild.steps.run import MODULES, run_step
@@ -23,12 +24,13 @@ def main(arguments: list[str]) -> None:
 
     ``plan <project directory> [--runtimes=net=torch,...] [--torch=>=2.13] [--version=1.0]
     [--develop=eager] <model>...`` plans the build in the current directory; the models are names,
-    or ``--all``. Every other step takes its specification file.
+    or ``--all``. Every other step takes its specification file, and what it is called where
+    somebody watches the build.
     """
     usage = (
         "usage: python -m aotbuild.steps plan PROJECT [--runtimes=NAME=RUNTIME,...] "
         "[--torch=VERSIONS] [--version=VERSION] [--develop=MODE] MODEL... | "
-        f"{{{'|'.join(MODULES)}}} SPEC"
+        f"{{{'|'.join(MODULES)}}} SPEC [LABEL]"
     )
     if len(arguments) < 2:
         raise SystemExit(usage)
@@ -37,37 +39,39 @@ def main(arguments: list[str]) -> None:
         if step == "plan":
             from aotbuild.steps.plan.plan import plan
 
-            told = ",".join(_options(names, _RUNTIMES)).split(",")
-            runtimes = dict(pair.split("=", 1) for pair in told if pair)
+            given = ",".join(_options(names, _RUNTIMES)).split(",")
+            runtimes = dict(pair.split("=", 1) for pair in given if pair)
             required = next(_options(names, _TORCH), "")
             version = next(_options(names, _VERSION), "")
             develop = next(_options(names, _DEVELOP), "")
             models = [name for name in names if not name.startswith(_PLANNING)]
             plan(Path(path), models, Path.cwd(), runtimes, required, version, develop)
-        elif step in MODULES and not names:
+        elif step in MODULES and len(names) <= 1:
             began = time.monotonic()
-            cached = _run(step, path)
-            write_time(Path(path), time.monotonic() - began, cached=cached)
+            with told(path, *names or [""]) as work:
+                had = _run(step, path)
+                if names and heard():
+                    from aotbuild.steps.made import size_of
+
+                    work.size = size_of(step, Path(path))
+            write_time(Path(path), time.monotonic() - began, cached=had)
         else:
             raise SystemExit(usage)
 
 
-def _run(step: str, spec: str) -> bool:
-    """Run a step that is no plan.
-
-    Returns:
-        Whether the cache had its result.
-    """
+def _run(step: str, path: str) -> bool:
+    """Run a step, as far as the cache does not have what it would make; whether it has."""
     if step == "compile":
         from aotbuild.steps.compile.variant_cache import restored
 
-        if restored(Path(spec)):
+        if restored(Path(path)):
+            cached()
             return True
-    status = None if step == "engine" else run_forked(step, spec)  # which needs no torch
-    if status is None:
-        run_step(step, spec)
-    elif status:
+    status = None if step == "engine" else run_forked(step, path)  # which needs no torch
+    if status:
         raise SystemExit(status)
+    if status is None:
+        run_step(step, path)
     return False
 
 

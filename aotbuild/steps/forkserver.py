@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from aotbuild.errors import killed
+from aotbuild.progress import events
 from aotbuild.steps.run import MODULES, run_step
 
 VARIABLE = "AOTBUILD_FORKSERVER"
@@ -125,7 +126,8 @@ def serve(listening: socket.socket, run: Callable[[str, str], None]) -> None:
     running: dict[int, socket.socket | None] = {}  # None where its client is gone
     last_request = time.monotonic()
     patience = _IDLE
-    while running or time.monotonic() - last_request < patience:
+    events.heard()  # whoever listens waits for the end of this process, too
+    while running or (time.monotonic() - last_request < patience and not events.over()):
         watched = [listening, *filter(None, running.values())]
         ready, _, _ = select.select(watched, [], [], 0.2)
         for process, connection in list(running.items()):

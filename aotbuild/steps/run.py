@@ -7,6 +7,7 @@ import importlib
 from pathlib import Path
 
 from aotbuild.errors import reported
+from aotbuild.progress.events import at_work
 from aotbuild.torch_output import quieten, quieten_torch
 
 MODULES = {
@@ -37,6 +38,7 @@ def run_step(step: str, spec: str) -> None:
     """
     with reported():
         quieten()
+        at_work(spec)
         # Importing torch makes many objects that stay: looking for garbage among them takes a
         # tenth of a step's time.
         gc.set_threshold(100_000, 20, 100)

@@ -43,6 +43,12 @@ def no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
+def no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hooks that a test calls show nothing, and start no thread in its process."""
+    monkeypatch.setenv("AOTBUILD_PROGRESS", "0")
+
+
+@pytest.fixture(autouse=True)
 def no_torch_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """There is no environment around that of the build, with a torch of its own."""
     outer = str(tmp_path / "outside")

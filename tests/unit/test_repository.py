@@ -105,7 +105,7 @@ def test_the_page_of_the_command_line_has_all_commands() -> None:
 MAPS = [
     *("commands", "commands/doctor", "commands/init", "commands/init/backends"),
     "commands/inspect",
-    *("hook", "config", "passes", "passes/graph", "passes/numerics", "runtime"),
+    *("hook", "config", "progress", "passes", "passes/graph", "passes/numerics", "runtime"),
     *("steps", "steps/choose", "steps/compile", "steps/export"),
     *("steps/package", "steps/reports", "steps/sizes", "steps/verify"),
 ]

@@ -19,7 +19,7 @@ STEPS = sorted((PACKAGE / "steps").rglob("*.py"))
 PASSES = sorted((PACKAGE / "passes").rglob("*.py"))
 HOOK_SIDE = [
     file
-    for world in ("hook", "config", "cache")
+    for world in ("hook", "config", "cache", "progress")
     for file in sorted((PACKAGE / world).rglob("*.py"))
 ]
 COMMANDS = sorted((PACKAGE / "commands").rglob("*.py"))  # of all worlds

@@ -50,6 +50,8 @@ def test_a_frontend_builds_the_example(
     build = Build(done.returncode, output, sorted((tmp_path / "out").glob("*.whl")))
     found = install(build, tmp_path / "installed", clean_python)
     assert found.run(CODE) == [3, 10]
+    # pip shows nothing of a build without -v.
+    assert ("aotbuild: Exporting net: " in output) == (frontend == "uv")
 
 
 def test_build_makes_a_wheel_for_anyone_without_a_home_from_a_read_only_tree(
@@ -84,6 +86,7 @@ def test_build_makes_a_wheel_for_anyone_without_a_home_from_a_read_only_tree(
         )
         build = Build(done.returncode, done.stdout + done.stderr, sorted(out.glob("*.whl")))
         found = install(build, tmp_path / "installed", clean_python)
+        assert "aotbuild: Exporting net: " in build.output
         for path in [source, *source.rglob("*")]:
             path.chmod(0o755)
     assert found.run(CODE) == [3, 10]

@@ -97,6 +97,12 @@ def test_the_command_prints_what_it_would_write(tuned: tuple[Path, Build], tmp_p
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"[choices.net.forward.{USUAL}.candidates]" in done.stdout
+    told = f"aotbuild: Tuning net for {USUAL}"
+    order = [told, f"{told}: recipe 1 of 2", f"{told}: recipe 2 of 2", "aotbuild: net: "]
+    lines = done.stdout.splitlines()
+    places = [next(i for i, line in enumerate(lines) if line.startswith(text)) for text in order]
+    assert places == sorted(places)
+    assert [line for line in lines if re.fullmatch(rf"{told}: (\d+ min )?\d+(\.\d)? s", line)]
     assert (project / "aotbuild.lock.toml").read_bytes() == lock
 
 

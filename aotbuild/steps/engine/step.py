@@ -16,6 +16,7 @@ from aotbuild.cache.history import key_of
 from aotbuild.cache.store import Found, Store
 from aotbuild.errors import warn
 from aotbuild.interpreter import ENGINE
+from aotbuild.progress.events import cached
 from aotbuild.steps.artifacts.spec import EngineSpec, read_spec
 from aotbuild.steps.artifacts.stamps import write_engine_compiled
 from aotbuild.steps.c_compiler import compile_c
@@ -43,7 +44,9 @@ def run(spec_file: Path) -> None:
         )
     else:
         store, key = Store.of_build(), engine_key(spec.architecture)
-        if store.get(KIND, key, output) is not Found.HIT:
+        if store.get(KIND, key, output) is Found.HIT:
+            cached()
+        else:
             _compile(output / ENGINE, store, spec.architecture)
             store.put(KIND, key, {ENGINE: output / ENGINE})
     write_engine_compiled(output, reason)

@@ -18,6 +18,7 @@ from aotbuild.config.project import Project, load_project
 from aotbuild.config.resolve import calls, weights_file
 from aotbuild.config.runtimes import with_runtimes
 from aotbuild.errors import ConfigError
+from aotbuild.progress.events import Planned, tell
 from aotbuild.steps.artifacts.build_plan import write_plan
 from aotbuild.steps.artifacts.header_directory import make_header_directory
 from aotbuild.steps.artifacts.spec import MethodParts
@@ -76,10 +77,12 @@ def plan(
     Store.of_build(build).begin()
     steps = planned_steps(project, models, read_lock(project.root), required, version, develop)
     write_specs(build, steps)
+    at_once = jobs(_known_weights(project, models))
+    tell(Planned([step.comment for step in steps], at_once))
     write_plan(
         build,
         [step.command for step in steps],
-        jobs(_known_weights(project, models)),
+        at_once,
         PACKAGE_DIRECTORY,
         METADATA_DIRECTORY,
         project.package,

@@ -6,9 +6,13 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from aotbuild.progress.words import size
+
 if TYPE_CHECKING:
     from aotbuild.runtime.dims import Dim, Size
     from aotbuild.runtime.manifest import Input
+
+__all__ = ["call_rows", "duration", "returns", "short", "size", "takes"]
 
 
 def takes(
@@ -68,14 +72,6 @@ def duration(seconds: float) -> str:
     unit, factor = next((each for each in units if seconds * each[1] >= 1), units[-1])
     value = seconds * factor
     return f"{value:.3g} {unit}" if value < 1000 else f"{value:.0f} {unit}"
-
-
-def size(count: int) -> str:
-    """A number of bytes, such as ``1.5 MB``."""
-    for unit, bytes_of in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= bytes_of:
-            return f"{count / bytes_of:.1f} {unit}"
-    return f"{count} B"
 
 
 def short(digest: str) -> str:

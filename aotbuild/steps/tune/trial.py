@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from aotbuild.progress.events import part
 from aotbuild.steps.artifacts.build_record import BuildRecord
 from aotbuild.steps.artifacts.library import COMPUTED_WEIGHTS, LIBRARY, PROXY_NODES
 from aotbuild.steps.artifacts.spec import TuneSpec, spec_text
@@ -39,7 +40,8 @@ def try_recipes(spec: TuneSpec, recipes: Sequence[Recipe], output: Path) -> Tria
     """
     trials = Trials()
     codes: dict[str, str] = {}
-    for recipe in recipes:
+    for number, recipe in enumerate(recipes, 1):
+        part("recipe", number, len(recipes))
         directory = output / recipe.name
         failure = _compile_and_verify(spec, recipe, directory)
         same = "" if failure else codes.setdefault(_code(directory), recipe.name)

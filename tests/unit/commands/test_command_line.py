@@ -114,13 +114,14 @@ inputs.x = {{ shape = [1] }}
 """
 
 
-def test_an_interrupt_ends_with_130(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["check", "plan"])
+def test_an_interrupt_ends_with_130(tmp_path: Path, name: str) -> None:
     (tmp_path / "pyproject.toml").write_text(SLOW.format(torch=version("torch").split("+")[0]))
     (tmp_path / "slow").mkdir()
     (tmp_path / "slow" / "__init__.py").touch()
     source = "import time, pathlib\npathlib.Path('begun').touch()\ntime.sleep(100)\n"
     (tmp_path / "slow_source.py").write_text(source)
-    command = [sys.executable, "-P", "-m", "aotbuild", "check", "--project", str(tmp_path)]
+    command = [sys.executable, "-P", "-m", "aotbuild", name, "--project", str(tmp_path)]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
     )

@@ -1,0 +1,6 @@
+"""``build``: the wheel of a project, with what is going on.
+
+- ``command``: builds it
+- ``frontend``: the program that does
+- ``said``: what of its output is for the user
+"""

@@ -1,0 +1,109 @@
+"""The program that builds a wheel as PEP 517 tells: build, or pip where that is not installed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from types import FrameType
+
+from aotbuild.errors import BuildError
+
+_ENDING = ((signal.SIGINT, 10.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))
+"""The signals by which a build is ended, and how many seconds it has after each."""
+
+
+def command_line(
+    project: Path, output: Path, *, isolation: bool, settings: Sequence[str]
+) -> list[str]:
+    """The command that builds a wheel.
+
+    Args:
+        project: Directory of the project.
+        output: Where the wheel goes.
+        isolation: Whether it is built in an environment of its own.
+        settings: What the build backend gets, each as ``KEY=VALUE``.
+
+    Raises:
+        BuildError: There is no such program.
+    """
+    config = [f"-C{setting}" for setting in settings]
+    # -P: a package of the current directory may have the name of one that builds.
+    python = [sys.executable, "-P", "-m"]
+    if find_spec("build.__main__" if find_spec("build") else "build"):
+        # As pip does: what a build needs of this environment, the hook of aotbuild checks.
+        alone = [] if isolation else ["--no-isolation", "--skip-dependency-check"]
+        return [*python, "build", "--wheel", "--outdir", str(output), *alone, *config, str(project)]
+    if find_spec("pip"):
+        alone = [] if isolation else ["--no-build-isolation"]
+        options = ["-v", "--no-deps", "--disable-pip-version-check", "-w", str(output)]
+        return [*python, "pip", "wheel", *options, *alone, *config, str(project)]
+    raise BuildError(
+        "there is nothing here that builds wheels",
+        where="environment",
+        why=f"neither build nor pip is installed for {sys.executable}",
+        fix="install the package build",
+    )
+
+
+def run(command: Sequence[str], temporary: Path, line: Callable[[str], None]) -> int:
+    """Run the program, and end it with all that it has started where this is interrupted.
+
+    Args:
+        command: The command.
+        temporary: Where its temporary files go.
+        line: Gets each line of its output.
+
+    Returns:
+        Its exit code.
+    """
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+        env={**os.environ, "TMPDIR": str(temporary)},
+        start_new_session=True,
+    )
+    assert process.stdout is not None  # noqa: S101
+    with process.stdout as output, _ended_by_signals():
+        try:
+            for text in output:
+                line(text.rstrip("\n"))
+            return process.wait()
+        except BaseException:
+            _end(process)
+            raise
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """End a program and the rest of its group."""
+    for number, seconds in _ENDING:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(seconds)
+            return
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Raise where this process is to end, so that it does not leave the program behind."""
+
+    def leave(number: int, _: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, leave) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

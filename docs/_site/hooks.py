@@ -7,7 +7,6 @@ tells where they can be seen.
 
 from __future__ import annotations
 
-import os
 import posixpath
 import re
 from pathlib import Path
@@ -33,7 +32,7 @@ _LINK = re.compile(r"\[((?:`[^`]*`|[^]`])*)\]\(([^)\s]+)\)")
 
 
 def on_config(config: MkDocsConfig) -> None:
-    """Draw diagrams when the site is built: what draws them in a browser would have to be fetched."""
+    """Draw diagrams when the site is built: a browser would have to fetch what draws them."""
     fence = {"name": "mermaid", "class": "diagram", "format": draw}
     config.mdx_configs["pymdownx.superfences"] = {"custom_fences": [fence]}
 

@@ -142,7 +142,7 @@ venv:
 ## docs: build the site of the documentation into build/site
 docs:
 	test -x $(VENV)/bin/mkdocs || $(MAKE) venv
-	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs build --strict
 	@echo "to read it, with its search: python3 -m http.server -d build/site"
 
 ## clean: remove build/ and all environments

@@ -27,19 +27,32 @@ ELSEWHERE = {
 }
 """Pages outside of ``docs``, and what they are called on the site."""
 
-_BLOCK = re.compile(r"(^```.*?^```$|``.+?``|`(?!`)[^`\n]*`(?!\]))", re.DOTALL | re.MULTILINE)
-_LINK = re.compile(r"\[((?:`[^`]*`|[^]`])*)\]\(([^)\s]+)\)")
+_PARTS = re.compile(
+    r"^```.*?^```$"  # a block
+    r"|\[(?P<text>(?:`[^`]*`|[^]`])*)\]\((?P<target>[^)\s]+)\)"
+    r"|`[^`\n]*`",
+    re.DOTALL | re.MULTILINE,
+)
 
 
 def on_config(config: MkDocsConfig) -> None:
     """Draw diagrams when the site is built: a browser would have to fetch what draws them."""
     fence = {"name": "mermaid", "class": "diagram", "format": draw}
     config.mdx_configs["pymdownx.superfences"] = {"custom_fences": [fence]}
+    config.mdx_configs["toc"] = {"permalink": True, "slugify": anchor}
+
+
+def anchor(heading: str, separator: str) -> str:
+    """The anchor of a heading, which is the same where the repository is shown."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", separator)
 
 
 def draw(source: str, *_: Any, **__: Any) -> str:
     """A diagram of Mermaid as a picture inside the page."""
-    return f'<div class="diagram">{mmdr.render(source).svg()}</div>'
+    picture = mmdr.render(source).svg()
+    (width,) = re.findall(r'^<svg [^>]*viewBox="\S+ \S+ (\S+) \S+"', picture)
+    sized = picture.replace('width="100%"', f'width="{width}"', 1)
+    return f'<div class="diagram">{sized}</div>'
 
 
 def on_files(files: Files, config: MkDocsConfig) -> None:
@@ -67,17 +80,16 @@ def relinked(markdown: str, path: str, repository: str) -> str:
     """
 
     def link(match: re.Match[str]) -> str:
-        text, target = match.groups()
-        file, hash_, anchor = target.partition("#")
+        text, target = match["text"], match["target"]
+        file, _, place = (target or "").partition("#")
         if not file or re.match(r"\w+:", target):
             return match[0]
         named = posixpath.normpath(posixpath.join(posixpath.dirname(path), file))
         if named in ELSEWHERE or (named.startswith("docs/") and named.endswith(".md")):
-            return f"[{text}]({ELSEWHERE.get(named, named.removeprefix('docs/'))}{hash_}{anchor})"
+            shown = ELSEWHERE.get(named, named.removeprefix("docs/"))
+            return f"[{text}]({shown}#{place})" if place else f"[{text}]({shown})"
         if not (REPOSITORY / named).exists():
             return match[0]  # which the build refuses
         return f"[{text}]({repository.rstrip('/')}/blob/main/{named})" if repository else text
 
-    parts = _BLOCK.split(markdown)
-    parts[::2] = [_LINK.sub(link, part) for part in parts[::2]]
-    return "".join(parts)
+    return _PARTS.sub(link, markdown)

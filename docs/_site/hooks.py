@@ -51,8 +51,7 @@ def draw(source: str, *_: Any, **__: Any) -> str:
     """A diagram of Mermaid as a picture inside the page."""
     picture = mmdr.render(source).svg()
     (width,) = re.findall(r'^<svg [^>]*viewBox="\S+ \S+ (\S+) \S+"', picture)
-    sized = picture.replace('width="100%"', f'width="{width}"', 1)
-    return f'<div class="diagram">{sized}</div>'
+    return f'<div class="diagram" style="--width: {width}px">{picture}</div>'
 
 
 def on_files(files: Files, config: MkDocsConfig) -> None:

@@ -25,7 +25,7 @@ KERNELS := $(wildcard aotbuild/passes/*/*.h aotbuild/engine/*.[ch] aotbuild/c_in
   aotbuild/standalone/*/*.cpp tests/unit/passes/*.cpp tests/standalone/*.cpp)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-torch test-docs versions lint unit sanitize audit fuzz export-db generate venv bench bench-docs bench-venv clean
+.PHONY: help demo docs test test-torch test-docs versions lint unit sanitize audit fuzz export-db generate venv bench bench-docs bench-venv clean
 
 ## help: show these lines
 help:
@@ -138,6 +138,12 @@ venv:
 	$(VENV)/bin/python $(PIP) wheel --no-deps --wheel-dir build/wheel .
 	$(VENV)/bin/python $(PIP) install torch==$(TORCH) "$$(ls build/wheel/*.whl)[test]"
 	$(VENV)/bin/python $(PIP) install --no-deps --force-reinstall build/wheel/*.whl
+
+## docs: build the site of the documentation into build/site
+docs:
+	test -x $(VENV)/bin/mkdocs || $(MAKE) venv
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs build --strict
+	@echo "to read it, with its search: python3 -m http.server -d build/site"
 
 ## clean: remove build/ and all environments
 clean:

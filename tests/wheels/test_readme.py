@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from torch_pin import pinned
-from wheels import REPOSITORY, Installed, copy_package, install, pip_wheel
+from page_blocks import Block, blocks, first_project
+from wheels import REPOSITORY, Installed, edited, install, pip_wheel
 
 
-def block(language: str) -> str:
-    text = (REPOSITORY / "README.md").read_text()
-    found = re.search(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
-    assert found
-    return found[1]
+def block(language: str, file: str = "") -> Block:
+    """The first block of a language, or the one that is this file."""
+    return next(
+        each
+        for each in blocks("README.md")
+        if each.language == language and file in {"", each.file}
+    )
 
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory, numpy_python: Path) -> tuple[Path, Installed]:
     directory = tmp_path_factory.mktemp("readme")
-    project = copy_package(directory, "example_project")
-    (project / "pyproject.toml").write_text(pinned(block("toml")))
-    (command,) = re.findall(r"^\$ pip wheel (.*)$", block("console"), re.MULTILINE)
-    assert command == "--no-deps ."
+    project = first_project(directory / "digits")
+    commands = [command for command, _ in block("console").commands()]
+    assert commands == ["pip wheel --no-deps .", "pip install digits-*.whl numpy"]
     return project, install(pip_wheel(project), directory / "installed", numpy_python)
 
 
@@ -36,7 +36,7 @@ def test_the_project_of_the_readme_builds_and_its_code_runs(
     named = re.search(r"`(digits-\S+\.whl)`", (REPOSITORY / "README.md").read_text())
     assert named
     assert wheel.wheel.name == named[1]
-    code = block("python") + "\nimport json\nprint(json.dumps(list(logits.shape)))"
+    code = block("python", "predict.py").content + "import json\nprint(json.dumps(logits.shape))"
     assert wheel.run(code, {}) == [32, 10]
     assert wheel.required == []
 
@@ -53,18 +53,16 @@ def test_the_package_holds_what_the_readme_lists(shown: tuple[Path, Installed]) 
         assert any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns), name
 
 
-def test_the_error_of_the_readme_is_the_one_that_is_told(
-    project: Callable[[str], Path],
-) -> None:
-    source = project("example_project")
-    (source / "pyproject.toml").write_text(pinned(block("toml")).replace('["batch"', '["bath"'))
+def test_the_error_of_the_readme_is_the_one_that_is_told(tmp_path: Path) -> None:
+    source = first_project(tmp_path / "digits")
+    edited(source, ('["batch"', '["bath"'))
     output = pip_wheel(source).output
     said = "\n".join(line.strip() for line in output.splitlines())
-    expected = "\n".join(line.strip() for line in block("text").splitlines())
+    expected = "\n".join(line.strip() for line in block("text").text.splitlines())
     assert expected in said
 
 
 def test_the_cmake_lines_of_the_readme_are_those_of_the_default_project() -> None:
     shipped = (REPOSITORY / "cmake" / "CMakeLists.txt").read_text()
-    for line in block("cmake").splitlines():
+    for line in block("cmake").text.splitlines():
         assert line.split("  #")[0].rstrip() in shipped

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from page_blocks import blocks, write
 from wheels import pip_wheel, steps_told, write_speech_weights
 
 ProjectFactory = Callable[[str], Path]
@@ -93,10 +94,11 @@ def test_an_editable_install_recompiles_an_edited_model_at_the_next_import(
 ) -> None:
     source = project("srcdir")
     write_speech_weights(source)
+    settings, *_ = (block for block in blocks("docs/editable.md") if block.language == "toml")
+    write(settings, source)
     subprocess.run(
         [sys.executable, "-P", "-m", "pip", "--python", str(bench_python), "install", "--no-deps"]
-        + ["--no-build-isolation", "-e", str(source), "-Ceditable.rebuild=true"]
-        + [f"-Cbuild-dir={tmp_path / 'cmake'}"],
+        + ["--no-build-isolation", "-e", str(source)],
         check=True,
         capture_output=True,
     )

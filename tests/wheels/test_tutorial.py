@@ -8,43 +8,26 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from wheels import REPOSITORY
+from page_blocks import blocks
 
-PAGE = REPOSITORY / "docs" / "tutorial.md"
+PAGE = "docs/tutorial.md"
 MADE_ALREADY = ("python3 -m venv .venv", ". .venv/bin/activate", "pip install ")
 """What this environment has: the tests run in it, and take nothing from an index."""
 
 
-def blocks() -> Iterator[tuple[str, str]]:
-    """The languages and the texts of the page's blocks."""
-    text = PAGE.read_text(encoding="utf-8")
-    for match in re.finditer(r"^```(\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
-        yield match[1], match[2]
-
-
 def files() -> dict[str, str]:
     """The files that the page has typed in, by the names in their first lines."""
-    found = {}
-    for language, text in blocks():
-        if language == "python":
-            first, _, rest = text.partition("\n")
-            assert first.startswith("# "), first
-            found[first.removeprefix("# ")] = rest
-    return found
+    found = [block for block in blocks(PAGE) if block.language == "python"]
+    assert all(block.file for block in found)
+    return {block.file: block.content for block in found}
 
 
 def commands() -> list[str]:
-    return [
-        line.removeprefix("$ ")
-        for language, text in blocks()
-        if language == "console"
-        for line in text.splitlines()
-        if line.startswith("$ ")
-    ]
+    consoles = [block for block in blocks(PAGE) if block.language == "console"]
+    return [command for block in consoles for command, _ in block.commands()]
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +74,7 @@ def test_the_network_is_trained_and_runs_elsewhere(typed_in: tuple[Path, dict[st
 
 def test_the_declaration_is_that_of_the_page(typed_in: tuple[Path, dict[str, str]]) -> None:
     directory, _ = typed_in
-    (shown,) = (text for language, text in blocks() if language == "toml")
+    (shown,) = (block.text for block in blocks(PAGE) if block.language == "toml")
     written = tomllib.loads((directory / "pyproject.toml").read_text(encoding="utf-8"))
     assert written["tool"]["aotbuild"] == tomllib.loads(shown)["tool"]["aotbuild"]
     assert shown in (directory / "pyproject.toml").read_text(encoding="utf-8")

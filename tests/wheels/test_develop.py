@@ -77,7 +77,7 @@ def developed(
 def test_a_day_of_development(developed: Developed) -> None:
     done = developed.develop()
     assert done.returncode == 0, done.stderr
-    assert "other  eager torch, not compiled" in done.stdout
+    assert "aotbuild: other: not compiled, eager torch runs it\n" in done.stdout
     assert "from speech_kit.models import other" in done.stdout
     assert developed.call() == ([2.0, 4.0], "uncompiled", [])
     quiet = developed.develop()

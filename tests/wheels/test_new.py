@@ -32,7 +32,7 @@ def test_what_it_made_is_trained_and_builds(tmp_path: Path, bare_python: Path) -
         "logits = net(memoryview(row).cast('B').cast('f', (1, 16))).tolist()[0]\n"
         "print(json.dumps(logits.index(max(logits))))"
     )
-    assert found.run(code) == 2
+    assert found.run(code, env={}) == 2
     # Its own test, of what is installed.
     tested = subprocess.run(
         [sys.executable, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"],

@@ -51,13 +51,19 @@ def command_line(
     )
 
 
-def run(command: Sequence[str], temporary: Path, line: Callable[[str], None]) -> int:
+def run(
+    command: Sequence[str],
+    temporary: Path,
+    line: Callable[[str], None],
+    directory: Path | None = None,
+) -> int:
     """Run the program, and end it with all that it has started where this is interrupted.
 
     Args:
         command: The command.
         temporary: Where its temporary files go.
         line: Gets each line of its output.
+        directory: Where it runs; the current directory where none is named.
 
     Returns:
         Its exit code.
@@ -71,6 +77,7 @@ def run(command: Sequence[str], temporary: Path, line: Callable[[str], None]) ->
         errors="replace",
         env={**os.environ, "TMPDIR": str(temporary)},
         start_new_session=True,
+        cwd=directory,
     )
     assert process.stdout is not None  # noqa: S101
     with process.stdout as output, _ended_by_signals():

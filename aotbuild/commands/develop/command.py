@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 
 from aotbuild.commands.develop import background
-from aotbuild.commands.develop.environment import Install, error_blocks
-from aotbuild.commands.tables import print_heading, print_table
+from aotbuild.commands.develop.environment import Install
+from aotbuild.commands.tables import print_heading
 from aotbuild.config.develop import COMPILED, EAGER
 from aotbuild.config.project import load_declared
-from aotbuild.errors import DevelopError
 from aotbuild.hook.requirement import check_build_torch
+from aotbuild.progress.words import passed
 from aotbuild.runtime.development import FILE, older_models, shown
-from aotbuild.runtime.manifest import Manifest
 
 
 def develop(
@@ -29,10 +27,11 @@ def develop(
         in_background: Whether this is that process.
 
     Returns:
-        0, or 1 where that failed; why has been printed to standard error then.
+        0.
 
     Raises:
         AotBuildError: The declaration is wrong, or nothing can be installed here.
+        SystemExit: A model cannot be traced or compiled; why has been printed.
     """
     project = load_declared(directory)
     check_build_torch(project.pyproject)
@@ -43,18 +42,16 @@ def develop(
         return 0
     started = time.monotonic()
     before = _written(install)
-    if not install.is_current():
-        print_heading(_doing(install), f" {project.package}; the log is {_shown(install.log)}")
-        done = install.install()
-        changed = True
+    current = install.is_current()
+    if current:
+        install.rebuild()
     else:
-        done = install.rebuild()
-        changed = _written(install) != before
-    if not done:
-        _tell_failure(install)
-        return 1
-    if changed:
-        _tell(install, time.monotonic() - started)
+        print_heading(_doing(install), f" {project.package}; the log is {_shown(install.log)}")
+        install.install()
+    if not current or _written(install) != before:
+        names = ", ".join(project.models)
+        spent = passed(time.monotonic() - started)
+        print_heading(f"from {project.package} import {names}", f"  # {spent}")
     if later:
         background.start(install.home, project.root)
         print_heading("compiling ", f"in the background; {_shown(install.home)} has the log")
@@ -79,33 +76,6 @@ def _written(install: Install) -> int:
     """When the installed package was made; 0 where there is none."""
     file = install.package / FILE
     return file.stat().st_mtime_ns if file.is_file() else 0
-
-
-def _tell(install: Install, seconds: float) -> None:
-    manifests = [Manifest.read(path) for path in sorted(install.package.glob("**/model.json"))]
-    rows = [
-        (each.name, ", ".join(v.target for v in each.variants) or "eager torch, not compiled")
-        for each in manifests
-    ]
-    print_table(("model", "runs as"), rows)
-    names = ", ".join(dict.fromkeys(each.model for each in manifests))
-    print_heading(f"from {install.project.package} import {names}", f"  # {seconds:.1f} s")
-
-
-def _tell_failure(install: Install) -> None:
-    log = install.log.read_text(encoding="utf-8", errors="replace")
-    blocks = error_blocks(log)
-    if not blocks:
-        raise DevelopError(
-            "the project cannot be installed",
-            where=str(install.project.root),
-            why="\n".join(log.splitlines()[-_LINES:]),
-            fix=f"{_shown(install.log)} has all that was printed",
-        )
-    print(blocks, file=sys.stderr)  # noqa: T201
-
-
-_LINES = 12
 
 
 def _shown(path: Path) -> str:

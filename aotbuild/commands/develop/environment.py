@@ -8,15 +8,17 @@ import importlib.metadata
 import importlib.util
 import json
 import os
-import re
 import shutil
-import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aotbuild.commands.build.frontend import run
+from aotbuild.commands.build.said import Said
+from aotbuild.commands.live import live
 from aotbuild.config.develop import DEVELOP
 from aotbuild.config.project import LOCK_FILE, Project
 from aotbuild.config.resolve import wanted_profile
@@ -74,11 +76,12 @@ class Install:
             return False
         return bool(told == self._state()) and self.package.is_dir()
 
-    def install(self) -> bool:
+    def install(self) -> None:
         """Install the project by pip, or by uv where there is no pip.
 
-        Returns:
-            Whether that went well; the log tells why not.
+        Raises:
+            DevelopError: That fails for a reason that is not aotbuild's.
+            SystemExit: It fails for one that is, which has been printed.
         """
         self.home.mkdir(parents=True, exist_ok=True)
         (self.home / ".gitignore").write_text("*\n", encoding="utf-8")
@@ -92,34 +95,39 @@ class Install:
         }
         command = [*_installer(), "--no-build-isolation", "-v"]
         command += [f"-C{key}={value}" for key, value in settings.items()]
-        if not self._run([*command, "-e", str(self.project.root)]):
-            return False
+        self._run([*command, "-e", str(self.project.root)])
         importlib.invalidate_caches()
         self._record.write_text(json.dumps(self._state(), indent=1) + "\n", encoding="utf-8")
-        return True
 
-    def rebuild(self) -> bool:
-        """Make anew what depends on files that were changed; False where that fails."""
-        return self._run([sys.executable, "-P", "-c", _REBUILD, self.project.package])
+    def rebuild(self) -> None:
+        """Make anew what depends on files that were changed; it raises what ``install`` does."""
+        self._run([sys.executable, "-P", "-c", _REBUILD, self.project.package])
 
-    def _run(self, command: list[str]) -> bool:
+    def _run(self, command: list[str]) -> None:
         tools = [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
-        environment = {
-            **os.environ,
-            "PATH": os.pathsep.join(tools),
-            "SKBUILD_EDITABLE_VERBOSE": "1",
-        }
-        with self.log.open("w", encoding="utf-8") as log:
-            done = subprocess.run(
-                command,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
-                env=environment,
-                cwd=self.home,
-                check=False,
+        os.environ |= {"PATH": os.pathsep.join(tools), "SKBUILD_EDITABLE_VERBOSE": "1"}
+        with (
+            self.log.open("w", encoding="utf-8") as log,
+            tempfile.TemporaryDirectory(prefix="aotbuild-") as temporary,
+            live(self.project.package) as shown,
+        ):
+            said = Said(shown.say)
+
+            def line(text: str) -> None:
+                log.write(f"{text}\n")
+                said.take(text)
+
+            status = run(command, Path(temporary), line, self.home)
+            said.end()
+        if status and said.errors:
+            raise SystemExit("\n".join(said.errors))
+        if status:
+            raise DevelopError(
+                "the project cannot be installed",
+                where=str(self.project.root),
+                why=said.last,
+                fix=f"{self.log} has all that was printed",
             )
-        return done.returncode == 0
 
     @property
     def _record(self) -> Path:
@@ -173,12 +181,3 @@ def _installer() -> list[str]:
         why="this environment has no pip, and no uv is found",
         fix=f"{sys.executable} -m ensurepip",
     )
-
-
-def error_blocks(log: str) -> str:
-    """The errors of aotbuild in a log, without what pip and Ninja put before each line."""
-    found = []
-    for match in re.finditer(r"(?m)^(.*?)aotbuild: error: .*\n(?:\1  .*\n?)*", log):
-        lines = match[0].splitlines()
-        found.append("\n".join(line.removeprefix(match[1]) for line in lines))
-    return "\n".join(dict.fromkeys(found))

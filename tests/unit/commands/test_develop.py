@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,38 +20,13 @@ from samples import write_project
 
 from aotbuild.__main__ import main
 from aotbuild.commands.develop import background, environment
-from aotbuild.commands.develop.environment import Install, error_blocks
+from aotbuild.commands.develop.environment import Install
 from aotbuild.config.develop import EAGER
 from aotbuild.config.project import load_declared
 from aotbuild.errors import DevelopError
 from aotbuild.runtime.development import FILE, warn_if_older
 from aotbuild.steps.plan.plan import planned_steps
 from aotbuild.steps.tune.lock import Lock
-
-LOG = """\
-  [1/4] Exporting net
-  FAILED: models/net/cpu/exported.json
-  aotbuild: error: net cannot be traced
-    where: pyproject.toml: tool.aotbuild.models.net
-    why:   it is wrong
-           in two ways
-    fix:   write it otherwise
-  ninja: build stopped: subcommand failed.
-aotbuild: error: another one
-"""
-
-
-def test_errors_are_taken_out_of_a_log() -> None:
-    first, second = error_blocks(LOG).split("aotbuild: error: ")[1:]
-    assert first == (
-        "net cannot be traced\n"
-        "  where: pyproject.toml: tool.aotbuild.models.net\n"
-        "  why:   it is wrong\n"
-        "         in two ways\n"
-        "  fix:   write it otherwise\n"
-    )
-    assert second == "another one"
-    assert error_blocks("nothing\n") == ""
 
 
 def test_one_of_two_options_is_to_be_given(capsys: pytest.CaptureFixture[str]) -> None:
@@ -68,24 +45,27 @@ def test_without_pip_and_uv_the_error_says_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install = Install(load_declared(write_project(tmp_path)), EAGER)
-    monkeypatch.setattr(environment.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     monkeypatch.setattr(shutil, "which", lambda _: None)
     with pytest.raises(DevelopError) as caught:
         install.install()
     assert caught.value.fix == f"{sys.executable} -m ensurepip"
     monkeypatch.setattr(shutil, "which", lambda _: "/bin/uv")
     ran: list[list[str]] = []
-    monkeypatch.setattr(
-        environment.subprocess, "run", lambda command, **_: ran.append(command) or _Failed()
-    )
-    assert not install.install()
+
+    def run(command: list[str], _: Path, line: Callable[[str], None], directory: Path) -> int:
+        ran.append(command)
+        line("error: no such thing")
+        return int(directory == install.home)
+
+    monkeypatch.setattr(environment, "run", run)
+    with pytest.raises(DevelopError, match="the project cannot be installed") as caught:
+        install.install()
+    assert caught.value.why == "error: no such thing"
+    assert install.log.read_text() == "error: no such thing\n"
     assert ran[0][:5] == ["/bin/uv", "pip", "install", "--python", sys.executable]
     assert ran[0][-2:] == ["-e", str(tmp_path)]
     assert not install.is_current()
-
-
-class _Failed:
-    returncode = 1
 
 
 def test_nothing_is_compiled_for_eager_models(tmp_path: Path) -> None:

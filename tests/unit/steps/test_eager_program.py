@@ -38,7 +38,8 @@ class Normalised(nn.Module):
         self.norm.running_mean = torch.arange(4.0)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.norm(x)
+        normalised: torch.Tensor = self.norm(x)
+        return normalised
 
 
 @pytest.mark.parametrize("module", [Constants(), Normalised()])

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -51,6 +52,15 @@ PREPARE: dict[str, Callable[[Path], None]] = {
     "values": write_old_weights,
 }
 """What makes files of a sample package that are not in git."""
+
+
+UNTIL = float(os.environ.get("TESTS_UNTIL") or "inf")
+"""When no further test begins, in seconds since 1970: a run ended from outside tells nothing."""
+
+
+def pytest_runtest_setup() -> None:
+    if time.time() > UNTIL:
+        pytest.skip("this machine is slow, and the time for this run is over")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

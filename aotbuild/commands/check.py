@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import io
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,11 +16,13 @@ from aotbuild.commands.tables import print_json, print_table
 from aotbuild.commands.tracing import checked_project, traced_models
 from aotbuild.config.resolve import method_label
 from aotbuild.config.runtimes import with_runtimes
+from aotbuild.steps.choose.memory import remember_check, remembered_check
 from aotbuild.steps.reports.describing import call_rows, returns, size, takes
 from aotbuild.steps.torch_parts.moved import table as parts_table
 from aotbuild.steps.torch_parts.part import torch_version
 
 if TYPE_CHECKING:
+    from aotbuild.config.project import Project
     from aotbuild.config.schema import Model
     from aotbuild.steps.export.traced import Traced
 
@@ -78,23 +82,85 @@ def check_project(
 def _check(directory: Path, names: Sequence[str], *, explain: bool) -> tuple[Checked, bool]:
     """What is told of a project, and whether one of its models cannot be traced."""
     project, chosen = checked_project(directory, names)
-    rows: list[Row] = []
-    lines: list[str] = []
-    traced_names: list[str] = []
-    for name, traced, runtime in traced_models(project, chosen):
-        rows += [_row(name, runtime.runtime, method) for method in traced.methods]
-        traced_names.append(name)
-        lines += runtime.lines(name)
+    told: dict[str, _Told] = {}
+    if not explain:  # for which models have to be traced
+        for name in chosen:
+            if before := _Told.remembered(project, name):
+                told[name] = before
+                sys.stderr.write(before.warnings)
+    new = [name for name in chosen if name not in told]
+    traced = _traced(project, new, explain=explain) if new else {}
+    told |= traced
+    names = [name for name in chosen if name in told]
+    rows = [row for name in names for row in told[name].rows]
+    lines = [line for name in names for line in told[name].lines]
+    imports = import_line(project, names) if rows else ""
+    lacking = parts_table(everything=False)
+    checked = Checked(rows, lines, imports, torch_version(), lacking)
+    return checked, names != chosen
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What is told of one model."""
+
+    rows: list[Row]
+    lines: list[str]
+    warnings: str
+    """What was printed to standard error meanwhile."""
+
+    @classmethod
+    def remembered(cls, project: Project, name: str) -> _Told | None:
+        """What was told of a model before, if nothing has changed since."""
+        table = remembered_check(project, name)
+        if table is None:
+            return None
+        return cls(**{**table, "rows": [Row(**row) for row in table["rows"]]})
+
+
+def _traced(project: Project, names: Sequence[str], *, explain: bool) -> dict[str, _Told]:
+    """What is told of models that have to be traced, if they can be."""
+    told: dict[str, _Told] = {}
+    read: dict[str, list[Path]] = {}
+    models = traced_models(project, names)
+    while True:
+        heard = _Heard()
+        with contextlib.redirect_stderr(heard):
+            found = next(models, None)
+        if found is None:
+            break
+        name, traced, runtime, read[name] = found
+        rows = [_row(name, runtime.runtime, method) for method in traced.methods]
+        lines = runtime.lines(name)
         lines += _folded(project.models[name], name, traced.methods)
         if explain:
             from aotbuild.commands.explain import explain as explained
 
             decided = with_runtimes(project, {name: runtime.runtime})
             lines += [each.line for each in explained(decided, name, traced)]
-    imports = import_line(project, traced_names) if rows else ""
-    lacking = parts_table(everything=False)
-    checked = Checked(rows, lines, imports, torch_version(), lacking)
-    return checked, traced_names != chosen
+        told[name] = _Told(rows, lines, heard.text)
+    # What is printed of one that cannot be traced stands before the warnings of the next.
+    if not explain and len(told) == len(names):
+        for name, each in told.items():
+            remember_check(project, name, dataclasses.asdict(each), read[name])
+    return told
+
+
+class _Heard(io.TextIOBase):
+    """Standard error, with what is written to it meanwhile."""
+
+    def __init__(self) -> None:
+        self._out = sys.stderr
+        self.text = ""
+
+    def write(self, text: str) -> int:
+        """Write on, and keep it."""
+        self.text += text
+        return self._out.write(text)
+
+    def flush(self) -> None:
+        """Flush what has it in the end."""
+        self._out.flush()
 
 
 def _print(checked: Checked, *, json: bool) -> None:

@@ -112,7 +112,7 @@ def _planned(directory: Path, names: Sequence[str]) -> tuple[PlanReport, bool]:
     declared, chosen = checked_project(directory, names)
     explained: dict[str, Explained] = {}
     choices: dict[str, str] = {}
-    for name, model, choice in traced_models(declared, chosen):
+    for name, model, choice, _ in traced_models(declared, chosen):
         choices[name] = choice.runtime
         decided = with_runtimes(declared, {name: choice.runtime})
         explained |= {each.label: each for each in explain(decided, name, model)}

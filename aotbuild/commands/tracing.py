@@ -56,7 +56,7 @@ def checked_project(directory: Path, names: Sequence[str]) -> tuple[Project, lis
 
 def traced_models(
     project: Project, names: Iterable[str]
-) -> Iterator[tuple[str, TracedModel, Choice]]:
+) -> Iterator[tuple[str, TracedModel, Choice, list[Path]]]:
     """Trace models, and find out what runs them.
 
     Why one cannot be traced is printed to standard error, and the others are traced all the same.
@@ -66,7 +66,8 @@ def traced_models(
         names: The models.
 
     Yields:
-        Of each model that can be traced, its name, what came of it, and what runs it.
+        Of each model that can be traced, its name, what came of it, what runs it, and the files of
+        the project that were read so far.
     """
     from aotbuild.steps.export.step import check_writing  # imports torch, which takes a second
     from aotbuild.steps.export.trace import trace
@@ -88,7 +89,7 @@ def traced_models(
                 raise
             print(as_aotbuild_error(error).block(), file=sys.stderr)  # noqa: T201
         else:
-            yield name, traced, runtime
+            yield name, traced, runtime, tracker.files()
 
 
 def _check_conditions(model: Model, name: str, methods: Iterable[Traced]) -> None:

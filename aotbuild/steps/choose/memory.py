@@ -1,8 +1,9 @@
-"""How a build remembers what the last one found out of what runs a model.
+"""How a build remembers what the last one found out of a model.
 
-What a wheel requires is asked for before anything is compiled, and once more when it is built. The
-answer takes as long as tracing and lowering a model: it is kept beside the cache, with what it was
-found from. Importing this module does not import torch.
+What runs it is asked for before anything is compiled, and once more when the wheel is built; what
+``check`` tells is asked for again and again. The answers take as long as tracing and lowering a
+model: they are kept beside the cache, with what they were found from. Importing this module does
+not import torch.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import json
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from aotbuild.cache.history import History, Parts
 from aotbuild.cache.settings import cache_settings
@@ -26,28 +28,23 @@ from aotbuild.steps.plan.compile import compile_specs
 from aotbuild.steps.plan.export import export_spec
 from aotbuild.steps.tune.lock import read_lock
 
-_RUNTIME, _FILES, _CHOICE = "runtime", "files", "choice"
+_RUNTIME, _CHECKED = "runtime", "checked"
+_FILES, _FOUND = "files", "found"
 
 
 def remembered(project: Project, name: str) -> Choice | None:
-    """What the last build found out about a model; None if that may be different now.
+    """What runs a model, as the last build found out; None if that may be different now.
 
     Args:
         project: The project.
         name: Name of the model.
     """
-    parts = _history(project, name).last(_RUNTIME)
-    if parts is None or _CHOICE not in parts:
-        return None
-    choice, files = parts.pop(_CHOICE), parts.pop(_FILES, {})
-    if parts != _parts(project, name):
-        return None
-    digests = {file: _digest(project.root / file) for file in files}
-    return Choice.from_table(choice) if digests == files else None
+    found = _last(project, name, _RUNTIME)
+    return None if found is None else Choice.from_table(found)
 
 
 def remember(project: Project, name: str, choice: Choice, read: Iterable[Path]) -> None:
-    """Remember what was found out about a model.
+    """Remember what runs a model.
 
     Args:
         project: The project.
@@ -55,17 +52,62 @@ def remember(project: Project, name: str, choice: Choice, read: Iterable[Path]) 
         choice: What was found out.
         read: The files of the project that were read for it.
     """
-    model = project.models[name]
-    named = {project.root / file for file in named_files(model)}  # Python may not have opened them
     # What the code calls does not depend on the values of weights.
-    others = {*read, *named} - {project.root / (weights_file(model) or "")}
+    weights = project.root / (weights_file(project.models[name]) or "")
+    _note(project, name, _RUNTIME, dataclasses.asdict(choice), read, without=weights)
+
+
+def remembered_check(project: Project, name: str) -> Any:
+    """What ``check`` told of a model last; None if that may be different now.
+
+    Args:
+        project: The project.
+        name: Name of the model.
+    """
+    return _last(project, name, _CHECKED)
+
+
+def remember_check(project: Project, name: str, told: Any, read: Iterable[Path]) -> None:
+    """Remember what ``check`` tells of a model.
+
+    Args:
+        project: The project.
+        name: Name of the model.
+        told: What it tells, as JSON can have it.
+        read: The files of the project that were read for it.
+    """
+    _note(project, name, _CHECKED, told, read)
+
+
+def _last(project: Project, name: str, kind: str) -> Any:
+    parts = _history(project, name, kind).last(kind)
+    if parts is None or _FOUND not in parts:
+        return None
+    found, files = parts.pop(_FOUND), parts.pop(_FILES, {})
+    if parts != _parts(project, name):
+        return None
+    digests = {file: _digest(project.root / file) for file in files}
+    return found if digests == files else None
+
+
+def _note(
+    project: Project,
+    name: str,
+    kind: str,
+    found: Any,
+    read: Iterable[Path],
+    without: Path | None = None,
+) -> None:
+    named = {project.root / file for file in named_files(project.models[name])}
+    others = {*read, *named} - {without}  # Python may not have opened those that are named
     files = {str(file.relative_to(project.root)): _digest(file) for file in others}
-    parts = {**_parts(project, name), _FILES: files, _CHOICE: dataclasses.asdict(choice)}
-    _history(project, name).note(_RUNTIME, parts)
+    _history(project, name, kind).note(
+        kind, {**_parts(project, name), _FILES: files, _FOUND: found}
+    )
 
 
-def _history(project: Project, name: str) -> History:
-    return History(cache_settings(), project.package, name, _RUNTIME)
+def _history(project: Project, name: str, kind: str) -> History:
+    return History(cache_settings(), project.package, name, kind)
 
 
 def _parts(project: Project, name: str) -> Parts:

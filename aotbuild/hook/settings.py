@@ -80,7 +80,8 @@ def settings(state: str) -> dict[str, Any]:
         project = eager_for(project) if eager else chosen_for(project, state)
         needed = needs_torch(project)
         wanted = required_torch(project)
-        check_torch_requirement(project.pyproject, wanted, needed=needed)
+        # The environment that develops a project has its torch.
+        check_torch_requirement(project.pyproject, wanted, needed=needed and not eager)
         if needed and state in {"wheel", "editable"}:
             warn_of_other_torch(wanted)
         return _settings(project, cross, own=has_own_cmake(project, skbuild))

@@ -150,16 +150,22 @@ def part(name: str, number: int, of: int) -> None:
     tell(Part(_current, name, number, of))
 
 
-def cached() -> None:
-    """Tell that the cache has what the step of this process makes."""
-    tell(Cached(_current))
-
-
 class Work:
     """What is known of a step before it ends."""
 
     size = 0
     """Bytes of what it made."""
+    cached = False
+    """Whether the cache had what it makes."""
+
+
+_work = Work()
+
+
+def cached() -> None:
+    """Tell that the cache has what the step of this process makes."""
+    _work.cached = True
+    tell(Cached(_current))
 
 
 @contextlib.contextmanager
@@ -170,7 +176,8 @@ def told(step: str, label: str) -> Iterator[Work]:
         step: Its ``id``.
         label: What it does; nothing is told where it is empty.
     """
-    work = Work()
+    global _work  # noqa: PLW0603  # a process runs one
+    _work = work = Work()
     if not label or not heard():
         yield work
         return

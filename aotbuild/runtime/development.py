@@ -24,7 +24,10 @@ def warn_if_older(package: Path, name: str) -> None:
         package: Directory of the package.
         name: Its import name.
     """
-    told = json.loads((package / FILE).read_text(encoding="utf-8"))
+    try:
+        told = json.loads((package / FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # it is being installed
+        return
     older = _older(told)
     if older:
         them = "it" if len(older) == 1 else "them"

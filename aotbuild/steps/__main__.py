@@ -49,30 +49,29 @@ def main(arguments: list[str]) -> None:
         elif step in MODULES and len(names) <= 1:
             began = time.monotonic()
             with told(path, *names or [""]) as work:
-                had = _run(step, path)
+                _run(step, path)
                 if names and heard():
                     from aotbuild.steps.made import size_of
 
                     work.size = size_of(step, Path(path))
-            write_time(Path(path), time.monotonic() - began, cached=had)
+            write_time(Path(path), time.monotonic() - began, cached=work.cached)
         else:
             raise SystemExit(usage)
 
 
-def _run(step: str, path: str) -> bool:
-    """Run a step, as far as the cache does not have what it would make; whether it has."""
+def _run(step: str, path: str) -> None:
+    """Run a step, as far as the cache does not have what it would make."""
     if step == "compile":
         from aotbuild.steps.compile.variant_cache import restored
 
         if restored(Path(path)):
             cached()
-            return True
+            return
     status = None if step == "engine" else run_forked(step, path)  # which needs no torch
     if status:
         raise SystemExit(status)
     if status is None:
         run_step(step, path)
-    return False
 
 
 def _options(arguments: list[str], option: str) -> Iterator[str]:

@@ -128,7 +128,8 @@ def _run(block: Block, directory: Path, error: str) -> None:
         check=False,
     )
     ends = re.split(rf"\n{_MARK} (\d+)\n", done.stdout)
-    for (command, printed), output, status in zip(commands, ends[::2], ends[1::2], strict=False):
+    assert len(ends) == 2 * len(commands) + 1, f"not all commands ran\n{done.stdout}"
+    for (command, printed), output, status in zip(commands, ends[:-1:2], ends[1::2], strict=True):
         fails = bool(error) and command == commands[-1][0]
         assert (status != "0") == fails, f"{command}\n{output}"
         _compare(command, error if fails else printed, output)

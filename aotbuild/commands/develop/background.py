@@ -8,11 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
+LOG = "background.log"
 _LOCK = "background.lock"
-_PATIENCE = 10.0
-"""Seconds in which what was interrupted has to end."""
+_PATIENCE = 60.0
+"""Seconds in which what is stopped has to end; it ends what it has started before."""
 
 
 def start(home: Path, root: Path) -> None:
@@ -22,11 +25,9 @@ def start(home: Path, root: Path) -> None:
         home: The directory of what development makes.
         root: The directory of the project.
     """
-    import fcntl
-
-    lock = (home / _LOCK).open("w", encoding="utf-8")
-    with lock, (home / "background.log").open("w", encoding="utf-8") as log:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with _lock(home) as lock, (home / LOG).open("w", encoding="utf-8") as log:
+        if not _taken(lock):  # by one that was started a moment ago
+            return
         command = [sys.executable, "-P", "-m", "aotbuild", "develop", "--compile"]
         process = subprocess.Popen(
             [*command, "--project", str(root), "--in-background"],
@@ -37,32 +38,51 @@ def start(home: Path, root: Path) -> None:
             start_new_session=True,
         )
         process.returncode = 0  # it outlives this process
+        lock.truncate(0)
         lock.write(f"{process.pid}\n")
 
 
-def stop(home: Path) -> bool:
-    """Stop what compiles in the background, if anything does; whether it did."""
+def runs(home: Path) -> bool:
+    """Whether anything compiles in the background."""
+    if not (home / _LOCK).exists():
+        return False
+    with _lock(home) as lock:
+        return not _taken(lock)
+
+
+def stop(home: Path) -> None:
+    """Stop what compiles in the background, if anything does."""
+    if not runs(home):
+        return
+    with _lock(home) as lock:
+        end = time.monotonic() + _PATIENCE
+        sent: int | None = None
+        while not _taken(lock):
+            late = time.monotonic() > end
+            number = signal.SIGKILL if late else signal.SIGTERM
+            lock.seek(0)
+            process = lock.read().strip()
+            if process and sent != number:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(int(process), number)
+                sent = number
+            if late:
+                return
+            time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def _lock(home: Path) -> Iterator[IO[str]]:
+    with (home / _LOCK).open("a+", encoding="utf-8") as lock:
+        yield lock
+
+
+def _taken(lock: IO[str]) -> bool:
+    """Take the lock, unless what compiles in the background has it."""
     import fcntl
 
     try:
-        lock = (home / _LOCK).open(encoding="utf-8")
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         return False
-    with lock:
-        stopped = False
-        end = time.monotonic() + _PATIENCE
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                pass
-            else:
-                return stopped
-            lock.seek(0)
-            number = lock.read().strip()
-            late = time.monotonic() > end
-            with contextlib.suppress(ProcessLookupError):
-                if number and (late or not stopped):
-                    os.killpg(int(number), signal.SIGKILL if late else signal.SIGINT)
-                    stopped = True
-            time.sleep(0.05)
+    return True

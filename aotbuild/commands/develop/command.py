@@ -36,8 +36,12 @@ def develop(
     project = load_declared(directory)
     check_build_torch(project.pyproject)
     install = Install(project, COMPILED if compiled else EAGER)
-    if not in_background and background.stop(install.home):
-        print_heading("stopped ", "compiling in the background, of sources that may be older")
+    if not in_background and background.runs(install.home):
+        if not compiled and install.is_current() and not older_models(install.package):
+            print_heading("compiling ", "in the background, still")
+            return 0
+        background.stop(install.home)
+        print_heading("stopped ", "compiling in the background, of what has changed since")
     if not compiled and _has_compiled(Install(project, COMPILED)):
         return 0
     started = time.monotonic()
@@ -54,7 +58,8 @@ def develop(
         print_heading(f"from {project.package} import {names}", f"  # {spent}")
     if later:
         background.start(install.home, project.root)
-        print_heading("compiling ", f"in the background; {_shown(install.home)} has the log")
+        log = install.home / background.LOG
+        print_heading("compiling ", f"in the background; the log is {_shown(log)}")
     return 0
 
 
@@ -64,7 +69,7 @@ def _has_compiled(install: Install) -> bool:
         return False
     older = older_models(install.package)
     if older:
-        print_heading(shown(older), ": eager torch runs it until aotbuild develop --compile")
+        print_heading(shown(older), ": eager torch runs all until aotbuild develop --compile")
     return not older
 
 

@@ -37,6 +37,10 @@ importlib.util.find_spec(name).loader.rebuild()
 """What scikit-build-core's loader of an editable install offers."""
 
 
+_OF_UV = "DEBUG "
+"""What ``uv pip install -v`` puts before each line of a build."""
+
+
 @dataclass(frozen=True)
 class Install:
     """A project in this environment, with its models as one of the two modes has them."""
@@ -74,7 +78,7 @@ class Install:
             told = json.loads(self._record.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return False
-        return bool(told == self._state()) and self.package.is_dir()
+        return bool(told == self._state(self._declared())) and self.package.is_dir()
 
     def install(self) -> None:
         """Install the project by pip, or by uv where there is no pip.
@@ -95,9 +99,11 @@ class Install:
         }
         command = [*_installer(), "--no-build-isolation", "-v"]
         command += [f"-C{key}={value}" for key, value in settings.items()]
+        declared = self._declared()
         self._run([*command, "-e", str(self.project.root)])
         importlib.invalidate_caches()
-        self._record.write_text(json.dumps(self._state(), indent=1) + "\n", encoding="utf-8")
+        text = json.dumps(self._state(declared), indent=1) + "\n"
+        self._record.write_text(text, encoding="utf-8")
 
     def rebuild(self) -> None:
         """Make anew what depends on files that were changed; it raises what ``install`` does."""
@@ -115,7 +121,7 @@ class Install:
 
             def line(text: str) -> None:
                 log.write(f"{text}\n")
-                said.take(text)
+                said.take(text.removeprefix(_OF_UV))
 
             status = run(command, Path(temporary), line, self.home)
             said.end()
@@ -133,17 +139,16 @@ class Install:
     def _record(self) -> Path:
         return self.home / "installed.json"
 
-    def _state(self) -> Mapping[str, Any]:
+    def _declared(self) -> Mapping[str, str]:
+        """The digests of what is read before anything is built."""
+        return {name: self._digest(name) for name in ("pyproject.toml", "CMakeLists.txt")}
+
+    def _state(self, declared: Mapping[str, str]) -> Mapping[str, Any]:
         """What an install depends on, but for the files that Ninja looks at."""
-        root = self.project.root
-        files = {
-            name: hashlib.sha256((root / name).read_bytes()).hexdigest()
-            for name in ("pyproject.toml", "CMakeLists.txt", LOCK_FILE)
-            if (root / name).is_file()
-        }
         return {
             "mode": self.mode,
-            "files": files,
+            "declared": declared,
+            "lock": self._digest(LOCK_FILE),  # which builds write, too
             "profile": wanted_profile(),
             "environment": sys.prefix,
             "tools": {
@@ -153,6 +158,10 @@ class Install:
             },
             "installed": _installed(self.project.name),
         }
+
+    def _digest(self, name: str) -> str:
+        file = self.project.root / name
+        return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""
 
 
 def _installed(name: str) -> str:

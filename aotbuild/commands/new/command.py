@@ -87,16 +87,18 @@ def _filled(text: str, name: str, package: str) -> str:
 
 def _remove(directory: Path, *, existed: bool) -> None:
     """Remove what was written into a directory that was empty, or not there."""
-    shutil.rmtree(directory, ignore_errors=True)
-    if existed:
-        directory.mkdir()
+    for path in directory.iterdir() if existed else [directory]:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink()
 
 
 def _tell(directory: Path) -> None:
     print_heading(f"\n{directory} is a project. ", "In it:")
     for command, what in (
         ("aotbuild develop", "makes the model importable, in seconds"),
-        ("python -m pytest", "tests it"),
+        ("python -m pytest", "tests it, once pytest and numpy are installed"),
         ("python train.py", "trains it, and writes weights/net.safetensors"),
         ("pip wheel --no-deps .", "compiles it into a wheel"),
     ):

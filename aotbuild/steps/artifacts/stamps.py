@@ -8,6 +8,7 @@ others.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -18,17 +19,31 @@ ENGINE_COMPILED = "engine.json"
 BUNDLED = "bundled.json"
 
 
-def write_exported(directory: Path, dependencies: Iterable[Path]) -> None:
-    """Note that a model was exported from these files."""
+def write_exported(directory: Path, dependencies: Iterable[Path], began: int) -> None:
+    """Note that a model was exported from these files.
+
+    Args:
+        directory: The directory of the export.
+        dependencies: The files.
+        began: When the export began, in nanoseconds since 1970.
+    """
     paths = sorted({path.absolute() for path in dependencies})
     write_depfile(directory / EXPORTED, paths)
-    write_text(directory / EXPORTED, json.dumps({"read": [*map(str, paths)]}, indent=1) + "\n")
+    states = {str(path): _state(path, began) for path in paths}
+    write_text(directory / EXPORTED, json.dumps({"read": states}, indent=1) + "\n")
 
 
-def read_exported(directory: Path) -> list[Path]:
-    """The files that a model was exported from, absolute."""
-    table = json.loads((directory / EXPORTED).read_text(encoding="utf-8"))
-    return [*map(Path, table["read"])]
+def read_exported(directory: Path) -> dict[str, list[int]]:
+    """The files that a model was exported from, absolute, with their sizes and times then."""
+    states: dict[str, list[int]] = json.loads((directory / EXPORTED).read_text("utf-8"))["read"]
+    return states
+
+
+def _state(path: Path, began: int) -> list[int]:
+    found = path.stat()
+    # One that was changed meanwhile may have been read before: it counts as changed.
+    changed = began <= found.st_mtime_ns <= time.time_ns()
+    return [-1, -1] if changed else [found.st_size, found.st_mtime_ns]
 
 
 def write_engine_compiled(directory: Path, reason: str) -> None:

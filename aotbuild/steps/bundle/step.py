@@ -55,7 +55,11 @@ def run(spec_file: Path) -> None:
         if spec.apart:
             move_weights(directory, spec.apart)
     newer = collected(spec.tuned)
-    summary = [*_summary(spec, manifests), *_write_reports(spec, newer)]
+    summary = _summary(spec, manifests)
+    if spec.develop:  # there is no wheel to tell of
+        Path(spec.metadata).mkdir(exist_ok=True)
+    else:
+        summary += _write_reports(spec, newer)
     if newer.models:
         sys.stdout.write(add_to_lock(Path(spec.project), newer) + "\n")
     sys.stdout.write("\n".join(summary) + "\n")
@@ -122,7 +126,8 @@ def _summary(spec: BundleSpec, manifests: Sequence[Manifest]) -> list[str]:
     aside = [name for m in manifests for v in m.variants for name in v.compiled.get("aside", ())]
     lines += filter(None, [told_aside(aside)])
     lines += _folded_lines(manifests)
-    lines.append(report_size(Path(spec.output), spec.package, manifests, spec.size_limit))
+    if not spec.develop:
+        lines.append(report_size(Path(spec.output), spec.package, manifests, spec.size_limit))
     if spec.apart:
         lines.append(f"aotbuild: {spec.package}: its weights are in {spec.apart.file}")
     return lines + checkpoint_lines(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from aotbuild.steps.project_code import FileTracker
 
 def run(spec_file: Path) -> None:
     """Run the step; the specification is an ``ExportSpec``."""
+    began = time.time_ns()
     spec = read_spec(ExportSpec, spec_file)
     project, output = Path(spec.project), Path(spec.output)
     tracker = FileTracker(project)
@@ -39,7 +41,7 @@ def run(spec_file: Path) -> None:
     write_model_files(output, project, kinds)
     # What is not opened by Python, as libraries of operators and safetensors, is not tracked.
     read = tracker.files() + [project / name for name in kinds]
-    write_exported(output, read)
+    write_exported(output, read, began)
 
 
 def prepare(_: Path) -> None:

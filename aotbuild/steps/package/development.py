@@ -25,7 +25,6 @@ def write_development(directory: Path, parts: Sequence[Part], project: Path, mod
     options = " --compile" if mode == COMPILED else ""
     table = {
         "project": str(project),
-        "mode": mode,
         "options": f"{options} --project {shlex.quote(str(project))}",
         "models": {part.model: _states(part.exported.parent, project) for part in parts},
     }
@@ -33,8 +32,6 @@ def write_development(directory: Path, parts: Sequence[Part], project: Path, mod
 
 
 def _states(exported: Path, project: Path) -> dict[str, list[int]]:
-    states = {}
-    for path in read_exported(exported):
-        found = path.stat()
-        states[str(path.relative_to(project.resolve()))] = [found.st_size, found.st_mtime_ns]
-    return states
+    root = project.resolve()
+    states = read_exported(exported)
+    return {str(Path(name).relative_to(root)): state for name, state in states.items()}

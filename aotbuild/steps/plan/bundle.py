@@ -39,7 +39,7 @@ def bundle_step(
         version: The version of the project, where pyproject.toml need not have it.
         develop: ``eager`` or ``compiled`` for what ``aotbuild develop`` installs.
     """
-    apart = weights_apart(project)
+    apart = None if develop else weights_apart(project)
     spec = BundleSpec(
         apart=apart,
         package=project.package,

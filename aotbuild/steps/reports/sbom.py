@@ -184,8 +184,8 @@ def _libraries(provenance: Provenance) -> Iterator[Component]:
         _CALLED if called else _COMPILED_IN,
     )
     if any(variant.runtime == "standalone" for variant in variants):
-        named = map(_name_and_version, provenance.compilers())
-        for version in sorted({version for name, version in named if name.endswith("g++")}):
+        # Only GCC links them, by whatever name it is called; the version is that of the compiler.
+        for version in sorted({_name_and_version(each)[1] for each in provenance.compilers()}):
             for library in ("libstdc++", "libgcc"):
                 yield Component(
                     type=ComponentType.LIBRARY,
@@ -216,7 +216,8 @@ def _name_and_version(title: str) -> tuple[str, str]:
     plain = re.sub(r"\(.*?\)", "", title)
     found = re.search(r"\d+(\.\d+)+", plain)
     version = found[0] if found else ""
-    return plain.partition(version)[0].replace(" version", "").strip() or title, version
+    name = plain.partition(version)[0] if version else plain
+    return name.replace(" version", "").strip() or title, version
 
 
 def _distribution(

@@ -25,6 +25,7 @@ from aotbuild.config.develop import EAGER
 from aotbuild.config.project import load_declared
 from aotbuild.errors import DevelopError
 from aotbuild.runtime.development import FILE, warn_if_older
+from aotbuild.steps.artifacts.stamps import read_exported, write_exported
 from aotbuild.steps.plan.plan import planned_steps
 from aotbuild.steps.tune.lock import Lock
 
@@ -108,10 +109,13 @@ def test_a_package_tells_where_it_is_older(tmp_path: Path) -> None:
     assert one.endswith("brings them up to date")
 
 
-def test_what_runs_in_the_background_is_stopped(tmp_path: Path) -> None:
-    assert not background.stop(tmp_path)
+@pytest.mark.parametrize("ignored", [signal.SIGINT, signal.SIGHUP])
+def test_what_runs_in_the_background_is_stopped(tmp_path: Path, ignored: int) -> None:
+    assert not background.runs(tmp_path)
+    background.stop(tmp_path)
     code = (
-        "import fcntl, os, sys, time\n"
+        "import fcntl, os, signal, sys, time\n"
+        f"signal.signal({ignored:d}, signal.SIG_IGN)\n"  # as a shell in the background has it
         "lock = open(sys.argv[1], 'w'); fcntl.flock(lock, fcntl.LOCK_EX)\n"
         "lock.write(str(os.getpid())); lock.flush(); print(flush=True); time.sleep(60)\n"
     )
@@ -121,8 +125,40 @@ def test_what_runs_in_the_background_is_stopped(tmp_path: Path) -> None:
     ) as process:
         assert process.stdout
         process.stdout.readline()
+        assert background.runs(tmp_path)
+        background.start(tmp_path, tmp_path)  # one is enough
         started = time.monotonic()
-        assert background.stop(tmp_path)
-        assert process.wait() == -signal.SIGINT
+        background.stop(tmp_path)
+        assert process.wait() == -signal.SIGTERM
         assert time.monotonic() - started < 10
-    assert not background.stop(tmp_path)
+    assert not background.runs(tmp_path)
+    assert (tmp_path / background.LOG).read_text() == ""
+
+
+def test_what_uv_puts_before_lines_is_no_part_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install = Install(load_declared(write_project(tmp_path)), EAGER)
+    log = ["DEBUG   aotbuild: warning: this", "DEBUG     why:   that", "DEBUG other", "x"]
+
+    def run(_: list[str], __: Path, line: Callable[[str], None], ___: Path) -> int:
+        for text in log:
+            line(text)
+        return 0
+
+    monkeypatch.setattr(environment, "run", run)
+    install.install()
+    assert capsys.readouterr().out == "aotbuild: warning: this\n  why:   that\n"
+    assert install.log.read_text().splitlines() == log
+    assert not install.is_current()  # there is no package
+
+
+def test_what_is_changed_while_a_model_is_exported_counts_as_changed(tmp_path: Path) -> None:
+    before, after = tmp_path / "before.py", tmp_path / "after.py"
+    before.touch()
+    os.utime(before, (1, 1))
+    began = time.time_ns()
+    after.touch()
+    os.utime(after)
+    write_exported(tmp_path, [before, after], began)
+    assert read_exported(tmp_path) == {str(before): [0, 10**9], str(after): [-1, -1]}

@@ -21,6 +21,9 @@ from aotbuild.runtime.dims import Dim
 from aotbuild.runtime.manifest import Manifest
 from aotbuild.steps.reports.report import Report
 
+# Packages around one are imported to find it.
+pytestmark = pytest.mark.usefixtures("fresh_imports")
+
 METADATA = """Metadata-Version: 2.1
 Name: demo
 Version: 1.2

@@ -169,6 +169,12 @@ def test_what_is_for_development_is_refused_in_wheels(enter: Enter) -> None:
     enter(f'{PYPROJECT}{define}"eager"\n')
     assert "a wheel cannot be built with AOTBUILD_DEVELOP" in refused("wheel")
     assert settings("editable")["cmake"]["define"]["AOTBUILD_RUNTIMES"] == "net=torch"
+    alone = PYPROJECT.replace('dynamic = ["dependencies"]', 'dependencies = ["numpy"]')
+    provider = '[[tool.dynamic-metadata]]\nprovider = "aotbuild"\n'
+    assert provider in alone
+    alone = alone.replace(provider, "")
+    enter(f'{alone}{define}"eager"\n')  # its wheel may require torch or not
+    assert settings("editable")["cmake"]["define"]["AOTBUILD_RUNTIMES"] == "net=torch"
     enter(f'{PYPROJECT}{define}"eagr"\n')
     assert 'did you mean "eager"?' in refused("editable")
 

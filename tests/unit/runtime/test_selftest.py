@@ -43,7 +43,7 @@ def test_that_torch_is_missing_is_told(bare: Path, monkeypatch: pytest.MonkeyPat
     def without_torch(*_: object) -> NoReturn:
         raise ModelLoadError("torch is not installed, which compiled models need")
 
-    net = SimpleNamespace(variants=[SimpleNamespace(standalone=False)])
+    net = SimpleNamespace(standalone=False)
     monkeypatch.setattr(Manifest, "read", lambda _: net)
     monkeypatch.setattr(selftest, "test_model", without_torch)
     with pytest.raises(SystemExit) as caught:

@@ -40,16 +40,8 @@ os.environ.setdefault("CMAKE_BUILD_PARALLEL_LEVEL", "2")
 LONGEST = (
     *("architectures", "calls", "weights", "rebuild", "options", "cache", "reproducible", "zoo"),
     *("recurrent_layers", "convolutions", "levels", "attention", "precision", "sources"),
-    *(
-        "corners",
-        "wrong_models",
-        "frontends",
-        "projects",
-        "how_to",
-        "develop",
-        "releases",
-        "readme",
-    ),
+    *("corners", "wrong_models", "frontends", "projects", "how_to", "develop", "releases"),
+    "readme",
 )
 """The files that take longest, which go first, so that all workers end at about the same time."""
 

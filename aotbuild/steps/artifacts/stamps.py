@@ -18,6 +18,9 @@ EXPORTED = "exported.json"
 ENGINE_COMPILED = "engine.json"
 BUNDLED = "bundled.json"
 
+_COARSE = 20_000_000
+"""Nanoseconds by which the clock of a file system may be behind that of Python."""
+
 
 def write_exported(directory: Path, dependencies: Iterable[Path], began: int) -> None:
     """Note that a model was exported from these files.
@@ -42,7 +45,7 @@ def read_exported(directory: Path) -> dict[str, list[int]]:
 def _state(path: Path, began: int) -> list[int]:
     found = path.stat()
     # One that was changed meanwhile may have been read before: it counts as changed.
-    changed = began <= found.st_mtime_ns <= time.time_ns()
+    changed = began - _COARSE <= found.st_mtime_ns <= time.time_ns()
     return [-1, -1] if changed else [found.st_size, found.st_mtime_ns]
 
 

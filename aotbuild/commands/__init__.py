@@ -7,7 +7,9 @@
 - ``plan``: which steps a build would run, and why; ``explain`` tells of the cache, also to
   ``check``, and ``tracing`` traces the models for both
 - ``develop``: the models of a project in this environment, compiled or not
-- ``build``: builds the wheel of a project; ``live`` shows the steps, also those of ``tune``
+- ``build``: builds the wheel of a project; ``running`` runs the program that does, ``said`` takes
+  what of its output is for the user, and ``live`` shows the steps: also for ``develop``, and the
+  latter for ``tune``
 - ``doctor``: whether this machine can build models
 - ``tune``: measures recipes, and pins the best
 - ``inspect``: what is in a wheel

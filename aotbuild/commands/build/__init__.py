@@ -2,5 +2,4 @@
 
 - ``command``: builds it
 - ``frontend``: the program that does
-- ``said``: what of its output is for the user
 """

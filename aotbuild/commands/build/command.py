@@ -11,9 +11,10 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from aotbuild.commands.build.frontend import command_line, run
-from aotbuild.commands.build.said import Said
+from aotbuild.commands.build.frontend import command_line
 from aotbuild.commands.live import live
+from aotbuild.commands.running import run
+from aotbuild.commands.said import Said
 from aotbuild.config.project import load_declared
 from aotbuild.errors import BuildError
 from aotbuild.progress.words import passed, size

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aotbuild.commands.build.frontend import run
-from aotbuild.commands.build.said import Said
 from aotbuild.commands.live import live
+from aotbuild.commands.running import run
+from aotbuild.commands.said import Said
 from aotbuild.config.develop import DEVELOP
 from aotbuild.config.project import LOCK_FILE, Project
 from aotbuild.config.resolve import wanted_profile

@@ -20,7 +20,7 @@ import pytest
 
 from aotbuild.__main__ import main
 from aotbuild.commands.build import frontend
-from aotbuild.commands.build.said import Said
+from aotbuild.commands.said import Said
 from aotbuild.errors import BuildError
 
 # In the place of scikit-build-core: what a build tells and prints is that of a real one.

@@ -84,7 +84,7 @@ def _last(project: Project, name: str, kind: str) -> Any:
     if parts is None or _FOUND not in parts:
         return None
     found, files = parts.pop(_FOUND), parts.pop(_FILES, {})
-    if parts != _parts(project, name):
+    if parts != _parts(project, name, kind):
         return None
     digests = {file: _digest(project.root / file) for file in files}
     return found if digests == files else None
@@ -101,17 +101,19 @@ def _note(
     named = {project.root / file for file in named_files(project.models[name])}
     others = {*read, *named} - {without}  # Python may not have opened those that are named
     files = {str(file.relative_to(project.root)): _digest(file) for file in others}
-    _history(project, name, kind).note(
-        kind, {**_parts(project, name), _FILES: files, _FOUND: found}
-    )
+    parts = {**_parts(project, name, kind), _FILES: files, _FOUND: found}
+    _history(project, name, kind).note(kind, parts)
 
 
 def _history(project: Project, name: str, kind: str) -> History:
     return History(cache_settings(), project.package, name, kind)
 
 
-def _parts(project: Project, name: str) -> Parts:
+def _parts(project: Project, name: str, kind: str) -> Parts:
     """What is known to matter, besides the files."""
+    pyproject = _digest(project.root / "pyproject.toml")
+    # What is checked depends on more than the models, as on what the wheel requires.
+    whole = {"pyproject": {"all": pyproject}} if kind == _CHECKED else {}
     devices = project.models[name].devices or []
     specs = [
         *(export_spec(project, name, device, output="") for device in devices),
@@ -119,6 +121,7 @@ def _parts(project: Project, name: str) -> Parts:
     ]
     text = "".join(map(spec_text, specs)).replace(str(project.root), ".")
     return {
+        **whole,
         "declaration": {"all": hashlib.sha256(text.encode()).hexdigest()},
         "packages": {"all": hashlib.sha256(json.dumps(_installed()).encode()).hexdigest()},
         "environment": compile_environment(),

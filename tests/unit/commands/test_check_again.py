@@ -93,12 +93,22 @@ def test_what_has_not_changed_is_told_again_without_tracing(
         assert run(project, "--explain") == 1  # for which they have to be traced
 
 
+PROVIDER = '[[tool.dynamic-metadata]]\nprovider = "aotbuild"\n'
+
+
+def refused(project: Path) -> str:
+    """With which error ``check`` ends."""
+    with pytest.raises(SystemExit) as caught:
+        run(project)
+    return str(caught.value.code)
+
+
 def save(project: Path, value: float) -> None:
     state = {"layer.weight": torch.ones(3, 4), "layer.bias": torch.full((3,), value)}
     torch.save(state, project / "net.pt")
 
 
-@pytest.mark.parametrize("what", ["source", "module", "declaration", "weights"])
+@pytest.mark.parametrize("what", ["source", "module", "declaration", "weights", "requirement"])
 def test_what_has_changed_is_traced_again(
     project: Path, capsys: pytest.CaptureFixture[str], what: str
 ) -> None:
@@ -117,6 +127,10 @@ def test_what_has_changed_is_traced_again(
     elif what == "declaration":
         (project / "pyproject.toml").write_text(PYPROJECT.replace("max = 8", "max = 9"))
         assert "rows 1 to 9" in check(project, capsys)[0]
+    elif what == "requirement":
+        declared = PYPROJECT.replace('dynamic = ["dependencies"]', 'dependencies = ["torch<1"]')
+        (project / "pyproject.toml").write_text(declared.replace(PROVIDER, ""))
+        assert "torch<1" in refused(project)
     else:
         save(project, float("nan"))
         assert run(project) == 1

@@ -123,11 +123,12 @@ def test_an_editable_install_recompiles_an_edited_model_at_the_next_import(
     environment = bench_python.parents[1]
     (told,) = environment.glob("lib/python*/site-packages/speech_kit-*.dist-info/aotbuild.json")
     assert {m["name"] for m in json.loads(told.read_text())["package"]["models"]} >= {"other"}
-    assert [*(source / "build").glob("*/aotbuild/aotbuild-report.html")]
+    (build,) = (source / "build").glob("*")
+    assert (build / "aotbuild" / "aotbuild-report.html").is_file()
     module = source / "src/speech_kit/other.py"
     module.write_text(module.read_text().replace("* 2", "* 5"))
     assert run() == [5.0, 10.0]
-    cache = (tmp_path / "cmake" / "CMakeCache.txt").read_text()
+    cache = (build / "CMakeCache.txt").read_text()
     (gone,) = re.findall(r"^SKBUILD_METADATA_DIR:.*?=(.*)$", cache, re.MULTILINE)
     assert not Path(gone).exists()  # what pip threw away is not made anew
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.metadata
-import importlib.util
 import json
 import os
 import shutil
@@ -174,13 +173,21 @@ def _installed(name: str) -> str:
     return "".join(f"{each}:{each.stat().st_mtime_ns}" for each in records if each.is_file())
 
 
+def _version(name: str) -> str:
+    """The version of a distribution; empty where it is not installed."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
 def _installer() -> list[str]:
     """The command that installs, up to its options.
 
     Raises:
         DevelopError: There is neither pip nor uv.
     """
-    if importlib.util.find_spec("pip"):
+    if _version("pip"):  # setuptools warns where the module is looked for
         return [sys.executable, "-P", "-m", "pip", "--disable-pip-version-check", "install"]
     if uv := shutil.which("uv"):
         return [uv, "pip", "install", "--python", sys.executable]

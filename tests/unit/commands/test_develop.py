@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import shutil
@@ -46,7 +45,7 @@ def test_without_pip_and_uv_the_error_says_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install = Install(load_declared(write_project(tmp_path)), EAGER)
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(environment, "_version", lambda _: "")
     monkeypatch.setattr(shutil, "which", lambda _: None)
     with pytest.raises(DevelopError) as caught:
         install.install()

@@ -95,7 +95,7 @@ def _check(directory: Path, names: Sequence[str], *, explain: bool) -> tuple[Che
     rows = [row for name in names for row in told[name].rows]
     lines = [line for name in names for line in told[name].lines]
     imports = import_line(project, names) if rows else ""
-    lacking = parts_table(everything=False)
+    lacking = next((each.lacking for each in told.values()), "")
     checked = Checked(rows, lines, imports, torch_version(), lacking)
     return checked, names != chosen
 
@@ -108,6 +108,8 @@ class _Told:
     lines: list[str]
     warnings: str
     """What was printed to standard error meanwhile."""
+    lacking: str
+    """What this torch lacks of the private parts that builds use."""
 
     @classmethod
     def remembered(cls, project: Project, name: str) -> _Told | None:
@@ -138,7 +140,7 @@ def _traced(project: Project, names: Sequence[str], *, explain: bool) -> dict[st
 
             decided = with_runtimes(project, {name: runtime.runtime})
             lines += [each.line for each in explained(decided, name, traced)]
-        told[name] = _Told(rows, lines, heard.text)
+        told[name] = _Told(rows, lines, heard.text, parts_table(everything=False))
     # What is printed of one that cannot be traced stands before the warnings of the next.
     if not explain and len(told) == len(names):
         for name, each in told.items():

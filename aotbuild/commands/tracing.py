@@ -49,8 +49,6 @@ def checked_project(directory: Path, names: Sequence[str]) -> tuple[Project, lis
     check_build_torch(project.pyproject)
     check_cxx()
     check_options(project, chosen)
-    quieten()
-    check_parts(COMPILE)
     return project, chosen
 
 
@@ -69,6 +67,8 @@ def traced_models(
         Of each model that can be traced, its name, what came of it, what runs it, and the files of
         the project that were read so far.
     """
+    quieten()
+    check_parts(COMPILE)
     from aotbuild.steps.export.step import check_writing  # imports torch, which takes a second
     from aotbuild.steps.export.trace import trace
     from aotbuild.steps.project_code import FileTracker

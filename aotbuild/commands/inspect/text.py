@@ -6,7 +6,13 @@ from collections.abc import Iterator, Mapping
 
 from aotbuild.commands.tables import print_heading, print_table
 from aotbuild.steps.reports.describing import call_rows, short, size
-from aotbuild.steps.reports.report import ModelReport, PackageReport, Report, VariantReport
+from aotbuild.steps.reports.report import (
+    ModelReport,
+    PackageReport,
+    Report,
+    VariantReport,
+    compilers,
+)
 
 
 def print_report(report: Report) -> None:
@@ -48,9 +54,7 @@ def _about(report: Report) -> Iterator[str]:
 def _built_by(report: Report) -> str:
     """What compiled the models; empty where it is not known."""
     tools = report.provenance.get("tools", {})
-    every = [v.compiled for each in report.packages for m in each.models for v in m.variants]
-    compilers = sorted({compiled["compiler"] for compiled in every if "compiler" in compiled})
-    named = [f"{name} {version}" for name, version in tools.items()] + compilers
+    named = [f"{name} {version}" for name, version in tools.items()] + compilers(report.packages)
     return f"built by {', '.join(named)}" if tools else ""
 
 

@@ -9,6 +9,7 @@ not import torch.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -120,20 +121,26 @@ def _parts(project: Project, name: str, kind: str) -> Parts:
         *compile_specs(project, name, read_lock(project.root)),
     ]
     text = "".join(map(spec_text, specs)).replace(str(project.root), ".")
+    installed = json.dumps(_installed(tuple(sys.path)))
     return {
         **whole,
         "declaration": {"all": hashlib.sha256(text.encode()).hexdigest()},
-        "packages": {"all": hashlib.sha256(json.dumps(_installed()).encode()).hexdigest()},
+        "packages": {"all": hashlib.sha256(installed.encode()).hexdigest()},
         "environment": compile_environment(),
         "torch": torch_identity(),
         "aotbuild": aotbuild_identity(),
     }
 
 
-def _installed() -> list[str]:
-    """All packages and their versions, whatever this process has imported."""
+@functools.cache  # each of them is a file to read, and a project may have many models
+def _installed(places: tuple[str, ...]) -> list[str]:
+    """All packages and their versions, whatever this process has imported.
+
+    Args:
+        places: Where they are looked for: ``sys.path``.
+    """
     # setuptools adds a folder of its own to the path once it is imported, as torch may do.
-    path = [entry for entry in sys.path if not Path(entry).with_name("__init__.py").exists()]
+    path = [entry for entry in places if not Path(entry).with_name("__init__.py").exists()]
     return sorted({f"{d.name} {d.version}" for d in importlib.metadata.distributions(path=path)})
 
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 
 from aotbuild.steps.artifacts.model_files import ModelFile
 from aotbuild.steps.artifacts.spec import Tools
-from aotbuild.steps.reports.report import PackageReport
+from aotbuild.steps.reports.report import PackageReport, compilers
 
 FORMAT = 1
 """Version of the file."""
@@ -39,5 +39,4 @@ class Provenance:
 
     def compilers(self) -> list[str]:
         """The compilers of the variants, as they tell their names and versions."""
-        every = [v.compiled for model in self.package.models for v in model.variants]
-        return sorted({compiled["compiler"] for compiled in every})
+        return compilers([self.package])

@@ -114,6 +114,12 @@ class Report:
     format: int = FORMAT
 
 
+def compilers(packages: Iterable[PackageReport]) -> list[str]:
+    """The compilers of all variants, as they tell their names and versions."""
+    every = [v.compiled for package in packages for m in package.models for v in m.variants]
+    return sorted({compiled["compiler"] for compiled in every if "compiler" in compiled})
+
+
 def make_report(contents: Contents, only: str = "") -> Report:
     """Read what a wheel, a distribution or a directory has.
 

@@ -1,7 +1,8 @@
 """A cache that machines share, at any URL that fsspec knows.
 
 Nothing here takes longer than the time that the user allows without progress: what hangs is left
-behind in a thread of its own, which does not keep the process from ending.
+behind in a thread of its own, which does not keep the process from ending. Work of this process is
+progress, too: to import the package of a protocol takes seconds where many builds share a machine.
 """
 
 from __future__ import annotations
@@ -22,17 +23,27 @@ _READ_ONLY = {"http", "https"}
 _SLOWEST = 1 << 18
 """Bytes a second that a line takes at least; some packages do not tell how far they are."""
 
+_WORKED = 0.05
+"""Seconds of the CPU that count as progress; to wait for an answer takes next to nothing."""
+
 
 class RemoteError(Exception):
     """The remote cannot be used; the text says why."""
 
 
 class _Progress(Callback):  # type: ignore[misc]  # fsspec has no types
-    """Notes when bytes last went over the line."""
+    """Notes when bytes last went over the line, or this process last worked."""
 
     def __init__(self) -> None:
         super().__init__()
         self.last = time.monotonic()
+        self._worked = time.process_time()
+
+    def look(self) -> None:
+        """Look whether this process has worked meanwhile."""
+        worked = time.process_time()
+        if worked - self._worked >= _WORKED:
+            self._worked, self.last = worked, time.monotonic()
 
     def relative_update(self, inc: int = 1) -> None:
         super().relative_update(inc)
@@ -129,6 +140,7 @@ class Remote:
         thread = threading.Thread(target=run, daemon=True)
         thread.start()
         while thread.is_alive():
+            progress.look()
             left = progress.last + patience - time.monotonic()
             if left <= 0:
                 raise RemoteError(f"no answer within {patience:.3g} s")
@@ -139,10 +151,16 @@ class Remote:
 
 
 def _put(system: Any, path: Path, place: str, progress: _Progress) -> None:
-    """Copy a file, into a directory that is made if there are such things and it is missing."""
+    """Copy a file, into a directory that is made if there are such things and it is missing.
+
+    A bucket is not made: its name may be a slip, and its owner pays for it.
+    """
     try:
         system.put_file(str(path), place, callback=progress)
     except OSError:
+        bucket = "" if place.startswith("/") else place.partition("/")[0]
+        if bucket and not system.exists(bucket):
+            raise
         system.makedirs(place.rpartition("/")[0], exist_ok=True)
         system.put_file(str(path), place, callback=progress)
 

@@ -1,0 +1,150 @@
+"""A cache on an S3 server that builds of many machines share at the same time."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from wheels import STANDALONE, copy_package, keep_models, pip_wheel
+
+pytest.importorskip("s3fs", reason="s3fs is not installed")
+pytest.importorskip("moto.server", reason="moto[server] is not installed")
+
+BUILDERS = 8
+
+BUILDER = """
+import json, random, sys
+from pathlib import Path
+from aotbuild.cache.notes import Notes
+from aotbuild.cache.settings import cache_settings
+from aotbuild.cache.store import Found, Store
+
+own, turn = Path(sys.argv[1]), int(sys.argv[2])
+store, hits = Store(cache_settings(), Notes(own)), []
+for i in range(5):
+    seed = (i + turn) % 5  # another one first
+    data, key = random.Random(seed).randbytes(2_000_000), f"{seed:064x}"
+    made, found = own / f"made-{i}", own / f"found-{i}"
+    made.write_bytes(data)
+    found.mkdir()
+    if store.get("compiled", key, found) is Found.HIT:
+        hits.append((found / "net.so").read_bytes() == data)
+    else:
+        store.put("compiled", key, {"net.so": made})
+print(json.dumps(hits))
+"""
+"""What builds do with the cache: look for an entry, and leave it where there is none."""
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The environment of a machine that has a cache in a bucket of a server."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    address = f"http://127.0.0.1:{port}"
+    log = tmp_path_factory.mktemp("s3") / "log"
+    with log.open("w") as output:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                bucket = urllib.request.Request(f"{address}/ci-cache", method="PUT")  # noqa: S310
+                urllib.request.urlopen(bucket).close()  # noqa: S310
+                break
+            except OSError:
+                assert server.poll() is None, log.read_text()
+                assert time.monotonic() < deadline, log.read_text()
+                time.sleep(0.2)
+        yield {
+            "AOTBUILD_CACHE_DIR": "s3://ci-cache/aotbuild",
+            "AOTBUILD_CACHE_TIMEOUT": "30",  # the server has the same two cores
+            "AOTBUILD_EXPLAIN": "1",
+            "AWS_ACCESS_KEY_ID": "key",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_ENDPOINT_URL": address,
+            "AWS_SECRET_ACCESS_KEY": "secret",
+        }
+    finally:
+        server.kill()
+        server.wait()
+
+
+def test_builds_that_run_at_once_find_whole_entries(s3: dict[str, str], tmp_path: Path) -> None:
+    running = []
+    for turn in range(BUILDERS):
+        own = tmp_path / f"machine-{turn}"
+        own.mkdir()
+        running.append(
+            subprocess.Popen(
+                [sys.executable, "-P", "-c", BUILDER, str(own), str(turn)],
+                env={**os.environ, **s3, "XDG_CACHE_HOME": str(own / "caches")},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+    for process in running:
+        output, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors
+        assert errors == ""
+        assert all(json.loads(output))
+    # One more has all of it from the server.
+    last = tmp_path / "last"
+    last.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", BUILDER, str(last), "0"],
+        env={**os.environ, **s3, "XDG_CACHE_HOME": str(last / "caches")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(done.stdout) == [True] * 5
+    assert done.stderr == ""
+
+
+def test_a_wheel_of_another_machine_compiles_nothing(s3: dict[str, str], tmp_path: Path) -> None:
+    project = keep_models(copy_package(tmp_path, "srcdir", STANDALONE), "other")
+    told, wheels = [], []
+    for machine in ("one", "two"):
+        own = {**s3, "XDG_CACHE_HOME": str(tmp_path / machine)}
+        build = pip_wheel(project, env=own)
+        assert build.returncode == 0, build.output
+        assert "aotbuild: warning" not in build.output
+        told += [line for line in build.output.splitlines() if "aotbuild: cache: " in line]
+        wheels.append(build.wheels[0].read_bytes())
+    assert [line.partition("cpu-x86-64-v3 ")[2] for line in told] == [
+        "is compiled: it has not been built before with this cache",
+        "was compiled before",
+    ]
+    assert wheels[0] == wheels[1]
+
+
+def test_a_bucket_that_is_not_there_is_not_made(s3: dict[str, str], tmp_path: Path) -> None:
+    wrong = {**s3, "AOTBUILD_CACHE_DIR": "s3://ci-cahce/aotbuild"}
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", BUILDER, str(tmp_path), "0"],
+        env={**os.environ, **wrong, "XDG_CACHE_HOME": str(tmp_path / "caches")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(done.stdout) == []
+    assert done.stderr.count("aotbuild: warning: ") == 1
+    assert "the shared cache s3://ci-cahce/aotbuild cannot be written" in done.stderr
+    assert "bucket" in done.stderr
+    with urllib.request.urlopen(s3["AWS_ENDPOINT_URL"]) as answer:  # noqa: S310
+        assert b"ci-cahce" not in answer.read()

@@ -9,6 +9,7 @@ VERSIONS := $(PINNED) 2.14.1 2.15.0
 PIP    := -m pip --disable-pip-version-check --quiet
 
 DEMO := build/demo
+GALLERY := build/gallery
 RESULTS := build/tests/$(TORCH)
 VENV := .venv$(if $(filter-out $(PINNED),$(TORCH)),-$(TORCH))
 
@@ -25,7 +26,7 @@ KERNELS := $(wildcard aotbuild/passes/*/*.h aotbuild/engine/*.[ch] aotbuild/c_in
   aotbuild/standalone/*/*.cpp tests/unit/passes/*.cpp tests/standalone/*.cpp)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo docs test test-torch test-docs versions lint unit sanitize audit fuzz export-db generate venv bench bench-docs bench-venv clean
+.PHONY: help demo docs gallery test test-torch test-docs versions lint unit sanitize audit fuzz export-db generate venv bench bench-docs bench-venv clean
 
 ## help: show these lines
 help:
@@ -77,6 +78,21 @@ versions: demo
 	for torch in $(VERSIONS); do $(MAKE) venv TORCH=$$torch || exit; done
 	$(VENV)/bin/python tests/versions/matrix.py --saved $(DEMO)/run/saved \
 	  $(foreach torch,$(VERSIONS),$(torch)=.venv$(if $(filter-out $(PINNED),$(torch)),-$(torch))/bin/python)
+
+## gallery: build five projects with real weights, and use their wheels where there is only numpy
+gallery: venv
+	rm -rf $(GALLERY)
+	$(VENV)/bin/python $(PIP) install h5py
+	$(VENV)/bin/python gallery/fetch.py
+	$(PYTHON) -m venv $(GALLERY)/env
+	$(GALLERY)/env/bin/python $(PIP) install numpy
+	for project in $(sort $(wildcard gallery/*/pyproject.toml)); do \
+	  project=$$(dirname $$project); \
+	  PATH="$$PWD/$(VENV)/bin:$$PATH" $(VENV)/bin/python $(PIP) wheel --no-build-isolation --no-deps \
+	    --wheel-dir $(GALLERY)/$$(basename $$project) $$project && \
+	  $(GALLERY)/env/bin/python $(PIP) install $(GALLERY)/$$(basename $$project)/*.whl && \
+	  $(GALLERY)/env/bin/python -P $$project/use.py || exit; \
+	done
 
 ## test-docs: write what make test found with each torch to docs/compatibility.md
 test-docs:

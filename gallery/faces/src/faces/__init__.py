@@ -1,0 +1,1 @@
+"""Whether a picture shows a face, and where its eyes, nose and mouth are."""

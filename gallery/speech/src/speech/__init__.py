@@ -1,0 +1,1 @@
+"""Whether somebody speaks, while the sound comes in."""

@@ -323,6 +323,26 @@ def inspect(names: Sequence[str], *, diff: bool, json: bool) -> int:
     help="How long each case is measured; 0 for ten calls in one process.",
 )
 @click.option(
+    "--beside",
+    "arms",
+    type=click.Choice(["eager", "torch.compile", "onnxruntime"]),
+    multiple=True,
+    help="Measure another runtime, too; can be given several times.",
+)
+@click.option(
+    "--project",
+    type=click.Path(path_type=Path),
+    metavar="DIRECTORY",
+    help="The project that declares the models, for --beside; where it is called, by default.",
+)
+@click.option(
+    "--plot",
+    "picture",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write the times as a picture, such as bench.svg.",
+)
+@click.option(
     "--against",
     type=click.Path(path_type=Path),
     metavar="REPORT",
@@ -341,6 +361,9 @@ def bench(
     *,
     threads: int,
     seconds: float,
+    arms: Sequence[str],
+    project: Path | None,
+    picture: Path | None,
     against: Path | None,
     fail_above: str | None,
     json: bool,
@@ -355,12 +378,17 @@ def bench(
 
     if fail_above is not None and against is None:
         raise click.UsageError("--fail-above is for --against REPORT")
+    if project is not None and not arms:
+        raise click.UsageError("--project is for --beside RUNTIME")
     return bench(
         name,
         models,
         sizes=dict(map(_sizes, sizes)),
         threads=threads,
         seconds=seconds,
+        arms=tuple(dict.fromkeys(arms)),
+        project=project,
+        picture=picture,
         against=against,
         fail_above=None if fail_above is None else _percent(fail_above),
         json=json,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from wheels import STANDALONE, TORCH, Installed
+from wheels import PACKAGES, REPOSITORY, STANDALONE, TORCH, Installed
 
 
 def bench(*arguments: str | Path) -> list[dict[str, Any]]:
@@ -53,6 +53,28 @@ def test_arguments_of_all_kinds_are_measured(
 ) -> None:
     cases = bench(installed(name).wheel, *models)
     assert {case["model"] for case in cases} == {*models}
+
+
+@pytest.mark.parametrize(
+    ("name", "runtime", "models"),
+    [
+        ("example_project", STANDALONE, ["net", "denoiser", "reader"]),
+        ("calls", TORCH, ["lookup", "nested", "constants", "scalars", "kinds"]),
+        ("nested", TORCH, ["decoder", "recommender"]),
+    ],
+)
+def test_eager_torch_is_measured_beside(
+    installed: Callable[..., Installed], name: str, runtime: str, models: list[str]
+) -> None:
+    project = REPOSITORY / name if name == "example_project" else PACKAGES / name
+    cases = bench(
+        installed(name, runtime).wheel, *models, "--beside", "eager", "--project", project
+    )
+    eager = {case["model"]: case for case in cases if case["target"] == "eager"}
+    assert {*eager} == {*models} - {"reader"}  # which keeps a state
+    for case in eager.values():
+        assert case["error"] < 1e-5
+        assert 0 < case["low"] <= case["median"] <= case["high"]
 
 
 def test_what_a_model_refuses_is_told(installed: Callable[..., Installed]) -> None:

@@ -6,7 +6,7 @@ import json
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ class Case:
 
     model: str
     target: str
+    """What it was compiled for, or the other runtime that runs it."""
     sizes: dict[str, int]
     """The size of each dimension."""
     median: float
@@ -34,16 +35,24 @@ class Case:
     first: float
     """Seconds of the first call of a process."""
     imports: float
-    """Seconds until the model is imported."""
+    """Seconds until the model is imported, or prepared for the other runtime."""
     memory: int
     """Bytes that the import and the calls add to a process."""
     samples: int
+    error: float | None = None
+    """The largest difference from the compiled model's results, by the largest of these; none for
+    the compiled model itself."""
 
     @property
     def label(self) -> str:
         """What tells it from other cases."""
-        sizes = ", ".join(f"{name} = {size}" for name, size in self.sizes.items())
+        sizes = self.place[1]
         return f"{self.model} by {self.target}" + (f" at {sizes}" if sizes else "")
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """The model and its sizes: what other runtimes run, too."""
+        return self.model, ", ".join(f"{name} = {size}" for name, size in self.sizes.items())
 
 
 @dataclass(frozen=True)
@@ -58,6 +67,8 @@ class BenchReport:
     load: float
     """Processes that wanted to run when it began; above 1, the machine was busy."""
     cases: list[Case]
+    left_out: list[str] = field(default_factory=list)
+    """What another runtime could not run, and why."""
     format: int = FORMAT
 
 
@@ -83,6 +94,7 @@ def made_case(model: str, sizes: Mapping[str, int], runs: Sequence[Mapping[str, 
         statistics.median(run["import"] for run in runs),
         int(statistics.median(run["memory"] for run in runs)),
         len(samples),
+        runs[0].get("error"),
     )
 
 
@@ -112,9 +124,20 @@ class Comparison:
 
 
 def compared(report: BenchReport, old: BenchReport) -> list[Comparison]:
-    """The cases that both reports have."""
+    """The cases of compiled models that both reports have."""
     before = {case.label: case for case in old.cases}
-    return [Comparison(c, before[c.label]) for c in report.cases if c.label in before]
+    ours = [case for case in report.cases if case.error is None]
+    return [Comparison(case, before[case.label]) for case in ours if case.label in before]
+
+
+def beside(report: BenchReport) -> dict[str, float]:
+    """The times of other runtimes by the best of the compiled model, by the labels of the cases."""
+    best: dict[tuple[str, str], float] = {}
+    for case in report.cases:
+        if case.error is None:
+            best[case.place] = min(case.median, best.get(case.place, math.inf))
+    others = [case for case in report.cases if case.error is not None and case.place in best]
+    return {case.label: case.median / best[case.place] for case in others}
 
 
 def read_report(path: Path) -> BenchReport:

@@ -25,38 +25,57 @@ _SAMPLE = 20e-6
 def main(text: str) -> None:
     """Measure, and print the figures."""
     spec = json.loads(text)
-    before = _resident()
+    before = resident()
     begin = time.perf_counter()
+    package, model, manifest = imported(spec)
+    took = time.perf_counter() - begin
+    call = call_of(package, manifest, model, spec)
+    print(  # noqa: T201
+        json.dumps(
+            {"target": model.target, "import": took, **figures(call, spec["seconds"], before)}
+        )
+    )
+
+
+def imported(spec: Mapping[str, Any]) -> tuple[Any, Any, Any]:
+    """The package of a model, the model, and its manifest."""
     package = importlib.import_module(spec["package"])
     model = package
     for name in spec["model"].split("."):
         model = getattr(model, name)
-    imported = time.perf_counter() - begin
-    manifest = _manifest(package, spec["directory"])
+    return package, model, _manifest(package, spec["directory"])
+
+
+def call_of(package: Any, manifest: Any, model: Any, spec: Mapping[str, Any]) -> Callable[[], Any]:
+    """A call of a model, or of what takes the same arguments, by as many threads as are wanted.
+
+    Raises:
+        RuntimeError: The package has another runtime than this version of aotbuild knows.
+    """
     try:
         if spec["threads"]:
             package.set_num_threads(spec["threads"])
-        call = _prepared(package, manifest, model, spec["sizes"])
+        return _prepared(package, manifest, model, spec["sizes"])
     except AttributeError as error:
         raise RuntimeError(
             f"the package has the runtime of another version of aotbuild, which this one cannot "
             f"measure ({error}): use the aotbuild that built it"
         ) from error
+
+
+def figures(call: Callable[[], Any], seconds: float, before: int) -> dict[str, Any]:
+    """What is measured of a call.
+
+    Args:
+        call: Makes one.
+        seconds: How long.
+        before: Bytes of this process before anything was imported.
+    """
     begin = time.perf_counter()
     call()
     first = time.perf_counter() - begin
-    samples = _samples(call, spec["seconds"])
-    print(  # noqa: T201
-        json.dumps(
-            {
-                "target": model.target,
-                "import": imported,
-                "first": first,
-                "memory": max(0, _resident() - before),
-                "samples": samples,
-            }
-        )
-    )
+    samples = _samples(call, seconds)
+    return {"first": first, "memory": max(0, resident() - before), "samples": samples}
 
 
 def _manifest(package: Any, directory: str) -> Any:
@@ -170,7 +189,7 @@ def _samples(call: Callable[[], Any], seconds: float) -> list[float]:
     return samples
 
 
-def _resident() -> int:
+def resident() -> int:
     """Bytes of this process's memory that are its own and present; 0 where that is not told."""
     try:
         text = Path("/proc/self/statm").read_text(encoding="ascii")

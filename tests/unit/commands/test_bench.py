@@ -7,8 +7,10 @@ import statistics
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
+from page_blocks import first_project
 from pydantic import TypeAdapter
 from samples import sample_manifest, sample_variant, write_package
 
@@ -28,20 +30,25 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> Runs:
     def set_time(seconds: float = 1e-3) -> list[dict[str, Any]]:
         asked: list[dict[str, Any]] = []
 
-        def run(case: Any, directory: Path, threads: int, each: float) -> dict[str, Any]:
+        def run(case: Any, directory: Path, common: dict[str, Any]) -> dict[str, Any]:
             asked.append(
                 {
+                    **common,
                     "package": case.package,
                     "model": case.model.name,
                     "level": case.level,
+                    "arm": case.arm,
                     "sizes": dict(case.sizes),
-                    "threads": threads,
-                    "seconds": each,
                     "directory": directory,
                 }
             )
-            times = [seconds * factor for factor in (0.9, 1, 1.1)]
+            if case.arm == "onnxruntime":
+                return {"left_out": "it takes strings"}
+            slower = 3 if case.arm else 1
+            times = [seconds * factor * slower for factor in (0.9, 1, 1.1)]
             figures = {"import": 0.01, "first": 0.002, "memory": 3_000_000}
+            if case.arm:
+                return {"target": case.arm, "samples": times, **figures, "error": 2e-7}
             return {"target": f"cpu-{case.level}", "samples": times, **figures}
 
         monkeypatch.setattr(command, "_run", run)
@@ -72,7 +79,7 @@ def test_each_model_is_measured_as_compiled_for_each_target(package: Path, runs:
     cases = [(each["model"], each["level"], each["sizes"]["batch"]) for each in asked]
     assert len(cases) == 3 * len(set(cases))
     assert cases[:6] == [
-        *(("net", "a", 2), ("net", "a", 16), ("net", "b", 2), ("net", "b", 16)),
+        *(("net", "a", 2), ("net", "b", 2), ("net", "a", 16), ("net", "b", 16)),
         *(("third", "sample", 1), ("third", "sample", 16)),
     ]
     assert cases[6:12] == cases[:6]  # in turns
@@ -111,6 +118,74 @@ def test_a_busy_machine_is_told(
     monkeypatch.setattr("os.getloadavg", lambda: (2.5, 0.0, 0.0))
     assert main(["bench", str(package), "third"]) == 0
     assert "note: 2.5 processes wanted to run when it began" in capsys.readouterr().out
+
+
+def test_other_runtimes_are_measured_beside(
+    package: Path, runs: Runs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = first_project(tmp_path / "project")
+    asked = runs(1e-3)
+    arguments = ["bench", str(package), "net", "--size", "batch=4", "--project", str(project)]
+    beside = [word for arm in ("eager", "onnxruntime") for word in ("--beside", arm)]
+    picture = tmp_path / "bench.svg"
+    assert main([*arguments, *beside, "--plot", str(picture)]) == 0
+    assert {each["project"] for each in asked} == {str(project)}
+    assert [each["arm"] for each in asked[:4]] == ["", "", "eager", "onnxruntime"]
+    # What cannot run it is not asked again.
+    assert [each["arm"] for each in asked[4:]] == ["", "", "eager", "", "", "eager"]
+    _, head, *rows = capsys.readouterr().out.splitlines()
+    assert head.split()[-5:] == ["of", "the", "best", "differs", "by"]
+    assert [" ".join(row.split())[:24] for row in rows[:3]] == [
+        "net cpu-a batch=4 1 ms 9",
+        "net cpu-b batch=4 1 ms 9",
+        "net eager batch=4 3 ms 2",
+    ]
+    assert rows[2].split()[-2:] == ["3.00", "2e-07"]
+    assert rows[3] == "left out: net by onnxruntime: it takes strings"
+    root = ET.fromstring(picture.read_text())  # noqa: S314  # our own
+    bars = [float(bar.attrib["width"]) for bar in root.iter("{http://www.w3.org/2000/svg}rect")]
+    assert bars[0] == bars[1] == pytest.approx(bars[2] / 3, abs=0.1)
+    texts = [text.text for text in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert {"net, batch = 4", "cpu-a", "eager", "3 ms"} <= set(texts)
+
+
+def test_reports_with_other_runtimes_are_data(
+    package: Path, runs: Runs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = first_project(tmp_path / "project")
+    runs(1e-3)
+    arguments = ["bench", str(package), "net", "--project", str(project), "--beside", "eager"]
+    assert main([*arguments, "--json"]) == 0
+    out = capsys.readouterr().out
+    report = TypeAdapter(BenchReport).validate_json(out, strict=True, extra="forbid")
+    assert [case.error for case in report.cases] == [None, None, 2e-7] * 2
+    # Only what was compiled has to stay as fast as it was.
+    (tmp_path / "old.json").write_text(out.replace('"median": 0.003', '"median": 0.001'))
+    old = ["--against", str(tmp_path / "old.json"), "--fail-above", "5%"]
+    assert main([*arguments, *old]) == 0
+
+
+def test_other_runtimes_need_torch_and_a_project(
+    package: Path,
+    runs: Runs,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    runs()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match=r"pyproject\.toml"):
+        main(["bench", str(package), "--beside", "eager"])
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(SystemExit, match="torch is not installed, which makes the models for them"):
+        main(["bench", str(package), "--beside", "eager"])
+
+
+def test_a_plot_that_cannot_be_written_is_told(package: Path, runs: Runs, tmp_path: Path) -> None:
+    runs()
+    picture = tmp_path / "missing" / "bench.svg"
+    with pytest.raises(SystemExit, match="the plot cannot be written") as told:
+        main(["bench", str(package), "--plot", str(picture)])
+    assert str(picture) in str(told.value)
 
 
 def test_an_older_report_is_compared(

@@ -18,8 +18,8 @@ from aotbuild.errors import reported
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 _ENDS = """\b
-It ends with 0 where all is well, 1 where something is wrong, which standard error
-tells, 2 where its arguments are wrong, and 130 where it was interrupted."""
+It ends with 0 where all is well, 1 where something is wrong, which standard
+error tells, 2 where its arguments are wrong, and 130 where it was interrupted."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -225,12 +225,12 @@ def new(directory: Path) -> int:
 @click.option("--in-background", is_flag=True, hidden=True)
 @_of_project
 def develop(project: Path, *, compiled: bool, later: bool, in_background: bool) -> int:
-    """Make the models of a project importable here, in seconds and without compiling.
+    """Make the models of a project importable here in seconds.
 
-    Installs the project into this environment in editable mode. Eager torch runs the models, behind
-    the same checks and with the same methods as when they are compiled. Called again, it makes anew
-    what is older than its sources, and is quiet where nothing is. With --compile the compiled
-    models take their place.
+    Nothing is compiled. Installs the project into this environment in editable mode. Eager torch
+    runs the models, behind the same checks and with the same methods as when they are compiled.
+    Called again, it makes anew what is older than its sources, and is quiet where nothing is. With
+    --compile the compiled models take their place.
     """
     from aotbuild.commands.develop.command import develop
 
@@ -327,7 +327,8 @@ def inspect(names: Sequence[str], *, diff: bool, json: bool) -> int:
     "arms",
     type=click.Choice(["eager", "torch.compile", "onnxruntime"]),
     multiple=True,
-    help="Measure another runtime, too; can be given several times.",
+    metavar="RUNTIME",
+    help="Measure eager, torch.compile or onnxruntime, too; can be given several times.",
 )
 @click.option(
     "--project",

@@ -20,6 +20,7 @@ def print_report(report: Report) -> None:
     print_heading(report.where, f": {', '.join(_about(report))}")
     if line := _built_by(report):
         print_heading("", line)
+    torch = str(report.provenance.get("tools", {}).get("torch", ""))
     for package in report.packages:
         print_heading(f"\n{package.package}", _weights(package))
         print_table(("model", "takes", "returns", "weights"), _calls(package), (3,))
@@ -31,7 +32,9 @@ def print_report(report: Report) -> None:
                 print_heading(f"{model.name}: ", line)
         print_heading("")
         print_table(
-            ("compiled", "for", "runs on", "library", "error", "by"), _variants(package), (3,)
+            ("compiled", "for", "runs on", "library", "error", "by"),
+            _variants(package, torch),
+            (3,),
         )
     print_heading("")
     share = {part: f"{100 * count / report.installed:.0f}%" for part, count in report.parts.items()}
@@ -88,7 +91,7 @@ def _rules(model: ModelReport) -> Iterator[str]:
             yield f"torch runs, for it: {', '.join(variant.operators)}"
 
 
-def _variants(package: PackageReport) -> Iterator[tuple[str, ...]]:
+def _variants(package: PackageReport, torch: str) -> Iterator[tuple[str, ...]]:
     for model in package.models:
         for variant in model.variants:
             runs = f"torch {variant.torch}" if variant.torch else "nothing else"
@@ -98,7 +101,7 @@ def _variants(package: PackageReport) -> Iterator[tuple[str, ...]]:
                 f"{variant.platform}, {runs}",
                 size(variant.size),
                 _error(variant),
-                _compiled(variant),
+                _compiled(variant, torch),
             )
 
 
@@ -108,8 +111,10 @@ def _error(variant: VariantReport) -> str:
     return "not verified" if error is None else f"{error:.1e}"
 
 
-def _compiled(variant: VariantReport) -> str:
+def _compiled(variant: VariantReport, told: str) -> str:
+    """The torch that compiled it, unless that is told already, and the recipe."""
     passes = ", ".join(f"{n} {name}" for name, n in variant.compiled.get("passes", {}).items())
     recipe = variant.compiled.get("recipe", "")
     kernels = f" ({passes})" if passes else ""
-    return f"torch {variant.compiled.get('torch', '?')}, {recipe}{kernels}"
+    torch = variant.compiled.get("torch", "?")
+    return ("" if torch == told else f"torch {torch}, ") + f"{recipe}{kernels}"

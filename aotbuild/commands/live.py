@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 
 from rich.console import Console
@@ -27,16 +28,11 @@ _ENDING = 20.0
 """Seconds for which the end of steps that were interrupted is waited for."""
 
 
-class Live:
-    """What is shown: lines.
+class Live(ABC):
+    """What is shown of steps."""
 
-    Args:
-        durations: Where the durations of the steps are kept.
-    """
-
-    def __init__(self, durations: Durations) -> None:
+    def __init__(self) -> None:
         self._console = console()
-        self._lines = Lines(self.say, durations)
 
     def say(self, text: str) -> None:
         """Show lines of text that stay.
@@ -46,6 +42,35 @@ class Live:
         """
         self._console.print(_styled(text), soft_wrap=True)
         self._console.file.flush()
+
+    @abstractmethod
+    def receive(self, event: Event, now: float) -> None:
+        """Take an event.
+
+        Args:
+            event: The event.
+            now: The time.
+        """
+
+    @abstractmethod
+    def tick(self, now: float) -> None:
+        """Show that time has passed.
+
+        Args:
+            now: The time.
+        """
+
+
+class _Lines(Live):
+    """A line as a step begins and as it ends.
+
+    Args:
+        durations: Where the durations of the steps are kept.
+    """
+
+    def __init__(self, durations: Durations) -> None:
+        super().__init__()
+        self._lines = Lines(self.say, durations)
 
     def receive(self, event: Event, now: float) -> None:
         """Take an event.
@@ -87,7 +112,7 @@ class Bars(Live):
     """
 
     def __init__(self, durations: Durations) -> None:
-        super().__init__(durations)
+        super().__init__()
         self._board = Board(durations)
         self._rows: dict[str, TaskID] = {}
         fitting = Column(no_wrap=True, overflow="ellipsis", ratio=1)
@@ -174,7 +199,7 @@ def live(package: str) -> Iterator[Live]:
     durations = Durations(package)
     given = os.environ.get(VARIABLE)
     bars = given != "0" and on_terminal(console())
-    shown = Bars(durations) if bars else Live(durations)
+    shown = Bars(durations) if bars else _Lines(durations)
     with contextlib.ExitStack() as stack:
         if isinstance(shown, Bars):
             stack.enter_context(shown.progress)

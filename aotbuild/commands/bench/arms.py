@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils import _pytree as pytree
 
 from aotbuild.commands.bench.worker import call_of, figures, imported
 from aotbuild.config.project import load_declared
@@ -133,17 +133,15 @@ def _by_onnx(method: Any, args: Any, kwargs: Any, threads: int) -> Callable[[], 
 def _as_tensors(value: Any) -> Any:
     """The arrays of an argument or a result as tensors of the same memory."""
 
-    def tensor(leaf: Any) -> Any:
-        if isinstance(leaf, torch.Tensor) or not hasattr(leaf, "__dlpack__"):
-            return leaf
-        return torch.utils.dlpack.from_dlpack(leaf)
+    def is_array(leaf: Any) -> bool:
+        return hasattr(leaf, "__dlpack__") and not isinstance(leaf, torch.Tensor)
 
-    return tree_map(tensor, value)
+    return pytree.tree_map_only(is_array, torch.utils.dlpack.from_dlpack, value)
 
 
 def _tensors(value: Any) -> list[torch.Tensor]:
     """The tensors of a result, in their order."""
-    leaves = tree_leaves(_as_tensors(value))
+    leaves = pytree.tree_leaves(_as_tensors(value))
     return [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
 
 

@@ -49,6 +49,12 @@ def imported(spec: Mapping[str, Any]) -> tuple[Any, Any, Any]:
 def call_of(package: Any, manifest: Any, model: Any, spec: Mapping[str, Any]) -> Callable[[], Any]:
     """A call of a model, or of what takes the same arguments, by as many threads as are wanted.
 
+    Args:
+        package: The package of the model.
+        manifest: Its manifest.
+        model: What is called.
+        spec: What is measured.
+
     Raises:
         RuntimeError: The package has another runtime than this version of aotbuild knows.
     """

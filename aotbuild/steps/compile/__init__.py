@@ -13,8 +13,8 @@ From a program to code:
 - ``inductor_options``, ``inductor_patches``: its options, and what is patched in it
 - ``vector_isa``: the vector instructions that it may use
 - ``own_results``: results that it would make one, kept apart
-- ``parallel_loops``, ``kept_memory``, ``kernel_errors``: what is changed in its code: loops on
-  several threads, memory between calls, errors in kernels
+- ``parallel_loops``, ``indexed_sums``, ``kept_memory``, ``kernel_errors``: what is changed in its
+  code: loops on several threads, sums of what goes to one place, memory between calls, errors
 
 From code to a library:
 

@@ -15,6 +15,7 @@ import sympy
 import torch
 from torch.fx.experimental.symbolic_shapes import statically_known_true, sym_eq
 
+from aotbuild.steps.compile.indexed_sums import sums_in_order
 from aotbuild.steps.compile.own_results import results_of_their_own
 from aotbuild.steps.compile.parallel_loops import worthwhile_threads
 from aotbuild.steps.torch_parts.moved import usable
@@ -29,6 +30,7 @@ def patched(replaceable: Callable[[torch.Tensor], bool]) -> Iterator[None]:
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(_no_values_in_code(replaceable))
+        stack.enter_context(sums_in_order())
         for use, patch in _WHERE_USABLE.items():
             if usable(use):
                 stack.enter_context(patch())

@@ -143,6 +143,33 @@ USES = [
         ],
     ),
     Use(
+        "sums by index",
+        COMPILE,
+        "adds to places by an index on one thread, without atomic operations",
+        "in loops that transpose, such sums go to other places",
+        [
+            *(
+                Part(f"{_CODEGEN}.cpp.{kind}.store", ("name", "index", "value", "mode"))
+                for kind in ("CppKernel", "CppVecKernel")
+            ),
+            *(
+                Part(
+                    f"{_CODEGEN}.cpp.{kind}.decide_parallel_depth",
+                    ("max_parallel_depth", "threads"),
+                )
+                for kind in ("CppKernel", "OuterLoopFusedKernel")
+            ),
+            Part(
+                f"{_CODEGEN}.cpp.CppKernel.codegen_loops_impl", ("loop_nest", "code", "worksharing")
+            ),
+            *names(f"{_CODEGEN}.cpp", "ParallelDepth", "LoopLevel.lines"),
+            *names(f"{_CODEGEN}.cpp.CppKernel", "_use_parallel_atomic_add", since="2.14"),
+            *texts(_KERNELS, 'mode == "atomic_add"', "config.cpp.dynamic_threads"),
+            *texts(_KERNELS, '"#pragma GCC ivdep"'),
+        ],
+        required=True,
+    ),
+    Use(
         "memory of results",
         COMPILE,
         "keeps the memory of a result whose view is returned",

@@ -48,7 +48,8 @@ def of_silero(file: Path, target: Path) -> None:
     import torch
     from safetensors.torch import save_file
 
-    state = torch.jit.load(str(file), map_location="cpu").state_dict()
+    jit: Any = torch.jit  # whose functions have no types
+    state = jit.load(str(file), map_location="cpu").state_dict()
     names = {"stft_conv.weight": "stft.forward_basis_buffer"}
     for part in ("weight", "bias"):
         names |= {f"conv{i + 1}.{part}": f"encoder.{i}.reparam_conv.{part}" for i in range(4)}

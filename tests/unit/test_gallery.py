@@ -62,6 +62,7 @@ def test_a_project_is_small_and_complete(name: str) -> None:
     (model,) = config.models.values()
     module, _, _ = model.source.partition(":")
     assert (project / "src" / f"{module.replace('.', '/')}.py").is_file()
+    assert model.weights is not None
     assert model.weights == fetched_weights(name) or (project / model.weights).is_file()
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from wheels import STANDALONE, copy_package, keep_models, pip_wheel
+from wheels import copy_package, keep_models, own_cache, pip_wheel
 
 pytest.importorskip("s3fs", reason="s3fs is not installed")
 pytest.importorskip("moto.server", reason="moto[server] is not installed")
@@ -117,9 +117,11 @@ def test_builds_that_run_at_once_find_whole_entries(s3: dict[str, str], tmp_path
 
 
 def test_a_wheel_of_another_machine_compiles_nothing(s3: dict[str, str], tmp_path: Path) -> None:
-    project = keep_models(copy_package(tmp_path, "srcdir", STANDALONE), "other")
+    project = keep_models(copy_package(tmp_path, "srcdir"), "other")
     told, wheels = [], []
     for machine in ("one", "two"):
+        (tmp_path / machine).mkdir()
+        own_cache(tmp_path / machine / "aotbuild")
         own = {**s3, "XDG_CACHE_HOME": str(tmp_path / machine)}
         build = pip_wheel(project, env=own)
         assert build.returncode == 0, build.output

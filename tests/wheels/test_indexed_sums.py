@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from compiled import Call, compiled, same_by_any_threads
+from compiled import LEVELS, Call, compiled, same_by_any_threads
 from torch import nn
 
 
@@ -26,6 +26,21 @@ class Sums(nn.Module):
             torch.zeros(40, dtype=torch.float64).scatter_add(0, rows, weights.double()),
             torch.zeros(40, dtype=torch.int64).scatter_add(0, rows, torch.ones_like(rows)),
             torch.zeros(40, 24).index_add(0, rows, x.softmax(1)) + 1,
+        ]
+
+
+class Halves(nn.Module):
+    """Sums in bfloat16."""
+
+    def forward(self, x: torch.Tensor, rows: torch.Tensor) -> list[torch.Tensor]:
+        """x: (count, 24) in bfloat16; rows: (count,), below 40."""
+        table = torch.zeros(40, 24, dtype=torch.bfloat16)
+        return [
+            table.index_add(0, rows, x),
+            table.index_add(0, rows, x, alpha=2) + 1,
+            table.clone().index_add_(0, rows, x),
+            table.scatter_add(0, rows[:, None].expand(-1, 24), x),
+            table.index_put((rows,), x, accumulate=True),
         ]
 
 
@@ -62,6 +77,17 @@ def test_sums_are_those_of_eager_torch_by_any_threads(sums: tuple[Call, str], co
     results = same_by_any_threads(sums[0], *arguments)
     for found, expected in zip(results, Sums()(*arguments), strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("target", LEVELS[:2])
+def test_sums_in_bfloat16(target: str, tmp_path: Path) -> None:
+    x, rows, *_ = given(120)
+    arguments = [x.bfloat16(), rows]
+    call, _ = compiled(Halves(), arguments, tmp_path, target=target)
+    for found, expected in zip(call(*arguments), Halves()(*arguments), strict=True):
+        assert found.dtype == torch.bfloat16
+        # Eager torch rounds after each addition.
+        torch.testing.assert_close(found, expected, rtol=0.02, atol=0.1)
 
 
 def test_columns_are_summed_by_an_index(tmp_path: Path) -> None:

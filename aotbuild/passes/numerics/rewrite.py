@@ -23,6 +23,7 @@ _SOFTSHRINK = {aten.softshrink.default}
 _DIVISIONS = {aten.div.Tensor_mode, aten.div.Scalar_mode}
 _FLOOR_DIVISIONS = {aten.floor_divide.default, aten.floor_divide.Scalar}
 _PLACES = {aten.argmin.default, aten.argmax.default}
+_INDEXED_SUMS = {aten.index_add.default, aten.index_add_.default}
 _LOW = {torch.bfloat16, torch.float16}
 
 
@@ -58,6 +59,8 @@ def _replacement(module: GraphModule, node: Node) -> Node | None:
         return _place_in_all(module, node)
     if not result.dtype.is_floating_point:
         return None
+    if node.target in _INDEXED_SUMS and result.dtype is torch.bfloat16:
+        return _sum_by_index(module, node)
     if node.target in _SOFTSHRINK:
         return _softshrink(module, *args, **kwargs)
     rounded_down = kwargs.get("rounding_mode") == "floor" or args[2:] == ("floor",)
@@ -85,6 +88,22 @@ def _place_in_all(module: GraphModule, node: Node) -> Node | None:
     place = add(module, target, add(module, aten.reshape.default, x, [-1]), 0)
     keepdim = bool(given.get("keepdim"))
     return add(module, aten.reshape.default, place, [1] * before.dim()) if keepdim else place
+
+
+def _sum_by_index(module: GraphModule, node: Node) -> Node:
+    """In float32: Inductor leaves the other one to torch, by a call that fails (torch 2.13)."""
+    given = {
+        **dict(zip(("self", "dim", "index", "source"), node.args, strict=False)),
+        **node.kwargs,
+    }
+    wide = [add(module, aten.to.dtype, given[name], torch.float32) for name in ("self", "source")]
+    arguments = (wide[0], given["dim"], given["index"], wide[1])
+    alpha = {"alpha": given["alpha"]} if "alpha" in given else {}
+    total = add(module, aten.index_add.default, *arguments, kwargs=alpha)
+    rounded = add(module, aten.to.dtype, total, torch.bfloat16)
+    if node.target is aten.index_add.default:
+        return rounded
+    return add(module, aten.copy_.default, given["self"], rounded)
 
 
 def _softshrink(module: GraphModule, x: Node, lambd: float = 0.5) -> Node:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import click
 
+from aotbuild.commands.bench import RUNTIMES
 from aotbuild.errors import reported
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -325,10 +326,10 @@ def inspect(names: Sequence[str], *, diff: bool, json: bool) -> int:
 @click.option(
     "--beside",
     "arms",
-    type=click.Choice(["eager", "torch.compile", "onnxruntime"]),
+    type=click.Choice(RUNTIMES),
     multiple=True,
     metavar="RUNTIME",
-    help="Measure eager, torch.compile or onnxruntime, too; can be given several times.",
+    help=f"Measure {', '.join(RUNTIMES[:-1])} or {RUNTIMES[-1]}, too; can be given several times.",
 )
 @click.option(
     "--project",

@@ -1,10 +1,9 @@
 """Rows that engines give to a model on this machine, beside one loop (docs/many-machines.md).
 
-``python many_machines.py --interpreter PYTHON``, an environment with torch, numpy, ray[data],
-dask[array,distributed]. All arms classify the same images with
-the model ``net`` of the example, 250 in a call, by two workers of one core or by calls of two
-threads; they take turns. The time of an arm is that from the images in memory to all digits in
-memory, without the start of the cluster.
+``python many_machines.py --interpreter PYTHON``, of an environment with torch, numpy, ray[data] and
+dask[array,distributed]. All arms classify the same images with the model ``net`` of the example,
+250 in a call, by two workers of one core or by calls of two threads; they take turns. The time of
+an arm is that from the images in memory to all digits in memory, without the start of the cluster.
 """
 
 from __future__ import annotations

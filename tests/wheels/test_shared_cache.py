@@ -83,37 +83,35 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
         server.wait()
 
 
-def test_builds_that_run_at_once_find_whole_entries(s3: dict[str, str], tmp_path: Path) -> None:
-    running = []
-    for turn in range(BUILDERS):
-        own = tmp_path / f"machine-{turn}"
-        own.mkdir()
-        running.append(
-            subprocess.Popen(
-                [sys.executable, "-P", "-c", BUILDER, str(own), str(turn)],
-                env={**os.environ, **s3, "XDG_CACHE_HOME": str(own / "caches")},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-        )
-    for process in running:
-        output, errors = process.communicate(timeout=120)
-        assert process.returncode == 0, errors
-        assert errors == ""
-        assert all(json.loads(output))
-    # One more has all of it from the server.
-    last = tmp_path / "last"
-    last.mkdir()
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", BUILDER, str(last), "0"],
-        env={**os.environ, **s3, "XDG_CACHE_HOME": str(last / "caches")},
-        capture_output=True,
+def started(own: Path, turn: int, environment: dict[str, str]) -> subprocess.Popen[str]:
+    """A builder of a machine, which has a directory and a user of its own."""
+    own.mkdir()
+    return subprocess.Popen(
+        [sys.executable, "-P", "-c", BUILDER, str(own), str(turn)],
+        env={**os.environ, **environment, "XDG_CACHE_HOME": str(own / "caches")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=True,
     )
-    assert json.loads(done.stdout) == [True] * 5
-    assert done.stderr == ""
+
+
+def ended(builder: subprocess.Popen[str]) -> tuple[list[bool], str]:
+    """Whether each entry that a builder found was right, and what it warned of."""
+    output, errors = builder.communicate(timeout=120)
+    assert builder.returncode == 0, errors
+    return json.loads(output), errors
+
+
+def test_builds_that_run_at_once_find_whole_entries(s3: dict[str, str], tmp_path: Path) -> None:
+    running = [started(tmp_path / f"machine-{turn}", turn, s3) for turn in range(BUILDERS)]
+    for builder in running:
+        hits, errors = ended(builder)
+        assert errors == ""
+        assert all(hits)
+    # One more has all of it from the server.
+    hits, errors = ended(started(tmp_path / "last", 0, s3))
+    assert hits == [True] * 5
+    assert errors == ""
 
 
 def test_a_wheel_of_another_machine_compiles_nothing(s3: dict[str, str], tmp_path: Path) -> None:
@@ -137,16 +135,10 @@ def test_a_wheel_of_another_machine_compiles_nothing(s3: dict[str, str], tmp_pat
 
 def test_a_bucket_that_is_not_there_is_not_made(s3: dict[str, str], tmp_path: Path) -> None:
     wrong = {**s3, "AOTBUILD_CACHE_DIR": "s3://ci-cahce/aotbuild"}
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", BUILDER, str(tmp_path), "0"],
-        env={**os.environ, **wrong, "XDG_CACHE_HOME": str(tmp_path / "caches")},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert json.loads(done.stdout) == []
-    assert done.stderr.count("aotbuild: warning: ") == 1
-    assert "the shared cache s3://ci-cahce/aotbuild cannot be written" in done.stderr
-    assert "bucket" in done.stderr
+    hits, errors = ended(started(tmp_path / "machine", 0, wrong))
+    assert hits == []
+    assert errors.count("aotbuild: warning: ") == 1
+    assert "the shared cache s3://ci-cahce/aotbuild cannot be written" in errors
+    assert "bucket" in errors
     with urllib.request.urlopen(s3["AWS_ENDPOINT_URL"]) as answer:  # noqa: S310
         assert b"ci-cahce" not in answer.read()

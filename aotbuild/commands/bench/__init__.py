@@ -7,3 +7,6 @@
 - ``others``: the same by another runtime, in a process that has torch
 - ``arms``: the other runtimes
 """
+
+RUNTIMES = ("eager", "torch.compile", "onnxruntime")
+"""The other runtimes, by the names that users give."""

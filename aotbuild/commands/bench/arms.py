@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
+from aotbuild.commands.bench import RUNTIMES
 from aotbuild.commands.bench.worker import call_of, figures, imported
 from aotbuild.config.project import load_declared
 from aotbuild.config.resolve import is_program
@@ -48,7 +49,7 @@ def measured(spec: Mapping[str, Any], before: int) -> dict[str, Any]:
     expected = _tensors(call_of(package, manifest, model, spec)())
     begin = time.perf_counter()
     method = _method(Path(spec["project"]), spec["package"], spec["model"])
-    make = {"eager": _eager, "torch.compile": _compiled, "onnxruntime": _by_onnx}[spec["arm"]]
+    make = dict(zip(RUNTIMES, (_eager, _compiled, _by_onnx), strict=True))[spec["arm"]]
     calls: list[Callable[[], Any]] = []
 
     def prepare(*args: Any, **kwargs: Any) -> None:

@@ -95,6 +95,7 @@ def bench(
         InspectError: It has no models.
     """
     old = read_report(against) if against else None
+    home = (project or Path.cwd()).resolve()
     with ExitStack() as stack:
         contents = contents_of(name)
         directory = _importable(contents, stack)
@@ -112,9 +113,9 @@ def bench(
                 fix="aotbuild inspect shows what is in it",
             )
         if arms:
-            _check_project(project or Path.cwd())
+            _check_project(home)
         load = os.getloadavg()[0]
-        common = {"threads": threads, "project": str((project or Path.cwd()).resolve())}
+        common = {"threads": threads, "project": str(home)}
         cases, left_out = _measured(planned, directory, common, seconds)
         measured = BenchReport(contents.where, cpu_name(), cores(), threads, load, cases, left_out)
     if picture:

@@ -77,9 +77,14 @@ def _any_of(module: GraphModule, a: Any, b: Any, alpha: float) -> Node | None:
     return add(module, aten.logical_or.default, a, some)
 
 
+def _given(node: Node, *names: str) -> dict[str, Any]:
+    """The arguments of an operator by name, of which some may have been given by place."""
+    return {**dict(zip(names, node.args, strict=False)), **node.kwargs}
+
+
 def _place_in_all(module: GraphModule, node: Node) -> Node | None:
     """The place of the smallest or largest of all elements, of which a row is made first."""
-    given = {**dict(zip(("self", "dim", "keepdim"), node.args, strict=False)), **node.kwargs}
+    given = _given(node, "self", "dim", "keepdim")
     x: Any = given["self"]
     before = value(x)
     if given.get("dim") is not None or before is None or before.dim() < 2:
@@ -92,10 +97,7 @@ def _place_in_all(module: GraphModule, node: Node) -> Node | None:
 
 def _sum_by_index(module: GraphModule, node: Node) -> Node:
     """In float32: Inductor leaves the other one to torch, by a call that fails (torch 2.13)."""
-    given = {
-        **dict(zip(("self", "dim", "index", "source"), node.args, strict=False)),
-        **node.kwargs,
-    }
+    given = _given(node, "self", "dim", "index", "source")
     wide = [add(module, aten.to.dtype, given[name], torch.float32) for name in ("self", "source")]
     arguments = (wide[0], given["dim"], given["index"], wide[1])
     alpha = {"alpha": given["alpha"]} if "alpha" in given else {}

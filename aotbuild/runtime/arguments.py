@@ -41,7 +41,7 @@ def nest(manifest: Manifest, values: tuple[Any, ...]) -> list[Any]:
         TypeError: A value is of another structure.
         ValueError: A constant has another value than the compiled one.
     """
-    _check_given(manifest, values)
+    check_given(manifest, values)
     return [
         _nested(manifest, name, tree, value)
         for (name, tree), value in zip(manifest.parameters.items(), values, strict=True)
@@ -64,7 +64,7 @@ def admit(manifest: Manifest, values: tuple[Any, ...], device: torch.device) -> 
         ValueError: A value is on the wrong device, has a shape that the model does not take or no
             memory, or is a number that its dtype does not hold.
     """
-    _check_given(manifest, values)
+    check_given(manifest, values)
     _check_modes(label_of(manifest, manifest.inputs[0]))
     tensors = (value for value in values if isinstance(value, torch.Tensor))
     where = next((tensor.device for tensor in tensors), device)
@@ -114,7 +114,12 @@ def refuse_arguments(
     )
 
 
-def _check_given(manifest: Manifest, values: tuple[Any, ...]) -> None:
+def check_given(manifest: Manifest, values: tuple[Any, ...]) -> None:
+    """Make sure that each parameter has an argument.
+
+    Raises:
+        TypeError: One has none.
+    """
     for name, value in zip(_parameters(manifest), values, strict=False):
         if value is MISSING:
             raise TypeError(

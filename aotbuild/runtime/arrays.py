@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias
 
 from . import buffers
+from .arguments import check_given
 from .array_library import dtype_of
 from .checks import (
     check_conditions,
@@ -195,6 +196,7 @@ def _imported(manifest: Manifest, output: Any, library: Any) -> Any:
 
 def _admit(manifest: Manifest, values: tuple[Any, ...], library: Any) -> list[Any]:
     """Arrays as the compiled code reads them, copies where they had to be."""
+    check_given(manifest, values)
     pairs = list(zip(manifest.inputs, values, strict=True))
     first = next((spec for spec, value in pairs if _library_of(value)), None)
     arrays = []
@@ -304,8 +306,10 @@ def _value_conversion(spec: Input, value: Any, library: Any) -> str:
     """How a user makes an array of a value; that there is no way where that fails."""
     if value is None:
         return "It is required"
-    numpy = sys.modules.get("numpy")
-    if library in {numpy, buffers} and numpy is not None:
+    numpy: Any = sys.modules.get("numpy")
+    if library is buffers and numpy is None:
+        return buffers.conversion(spec.name, spec.dtype, len(spec.shape), value)
+    if library in {numpy, buffers}:
         try:
             numpy.asarray(value, dtype=spec.dtype)
         except (TypeError, ValueError, OverflowError):  # such as words

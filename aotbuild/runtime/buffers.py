@@ -8,13 +8,22 @@ Such as ``array.array``, ``memoryview``, and images that tell their pixels by
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import sys
 from typing import Any
 
 from .machine import DLPACK_DTYPES, engine_module
 from .numpy_dtypes import dtype_named
 
-__all__ = ["Buffer", "as_buffer", "as_short_floats", "asarray", "capsule_of", "short_floats"]
+__all__ = [
+    "Buffer",
+    "as_buffer",
+    "as_short_floats",
+    "asarray",
+    "capsule_of",
+    "conversion",
+    "short_floats",
+]
 
 _DTYPES = {
     **dict(zip("bhiq", ("int8", "int16", "int32", "int64"), strict=True)),
@@ -106,6 +115,45 @@ def asarray(value: Any, dtype: str) -> memoryview:
     made = array.array("B" if form == "?" else form, [value])
     view: memoryview = memoryview(made).cast("B").cast(form, ())  # type: ignore[call-overload]
     return view
+
+
+def conversion(name: str, dtype: str, dims: int, value: Any) -> str:
+    """How a user who has not imported numpy makes an array of a value.
+
+    Args:
+        name: The name of the argument.
+        dtype: The dtype that it should have.
+        dims: How many dimensions it should have.
+        value: What was given for it.
+    """
+    view = as_buffer(value)
+    try:
+        shape = _shape_of(value) if view is None else view.shape
+    except TypeError:
+        return "No array can be made of it"
+    if importlib.util.find_spec("numpy") is not None:
+        return f'Convert it: numpy.asarray({name}, dtype="{dtype}")'
+    form = _FORMATS.get(dtype, "")
+    if len(shape) == dims == 1 and form in {*"bhiqBHIQfd"}:
+        given = name if isinstance(value, (list, tuple)) else f"list({name})"
+        return f'Convert it: array.array("{form}", {given})'
+    return f'Install numpy, and convert it: numpy.asarray({name}, dtype="{dtype}")'
+
+
+def _shape_of(value: Any) -> tuple[int, ...]:
+    """The shape of numbers in lists.
+
+    Raises:
+        TypeError: It is something else, or the lists are not of one length.
+    """
+    if isinstance(value, (int, float)):
+        return ()
+    if not isinstance(value, (list, tuple)):
+        raise TypeError
+    shapes = {_shape_of(part) for part in value} or {()}
+    if len(shapes) > 1:
+        raise TypeError
+    return (len(value), *shapes.pop())
 
 
 def _of_interface(value: Any) -> memoryview | None:

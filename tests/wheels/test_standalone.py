@@ -75,14 +75,19 @@ print(json.dumps([
 
 WRONG = {
     "values.tolist()": "TypeError: net(): argument 'image' must be an array of numpy, or of any "
-    "type with the buffer protocol, got list. Convert it: "
+    "type with the buffer protocol, got list. Install numpy, and convert it: "
     'numpy.asarray(image, dtype="float32")',
+    "'values'": "TypeError: net(): argument 'image' must be an array of numpy, or of any type with "
+    "the buffer protocol, got str. No array can be made of it",
+    "[[1.0, 2.0], [3.0]]": "TypeError: net(): argument 'image' must be an array of numpy, or of "
+    "any type with the buffer protocol, got list. No array can be made of it",
+    "": "TypeError: net() is missing required argument 'image'; it takes image",
     "values": "ValueError: net(): argument 'image' must have 4 dimensions, (batch, 1, 8, 8), got "
     "1: shape (576,)",
     "memoryview(values).cast('B').cast('f', (9, 1, 4, 16))": "ValueError: net(): argument 'image' "
     "must have shape (batch, 1, 8, 8), got (9, 1, 4, 16): dimension 2 must be 8, not 4",
     "array.array('d', values)": "TypeError: net(): argument 'image' must have dtype float32, got "
-    'float64. Convert it: numpy.asarray(image, dtype="float32")',
+    'float64. Install numpy, and convert it: numpy.asarray(image, dtype="float32")',
     "None": "TypeError: net(): argument 'image' must be an array of numpy, or of any type with "
     "the buffer protocol, got NoneType. It is required",
     "images, images": "TypeError: net() got 2 positional arguments, 1 too many; it takes image",
@@ -158,8 +163,7 @@ def test_arrays_by_dlpack_with_and_without_a_library(
             ),
             (
                 "TypeError: net(): argument 'image' must be an array of numpy, or of any type with "
-                "the buffer protocol, got __main__.Column. Convert it: numpy.asarray(image, "
-                'dtype="float32")'
+                "the buffer protocol, got __main__.Column. No array can be made of it"
             ),
         ],
     ]

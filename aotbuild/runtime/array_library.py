@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
+
+from .records import dataclass
 
 if TYPE_CHECKING:
     from .manifest import Constant
     from .weights import WeightsFile
 
 
-@dataclass(frozen=True, repr=False, eq=False)
+@dataclass(frozen=True, eq=False)
 class Held:
     """Memory of a tensor's own, which an engine has been handed or will be."""
 

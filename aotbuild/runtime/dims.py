@@ -3,14 +3,15 @@
 All three worlds know ranges and sizes by these classes: the declaration parses them, the build
 narrows them, and the runtime checks calls by them. They are here because the runtime is copied into
 wheels and cannot import aotbuild. It is the one module of the runtime that the declaration imports:
-it needs nothing but ``dataclasses``, and the package around it loads its other modules lazily.
+it needs little, and the package around it loads its other modules lazily.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
+
+from .records import dataclass
 
 
 @dataclass(frozen=True)

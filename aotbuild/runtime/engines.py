@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -19,6 +18,7 @@ from .errors import ModelLoadError
 from .lazy import torch
 from .machine import engine_module
 from .manifest import Constant
+from .records import dataclass
 
 if TYPE_CHECKING:
     from .weights import WeightsFile
@@ -32,7 +32,7 @@ answers None and does nothing, also where the engine cannot tell. Calls with arr
 by itself."""
 
 
-@dataclass(frozen=True, repr=False, eq=False)
+@dataclass(frozen=True, eq=False)
 class Loaded:
     """What runs a model on one device."""
 

@@ -5,15 +5,14 @@ Readable without torch. The build writes it with the same classes that read it h
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .digest import blake2b
 from .dims import Affine, Dim, Size
 from .errors import ModelLoadError
+from .records import dataclass, field
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -25,10 +24,8 @@ FORMAT = 1
 """Version of the manifest; one with another number is refused. What is added without a new number
 has a default, which means what packages without it do (docs/compatibility.md)."""
 
-# Of each class only what is used: Python compiles what dataclass writes whenever it is imported.
 
-
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class Input:
     """A tensor that the model takes."""
 
@@ -55,7 +52,7 @@ def _sizes(shape: list[Any]) -> list[Size]:
     return [Affine(**size) if isinstance(size, dict) else size for size in shape]
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class Constant:
     """A weight of a compiled library, and where its bytes are in the weights file."""
 
@@ -76,7 +73,7 @@ class Constant:
     """How oneDNN has packed it, in hexadecimal digits; empty where it is plain."""
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class Parameter:
     """An entry of the state dict of the module: a parameter or a buffer."""
 
@@ -87,7 +84,7 @@ class Parameter:
     """The first of the names that the same tensor has; the ``fqn`` of its constants."""
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class StateBuffer:
     """A buffer of what a model keeps between calls, in the state that its callers hold."""
 
@@ -109,7 +106,7 @@ Derivation: TypeAlias = dict[str, Any]
 "args": [...], "kwargs": {...}}``, the result of an operator of torch; ``derived.py`` reads it."""
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class File:
     """A file of the package."""
 
@@ -121,7 +118,7 @@ class File:
     sha256: str
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class Variant:
     """The model compiled for one target."""
 
@@ -151,7 +148,7 @@ class Variant:
     """What the comparison with the eager model gave."""
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class Fallback:
     """The program that eager torch runs where no variant fits."""
 
@@ -161,7 +158,7 @@ class Fallback:
     """What it takes before the inputs."""
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class Expected:
     """An output that the eager model gave for the recorded inputs."""
 
@@ -173,7 +170,7 @@ class Expected:
     """How far the compiled model may be from it, relatively and absolutely."""
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class SelfTest:
     """A call that ``python -m <package>`` repeats."""
 
@@ -182,7 +179,7 @@ class SelfTest:
     outputs: list[Expected]
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class Manifest:
     """A compiled model, or a compiled method of one."""
 
@@ -271,6 +268,8 @@ class Manifest:
 
     def to_json(self) -> str:
         """The text of ``model.json``."""
+        import dataclasses  # only the build writes
+
         fields = dataclasses.asdict(self)
         table = {"format": fields.pop("format"), **fields}
         return json.dumps({**table, _DIGEST: _digest(table)}, indent=1) + "\n"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import inspect
 import os
 import threading
 import types
@@ -126,7 +125,7 @@ class CompiledModel(Parameters):
         """Let ``help()`` show what the model is, rather than how the class of its type is made."""
         call = getattr(type(self), "_checked", type(self).__call__)
         if call.__doc__ is not None:
-            self.__doc__ = inspect.cleandoc(call.__doc__)
+            self.__doc__ = call.__doc__
         if "_checked" in vars(type(self)):  # its __call__ is in C, and tells nothing
             self.__dict__["__call__"] = types.MethodType(call, self)
 

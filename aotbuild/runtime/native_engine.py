@@ -7,7 +7,6 @@ results and messages.
 
 from __future__ import annotations
 
-import inspect
 import os
 import struct
 import sys
@@ -29,6 +28,7 @@ from .machine import (
     torch_version,
 )
 from .manifest import Constant, Manifest, Variant
+from .signature import CallSignature
 
 if TYPE_CHECKING:
     from .weights import WeightsFile
@@ -277,13 +277,11 @@ def direct_class(cls: type[Any]) -> type[Any]:
     base = getattr(engine_module(), "Model", None)
     if base is None or issubclass(cls, base):
         return cls
-    shown = inspect.signature(cls.__call__)
-    signature = shown.replace(parameters=list(shown.parameters.values())[1:])
     names = {
         "__doc__": cls.__doc__,
         "__module__": cls.__module__,
         "__qualname__": cls.__qualname__,
-        "__signature__": signature,
+        "__signature__": CallSignature(),
         "_checked": cls.__call__,
     }
     return type(cls.__name__, (base, cls), names)

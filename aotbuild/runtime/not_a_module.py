@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 NAMES = (
@@ -43,5 +42,7 @@ def refuse_attributes(cls: type[Any]) -> None:
 
 def listed(model: Any) -> list[str]:
     """The attributes of a model without those that it does not have, for completion."""
+    import inspect  # few processes list attributes, and it takes milliseconds
+
     lacking = [n for n in NAMES if isinstance(inspect.getattr_static(model, n, None), NotAModule)]
     return [name for name in object.__dir__(model) if name not in lacking]

@@ -14,7 +14,6 @@ import contextlib
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -27,6 +26,7 @@ from .engines import CallGate
 from .errors import StateDictError
 from .lazy import is_tensor, torch
 from .manifest import Constant, Manifest, Parameter
+from .records import dataclass
 from .weights import WeightsFile, find_weights, open_weights
 
 PREFETCH_VARIABLE = "AOTBUILD_PREFETCH"
@@ -44,7 +44,7 @@ class IncompatibleKeys(NamedTuple):
     unexpected_keys: list[str]
 
 
-@dataclass(frozen=True, repr=False, eq=False)
+@dataclass(frozen=True, eq=False)
 class _Served:
     """What runs the model, and what it takes."""
 

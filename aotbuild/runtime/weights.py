@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import dataclasses
 import functools
 import importlib.util
 import mmap
@@ -47,6 +45,8 @@ class WeightsFile:
         if constant.size == 0:
             return torch.empty_strided(constant.shape, constant.stride, dtype=dtype)
         if constant.packed:
+            import ctypes  # most files have none
+
             start = ctypes.addressof(ctypes.c_char.from_buffer(self._map)) + constant.offset
             packing = bytes.fromhex(constant.packed)
             tensor = packed_tensor(start, dtype, constant.shape, constant.stride, packing)
@@ -101,7 +101,8 @@ def _check(path: Path, weights: File) -> None:
     Raises:
         ModelLoadError: It is missing, or another one.
     """
-    check_file(path.parent, dataclasses.replace(weights, file=path.name))
+    renamed = File(path.name, weights.size, weights.quick, weights.sha256)
+    check_file(path.parent, renamed)
 
 
 def find_weights(package: Path, weights: File, apart: str) -> Path:

@@ -15,6 +15,7 @@ Loading a model:
 - ``loader``: the choice of a variant that this machine can run
 - ``machine``: this machine and this torch: CPU, versions, symbols
 - ``integrity``, ``digest``: whether the files are those that the build wrote
+- ``variables``: whether the environment's variables have values that are understood
 - ``operators``: libraries of custom operators
 - ``other_torch``, ``recorded_call``: the recorded call, with a torch that the build did not know
 - ``fallback``: the eager program, where no variant fits

@@ -18,7 +18,6 @@ from .operators import load_op_libraries
 from .state_dict import State
 
 VARIABLE = "AOTBUILD_FALLBACK"
-_POLICIES = ("warn", "silent", "error")
 
 
 def fall_back(
@@ -39,8 +38,6 @@ def fall_back(
     if manifest.fallback is None:
         raise reason
     policy = os.environ.get(VARIABLE) or "warn"
-    if policy not in _POLICIES:
-        raise ModelLoadError(f"{VARIABLE}={policy}: expected {', '.join(_POLICIES[:-1])} or error")
     if policy == "error":
         raise reason
     if policy == "warn":

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from typing import TYPE_CHECKING, Any
 
 from .errors import ModelLoadError
 
-__all__ = ["is_numpy", "is_tensor", "np", "torch"]
+__all__ = ["has_torch", "is_numpy", "is_tensor", "np", "torch"]
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,6 +35,11 @@ else:
             return getattr(np, name)
 
     torch, np = _Torch(), _Numpy()
+
+
+def has_torch() -> bool:
+    """Whether torch could be imported, which it is not to find out."""
+    return "torch" in sys.modules or importlib.util.find_spec("torch") is not None
 
 
 def is_tensor(value: Any) -> bool:

@@ -191,10 +191,11 @@ def no_variant(
         reason = known.get(variant.target) or unfit(manifest, variant)
         lines.append(f"  {variant.target}: {reason or f'is for {variant.device}'}")
     where = f"on {device}" if device else "here"
+    fix = "Use" if manifest.standalone else "Install the matching torch, use"
     return ModelLoadError(
         f"no variant of {manifest.name} can run {where}:\n"
         + "\n".join(lines)
-        + "\nInstall the matching torch, use another machine, or build the package for this one"
+        + f"\n{fix} another machine, or build the package for this one"
     )
 
 

@@ -18,7 +18,7 @@ from .dims import Dim
 from .engines import ENGINES, Call, Loaded, Pool, Run, pool_of, shown_pool
 from .errors import ModelLoadError
 from .integrity import check_files
-from .lazy import torch
+from .lazy import has_torch, torch
 from .loader import load, no_variant
 from .manifest import Manifest
 from .native_engine import bind, direct_class
@@ -29,6 +29,7 @@ from .results import write
 from .signature import tell_signature
 from .state_dict import State, state_of
 from .tracing import prepare
+from .variables import check_variables
 
 if TYPE_CHECKING:
     from .batching import Batched
@@ -61,6 +62,7 @@ class CompiledModel(Parameters):
     def __new__(cls, package: Path, directory: str, pool: Pool | None = None) -> Self:
         """Check the files of a model before anything of them is used, and choose its class."""
         del pool
+        check_variables()
         manifest = Manifest.read(package / directory / "model.json")
         if manifest.directory != directory:
             raise ModelLoadError(
@@ -204,7 +206,14 @@ class CompiledModel(Parameters):
 
         Its ``state_dict()`` is that of the model. It has no parameters to train, and modes such as
         ``eval()`` have no effect.
+
+        Raises:
+            ModelLoadError: torch is not installed.
         """
+        if not has_torch():
+            raise ModelLoadError(
+                f"{self._manifest.name}.module() makes a torch.nn.Module: torch is not installed"
+            )
         from .as_module import CompiledModule
 
         return CompiledModule(self)
@@ -296,6 +305,10 @@ class CompiledModel(Parameters):
     @property
     def device(self) -> torch.device:
         """The device that the model was loaded for first."""
+        if not has_torch():  # a stand-alone model has none, and is on the CPU
+            raise AttributeError(
+                f"{self._manifest.name}.device is a torch.device, and torch is not installed"
+            )
         return torch.device(self._first_device())
 
     def _first_device(self) -> str:
@@ -351,16 +364,13 @@ class CompiledModel(Parameters):
         built = self._manifest.devices
         device = os.environ.get(_DEVICE_VARIABLE)
         if device:
-            try:
-                kind = "cpu" if device == "cpu" else torch.device(device).type
-            except RuntimeError:
-                kind = ""
-            if kind not in built:
+            kind, _, index = device.partition(":")
+            if kind not in built or (index and not index.isdecimal()):
                 raise ModelLoadError(
                     f"{_DEVICE_VARIABLE}={device}: {self._manifest.name} was compiled for "
                     f"{', '.join(built)}; set it to one of these, or unset it"
                 )
-            return _indexed(device)
+            return "cpu" if kind == "cpu" else _indexed(device)
         for kind, engine in ENGINES.items():
             if kind in built and engine.present():
                 return _indexed(kind)

@@ -195,10 +195,6 @@ def open_engine(
         ModelLoadError: It cannot be opened, or not with that engine.
     """
     choice = os.environ.get(VARIABLE)
-    if choice not in {None, "", "native", "torch"}:
-        raise ModelLoadError(
-            f"{VARIABLE}={choice}: expected native or torch; unset, the best is chosen"
-        )
     if variant.standalone and choice == "torch":
         raise ModelLoadError(
             f"{VARIABLE}={choice}: {manifest.name} was built to run without torch; unset it"

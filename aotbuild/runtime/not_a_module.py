@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from .lazy import has_torch
+
 NAMES = (
     *("eval", "train", "training", "requires_grad_", "zero_grad", "compile", "forward"),
     *("to", "to_empty", "cpu", "cuda", "xpu", "type", "half", "float", "double", "bfloat16"),
@@ -25,6 +27,8 @@ class NotAModule:
             return self
         label, calls = model._names()
         instead = f"{calls}.module() is a module that calls it"
+        if not has_torch():
+            instead = "Without torch there is nothing to call in its place"
         if self._name == "forward":
             instead = f"Call it as it is: {calls}(...)"
         raise AttributeError(

@@ -92,7 +92,7 @@ else:
 
         def made(cls: type[Any]) -> type[Any]:
             own = dict(vars(cls))
-            cls._names = tuple(cls.__annotations__)
+            cls._names = cls.__match_args__ = tuple(cls.__annotations__)
             given = {name: own[name] for name in cls._names if name in own}
             cls._makers = {name: d.make for name, d in given.items() if isinstance(d, field)}
             cls._defaults = {name: d for name, d in given.items() if name not in cls._makers}

@@ -24,6 +24,7 @@ from .loader import load_variant, unfit
 from .manifest import Manifest, Variant
 from .recorded_call import differences
 from .state_dict import State
+from .variables import check_variables
 from .weights import WeightsFile
 
 _LEAST_CALLS, _MOST_CALLS, _ENOUGH = 5, 100, 0.1
@@ -212,6 +213,7 @@ def main(package: Path, name: str) -> NoReturn:
             continue
         needs_torch = needs_torch or not manifest.standalone
         try:
+            check_variables()
             outcomes += test_model(package, manifest)
         except ModelLoadError as error:  # such as without torch
             sys.exit(f"python -m {name}: {error}")

@@ -13,6 +13,7 @@ from source_tree import MODULES, PACKAGE, REPOSITORY, code, page, section, table
 TEXT = page("docs/environment.md")
 NAME = re.compile(r"AOTBUILD_[A-Z][A-Z0-9_]*")
 _GETENV = re.compile(r'getenv\("(AOTBUILD_\w+)"\)')
+_QUOTED = re.compile(r'"(AOTBUILD_[A-Z][A-Z0-9_]*)"')
 
 # What CMake knows, without the names that begin with an underscore: those are its own.
 CMAKE = {
@@ -39,9 +40,9 @@ def readers() -> dict[str, set[str]]:
         place = "/".join(file.relative_to(REPOSITORY).parts[:2])
         for name in names_in_python(tree_of(file)):
             found[name].add(place)
-    for pattern in ("*.c", "*.h"):
+    for pattern in ("*.c", "*.cpp", "*.h"):
         for file in PACKAGE.rglob(pattern):
-            for name in _GETENV.findall(file.read_text(encoding="utf-8")):
+            for name in _QUOTED.findall(file.read_text(encoding="utf-8")):
                 found[name].add("/".join(file.relative_to(REPOSITORY).parts[:2]))
     return {name: places for name, places in found.items() if name not in CMAKE}
 
@@ -53,7 +54,8 @@ def test_the_search_finds_names_in_every_form() -> None:
         "AOTBUILD_X",
         "AOTBUILD_Y",
     ]
-    assert {"AOTBUILD_CACHE", "AOTBUILD_KEPT_MB"} <= set(readers())
+    assert {"AOTBUILD_CACHE", "AOTBUILD_KEPT_MB", "AOTBUILD_NUM_THREADS"} <= set(readers())
+    assert "aotbuild/standalone" in readers()["AOTBUILD_NUM_THREADS"]
     assert "AOTBUILD_PROJECT_DIR" in CMAKE
 
 

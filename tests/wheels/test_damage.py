@@ -117,6 +117,7 @@ FILES = {
     "_runtime/parameters.py": False,
     "_runtime/processes.py": False,
     "_runtime/recorded_call.py": False,
+    "_runtime/records.py": False,
     "_runtime/results.py": False,
     "_runtime/scanning.py": False,
     "_runtime/selftest.py": False,
@@ -127,6 +128,7 @@ FILES = {
     "_runtime/torch_arrays.py": False,
     "_runtime/traced_operator.py": False,
     "_runtime/tracing.py": False,
+    "_runtime/variables.py": False,
     "_runtime/weights.py": False,
     "_runtime/written_inputs.py": False,
 }

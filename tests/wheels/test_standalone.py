@@ -107,6 +107,60 @@ def test_a_wrong_argument_is_told_without_torch(
     assert run_plain(bare_python, directory, code) == list(WRONG.values())
 
 
+HABITS = {
+    "net.device": "AttributeError: net.device is a torch.device, and torch is not installed",
+    "net.module()": "ModelLoadError: net.module() makes a torch.nn.Module: torch is not installed",
+    "net.eval()": "AttributeError: net is compiled, and no torch.nn.Module: it has no attribute "
+    "'eval'. Without torch there is nothing to call in its place",
+}
+
+
+def test_habits_of_torch_are_told_without_it(
+    installed: Callable[..., Installed], bare_python: Path
+) -> None:
+    cases = "".join(
+        f"try:\n    {call}\n    told.append('accepted')\n"
+        "except Exception as error:\n    told.append(f'{type(error).__name__}: {error}')\n"
+        for call in HABITS
+    )
+    code = IMAGES + "import inspect\ntold = []\n" + cases
+    code += (
+        "print(json.dumps([told, 'call' in dict(inspect.getmembers(net)), hasattr(net, 'device')]))"
+    )
+    directory = installed("example_project", STANDALONE).directory
+    assert run_plain(bare_python, directory, code) == [list(HABITS.values()), False, False]
+
+
+@pytest.mark.parametrize(
+    ("device", "told"),
+    [
+        (
+            "cuda",
+            "AOTBUILD_DEVICE=cuda: net was compiled for cpu; set it to one of these, or unset it",
+        ),
+        (
+            "cpu:x",
+            "AOTBUILD_DEVICE=cpu:x: net was compiled for cpu; set it to one of these, or unset",
+        ),
+        ("cpu", ""),
+        ("cpu:0", ""),
+    ],
+)
+def test_another_device_is_told_without_torch(
+    installed: Callable[..., Installed], bare_python: Path, device: str, told: str
+) -> None:
+    directory = installed("example_project", STANDALONE).directory
+    done = subprocess.run(
+        [bare_python, "-P", "-c", "from digits.models import net"],
+        env={"PYTHONPATH": str(directory), "AOTBUILD_DEVICE": device},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode == 0) == (not told)
+    assert told in done.stderr
+
+
 COLUMNS = """
 class Column:
     def __init__(self, array, device=1, error=None):

@@ -32,20 +32,32 @@ using Wide = std::conditional_t<std::is_same_v<T, double>, double, float>;
 
 // Numbers of a row that lies anywhere.
 using Floats = float __attribute__((vector_size(32), aligned(4), may_alias));
-constexpr int kVectors = 4;
-constexpr int64_t kWide = kVectors * sizeof(Floats) / sizeof(float);
 
-// The sums of kWide columns of one bag, which stay in registers.
+constexpr int64_t kAhead = 8;  // rows that the CPU cannot foresee
+constexpr int64_t kLine = 16;  // numbers in a line of the cache
+
+template <int kVectors>
+constexpr int64_t kColumns = kVectors * sizeof(Floats) / sizeof(float);
+
+// The sums of some columns of one bag, which stay in registers. A sum waits for the one before, so
+// that eight take the time of four.
+template <int kVectors>
 void add_rows(const Bags& bags, int64_t bag, const Tensor* table, const float* factors,
               int64_t column, float* result) {
   Floats sums[kVectors] = {};
   int64_t used = 0, stride = table->strides()[0];
   for (int64_t i = bags.bounds[bag]; i < bags.bounds[bag + 1]; i++) {
     int64_t index = bags.indices[i];
+    if (i + kAhead < bags.bounds.back()) {
+      const float* later = table->as<float>() + bags.indices[i + kAhead] * stride + column;
+      for (int64_t k = 0; k < kColumns<kVectors>; k += kLine) __builtin_prefetch(later + k);
+    }
     if (index == bags.ignored) continue;
     auto row = reinterpret_cast<const Floats*>(table->as<float>() + index * stride + column);
-    float factor = factors ? factors[i] : 1;
-    for (int v = 0; v < kVectors; v++) sums[v] += factor * row[v];
+    if (factors)
+      for (int v = 0; v < kVectors; v++) sums[v] += factors[i] * row[v];
+    else
+      for (int v = 0; v < kVectors; v++) sums[v] += row[v];
     used++;
   }
   float share = bags.mode == kMean && used ? static_cast<float>(used) : 1.0f;
@@ -59,8 +71,14 @@ void gather(const Bags& bags, int64_t bag, const Tensor* table, const T* factors
   using W = Wide<T>;
   if constexpr (std::is_same_v<T, float>) {
     if (bags.mode != kMax && table->strides()[1] == 1) {
-      for (; columns >= kWide; column += kWide, columns -= kWide, result += kWide)
-        add_rows(bags, bag, table, factors, column, result);
+      auto take = [&]<int kVectors>(std::integral_constant<int, kVectors>) {
+        constexpr int64_t wide = kColumns<kVectors>;
+        for (; columns >= wide; column += wide, columns -= wide, result += wide)
+          add_rows<kVectors>(bags, bag, table, factors, column, result);
+      };
+      take(std::integral_constant<int, 8>());
+      take(std::integral_constant<int, 4>());
+      take(std::integral_constant<int, 1>());
       if (!columns) return;
     }
   }

@@ -134,7 +134,7 @@ def manifest(**changes: Any) -> Manifest:
         (torch.zeros(1, 2).expand(4, 2), "has gaps or another order in memory"),
         (torch.zeros(4, 2, requires_grad=True), "requires gradients"),
         (2.0, "is a float. Pass an array of float32"),
-        (memoryview(bytes(32)).cast("f", (4, 2)), "cannot be written to. Pass bytearray"),
+        (memoryview(bytes(32)).cast("f", (4, 2)), "cannot be written to. Pass memoryview"),
     ],
 )
 def test_what_cannot_be_changed_in_place_is_told(cache: Any, said: str) -> None:

@@ -115,7 +115,7 @@ def _check_buffer(label: str, result: Any, out: Any, buffer: memoryview) -> None
 
 def _check(label: str, result: Any, out: Any) -> None:
     if is_tensor(result) != is_tensor(out) or not hasattr(out, "dtype"):
-        raise TypeError(f"{label} must be {_shown(result)}, got {_shown(out)}")
+        raise TypeError(f"{label} must be {_shown(result)}, got {_shown(out, '')}")
     if out.dtype != result.dtype:
         raise TypeError(f"{label} must have dtype {result.dtype}, got {out.dtype}")
     if tuple(out.shape) != tuple(result.shape):
@@ -131,6 +131,6 @@ def _check(label: str, result: Any, out: Any) -> None:
         raise ValueError(f"{label} cannot be written to")
 
 
-def _shown(value: Any) -> str:
+def _shown(value: Any, article: str = "a ") -> str:
     """The type of a value; users cannot import that of the engine."""
-    return "an array" if _is_engines(value) else f"a {kind_of(value)}"
+    return "an array" if _is_engines(value) else f"{article}{kind_of(value)}"

@@ -129,9 +129,10 @@ class Target:
             made: Any = Buffer(buffer)
             return self._wrong_shape(made) if made.dtype == self._dtype else self._wrong_dtype(made)
         shape = _shape_of(value, []) or ()
-        if isinstance(value, list | tuple) and shape:
+        lists = isinstance(value, list | tuple)
+        if lists and shape:
             return ValueError(f"{self._label} has shape {self._shape}, got lists of {shape}")
-        got = "lists of other lengths" if isinstance(value, list | tuple) else kind_of(value)
+        got = "lists of other lengths or values" if lists else kind_of(value)
         return TypeError(
             f"{self._label} takes a number, or an array or lists of {self._dtype} with shape "
             f"{self._shape}, got {got}"

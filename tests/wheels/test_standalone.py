@@ -154,17 +154,25 @@ print(json.dumps(told))
 """
 
 TOLD = [
-    """ValueError: reader(): argument 'state["hidden"]' is changed by the call, and cannot be """
-    """written to. Pass memoryview(bytearray(state["hidden"])).cast("f", (2, 48))""",
-    'TypeError: reader: state["hidden"] takes a number, or an array or lists of float32 with shape '
-    "(2, 48), got NoneType",
-    'ValueError: reader: state["hidden"] has dtype float32, which holds -3.4028234663852886e+38 to '
-    "3.4028234663852886e+38, got 1e+300",
+    (
+        """ValueError: reader(): argument 'state["hidden"]' is changed by the call, and """
+        """cannot be written to. Pass memoryview(bytearray(state["hidden"])).cast("f", (2, 48))"""
+    ),
+    (
+        'TypeError: reader: state["hidden"] takes a number, or an array or lists of float32 with '
+        "shape (2, 48), got NoneType"
+    ),
+    (
+        'ValueError: reader: state["hidden"] has dtype float32, which holds '
+        "-3.4028234663852886e+38 to 3.4028234663852886e+38, got 1e+300"
+    ),
     'TypeError: reader: state["hidden"] has dtype float32, got float64',
     'ValueError: reader: state["hidden"] has shape (2, 48), got (1, 48)',
     'ValueError: reader: state["hidden"] has shape (2, 48), got lists of (2, 1)',
-    """ValueError: reader(): argument 'state["hidden"]' is changed by the call, and shares memory """
-    "with 'line'. Pass a copy of one",
+    (
+        """ValueError: reader(): argument 'state["hidden"]' is changed by the call, and shares """
+        "memory with 'line'. Pass a copy of one"
+    ),
     "TypeError: reader.new_state() takes sizes by name only: batch=2",
     "TypeError: net.pool() missing 1 required positional argument: 'runners'",
     "FileNotFoundError: [Errno 2] No such file or directory: '/no/such/folder'",

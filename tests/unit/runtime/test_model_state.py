@@ -107,7 +107,6 @@ def test_entries_of_caches_are_cut() -> None:
         ({"batch": 2, "length": 1, "other": 1}, TypeError, "no argument 'other'"),
         ({"batch": 5, "length": 1}, ValueError, "batch is 5, the compiled model takes 1 to 4"),
         ({"batch": 2.0, "length": 1}, TypeError, "batch must be an int, got float"),
-        ({}, TypeError, "missing the size 'batch'"),
     ],
 )
 def test_wrong_sizes_are_told(sizes: Any, error: type[Exception], said: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from .buffers import FORMATS, Buffer, as_buffer
 from .checks import check_number, kind_of, shape_of
-from .lazy import is_numpy, is_tensor, torch
+from .lazy import is_numpy, is_tensor, np, torch
 from .manifest import StateBuffer
 from .memory import bytes_of, view_of
 
@@ -98,8 +98,6 @@ class Target:
         """
         array = target = None
         if library is not None and (is_numpy(value) or _has_numpy()):
-            import numpy as np
-
             from . import numpy_arrays
 
             try:

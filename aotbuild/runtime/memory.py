@@ -60,13 +60,15 @@ def address_of(buffer: Any) -> int:
     """Where the first element of a buffer lies, which may be read-only."""
     import ctypes  # few calls need it
 
-    words = (ctypes.c_ssize_t * _WORDS)()
-    interface = ctypes.pythonapi
-    interface.PyObject_GetBuffer(ctypes.py_object(buffer), words, _FULL_READ_ONLY)
     try:
-        return words[0]
-    finally:
-        interface.PyBuffer_Release(words)
+        return ctypes.addressof(ctypes.c_char.from_buffer(buffer))
+    except TypeError:  # it is read-only or has gaps, and the way is twenty times as long
+        pass
+    words = (ctypes.c_ssize_t * _WORDS)()
+    ctypes.pythonapi.PyObject_GetBuffer(ctypes.py_object(buffer), words, _FULL_READ_ONLY)
+    address = words[0]
+    ctypes.pythonapi.PyBuffer_Release(words)
+    return address
 
 
 _WORDS = 11

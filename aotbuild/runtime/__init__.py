@@ -26,6 +26,7 @@ Calling it:
 - ``arguments``: checks and conversion of tensors, and the errors of wrong arguments
 - ``arrays``, ``buffers``: calls with arrays of numpy, of other libraries, or with plain buffers
 - ``checks``, ``dims``, ``conditions``: dtypes, shapes and ranges, for tensors and arrays alike
+- ``memory``: where arrays lie, and whether two of them share memory
 - ``results``: writing a result to ``out``
 - ``description``: ``net.inputs`` and ``net.outputs``
 
@@ -53,6 +54,7 @@ Weights:
 State, which a model keeps between calls:
 
 - ``model_state``: the state, and its memory
+- ``state_assignment``: what is assigned to a buffer of it
 - ``holding``: the state of a call, while it runs
 - ``written_inputs``: whether a call can write to the inputs that it changes
 - ``state_file``: safetensors files of states

@@ -16,6 +16,7 @@ from .machine import DLPACK_DTYPES, engine_module
 from .numpy_dtypes import dtype_named
 
 __all__ = [
+    "FORMATS",
     "Buffer",
     "as_buffer",
     "as_short_floats",
@@ -36,7 +37,7 @@ _DTYPES = {
     "L": "uint64",
 }
 """Names of dtypes by the formats of buffers."""
-_FORMATS = {name: format_ for format_, name in _DTYPES.items() if format_ not in {"l", "L"}}
+FORMATS = {name: format_ for format_, name in _DTYPES.items() if format_ not in {"l", "L"}}
 
 
 _OTHER_ORDER = {">", "!"} if sys.byteorder == "little" else {"<"}
@@ -111,7 +112,7 @@ def asarray(value: Any, dtype: str) -> memoryview:
     """A number as a buffer without dimensions."""
     import array  # few models take numbers
 
-    form = _FORMATS[dtype]
+    form = FORMATS[dtype]
     made = array.array("B" if form == "?" else form, [value])
     view: memoryview = memoryview(made).cast("B").cast(form, ())  # type: ignore[call-overload]
     return view
@@ -133,7 +134,7 @@ def conversion(name: str, dtype: str, dims: int, value: Any) -> str:
         return "No array can be made of it"
     if importlib.util.find_spec("numpy") is not None:
         return f'Convert it: numpy.asarray({name}, dtype="{dtype}")'
-    form = _FORMATS.get(dtype, "")
+    form = FORMATS.get(dtype, "")
     if len(shape) == dims == 1 and form in {*"bhiqBHIQfd"}:
         given = name if isinstance(value, (list, tuple)) else f"list({name})"
         return f'Convert it: array.array("{form}", {given})'
@@ -166,7 +167,7 @@ def _of_interface(value: Any) -> memoryview | None:
         size = int(kind[2:])
         names = {"u": "uint", "i": "int", "f": "float", "b": "bool"}
         name = "bool" if kind[1] == "b" else f"{names[kind[1]]}{8 * size}"
-        form: Any = _FORMATS[name]
+        form: Any = FORMATS[name]
         view: memoryview = data.cast("B").cast(form, interface["shape"])
     except (TypeError, KeyError, ValueError):  # its memory is told by an address
         return None

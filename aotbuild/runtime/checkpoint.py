@@ -165,16 +165,58 @@ def _read_safetensors(file: Path, arrays: ArrayLibrary) -> dict[str, Any]:
     """The tensors of a safetensors file, over its mapped bytes."""
     with file.open("rb") as opened:
         mapped = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_COPY)
-    start = 8 + int.from_bytes(mapped[:8], "little")
-    if start > len(mapped):
+    _, found = read_header(mapped)
+    return {
+        name: arrays.over(mapped, dtype, shape, begin, end - begin)
+        for name, (dtype, shape, begin, end) in found.items()
+        if not name.startswith(PADDING)
+    }
+
+
+Header = dict[str, tuple[str, tuple[int, ...], int, int]]
+"""For each tensor of a safetensors file its dtype, its shape, and where in the file it lies."""
+
+
+def read_header(data: Any) -> tuple[dict[str, Any], Header]:
+    """What a safetensors file tells of itself.
+
+    Args:
+        data: Its bytes, which may be mapped.
+
+    Returns:
+        The metadata, and the tensors.
+
+    Raises:
+        ValueError: It is damaged, or none.
+    """
+    start = 8 + int.from_bytes(data[:8], "little")
+    if not 8 < start <= len(data):
         raise ValueError("it is truncated, or not a safetensors file")
-    tensors = {}
-    for name, entry in json.loads(mapped[8:start]).items():
-        if name == "__metadata__" or name.startswith(PADDING):
-            continue
-        dtype = DTYPES[entry["dtype"]]
-        begin, end = entry["data_offsets"]
-        if not 0 <= begin <= end <= len(mapped) - start:
+    try:
+        header = json.loads(data[8:start])
+        metadata = header.pop("__metadata__", {})
+        found = {name: _entry(entry) for name, entry in header.items()}
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+        raise ValueError("its header is damaged") from error
+    if not isinstance(metadata, dict):
+        raise ValueError("its header is damaged")  # noqa: TRY004  # the file is wrong, no argument
+    for name, (_, _, begin, end) in found.items():
+        if not 0 <= begin <= end <= len(data) - start:
             raise ValueError(f"it is truncated: {name} is not in it")
-        tensors[name] = arrays.over(mapped, dtype, entry["shape"], start + begin, end - begin)
-    return tensors
+    return metadata, {n: (d, s, start + b, start + e) for n, (d, s, b, e) in found.items()}
+
+
+def _entry(entry: Any) -> tuple[str, tuple[int, ...], int, int]:
+    """The dtype, the shape and the place of a tensor, if they are as they have to be.
+
+    Raises:
+        KeyError: One of them is missing, or the dtype is unknown.
+        TypeError: One is of another type.
+        ValueError: A number is no size, or there are more or fewer of them.
+    """
+    shape, (begin, end) = entry["shape"], entry["data_offsets"]
+    if not isinstance(shape, list):
+        raise TypeError
+    if any(type(number) is not int or number < 0 for number in (*shape, begin, end)):
+        raise ValueError
+    return DTYPES[entry["dtype"]], tuple(shape), begin, end

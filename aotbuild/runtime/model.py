@@ -26,7 +26,7 @@ from .not_a_module import refuse_attributes
 from .parameters import Parameters
 from .processes import note_use, remember
 from .results import write
-from .signature import tell_signature
+from .signature import tell_name, tell_signature
 from .state_dict import State, state_of
 from .tracing import prepare
 from .variables import check_variables
@@ -72,6 +72,7 @@ class CompiledModel(Parameters):
         check_files(package, manifest)
         # What Python itself says of a wrong call, such as an argument given twice, begins with it.
         getattr(cls, "_checked", cls.__call__).__qualname__ = manifest.name
+        tell_name(cls, manifest.name)
         model: Self = object.__new__(direct_class(cls))
         model._manifest = manifest
         return model
@@ -384,6 +385,9 @@ class CompiledMethods(Parameters):
     _methods: tuple[str, ...]
     _origin: CompiledMethods | None = None
     """The model that a pool is of."""
+
+    def __init_subclass__(cls) -> None:
+        tell_name(cls, cls._model)
 
     def __init__(self, package: Path, pool: Pool | None = None) -> None:
         """Load the methods; the generated class of each model overrides this."""

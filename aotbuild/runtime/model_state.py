@@ -21,6 +21,8 @@ from .errors import StateError
 from .lazy import is_numpy, is_tensor
 from .machine import DLPACK_DTYPES, engine_module
 from .manifest import Manifest, StateBuffer
+from .memory import address_of
+from .state_assignment import Target
 from .state_file import check_described, other_version, read_state, write_state
 from .weights import WeightsFile
 
@@ -52,14 +54,23 @@ class Layout:
         self.version = blake2b(described.encode(), digest_size=16).hexdigest()
         """Tells states apart that look different, or were computed with other weights."""
 
-    def sizes(self, given: Mapping[str, Any]) -> dict[str, int]:
+    def sizes(self, given: Mapping[str, Any], unnamed: Sequence[Any] = ()) -> dict[str, int]:
         """The sizes of a new state.
 
+        Args:
+            given: Them by the names of dimensions.
+            unnamed: Those that were given without a name.
+
         Raises:
-            TypeError: One is missing, unknown or no integer.
+            TypeError: One is missing, unknown, unnamed or no integer.
             ValueError: One is out of the range of its dimension.
         """
         label = f"{self.model}.new_state()"
+        if unnamed:
+            rest = [name for name in self.dims if name not in given]
+            named = ", ".join(f"{n}={v!r}" for n, v in zip(rest, unnamed, strict=False))
+            takes = f"sizes by name only: {named}" if named else "no more sizes"
+            raise TypeError(f"{label} takes {takes}")
         for name in given:
             if name not in self.dims:
                 takes = ", ".join(self.dims) or "no sizes"
@@ -144,7 +155,10 @@ class ModelState(Mapping[str, Any]):
         return library.over(self._memory, placed.buffer.dtype, placed.shape, start, placed.size)
 
     def __setitem__(self, name: str, value: Any) -> None:
-        self[name][...] = value
+        placed = self._placed(name)
+        label = f'{self._layout.model}: state["{name}"]'
+        target = Target(label, placed.buffer.dtype, placed.shape, self._bytes(placed))
+        target.assign(value, _library())
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._places)
@@ -360,13 +374,7 @@ def _new_memory(size: int) -> tuple[Any, int]:
         private = getattr(mmap, "MAP_PRIVATE", 0) | getattr(mmap, "MAP_ANONYMOUS", 0)
         return (mmap.mmap(-1, size, flags=private) if private else mmap.mmap(-1, size)), 0
     memory = bytearray(size + _ALIGNMENT)
-    return memory, -_address_of(memory) % _ALIGNMENT
-
-
-def _address_of(memory: bytearray) -> int:
-    import ctypes
-
-    return ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    return memory, -address_of(memory) % _ALIGNMENT
 
 
 def _clear(data: memoryview) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Never
 
 from .not_a_module import listed
 from .state_dict import IncompatibleKeys, State, StateDictOrPath
@@ -65,10 +65,11 @@ class Parameters:
         """
         self._state.merge(delta, scale)
 
-    def new_state(self, **sizes: int) -> ModelState:
+    def new_state(self, *unnamed: Never, **sizes: int) -> ModelState:
         """What the model keeps between calls, as it is at first; pass it to calls as ``state``.
 
         Args:
+            unnamed: Sizes without their names, which are refused.
             sizes: The sizes of the dimensions that its buffers have, such as ``batch=8``.
 
         Raises:
@@ -78,7 +79,7 @@ class Parameters:
         layout = self._state_layout()
         from .model_state import ModelState  # which packages without a state do not have
 
-        return ModelState(layout, layout.sizes(sizes))
+        return ModelState(layout, layout.sizes(sizes, unnamed))
 
     def _with_buffers(self) -> Manifest | None:
         """The manifest of the model, or of a method of it, that has a state; None without one."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .buffers import Buffer, as_buffer
 from .checks import kind_of
-from .lazy import is_tensor, torch
+from .lazy import is_numpy, is_tensor, torch
+from .machine import engine_module
+from .memory import bytes_of, overlap, span_of, view_of
 
 
 def write(label: str, result: Any, out: Any) -> Any:
@@ -16,8 +18,8 @@ def write(label: str, result: Any, out: Any) -> Any:
     Args:
         label: How messages name what was given.
         result: Tensors or arrays, in tuples, lists and dicts; anything else is passed over.
-        out: Tensors or arrays of the same shapes and dtypes, in containers that have the same
-            lengths and keys.
+        out: Tensors, arrays or buffers of the same shapes and dtypes, in containers that have the
+            same lengths and keys.
 
     Returns:
         ``out``
@@ -35,6 +37,9 @@ def write(label: str, result: Any, out: Any) -> Any:
         if is_tensor(target):
             with torch.no_grad():
                 target.copy_(source)
+        elif isinstance(target, memoryview):
+            view = view_of(source)
+            bytes_of(target)[:] = bytes_of(view) if view.c_contiguous else view.tobytes()
         else:
             target[...] = source
     return out
@@ -44,15 +49,16 @@ def _unshared(source: Any, target: Any, targets: Sequence[Any]) -> Any:
     """A result, copied if writing to any target could change it."""
     if source is target or not any(_may_overlap(source, other) for other in targets):
         return source
+    if _is_engines(source):
+        view = view_of(source)
+        return engine_module().laid_out(view, tuple(range(view.ndim)))
     return source.clone() if is_tensor(source) else source.copy()
 
 
 def _may_overlap(source: Any, target: Any) -> bool:
     if is_tensor(source):
         return is_tensor(target) and _storage(source) == _storage(target) != 0
-    numpy: Any = sys.modules.get("numpy")
-    arrays = numpy is not None and all(isinstance(a, numpy.ndarray) for a in (source, target))
-    return arrays and bool(numpy.may_share_memory(source, target))
+    return overlap(span_of(source), span_of(target))
 
 
 def _storage(tensor: torch.Tensor) -> int:
@@ -72,13 +78,44 @@ def _pair(label: str, result: Any, out: Any, pairs: list[tuple[Any, Any]]) -> No
         for i, item in enumerate(result):
             _pair(f"{label}[{i}]", item, out[i], pairs)
     elif hasattr(type(result), "__dlpack__"):
+        buffer = _buffer(result, out)
+        if buffer is not None:
+            _check_buffer(label, result, out, buffer)
+            pairs.append((result, buffer))
+            return
         _check(label, result, out)
         pairs.append((result, out))
 
 
+def _buffer(result: Any, out: Any) -> memoryview | None:
+    """The buffer of what has nothing else by which an array could be written to it."""
+    if is_numpy(out) or is_tensor(out) or not (is_numpy(result) or _is_engines(result)):
+        return None
+    try:
+        return view_of(out)
+    except TypeError:
+        return None
+
+
+def _is_engines(value: Any) -> bool:
+    return type(value) is getattr(engine_module(), "Array", None)
+
+
+def _check_buffer(label: str, result: Any, out: Any, buffer: memoryview) -> None:
+    dtype = Buffer(as_buffer(out)).dtype
+    if dtype != str(result.dtype):
+        raise TypeError(f"{label} must have dtype {result.dtype}, got {dtype}")
+    if buffer.shape != result.shape:
+        raise ValueError(f"{label} must have shape {result.shape}, got {buffer.shape}")
+    if buffer.readonly:
+        raise ValueError(f"{label} cannot be written to")
+    if not buffer.c_contiguous:
+        raise ValueError(f"{label} has gaps or another order in memory. Pass a buffer without")
+
+
 def _check(label: str, result: Any, out: Any) -> None:
     if is_tensor(result) != is_tensor(out) or not hasattr(out, "dtype"):
-        raise TypeError(f"{label} must be a {kind_of(result)}, got {kind_of(out)}")
+        raise TypeError(f"{label} must be {_shown(result)}, got {_shown(out, '')}")
     if out.dtype != result.dtype:
         raise TypeError(f"{label} must have dtype {result.dtype}, got {out.dtype}")
     if tuple(out.shape) != tuple(result.shape):
@@ -92,3 +129,8 @@ def _check(label: str, result: Any, out: Any) -> None:
     writeable = getattr(getattr(out, "flags", None), "writeable", True)
     if not hasattr(out, "__setitem__") or not writeable:
         raise ValueError(f"{label} cannot be written to")
+
+
+def _shown(value: Any, article: str = "a ") -> str:
+    """The type of a value; users cannot import that of the engine."""
+    return "an array" if _is_engines(value) else f"{article}{kind_of(value)}"

@@ -65,5 +65,28 @@ def tell_signature(cls: type[Any]) -> None:
     call.__wrapped__ = shown
 
 
+def tell_name(cls: type[Any], name: str) -> None:
+    """Let what Python itself says of a wrong call of a method begin with the name of the model.
+
+    Args:
+        cls: The class of one model, which inherits the methods.
+        name: The name of the model.
+    """
+    for method in _METHODS:
+        shared = getattr(cls, method, None)
+        named = f"{name}.{method}"
+        if not isinstance(shared, types.FunctionType) or shared.__qualname__ == named:
+            continue
+        own = types.FunctionType(
+            *(shared.__code__, shared.__globals__, method, shared.__defaults__, shared.__closure__)
+        )
+        own.__kwdefaults__, own.__annotations__ = shared.__kwdefaults__, shared.__annotations__
+        own.__doc__, own.__qualname__ = shared.__doc__, named
+        setattr(cls, method, own)
+
+
+_METHODS = ("batched", "load_state_dict", "merge", "module", "pool", "prefetch", "state_dict")
+"""Those of a model whose arguments Python checks."""
+
 _VARARGS, _VARKEYWORDS = 0x04, 0x08
 """``inspect.CO_VARARGS`` and ``CO_VARKEYWORDS``."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .checkpoint import DTYPES
+from .checkpoint import DTYPES, read_header
 from .errors import StateError
 
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
@@ -42,15 +43,18 @@ def write_state(path: Any, model: str, version: str, described: Described) -> No
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     target = Path(path)
-    temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
+    temporary = target.parent / f"{target.name}.{os.getpid()}.tmp"
     try:
         with temporary.open("wb") as file:
             file.write(len(text).to_bytes(8, "little") + text)
             for _, _, data in described.values():
                 file.write(data)
         temporary.replace(target)
+    except OSError as error:  # of a name that the caller did not give
+        raise OSError(error.errno, error.strerror, str(target)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def read_state(path: Any, model: str, version: str, expected: Described) -> dict[str, bytes]:
@@ -68,21 +72,15 @@ def read_state(path: Any, model: str, version: str, expected: Described) -> dict
     file = Path(path)
     try:
         data = file.read_bytes()
-        start = 8 + int.from_bytes(data[:8], "little")
-        header = json.loads(data[8:start])
-        metadata = header.pop("__metadata__", {})
-        found = {
-            name: (DTYPES[entry["dtype"]], entry["shape"], *entry["data_offsets"])
-            for name, entry in header.items()
-        }
+        metadata, found = read_header(data)
     except OSError as error:
         raise StateError(f"{file}: cannot be read ({error.strerror or error})") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise StateError(f"{file}: is damaged, or no safetensors file") from error
+    except ValueError as error:
+        raise StateError(f"{file}: is damaged, or no safetensors file ({error})") from error
     check_described(model, str(file), expected, found)
     if metadata.get(_VERSION) != version:
         raise StateError(other_version(model, str(file)))
-    read = {name: data[start + begin : start + end] for name, (*_, begin, end) in found.items()}
+    read = {name: data[begin:end] for name, (*_, begin, end) in found.items()}
     for name, (_, _, memory) in expected.items():
         if len(read[name]) != len(memory):
             raise StateError(f"{file}: is damaged: {name!r} is not whole")

@@ -144,7 +144,8 @@ import json, sys
 import aotbuild.config.project
 print(json.dumps(sorted(name for name in sys.modules if name.startswith("aotbuild.runtime"))))
 """
-    assert run_python(code, cwd=tmp_path) == ["aotbuild.runtime", "aotbuild.runtime.dims"]
+    own = ["aotbuild.runtime", "aotbuild.runtime.dims", "aotbuild.runtime.records"]
+    assert run_python(code, cwd=tmp_path) == own
 
 
 def test_the_runtime_works_alone_under_another_name(tmp_path: Path) -> None:
@@ -168,7 +169,7 @@ print(json.dumps([vendored.__all__, vendored.CompiledModel.__module__, "torch" i
 
 
 def test_the_manifest_is_readable_without_torch(tmp_path: Path) -> None:
-    for name in ("manifest", "dims", "errors", "digest"):
+    for name in ("manifest", "dims", "errors", "digest", "records"):
         shutil.copy(PACKAGE / "runtime" / f"{name}.py", tmp_path)
     (tmp_path / "__init__.py").touch()
     code = f"""

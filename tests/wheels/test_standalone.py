@@ -159,6 +159,88 @@ def test_another_device_is_told_without_torch(
     )
     assert (done.returncode == 0) == (not told)
     assert told in done.stderr
+STATES = """
+from digits.models import reader
+def many(form, shape, value=0):
+    made = array.array(form, [value]) * (shape[0] * shape[1])
+    return memoryview(made).cast("B").cast(form, shape)
+told = []
+def tell(code):
+    try:
+        told.append(str(type(eval(code)).__name__))
+    except Exception as error:
+        told.append(f"{type(error).__name__}: {error}")
+line, state = many("f", (2, 8), 1), reader.new_state(batch=2)
+own = {"hidden": many("f", (2, 48)).toreadonly()}
+tell('reader(line, state=own)')
+own["hidden"] = eval(told[-1].rpartition("Pass ")[2], {"state": own})
+reader(line, state=own), reader(line, state=state)
+assert own["hidden"].tolist() == state["hidden"].tolist() != many("f", (2, 48)).tolist()
+other = reader.new_state(batch=2)
+for value in (own["hidden"], own["hidden"].tolist(), state["hidden"]):
+    other["hidden"] = 0.5
+    assert other["hidden"].tolist() == many("f", (2, 48), 0.5).tolist()
+    other["hidden"] = value
+    assert other["hidden"].tolist() == state["hidden"].tolist()
+for value in ("None", "1e300", "many('d', (2, 48))", "many('f', (1, 48))", "[[1], [2]]"):
+    tell(f'state.__setitem__("hidden", {value})')
+block = bytearray(448)
+own["hidden"] = memoryview(block)[:384].cast("f", (2, 48))
+line = memoryview(block).toreadonly()[352:416].cast("f", (2, 8))
+tell('reader(line, state=own)')
+tell('reader.new_state(2)')
+tell('net.pool()')
+tell('state.save("/no/such/folder")')
+scores = net(images)
+for out in (many("f", (9, 10)), net(images), (ctypes.c_float * 10 * 9)()):
+    assert net(images, out=out) is out
+    assert memoryview(out).tobytes() == memoryview(scores).tobytes()
+image = many("f", (9, 64)).cast("B").cast("f", (9, 1, 8, 8))
+cleaned = {"image": image, "error": array.array("f", [0] * 9)}
+assert denoiser(images, out=cleaned) is cleaned
+assert cleaned["error"].tolist() == denoiser(images)["error"].tolist()
+read_only = many("f", (9, 10)).toreadonly()
+for out in ("read_only", "many('d', (9, 10))", "many('f', (10, 9))", "[0] * 90"):
+    tell(f'net(images, out={out})')
+print(json.dumps(told))
+"""
+
+TOLD = [
+    (
+        """ValueError: reader(): argument 'state["hidden"]' is changed by the call, and """
+        """cannot be written to. Pass memoryview(bytearray(state["hidden"])).cast("f", (2, 48))"""
+    ),
+    (
+        'TypeError: reader: state["hidden"] takes a number, or an array or lists of float32 with '
+        "shape (2, 48), got NoneType"
+    ),
+    (
+        'ValueError: reader: state["hidden"] has dtype float32, which holds '
+        "-3.4028234663852886e+38 to 3.4028234663852886e+38, got 1e+300"
+    ),
+    'TypeError: reader: state["hidden"] has dtype float32, got float64',
+    'ValueError: reader: state["hidden"] has shape (2, 48), got (1, 48)',
+    'ValueError: reader: state["hidden"] has shape (2, 48), got lists of (2, 1)',
+    (
+        """ValueError: reader(): argument 'state["hidden"]' is changed by the call, and shares """
+        "memory with 'line'. Pass a copy of one"
+    ),
+    "TypeError: reader.new_state() takes sizes by name only: batch=2",
+    "TypeError: net.pool() missing 1 required positional argument: 'runners'",
+    "FileNotFoundError: [Errno 2] No such file or directory: '/no/such/folder'",
+    "ValueError: net(): out cannot be written to",
+    "TypeError: net(): out must have dtype float32, got float64",
+    "ValueError: net(): out must have shape (9, 10), got (10, 9)",
+    "TypeError: net(): out must be an array, got list",
+]
+
+
+def test_states_and_out_take_plain_buffers(
+    installed: Callable[..., Installed], bare_python: Path
+) -> None:
+    directory = installed("example_project", STANDALONE).directory
+    code = IMAGES + "import ctypes" + STATES
+    assert run_plain(bare_python, directory, code) == TOLD
 
 
 COLUMNS = """

@@ -98,7 +98,9 @@ def _write_manifest(directory: Path, manifest: Manifest) -> Manifest:
     return complete
 
 
-_OF_STATE = ("holding", "model_state", "scanning", "state_file", "written_inputs")
+_OF_STATE = (
+    *("holding", "model_state", "scanning", "state_assignment", "state_file", "written_inputs"),
+)
 """The modules of the runtime that only models with a state need, or whose inputs are changed."""
 
 _OF_DEVELOPMENT = ("development",)

@@ -7,7 +7,7 @@ imported for them, unless it is torch that runs the model.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol, TypeAlias
 
 from . import buffers
@@ -23,8 +23,8 @@ from .checks import (
     number_types,
 )
 from .lazy import is_numpy, is_tensor, torch
-from .machine import engine_module
 from .manifest import Input, Manifest
+from .numpy_dtypes import dtype_named
 from .tracing import traced
 
 RunArrays: TypeAlias = "Callable[[list[Any]], list[Any] | None]"
@@ -73,7 +73,7 @@ class Arrays:
         """
         if any(map(is_tensor, values)):
             return traced(self._manifest, values)
-        library = next(filter(None, map(_library_of, values)), None)
+        library = library_of(values)
         if library is None:
             if not self._standalone or "torch" in sys.modules:
                 return None
@@ -84,7 +84,7 @@ class Arrays:
             outputs = self._run([exported(array) for array in arrays])
         if outputs is None:
             raise TypeError(f"{self._manifest.name}(): the compiled code cannot take these arrays")
-        return _mapped(lambda output: _imported(self._manifest, output, library), outputs)
+        return _mapped(lambda output: imported(self._manifest, output, library), outputs)
 
     def of_tensors(self, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
         """The outputs for tensors that the compiled code reads, exchanged by capsules."""
@@ -126,13 +126,18 @@ def as_tensor(array: Any) -> torch.Tensor:
     return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
+def library_of(values: Iterable[Any]) -> Any:
+    """The module that the first array of some values is of; None where none is an array."""
+    return next(filter(None, map(_library_of, values)), None)
+
+
 def _library_of(value: Any) -> Any:
     """The module that an array is of; None for anything else."""
     if is_numpy(value):
         return sys.modules["numpy"]
     if is_tensor(value):
         return None
-    if type(value) is getattr(engine_module(), "Array", None):
+    if buffers.is_array(value):
         return buffers
     if hasattr(type(value), "__dlpack__") and hasattr(
         library := namespace_of(value), "from_dlpack"
@@ -152,7 +157,7 @@ def namespace_of(array: Any) -> Any:
     """The array API's functions for an array; numpy before 2.0 has most of them."""
     if hasattr(array, "__array_namespace__"):
         return array.__array_namespace__()
-    return sys.modules[type(array).__module__.partition(".")[0]]
+    return sys.modules.get(type(array).__module__.partition(".")[0])
 
 
 def _is_plain(value: Any) -> bool:
@@ -175,7 +180,20 @@ def exported(value: Any) -> Any:
         return None
 
 
-def _imported(manifest: Manifest, output: Any, library: Any) -> Any:
+def steps_of(manifest: Manifest, spec: Input, value: Any) -> Any:
+    """A sequence of arrays for an input, of which each can be taken; what is no buffer as it is.
+
+    Raises:
+        TypeError: It has another dtype.
+    """
+    if _library_of(value) is not buffers:
+        return value
+    array = buffers.Buffer(buffers.as_buffer(value))
+    _check_array(label_of(manifest, spec), spec, array, value, buffers)
+    return array.laid_out(list(range(len(array.shape))))
+
+
+def imported(manifest: Manifest, output: Any, library: Any) -> Any:
     """An output as an array of a library; None where a shared call leaves out an input."""
     if output is None:
         return None
@@ -225,14 +243,24 @@ def _of_number(label: str, spec: Input, value: Any, library: Any) -> Any:
         check_number(label, spec, value)
         if library is buffers:
             return buffers.asarray(value, spec.dtype)
-        return library.asarray(value, dtype=getattr(library, _NAMES.get(spec.dtype, spec.dtype)))
+        return library.asarray(value, dtype=_dtype(label, spec, library))
     if is_numpy(value) and not hasattr(type(value), "__dlpack__"):
         return library.asarray(value)  # a number of numpy's own
     return value
 
 
+def _dtype(label: str, spec: Input, library: Any) -> Any:
+    """The dtype of an input as a library has it."""
+    if library is not sys.modules.get("numpy"):
+        return getattr(library, _NAMES.get(spec.dtype, spec.dtype))
+    try:
+        return dtype_named(spec.dtype)
+    except ModuleNotFoundError as error:
+        raise TypeError(f"{label} is a number, and {error}") from None
+
+
 _NAMES = {"bool": "bool_"}
-"""Dtypes whose names are others in older numpy."""
+"""Dtypes whose names are others in some libraries."""
 
 
 def _check_array(label: str, spec: Input, array: Any, given: Any, library: Any) -> None:

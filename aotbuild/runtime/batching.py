@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Generic, NoReturn, ParamSpec, Self, TypeVar
 
+from . import buffers
 from .arrays import Arrays, as_tensor
 from .dims import Dim
 from .errors import QueueFullError
@@ -228,15 +229,18 @@ class _Devices:
 
 
 def _behind(model: Any, run: Callable[[Values], Sequence[Any]]) -> Any:
-    """The model with something else behind its checks. It gets tensors, or arrays of numpy."""
+    """The model with something else behind its checks.
+
+    It gets tensors, arrays of numpy, or arrays of the engine.
+    """
     manifest = model._manifest
 
     def run_arrays(arrays: list[Any]) -> list[Any]:
-        # What numpy has no dtype for comes as a capsule.
+        # All but what numpy has a dtype for comes as a capsule.
         whole = all(hasattr(array, "shape") for array in arrays)
-        return list(run(arrays if whole else [as_tensor(array) for array in arrays]))
+        return list(run(arrays if whole else [_joinable(array) for array in arrays]))
 
-    arrays = Arrays(manifest, run_arrays, checks=False)
+    arrays = Arrays(manifest, run_arrays, checks=False, standalone=manifest.standalone)
 
     def call(*values: Any) -> Sequence[Any] | None:
         fits = model._fits  # the native engine tells the usual ones in C
@@ -248,6 +252,16 @@ def _behind(model: Any, run: Callable[[Values], Sequence[Any]]) -> Any:
     shell.__dict__.update(model.__dict__)
     shell._call, shell._run, shell._runs = call, run, _Devices(model, run)
     return shell
+
+
+def _joinable(array: Any) -> Any:
+    """The array of the engine over a capsule or an array of numpy; a tensor without an engine."""
+    engine = engine_module()
+    if engine is None:
+        return as_tensor(array)
+    if not hasattr(array, "shape"):
+        return engine.from_capsule(array)
+    return buffers.Buffer(memoryview(array)).laid_out(list(range(array.ndim)))
 
 
 class _Request:

@@ -7,9 +7,11 @@ Such as ``array.array``, ``memoryview``, and images that tell their pixels by
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
+import math
+import struct
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from .machine import DLPACK_DTYPES, engine_module
@@ -22,8 +24,15 @@ __all__ = [
     "as_short_floats",
     "asarray",
     "capsule_of",
+    "concat",
     "conversion",
+    "flat",
+    "is_array",
+    "over",
     "short_floats",
+    "split",
+    "stack",
+    "step_of",
 ]
 
 _DTYPES = {
@@ -64,16 +73,20 @@ class Buffer:
         It lies over the memory of the buffer where that is so and may be written to, and is a copy
         elsewhere.
         """
-        view = self.view
+        view, usual = self.view, order == sorted(order)
         if not isinstance(view, memoryview):
-            return view
+            return view if usual and _words(view).c_contiguous else self._moved(order)
         known = self.dtype in DLPACK_DTYPES and view.format[:1] not in _OTHER_ORDER
-        if known and not view.readonly and view.c_contiguous and order == sorted(order):
-            with contextlib.suppress(TypeError):  # of one without elements
-                strides = tuple(stride // view.itemsize for stride in view.strides or ())
-                dtype = DLPACK_DTYPES[self.dtype]
-                return engine_module().view(view.cast("B"), dtype, view.shape, strides, 0)
-        return engine_module().laid_out(self.view, tuple(order))
+        if known and usual and not view.readonly and view.c_contiguous:
+            return over(view, self.dtype, self.shape)
+        return engine_module().laid_out(view, tuple(order))
+
+    def _moved(self, order: list[int]) -> Any:
+        """A copy in an order, of what buffers have no word for."""
+        inverse = [order.index(i) for i in range(len(order))]
+        sizes = [self.shape[i] for i in order]
+        words = over(flat(self.view), _words_of(self.dtype), sizes, order=inverse)
+        return over(bytearray(memoryview(words).tobytes()), self.dtype, self.shape, order=order)
 
 
 def as_buffer(value: Any) -> Any:
@@ -108,14 +121,105 @@ def _of_dlpack(value: Any) -> Any:
         return array
 
 
-def asarray(value: Any, dtype: str) -> memoryview:
-    """A number as a buffer without dimensions."""
-    import array  # few models take numbers
+def is_array(value: Any) -> bool:
+    """Whether a value is an array of the engine."""
+    return type(value) is getattr(engine_module(), "Array", None)
 
-    form = FORMATS[dtype]
-    made = array.array("B" if form == "?" else form, [value])
-    view: memoryview = memoryview(made).cast("B").cast(form, ())  # type: ignore[call-overload]
-    return view
+
+def over(
+    memory: Any, dtype: str, shape: Sequence[int], offset: int = 0, order: Sequence[int] = ()
+) -> Any:
+    """The array of the engine over bytes that lie in a buffer without gaps.
+
+    Args:
+        memory: The buffer; the array keeps it alive.
+        dtype: The name of its dtype.
+        shape: Its sizes.
+        offset: Where in the buffer it begins, in bytes.
+        order: The dimensions as they lie in memory, the outermost first; the usual order when
+            empty.
+    """
+    strides = [1] * len(shape)
+    step = 1
+    for i in reversed(order or range(len(shape))):
+        strides[i] = step
+        step *= shape[i]
+    place = DLPACK_DTYPES[dtype], tuple(shape), tuple(strides), offset
+    return engine_module().view(memory, *place)
+
+
+def _words(array: Any) -> memoryview:
+    """The memory of an array, as unsigned integers where buffers have no word for its dtype."""
+    try:
+        return memoryview(array)
+    except BufferError:
+        return memoryview(array.bits())
+
+
+def _words_of(dtype: str) -> str:
+    return f"uint{DLPACK_DTYPES[dtype][1]}"
+
+
+def flat(array: Any) -> memoryview:
+    """The bytes of an array in the usual order: its memory where they lie so, else a copy."""
+    view = _words(array)
+    if not view.c_contiguous:
+        return memoryview(view.tobytes())
+    return memoryview(over(view, "uint8", [view.nbytes]))
+
+
+def step_of(array: Any, step: int) -> Any:
+    """A part of an array along its first axis, over its memory, which has no gaps."""
+    view = _words(array)
+    return over(view, array.dtype, array.shape[1:], view.nbytes // array.shape[0] * step)
+
+
+def stack(arrays: Sequence[Any]) -> Any:
+    """Arrays of one shape as one, with an axis of them before their own."""
+    memory = bytearray().join(map(flat, arrays))
+    return over(memory, arrays[0].dtype, [len(arrays), *arrays[0].shape])
+
+
+def concat(arrays: Sequence[Any], axis: int) -> Any:
+    """Arrays behind one another along an axis, in the usual order."""
+    shape = list(arrays[0].shape)
+    outer = math.prod(shape[:axis])
+    parts = [(data, len(data) // (outer or 1)) for data in map(flat, arrays)]
+    shape[axis] = sum(array.shape[axis] for array in arrays)
+    memory = bytearray().join(
+        data[i * width : (i + 1) * width] for i in range(outer) for data, width in parts
+    )
+    return over(memory, arrays[0].dtype, shape)
+
+
+def split(array: Any, axis: int, rows: Sequence[int]) -> list[Any]:
+    """Copies of the parts of an array along an axis.
+
+    Args:
+        array: The array.
+        axis: The axis.
+        rows: How much of it each part has, all of it together.
+    """
+    data, shape = flat(array), list(array.shape)
+    outer = math.prod(shape[:axis])
+    row = len(data) // (outer * shape[axis] or 1)
+    parts, start = [], 0
+    for count in rows:
+        places = [(i * shape[axis] + start) * row for i in range(outer)]
+        memory = bytearray().join(data[place : place + count * row] for place in places)
+        parts.append(over(memory, array.dtype, [*shape[:axis], count, *shape[axis + 1 :]]))
+        start += count
+    return parts
+
+
+def asarray(value: Any, dtype: str) -> Any:
+    """A number as an array without dimensions."""
+    if dtype != "bfloat16":
+        return over(bytearray(struct.pack(FORMATS[dtype], value)), dtype, ())
+    # The upper half of a float32, rounded to even.
+    bits = int.from_bytes(struct.pack("=f", value), sys.byteorder)
+    half = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16 if value == value else 0x7FC0  # noqa: PLR0124
+    return over(bytearray(half.to_bytes(2, sys.byteorder)), dtype, ())
 
 
 def conversion(name: str, dtype: str, dims: int, value: Any) -> str:

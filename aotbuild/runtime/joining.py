@@ -1,7 +1,7 @@
 """Joining: several requests as one call of a model, and its outputs split again.
 
-Tensors of torch, arrays of numpy and those of the array API are joined and split alike; nothing of
-them is imported here.
+Tensors of torch, arrays of numpy, those of the array API and the engine's own are joined and split
+alike; nothing of them is imported here.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from . import buffers
 from .arrays import namespace_of
 from .checks import shown
 from .dims import Affine
@@ -68,7 +69,10 @@ class Joining:
         for i in self.changed:
             pieces = _pieces(joined[i], self.inputs[i][0], rows)
             for values, piece in zip(requests, pieces, strict=True):
-                values[i][...] = piece
+                if buffers.is_array(piece):
+                    buffers.flat(values[i])[:] = buffers.flat(piece)
+                else:
+                    values[i][...] = piece
 
     def split(self, outputs: Values, rows: Sequence[int]) -> list[list[Any]]:
         """The outputs for each request, in memory of their own."""
@@ -186,6 +190,8 @@ def _others(inputs: Sequence[Input], dim: str) -> Iterator[tuple[int, int]]:
 
 def _joined(parts: list[Any], axis: int, order: tuple[int, ...]) -> Any:
     first = parts[0]
+    if buffers.is_array(first):
+        return buffers.concat(parts, axis)  # the call gives it its order
     if not is_tensor(first):
         namespace = namespace_of(first)
         concat = getattr(namespace, "concat", None) or namespace.concatenate
@@ -209,6 +215,8 @@ def _pieces(whole: Any, axis: int, rows: Sequence[int]) -> list[Any]:
             parts: list[Any] = list(copies(whole, list(rows), axis))
             return parts
         return [piece.clone() for piece in whole.split(list(rows), axis)]
+    if buffers.is_array(whole):
+        return buffers.split(whole, axis, rows)
     pieces = []
     start = 0
     for count in rows:

@@ -15,11 +15,12 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from . import buffers
 from .digest import blake2b
 from .dims import Affine, concrete
 from .errors import StateError
 from .lazy import is_numpy, is_tensor
-from .machine import DLPACK_DTYPES, engine_module
+from .machine import DLPACK_DTYPES
 from .manifest import Manifest, StateBuffer
 from .memory import address_of
 from .state_assignment import Target
@@ -459,14 +460,8 @@ def _view(state: ModelState, placed: _Placed, kind: str) -> Any:
 
 
 def _engine_array(state: ModelState, placed: _Placed) -> Any:
-    strides: list[int] = []
-    step = 1
-    for size in reversed(placed.shape):
-        strides.insert(0, step)
-        step *= size
-    dtype = DLPACK_DTYPES[placed.buffer.dtype]
     start = state._start + placed.offset
-    return engine_module().view(state._memory, dtype, placed.shape, tuple(strides), start)
+    return buffers.over(state._memory, placed.buffer.dtype, placed.shape, start)
 
 
 def kind_of_arrays(values: Sequence[Any]) -> str:

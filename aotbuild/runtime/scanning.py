@@ -6,12 +6,13 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from . import buffers
 from .arguments import nest
-from .arrays import exported, namespace_of
+from .arrays import exported, imported, library_of, namespace_of, steps_of
 from .checks import kind_of, label_of, shape_of
 from .lazy import is_numpy, is_tensor, torch
 from .manifest import Manifest
-from .model_state import ModelState, kind_of_arrays
+from .model_state import ModelState
 
 
 def scan(
@@ -37,6 +38,10 @@ def scan(
     for tree, value in zip(manifest.parameters.values(), nested, strict=True):
         _pick(tree, value, flat)
     stepped = [i not in manifest.changed for i in range(len(flat))]
+    flat = [
+        steps_of(manifest, spec, value) if each else value
+        for spec, value, each in zip(manifest.inputs, flat, stepped, strict=False)
+    ]
     steps = _count(manifest, flat, stepped)
     if state is None and manifest.held:
         state = model.new_state(**model._states_of_calls().sizes(_step(flat, stepped, 0)))
@@ -127,7 +132,7 @@ def _count(manifest: Manifest, flat: Sequence[Any], stepped: Sequence[bool]) -> 
     for spec, value, each in zip(manifest.inputs, flat, stepped, strict=False):
         if not each:
             continue
-        shape = shape_of(value)
+        shape = shape_of(value) if hasattr(type(value), "__dlpack__") else None
         if not shape:
             raise TypeError(
                 f"{label_of(manifest, spec)} must have the steps along its first axis, got "
@@ -151,13 +156,8 @@ def _step(flat: Sequence[Any], stepped: Sequence[bool], step: int) -> list[Any]:
 
 
 def _at(value: Any, step: int) -> Any:
-    """What a sequence has for a step; a plain buffer of several dimensions cannot be indexed."""
-    if is_tensor(value) or is_numpy(value) or hasattr(type(value), "__dlpack__"):
-        return value[step]
-    view: Any = memoryview(value)
-    size = view.nbytes // view.shape[0]
-    part = view.cast("B")[step * size : (step + 1) * size]
-    return part.cast(view.format, view.shape[1:])
+    """What a sequence has for a step."""
+    return buffers.step_of(value, step) if buffers.is_array(value) else value[step]
 
 
 def _in_c(
@@ -170,7 +170,6 @@ def _in_c(
     manifest: Manifest = model._manifest
     if any(i < len(flat) for i in manifest.changed):
         model._check_written(*flat)
-    kind = kind_of_arrays(flat)
     if not manifest.held:
         outputs = _scanned(model, arrays, stepped, steps)
     else:
@@ -189,7 +188,12 @@ def _in_c(
             raise
         finally:
             held.release()
-    return None if outputs is None else [_imported(output, kind) for output in outputs]
+    if outputs is None:
+        return None
+    if any(map(is_tensor, flat)):
+        return [torch.utils.dlpack.from_dlpack(output) for output in outputs]
+    library = library_of(flat)
+    return [imported(manifest, output, library) for output in outputs]
 
 
 def _scanned(
@@ -210,16 +214,6 @@ def _exported(value: Any) -> Any:
             return None
         return value.detach().__dlpack__()
     return exported(value)
-
-
-def _imported(output: Any, kind: str) -> Any:
-    if kind == "torch":
-        return torch.utils.dlpack.from_dlpack(output)
-    if kind == "numpy":
-        from .numpy_arrays import taken
-
-        return taken(output)
-    return output
 
 
 def _rebuilt(model: Any, tree: dict[str, Any], outputs: Sequence[Any], steps: int) -> Any:
@@ -244,6 +238,8 @@ def _stacked(results: Sequence[Any]) -> Any:
     first = results[0]
     if is_tensor(first):
         return torch.stack(list(results))
+    if buffers.is_array(first):
+        return buffers.stack(results)
     if isinstance(first, dict):
         return {key: _stacked([result[key] for result in results]) for key in first}
     if isinstance(first, tuple | list):

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from wheels import AWAIT_CHILD, KINDS, REPOSITORY, Installed, of_kind
+from wheels import AWAIT_CHILD, KINDS, REPOSITORY, STANDALONE, Installed, of_kind, run_plain
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -232,6 +232,100 @@ print(json.dumps([[result.shape for result in results[:2]], "torch" in sys.modul
     )
     assert shapes == [[1, 5], [2, 5]]
     assert torch_is_there == (calls.engine == "torch")
+
+
+BUFFERS = """
+import array, asyncio, json, sys
+from concurrent.futures import ThreadPoolExecutor
+from calls.models import conv, dense, kinds, lookup, nested, waves
+from calls.models._runtime import _engine
+
+def made(form, *shape, turn=1):
+    count = 1
+    for size in shape:
+        count *= size
+    if form == "?":
+        return memoryview(bytes(i % 2 for i in range(count))).cast("?", shape)
+    values = [i * turn % 9 for i in range(count)]
+    return memoryview(array.array(form, values)).cast("B").cast(form, shape)
+
+def words(dtype, *shape, turn):  # of a dtype that buffers have no word for, with gaps
+    bits = array.array("H", [0x3F80 + i * turn % 9 for i in range(8 * shape[0] * shape[-1])])
+    strides = [2 * size for size in shape[1:]] + [2]
+    return _engine.view(bits, dtype, shape, tuple(strides), 0)
+
+def state(rows, turn):
+    return {"a": made("f", rows, 4, turn=turn), "b": {"c": made("d", rows, 4, turn=turn)}}
+
+REQUESTS = [
+    (dense, lambda rows, turn: [made("f", rows, 6, turn=turn)[::-1]]),
+    (conv, lambda rows, turn: [made("f", 1, 3, 6, 5, turn=turn)]),
+    (lookup, lambda rows, turn: [made("q", rows, 5, turn=turn)]),
+    (nested, lambda rows, turn: [state(rows, turn), (made("f", rows), made("?", rows))]),
+    (kinds, lambda rows, turn: [
+        made("d", rows), words((4, 16), rows, turn=turn), made("i", rows), bytes(rows),
+        made("?", rows),
+    ]),
+    (waves, lambda rows, turn: [words((5, 64), rows, 3, turn=turn)]),
+]
+
+def plain(result):
+    if isinstance(result, dict):
+        return {name: plain(part) for name, part in result.items()}
+    if isinstance(result, tuple):
+        return [plain(part) for part in result]
+    return [type(result).__name__, result.dtype, result.shape, result.tolist()]
+
+def near(one, two):
+    if isinstance(one, dict):
+        return one.keys() == two.keys() and all(near(one[name], two[name]) for name in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(two) and all(map(near, one, two))
+    return one == two or abs(one - two) < 1e-4
+
+async def together(batched, requests):
+    return await asyncio.gather(*(batched.acall(*request) for request in requests))
+
+told = []
+for model, request in REQUESTS:
+    requests = [request(rows, turn) for turn, rows in enumerate((1, 2, 1, 2), 1)]
+    expected = [plain(model(*each)) for each in requests]
+    rows = 4 if model is conv else 6
+    for ask in (model, model.pool(2)):
+        with ask.batched(rows, 60_000) as batched, ThreadPoolExecutor(4) as threads:
+            found = [*threads.map(lambda each: batched(*each), requests)]
+            found += asyncio.run(together(batched, requests))
+        told.append(near([plain(each) for each in found], expected * 2))
+
+def error(call, *given):
+    try:
+        return call(*given)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+
+def later(*given):
+    return asyncio.run(batched.acall(*given))
+
+wrong = [(), ([1],), (state(1, 1), [1.0, 2.0]), (state(1, 1), (made("f", 1), made("f", 1)))]
+with nested.batched(8, 0) as batched:
+    told += [error(nested, *g) == error(batched, *g) == error(later, *g) != "" for g in wrong]
+closed = [error(ask, state(1, 1), (made("f", 1), made("?", 1))) for ask in (batched, later)]
+print(json.dumps([told, closed, [name for name in ("numpy", "torch") if name in sys.modules]]))
+"""
+
+
+@pytest.mark.parametrize("library", ["", "numpy"])
+def test_plain_buffers_share_calls(
+    installed: Callable[..., Installed], request: pytest.FixtureRequest, library: str
+) -> None:
+    """In a process without torch, and without numpy or with it."""
+    python = request.getfixturevalue(f"{library or 'bare'}_python")
+    code = f"import {library}\n{BUFFERS}" if library else BUFFERS
+    told, closed, there = run_plain(python, installed("calls", STANDALONE).directory, code)
+    assert told == [True] * 16
+    said = "nested.batched() is closed. Call the model itself, or make another one"
+    assert closed == [f"RuntimeError: {said}"] * 2
+    assert there == ([library] if library else [])
 
 
 def test_what_the_docs_show_runs(installed: Callable[[str], Installed]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from c_programs import compiled, run_checked
-from wheels import KINDS, STANDALONE, Installed, of_kind
+from wheels import KINDS, STANDALONE, Installed, of_kind, run_plain
 
 PACKAGE = "remembering"
 
@@ -642,3 +642,124 @@ def test_a_state_begins_in_c_as_in_python(
         "remembering_voice_begin(): inputs is NULL",
         "remembering_voice_begin(): model is NULL",
     ]
+
+
+BUFFERS = """
+import array, asyncio, ctypes, json, sys
+from concurrent.futures import ThreadPoolExecutor
+from remembering.models import phrases, table, voice
+from remembering.models._runtime import _engine
+
+def made(form, *shape, turn=1):
+    count = 1
+    for size in shape:
+        count *= size
+    values = array.array(form, [i * turn % 13 for i in range(count)])
+    return memoryview(values).cast("B").cast(form, shape)
+
+def near(one, two):
+    if isinstance(one, list):
+        return len(one) == len(two) and all(map(near, one, two))
+    return abs(one - two) < 1e-4
+
+def part(view, step):
+    size = view.nbytes // len(view)
+    return view.cast("B")[step * size : (step + 1) * size].cast(view.format, view.shape[1:])
+
+def orders(view):  # sequences as they lie in memory, and their steps
+    numbers = range(len(view))
+    whole = bytes(view.cast("B"))
+    held = ctypes.c_float
+    for size in reversed(view.shape):
+        held = held * size
+    yield view, numbers
+    yield view[::-1], numbers[::-1]
+    yield view[1::2], numbers[1::2]
+    yield memoryview(whole).cast(view.format, view.shape), numbers
+    yield held.from_buffer_copy(whole), numbers
+    backwards = tuple(reversed(range(view.ndim)))
+    yield _engine.laid_out(view, backwards), numbers
+    yield memoryview(_engine.laid_out(view, backwards)), numbers
+
+told = []
+for scan, model, sizes, xs in (
+    (voice.scan, voice, {"batch": 2}, made("f", 6, 2, 256)),
+    (voice.pool(2).scan, voice, {"batch": 2}, made("f", 6, 2, 256)),
+    (phrases.decode.scan, phrases.decode, {}, made("f", 5, 1, 8)),
+):
+    engine = scan.__self__._scan
+    for given, numbers in orders(xs):
+        state, seen = (phrases if model is not voice else voice).new_state(**sizes), []
+        expected = [model(part(xs, i), state=state).tolist() for i in numbers]
+        found = scan(given)  # by the engine
+        told.append([type(found).__name__, near(found.tolist(), expected)])
+        scan.__self__._scan = None
+        found = scan(given)
+        scan(given, on_step=seen.append)
+        scan.__self__._scan = engine
+        told.append([type(found).__name__, near(found.tolist(), expected)])
+        told.append([type(seen[0]).__name__, near([each.tolist() for each in seen], expected)])
+
+lines = [made("f", 1, 256, turn=turn) for turn in range(1, 5)]
+states, others = ([voice.new_state(batch=1) for _ in lines] for _ in range(2))
+
+async def together(batched):
+    return await asyncio.gather(*(batched.acall(x, state=s) for x, s in zip(lines, states)))
+
+with voice.batched(4, 60_000) as batched, ThreadPoolExecutor(4) as threads:
+    rounds = [list(threads.map(lambda x, s: batched(x, state=s), lines, states)) for _ in range(2)]
+    rounds.append(asyncio.run(together(batched)))
+for found in rounds:
+    expected = [voice(x, state=s).tolist() for x, s in zip(lines, others)]
+    told.append([type(found[0]).__name__, near([each.tolist() for each in found], expected)])
+
+places = memoryview(array.array("q", range(6))).cast("B").cast("q", (3, 2))
+rows, expected = made("f", 3, 2, 4), (ctypes.c_float * 4 * 32)()
+for step in range(3):  # which the calls change
+    table(part(rows, step), expected, part(places, step))
+for given, numbers in orders(rows):
+    if len(numbers) == 3 and numbers[0] == 0:
+        changed = (ctypes.c_float * 4 * 32)()
+        found = table.scan(given, changed, places)
+        told.append([type(found).__name__, bytes(changed) == bytes(expected) != bytes(512)])
+
+def error(call):
+    try:
+        call()
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+
+wrong = [
+    error(lambda: voice.scan(made("d", 3, 1, 256)[::-1])),
+    error(lambda: voice.scan((ctypes.c_float.__ctype_be__ * 256 * 1 * 3)())),
+    error(lambda: voice.scan(made("f", 3, 1, 255)[::-1])),
+    error(lambda: voice.scan(memoryview(array.array("f", [1])).cast("B").cast("f", ()))),
+    error(lambda: voice.scan([[1.0]])),
+]
+print(json.dumps([told, wrong, [name for name in ("numpy", "torch") if name in sys.modules]]))
+"""
+
+
+@pytest.mark.parametrize("library", ["", "numpy"])
+def test_plain_buffers_in_any_order(
+    library: str, installed: Callable[..., Installed], request: pytest.FixtureRequest
+) -> None:
+    """In a process without torch, and without numpy or with it."""
+    python = request.getfixturevalue(f"{library or 'bare'}_python")
+    code = f"import {library}\n{BUFFERS}" if library else BUFFERS
+    told, wrong, there = run_plain(python, installed(PACKAGE, STANDALONE).directory, code)
+    assert told == [["Array", True]] * (3 * 7 * 3 + 3 + 5)
+    assert there == ([library] if library else [])
+    label = "voice(): argument 'samples' must have"
+    for said, expected in zip(
+        wrong,
+        [
+            f"TypeError: {label} dtype float32, got float64. ",
+            f'TypeError: {label} dtype float32, got one of format ">f". ',
+            f"ValueError: {label} shape (batch, 256), got (1, 255): dimension 1 must be 256, not",
+            f"TypeError: {label} the steps along its first axis, got an array without axes",
+            f"TypeError: {label} the steps along its first axis, got list",
+        ],
+        strict=True,
+    ):
+        assert said.startswith(expected)

@@ -98,13 +98,20 @@ def test_a_wrong_argument_is_told_without_torch(
     installed: Callable[..., Installed], bare_python: Path
 ) -> None:
     cases = "".join(
-        f"try:\n    net({call})\n    told.append('accepted')\n"
-        "except Exception as error:\n    told.append(f'{type(error).__name__}: {error}')\n"
+        f"    try:\n        ask({call})\n        told.append('accepted')\n"
+        "    except Exception as error:\n        told.append(f'{type(error).__name__}: {error}')\n"
         for call in WRONG
     )
-    code = IMAGES + "told = []\n" + cases + "print(json.dumps(told))"
+    asked = """
+import asyncio
+told, batched = [], net.batched(8, 0)
+def later(*args):
+    return asyncio.run(batched.acall(*args))
+for ask in (net, net.pool(2), batched, later):
+"""
+    code = IMAGES + asked + cases + "print(json.dumps(told))"
     directory = installed("example_project", STANDALONE).directory
-    assert run_plain(bare_python, directory, code) == list(WRONG.values())
+    assert run_plain(bare_python, directory, code) == list(WRONG.values()) * 4
 
 
 HABITS = {
@@ -159,6 +166,8 @@ def test_another_device_is_told_without_torch(
     )
     assert (done.returncode == 0) == (not told)
     assert told in done.stderr
+
+
 STATES = """
 from digits.models import reader
 def many(form, shape, value=0):
@@ -347,12 +356,19 @@ from alone.models._runtime import _engine
 bits = array.array("H", [0x3FC0, 0xC000, 0x7F80, 0x0001, 0, 0, 0, 0])  # 1.5, -2, inf, denormal
 x = _engine.view(bits.tobytes(), (4, 16), (1, 8), (8, 1), 0)
 y = short(x)
-print(json.dumps([y.dtype, list(y.shape), y.tolist()[0][:4], y.bits().tolist()[0][:4]]))
+turned = _engine.view(array.array("H", range(0x3F80, 0x3F90)), (4, 16), (2, 8), (1, 2), 0)
+doubled = [[2 * value for value in row] for row in turned.tolist()]
+print(json.dumps([
+    [y.dtype, list(y.shape), y.tolist()[0][:4], y.bits().tolist()[0][:4]],
+    short(turned).tolist() == doubled,
+    short.batched(4, 0)(turned).tolist() == doubled,
+]))
 """
-    dtype, shape, values, bits = run_plain(bare_python, alone.directory, code)
+    (dtype, shape, values, bits), *right = run_plain(bare_python, alone.directory, code)
     assert (dtype, shape) == ("bfloat16", [1, 8])
     assert values == [3.0, -4.0, float("inf"), 2.0**-132]
     assert bits == [0x4040, 0xC080, 0x7F80, 0x0002]
+    assert right == [True, True]  # in another order in memory, too
 
 
 def test_a_call_without_memory_is_an_error_and_the_next_one_works(

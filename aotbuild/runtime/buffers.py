@@ -1,7 +1,7 @@
 """Arrays where no library of arrays is: whatever has Python's buffer protocol.
 
 Such as ``array.array``, ``memoryview``, and images that tell their pixels by
-``__array_interface__``. Results are arrays of the engine, which have ``shape``, ``dtype``,
+``__array_interface__``. Results are arrays of the engine, which have ``shape``, ``dtype``, items,
 ``tolist()``, the buffer protocol and DLPack. This module has what ``arrays`` needs of any library.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import math
 import sys
 from typing import Any
 
@@ -18,6 +19,7 @@ from .numpy_dtypes import dtype_named
 __all__ = [
     "Buffer",
     "as_buffer",
+    "as_numpy",
     "as_short_floats",
     "asarray",
     "capsule_of",
@@ -52,10 +54,17 @@ class Buffer:
         if not isinstance(view, memoryview):  # an array of the engine, of any dtype
             self.dtype = view.dtype
             return
-        form = view.format.lstrip("@=<")
+        form = view.format.lstrip("@=<>!")
         self.dtype = _DTYPES.get(form, f'one of format "{view.format}"')
         if form in {"l", "L"} and view.itemsize == 4:
             self.dtype = self.dtype.replace("64", "32")
+
+    def native(self) -> bytearray:
+        """A copy of its elements, one after the other, in the byte order of this machine."""
+        data, size = bytearray(self.view), self.view.itemsize
+        if self.view.format[:1] not in _OTHER_ORDER:
+            return data
+        return _swapped(data, size // 2 if self.dtype.startswith("complex") else size)
 
     def laid_out(self, order: list[int]) -> Any:
         """An array whose dimensions lie in memory in an order, the outermost first.
@@ -66,13 +75,26 @@ class Buffer:
         view = self.view
         if not isinstance(view, memoryview):
             return view
-        known = self.dtype in DLPACK_DTYPES and view.format[:1] not in _OTHER_ORDER
+        known = self.dtype in DLPACK_DTYPES
+        if known and view.format[:1] in _OTHER_ORDER:
+            strides = tuple(math.prod(view.shape[i + 1 :]) for i in range(view.ndim))
+            dtype = DLPACK_DTYPES[self.dtype]
+            view = engine_module().view(self.native(), dtype, view.shape, strides, 0)
+            return view if order == sorted(order) else engine_module().laid_out(view, tuple(order))
         if known and not view.readonly and view.c_contiguous and order == sorted(order):
             with contextlib.suppress(TypeError):  # of one without elements
                 strides = tuple(stride // view.itemsize for stride in view.strides or ())
                 dtype = DLPACK_DTYPES[self.dtype]
                 return engine_module().view(view.cast("B"), dtype, view.shape, strides, 0)
         return engine_module().laid_out(self.view, tuple(order))
+
+
+def _swapped(data: Any, size: int) -> bytearray:
+    """A copy of bytes, with each ``size`` of them in the opposite order."""
+    swapped = bytearray(data)
+    for i in range(size):
+        swapped[i::size] = data[size - 1 - i :: size]
+    return swapped
 
 
 def as_buffer(value: Any) -> Any:
@@ -167,6 +189,8 @@ def _of_interface(value: Any) -> memoryview | None:
         names = {"u": "uint", "i": "int", "f": "float", "b": "bool"}
         name = "bool" if kind[1] == "b" else f"{names[kind[1]]}{8 * size}"
         form: Any = _FORMATS[name]
+        if kind[0] in _OTHER_ORDER:
+            data = memoryview(_swapped(data.tobytes(), size))
         view: memoryview = data.cast("B").cast(form, interface["shape"])
     except (TypeError, KeyError, ValueError):  # its memory is told by an address
         return None
@@ -195,3 +219,31 @@ def as_short_floats(output: Any) -> Any:
     import numpy as np
 
     return np.asarray(memoryview(output.bits())).view(dtype_named("bfloat16"))
+
+
+def as_numpy(output: Any, dtype: Any = None, copy: bool | None = None) -> Any:  # noqa: FBT001
+    """An array of numpy over the memory of one of the engine's: its ``__array__()``.
+
+    Args:
+        output: The engine's.
+        dtype: Another dtype, which takes a copy.
+        copy: Whether to copy; None where it has to be.
+
+    Raises:
+        ModuleNotFoundError: It is of bfloat16, and ml_dtypes is not installed.
+        ValueError: ``copy`` is False, and the dtype is another.
+    """
+    import numpy as np
+
+    if output.dtype == "bfloat16":
+        try:
+            array = as_short_floats(output)
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(f"{error}, or take its tolist()") from None
+    else:
+        array = np.asarray(memoryview(output))
+    if dtype is None or array.dtype == dtype:
+        return array.copy() if copy else array
+    if copy is False:
+        raise ValueError(f"an array of {output.dtype} is one of another dtype only as a copy")
+    return array.astype(dtype)

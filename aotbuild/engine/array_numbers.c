@@ -99,6 +99,7 @@ static int put_integer(Element* element, DLDataType dtype, PyObject* number) {
     int64_t top = element->i64 >> (dtype.bits - 1);
     fits = !PyErr_Occurred() && (top == 0 || top == -1);
   }
+  PyErr_Clear();
   if (!fits)
     PyErr_Format(PyExc_OverflowError, "%R is out of the range of %s%d", whole,
                  dtype.code ? "uint" : "int", (int)dtype.bits);

@@ -77,7 +77,7 @@ class Buffer:
             return view
         known = self.dtype in DLPACK_DTYPES
         if known and view.format[:1] in _OTHER_ORDER:
-            strides = tuple(math.prod(view.shape[i + 1 :]) for i in range(view.ndim))
+            strides = tuple(math.prod(self.shape[i + 1 :]) for i in range(view.ndim))
             dtype = DLPACK_DTYPES[self.dtype]
             view = engine_module().view(self.native(), dtype, view.shape, strides, 0)
             return view if order == sorted(order) else engine_module().laid_out(view, tuple(order))

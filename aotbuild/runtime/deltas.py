@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from numbers import Real
 from typing import Any
 
 from .array_library import ArrayLibrary, dtype_of
@@ -78,6 +77,8 @@ def finite(scale: Any) -> float:
         TypeError: It is no real number.
         ValueError: It is infinite or NaN, or too large.
     """
+    from numbers import Real  # which a call does not need
+
     if isinstance(scale, bool) or not isinstance(scale, Real):
         raise TypeError(f"merge(): scale must be a real number, got {type(scale).__name__}")
     try:

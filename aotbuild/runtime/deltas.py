@@ -86,5 +86,5 @@ def finite(scale: Any) -> float:
     except OverflowError:
         number = math.inf
     if not math.isfinite(number):
-        raise ValueError(f"merge(): scale must be a finite number, got {scale}")
+        raise ValueError(f"merge(): scale must be a finite number, got {number}")
     return number

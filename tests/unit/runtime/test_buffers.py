@@ -1,14 +1,17 @@
-"""What a user without numpy is told of a value that is no array."""
+"""Buffers and their elements, and what a user without numpy is told of a value that is no array."""
 
 from __future__ import annotations
 
 import array
+import ctypes
 import importlib.util
+import sys
 from typing import Any
 
+import numpy as np
 import pytest
 
-from aotbuild.runtime.buffers import conversion
+from aotbuild.runtime.buffers import Buffer, as_buffer, conversion
 
 NO_NUMPY: list[tuple[Any, str, int, str]] = [
     ([1, 2.5], "float32", 1, 'Convert it: array.array("f", x)'),
@@ -47,3 +50,33 @@ def test_a_conversion_without_numpy(
 def test_numpy_is_proposed_where_it_is_installed() -> None:
     assert conversion("x", "float32", 1, [1.0]) == 'Convert it: numpy.asarray(x, dtype="float32")'
     assert conversion("x", "float32", 1, "1") == "No array can be made of it"
+
+
+OTHER = ">" if sys.byteorder == "little" else "<"
+
+
+@pytest.mark.parametrize("code", ["i2", "u4", "i8", "f2", "f4", "f8", "c8", "c16", "i1", "?"])
+def test_elements_in_the_other_byte_order_are_read(code: str) -> None:
+    values = np.arange(24).reshape(2, 3, 4).astype(code)
+    for given in (values, values[:, ::2], np.asfortranarray(values), values[:0]):
+        buffer = Buffer(memoryview(given.astype(given.dtype.newbyteorder(OTHER))))
+        assert buffer.dtype == values.dtype.name
+        assert buffer.native() == given.tobytes()
+
+
+def test_arrays_of_ctypes_and_images_in_the_other_byte_order_are_read() -> None:
+    order = "__ctype_be__" if sys.byteorder == "little" else "__ctype_le__"
+    other = getattr(ctypes.c_float, order)
+    buffer = Buffer(as_buffer(((other * 2) * 2)((1, 2), (3, 4))))
+    assert (buffer.shape, buffer.dtype) == ((2, 2), "float32")
+    assert buffer.native() == array.array("f", [1, 2, 3, 4]).tobytes()
+
+    class Image:
+        __array_interface__ = {  # noqa: RUF012
+            "shape": (1, 2),
+            "typestr": f"{OTHER}u2",
+            "data": np.array([1, 515], f"{OTHER}u2").tobytes(),
+            "version": 3,
+        }
+
+    assert as_buffer(Image()).tolist() == [[1, 515]]

@@ -1,7 +1,6 @@
 /* An array of the engine's own: what a call returns where no library of arrays took part. */
-#include "engine.h"
+#include "array.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -55,16 +54,6 @@ static const char* format_of(DLDataType dtype) {
   return NULL;
 }
 
-/* Memory that numpy takes as a buffer, and others by DLPack. */
-typedef struct {
-  PyObject_HEAD int (*release)(Handle);
-  Handle handle;
-  PyObject* owner; /* the array whose memory this is a view of, or NULL */
-  DLTensor tensor;
-  const char* format;  /* NULL where buffers have no format for the dtype */
-  Py_ssize_t* strides; /* in bytes */
-} Array;
-
 PyObject* new_array(const DLTensor* tensor, int (*release)(Handle), Handle handle,
                     PyObject* owner) {
   allocfunc allocate = (allocfunc)PyType_GetSlot(array_type, Py_tp_alloc);
@@ -92,6 +81,11 @@ const DLTensor* tensor_of_array(PyObject* value) {
   return Py_TYPE(value) == array_type ? &((Array*)value)->tensor : NULL;
 }
 
+int free_memory(Handle memory) {
+  free(memory);
+  return 0;
+}
+
 static int keep_memory(Handle handle) {
   (void)handle;
   return 0;
@@ -107,142 +101,6 @@ static void array_dealloc(Array* self) {
   Py_DECREF(type);
 }
 
-/* Fill a Py_buffer; who asks for one without strides is refused. */
-static int array_buffer(Array* self, Py_buffer* view, int flags) {
-  const DLTensor* tensor = &self->tensor;
-  view->obj = NULL;
-  if (!self->format || (flags & PyBUF_STRIDES) != PyBUF_STRIDES) {
-    PyErr_SetString(PyExc_BufferError, self->format ? "this array is offered with its strides only"
-                                                    : "buffers have no word for this dtype");
-    return -1;
-  }
-  view->buf = tensor->data;
-  view->itemsize = tensor->dtype.bits / 8;
-  view->len = view->itemsize;
-  for (int32_t i = 0; i < tensor->ndim; i++) view->len *= (Py_ssize_t)tensor->shape[i];
-  view->readonly = 0;
-  view->ndim = tensor->ndim;
-  view->format = (flags & PyBUF_FORMAT) == PyBUF_FORMAT ? (char*)self->format : NULL;
-  view->shape = (Py_ssize_t*)tensor->shape; /* of the same size, see of_buffer() */
-  view->strides = self->strides;
-  view->suboffsets = NULL;
-  view->internal = NULL;
-  view->obj = Py_NewRef((PyObject*)self);
-  return 0;
-}
-
-static void release_managed(DLManagedTensor* managed) {
-  PyGILState_STATE state = PyGILState_Ensure();
-  Py_DECREF((PyObject*)managed->manager_ctx);
-  PyGILState_Release(state);
-  free(managed);
-}
-
-static void release_capsule(PyObject* capsule) {
-  if (!PyCapsule_IsValid(capsule, "dltensor")) return; /* whoever took it renamed it */
-  DLManagedTensor* managed = PyCapsule_GetPointer(capsule, "dltensor");
-  managed->deleter(managed);
-}
-
-static PyObject* array_dlpack(Array* self, PyObject* args, PyObject* kwargs) {
-  (void)args, (void)kwargs; /* streams are of other devices, versions may be older */
-  DLManagedTensor* managed = calloc(1, sizeof *managed);
-  if (!managed) return PyErr_NoMemory();
-  managed->dl_tensor = self->tensor;
-  managed->manager_ctx = Py_NewRef((PyObject*)self);
-  managed->deleter = release_managed;
-  PyObject* capsule = PyCapsule_New(managed, "dltensor", release_capsule);
-  if (!capsule) release_managed(managed);
-  return capsule;
-}
-
-static PyObject* array_device(Array* self, PyObject* none) {
-  (void)none;
-  return Py_BuildValue("ii", (int)self->tensor.device.type, (int)self->tensor.device.id);
-}
-
-/* ---- Values ---- */
-
-/* A 16-bit float, of so many bits of fraction, as a double. */
-static double of_short(uint16_t bits, int fraction) {
-  int exponents = 15 - fraction, bias = (1 << (exponents - 1)) - 1;
-  int exponent = bits >> fraction & ((1 << exponents) - 1);
-  double part = bits & ((1 << fraction) - 1), value;
-  if (exponent == (1 << exponents) - 1)
-    value = part ? NAN : INFINITY;
-  else if (exponent)
-    value = ldexp(1 + ldexp(part, -fraction), exponent - bias);
-  else
-    value = ldexp(part, 1 - bias - fraction);
-  return bits >> 15 ? -value : value;
-}
-
-/* The element at an address as a Python number. */
-static PyObject* number_at(const char* data, DLDataType dtype) {
-  union {
-    uint8_t u8;
-    uint16_t u16;
-    uint32_t u32;
-    uint64_t u64;
-    int8_t i8;
-    int16_t i16;
-    int32_t i32;
-    int64_t i64;
-    float f[2];
-    double d[2];
-  } value = {0};
-  memcpy(&value, data, dtype.bits / 8);
-  switch (dtype.code << 8 | dtype.bits) {
-    case 0 << 8 | 8:
-      return PyLong_FromLong(value.i8);
-    case 0 << 8 | 16:
-      return PyLong_FromLong(value.i16);
-    case 0 << 8 | 32:
-      return PyLong_FromLong(value.i32);
-    case 0 << 8 | 64:
-      return PyLong_FromLongLong(value.i64);
-    case 1 << 8 | 8:
-      return PyLong_FromLong(value.u8);
-    case 1 << 8 | 16:
-      return PyLong_FromLong(value.u16);
-    case 1 << 8 | 32:
-      return PyLong_FromUnsignedLong(value.u32);
-    case 1 << 8 | 64:
-      return PyLong_FromUnsignedLongLong(value.u64);
-    case 2 << 8 | 16:
-      return PyFloat_FromDouble(of_short(value.u16, 10));
-    case 4 << 8 | 16:
-      return PyFloat_FromDouble(of_short(value.u16, 7));
-    case 2 << 8 | 32:
-      return PyFloat_FromDouble(value.f[0]);
-    case 2 << 8 | 64:
-      return PyFloat_FromDouble(value.d[0]);
-    case 5 << 8 | 64:
-      return PyComplex_FromDoubles(value.f[0], value.f[1]);
-    case 5 << 8 | 128:
-      return PyComplex_FromDoubles(value.d[0], value.d[1]);
-    default:
-      return PyBool_FromLong(value.u8);
-  }
-}
-
-/* The elements from an address on as lists of lists, from a dimension on. */
-static PyObject* list_from(const Array* self, const char* data, int32_t dim) {
-  const DLTensor* tensor = &self->tensor;
-  if (dim == tensor->ndim) return number_at(data, tensor->dtype);
-  PyObject* list = PyList_New((Py_ssize_t)tensor->shape[dim]);
-  for (int64_t i = 0; list && i < tensor->shape[dim]; i++) {
-    PyObject* item = list_from(self, data + i * self->strides[dim], dim + 1);
-    if (!item || PyList_SetItem(list, (Py_ssize_t)i, item)) Py_CLEAR(list);
-  }
-  return list;
-}
-
-static PyObject* array_tolist(Array* self, PyObject* none) {
-  (void)none;
-  return list_from(self, self->tensor.data, 0);
-}
-
 /* The same memory as unsigned integers: buffers have a word for these. */
 static PyObject* array_bits(Array* self, PyObject* none) {
   (void)none;
@@ -251,7 +109,7 @@ static PyObject* array_bits(Array* self, PyObject* none) {
   return new_array(&tensor, keep_memory, NULL, (PyObject*)self);
 }
 
-static PyObject* array_shape(Array* self, void* closure) {
+PyObject* array_shape(Array* self, void* closure) {
   (void)closure;
   PyObject* shape = PyTuple_New(self->tensor.ndim);
   for (int32_t i = 0; shape && i < self->tensor.ndim; i++) {
@@ -261,7 +119,7 @@ static PyObject* array_shape(Array* self, void* closure) {
   return shape;
 }
 
-static PyObject* array_dtype(Array* self, void* closure) {
+PyObject* array_dtype(Array* self, void* closure) {
   (void)closure;
   DLDataType dtype = self->tensor.dtype;
   static const char* const kinds[] = {"int", "uint", "float", "", "bfloat", "complex"};
@@ -269,7 +127,7 @@ static PyObject* array_dtype(Array* self, void* closure) {
   return PyUnicode_FromFormat("%s%d", kinds[dtype.code], (int)dtype.bits);
 }
 
-static Py_ssize_t array_length(Array* self) {
+Py_ssize_t array_length(Array* self) {
   if (self->tensor.ndim) return (Py_ssize_t)self->tensor.shape[0];
   PyErr_SetString(PyExc_TypeError, "an array without dimensions has no length");
   return -1;
@@ -285,10 +143,13 @@ static PyObject* array_repr(Array* self) {
 }
 
 static PyMethodDef array_methods[] = {
+    {"__array__", (PyCFunction)(void (*)(void))array_numpy, METH_VARARGS | METH_KEYWORDS,
+     "An array of numpy over the same memory; bfloat16 is a dtype of ml_dtypes."},
     {"__dlpack__", (PyCFunction)(void (*)(void))array_dlpack, METH_VARARGS | METH_KEYWORDS,
-     "The capsule of DLPack before 1.0."},
+     "A capsule of DLPack, as the array API standard has it."},
     {"__dlpack_device__", (PyCFunction)array_device, METH_NOARGS,
      "DLPack's type of device, and 0."},
+    {"__reduce__", (PyCFunction)array_reduce, METH_NOARGS, "What makes a copy of it."},
     {"bits", (PyCFunction)array_bits, METH_NOARGS,
      "The same memory as unsigned integers of the same size."},
     {"tolist", (PyCFunction)array_tolist, METH_NOARGS,
@@ -306,7 +167,16 @@ static PyType_Slot array_slots[] = {
     {Py_tp_doc, "An array: a buffer, which numpy and others take without a copy, and DLPack."},
     {Py_tp_getset, array_properties},
     {Py_tp_repr, array_repr},
+    {Py_tp_richcompare, array_compare},
+    {Py_tp_iter, array_iterator},
     {Py_mp_length, array_length},
+    {Py_mp_subscript, array_item},
+    {Py_mp_ass_subscript, array_assign},
+    {Py_sq_length, array_length},
+    {Py_sq_item, array_row},
+    {Py_nb_bool, array_bool},
+    {Py_nb_float, array_float},
+    {Py_nb_int, array_int},
     {Py_tp_dealloc, array_dealloc},
     {Py_tp_methods, array_methods},
     {Py_bf_getbuffer, array_buffer},
@@ -383,16 +253,11 @@ PyObject* view_of(PyObject* module, PyObject* args) {
   return new_array(&tensor, release_view, view, NULL);
 }
 
-static int free_memory(Handle memory) {
-  free(memory);
-  return 0;
-}
-
 /* from_capsule(capsule): an Array over the memory of a capsule of DLPack, which it keeps. */
 PyObject* from_capsule(PyObject* module, PyObject* capsule) {
   (void)module;
   DLTensor tensor;
-  if (!tensor_of_capsule(capsule, &tensor) || tensor.device.type != CPU) {
+  if (!tensor_of_capsule(capsule, &tensor) || tensor.device.type != CPU || tensor.ndim > MAX_DIMS) {
     PyErr_SetString(PyExc_ValueError, "expected a capsule of DLPack, with memory of the CPU");
     return NULL;
   }
@@ -404,56 +269,95 @@ PyObject* from_capsule(PyObject* module, PyObject* capsule) {
   return new_array(&tensor, free_memory, strides, capsule);
 }
 
-/* ---- Other layouts ---- */
+/* ---- Copies ---- */
 
-/* Copy the elements of a buffer from a dimension on to dense memory, in an order of dimensions. */
-static void copy_from(const Py_buffer* from, const int64_t* order, int32_t dim, const char* source,
-                      char** target) {
-  if (dim == from->ndim) {
-    memcpy(*target, source, (size_t)from->itemsize);
-    *target += from->itemsize;
+int64_t count_elements(const DLTensor* tensor) {
+  int64_t count = 1;
+  for (int32_t i = 0; i < tensor->ndim; i++) count *= tensor->shape[i];
+  return count;
+}
+
+Place place_of(const DLTensor* tensor) {
+  return (Place){tensor->data, tensor->strides, tensor->dtype.bits / 8};
+}
+
+static Place inside(Place place, int64_t i) {
+  place.data += i * *place.strides++ * place.unit;
+  return place;
+}
+
+static void copy_from(const int64_t* sizes, int32_t ndim, size_t bytes, Place to, Place from) {
+  if (!ndim) {
+    memcpy(to.data, from.data, bytes);
     return;
   }
-  int64_t at = order[dim];
-  for (Py_ssize_t i = 0; i < from->shape[at]; i++)
-    copy_from(from, order, dim + 1, source + i * from->strides[at], target);
+  int64_t step = (int64_t)bytes;
+  if (ndim == 1 && *to.strides * to.unit == step && *from.strides * from.unit == step) {
+    memcpy(to.data, from.data, (size_t)*sizes * bytes);
+    return;
+  }
+  for (int64_t i = 0; i < *sizes; i++)
+    copy_from(sizes + 1, ndim - 1, bytes, inside(to, i), inside(from, i));
+}
+
+void copy_elements(const DLTensor* sizes, size_t bytes, Place to, Place from) {
+  if (count_elements(sizes)) copy_from(sizes->shape, sizes->ndim, bytes, to, from);
+}
+
+PyObject* new_dense(const DLTensor* like, const int64_t* order) {
+  size_t ndim = (size_t)like->ndim, cells = (2 * ndim * sizeof(int64_t) + 63) / 64 * 64;
+  char* memory = malloc(cells + (size_t)count_elements(like) * (like->dtype.bits / 8) + 1);
+  if (!memory) return PyErr_NoMemory();
+  int64_t *sizes = (int64_t*)memory, *strides = sizes + ndim, stride = 1;
+  for (size_t i = 0; i < ndim; i++) sizes[i] = like->shape[i];
+  for (size_t i = ndim; i--;) {
+    size_t dim = order ? (size_t)order[i] : i;
+    strides[dim] = stride;
+    stride *= sizes[dim];
+  }
+  DLTensor tensor = {memory + cells, {CPU, 0}, like->ndim, like->dtype, sizes, strides, 0};
+  return new_array(&tensor, free_memory, memory, NULL);
+}
+
+PyObject* dense_copy(const DLTensor* tensor) {
+  PyObject* copy = new_dense(tensor, NULL);
+  if (copy)
+    copy_elements(tensor, tensor->dtype.bits / 8, place_of(tensor_of_array(copy)),
+                  place_of(tensor));
+  return copy;
+}
+
+/* The dtype of the elements of a buffer, which has so many bytes for each. */
+static bool dtype_of_buffer(const Py_buffer* buffer, DLDataType* dtype) {
+  const char* format = skip_byte_order(buffer->format ? buffer->format : "B");
+  if (!dtype_of(format, dtype)) return false;
+  if (*format == 'l' || *format == 'L') dtype->bits = buffer->itemsize == 4 ? 32 : 64;
+  return buffer->itemsize == dtype->bits / 8;
 }
 
 /* laid_out(buffer, order): a copy whose dimensions lie in memory in this order, widest first. */
 PyObject* laid_out(PyObject* module, PyObject* args) {
   (void)module;
   Py_buffer from;
-  PyObject *value, *given;
+  PyObject *value, *given, *copy = NULL;
   if (!PyArg_ParseTuple(args, "OO!", &value, &PyTuple_Type, &given) ||
       PyObject_GetBuffer(value, &from, PyBUF_RECORDS_RO))
     return NULL;
-  DLDataType dtype;
-  size_t ndim = (size_t)from.ndim, cells = 3 * ndim * sizeof(int64_t);
-  cells = (cells + 63) / 64 * 64;
-  char* memory = malloc(cells + (size_t)from.len + 1);
-  int64_t* sizes = (int64_t*)memory;
-  bool good =
-      memory && dtype_of(skip_byte_order(from.format), &dtype) && PyTuple_Size(given) == from.ndim;
-  for (size_t i = 0; good && i < ndim; i++) {
-    sizes[2 * ndim + i] = PyLong_AsLongLong(PyTuple_GetItem(given, (Py_ssize_t)i));
-    sizes[i] = from.shape[i];
-    good = sizes[2 * ndim + i] >= 0 && sizes[2 * ndim + i] < from.ndim;
+  DLTensor like = {.ndim = from.ndim, .shape = (int64_t*)from.shape}; /* see of_buffer() */
+  int64_t order[MAX_DIMS];
+  bool good = from.ndim <= MAX_DIMS && dtype_of_buffer(&from, &like.dtype) &&
+              PyTuple_Size(given) == from.ndim;
+  for (int i = 0; good && i < from.ndim; i++) {
+    order[i] = PyLong_AsLongLong(PyTuple_GetItem(given, i));
+    good = order[i] >= 0 && order[i] < from.ndim;
   }
-  if (!good) {
-    free(memory);
-    PyBuffer_Release(&from);
-    if (!PyErr_Occurred())
-      PyErr_SetString(PyExc_BufferError, "this buffer has elements of another kind");
-    return NULL;
-  }
-  int64_t stride = 1, *strides = sizes + ndim, *order = strides + ndim;
-  for (size_t i = ndim; i--;) {
-    strides[order[i]] = stride;
-    stride *= sizes[order[i]];
-  }
-  DLTensor tensor = {memory + cells, {CPU, 0}, from.ndim, dtype, sizes, strides, 0};
-  char* target = memory + cells;
-  copy_from(&from, order, 0, from.buf, &target);
+  if (good)
+    copy = new_dense(&like, order);
+  else if (!PyErr_Occurred())
+    PyErr_SetString(PyExc_BufferError, "this buffer has elements of another kind");
+  if (copy)
+    copy_elements(&like, (size_t)from.itemsize, place_of(tensor_of_array(copy)),
+                  (Place){from.buf, (const int64_t*)from.strides, 1});
   PyBuffer_Release(&from);
-  return new_array(&tensor, free_memory, memory, NULL);
+  return copy;
 }

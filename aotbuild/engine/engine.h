@@ -289,7 +289,7 @@ PyObject* call_with_numpy(Engine* self, PyObject* const* values);
 PyObject* engine_attach_numpy(Engine* self, PyObject* args);
 void free_numpy(const Numpy* numpy);
 
-/* ---- array.c ---- */
+/* ---- array.c and array_*.c ---- */
 
 extern PyType_Spec array_spec;
 int keep_array_type(PyObject* module);

@@ -26,7 +26,7 @@ static PyMethodDef functions[] = {
 };
 
 static int add(PyObject* module, const char* name, PyType_Spec* spec) {
-  PyObject* type = PyType_FromSpec(spec);
+  PyObject* type = PyType_FromModuleAndSpec(module, spec, NULL);
   if (!type) return -1;
   int failed = PyModule_AddObjectRef(module, name, type);
   Py_DECREF(type);

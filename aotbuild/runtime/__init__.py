@@ -26,6 +26,7 @@ Calling it:
 - ``arguments``: checks and conversion of tensors, and the errors of wrong arguments
 - ``arrays``, ``buffers``: calls with arrays of numpy, of other libraries, or with plain buffers
 - ``checks``, ``dims``, ``conditions``: dtypes, shapes and ranges, for tensors and arrays alike
+- ``engine_arrays``: what is done with arrays of the engine, which calls with buffers return
 - ``memory``: where arrays lie, and whether two of them share memory
 - ``results``: writing a result to ``out``
 - ``description``: ``net.inputs`` and ``net.outputs``

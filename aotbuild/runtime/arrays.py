@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol, TypeAlias
 
-from . import buffers
+from . import buffers, engine_arrays
 from .arguments import check_given
 from .array_library import dtype_of
 from .checks import (
@@ -137,7 +137,7 @@ def _library_of(value: Any) -> Any:
         return sys.modules["numpy"]
     if is_tensor(value):
         return None
-    if buffers.is_array(value):
+    if engine_arrays.is_array(value):
         return buffers
     if hasattr(type(value), "__dlpack__") and hasattr(
         library := namespace_of(value), "from_dlpack"

@@ -1,53 +1,33 @@
 """Arrays where no library of arrays is: whatever has Python's buffer protocol.
 
 Such as ``array.array``, ``memoryview``, and images that tell their pixels by
-``__array_interface__``. Results are arrays of the engine, which have ``shape``, ``dtype``,
+``__array_interface__``. Results are arrays of the engine, which have ``shape``, ``dtype``, items,
 ``tolist()``, the buffer protocol and DLPack. This module has what ``arrays`` needs of any library.
 """
 
 from __future__ import annotations
 
 import importlib.util
-import math
-import struct
 import sys
-from collections.abc import Sequence
 from typing import Any
 
+from .engine_arrays import FORMATS, flat, over, packed, view_of
 from .machine import DLPACK_DTYPES, engine_module
 from .numpy_dtypes import dtype_named
 
 __all__ = [
-    "FORMATS",
     "Buffer",
     "as_buffer",
+    "as_numpy",
     "as_short_floats",
     "asarray",
     "capsule_of",
-    "concat",
     "conversion",
-    "flat",
-    "is_array",
-    "over",
     "short_floats",
-    "split",
-    "stack",
-    "step_of",
 ]
 
-_DTYPES = {
-    **dict(zip("bhiq", ("int8", "int16", "int32", "int64"), strict=True)),
-    **dict(zip("BHIQ", ("uint8", "uint16", "uint32", "uint64"), strict=True)),
-    **dict(zip("efd", ("float16", "float32", "float64"), strict=True)),
-    "?": "bool",
-    "Zf": "complex64",
-    "Zd": "complex128",
-    "l": "int64",
-    "L": "uint64",
-}
+_DTYPES = {**{form: name for name, form in FORMATS.items()}, "l": "int64", "L": "uint64"}
 """Names of dtypes by the formats of buffers."""
-FORMATS = {name: format_ for format_, name in _DTYPES.items() if format_ not in {"l", "L"}}
-
 
 _OTHER_ORDER = {">", "!"} if sys.byteorder == "little" else {"<"}
 """How formats begin whose bytes are in another order than this machine's."""
@@ -62,10 +42,17 @@ class Buffer:
         if not isinstance(view, memoryview):  # an array of the engine, of any dtype
             self.dtype = view.dtype
             return
-        form = view.format.lstrip("@=<")
+        form = view.format.lstrip("@=<>!")
         self.dtype = _DTYPES.get(form, f'one of format "{view.format}"')
         if form in {"l", "L"} and view.itemsize == 4:
             self.dtype = self.dtype.replace("64", "32")
+
+    def native(self) -> bytearray:
+        """A copy of its elements, one after the other, in the byte order of this machine."""
+        data, size = bytearray(self.view), self.view.itemsize
+        if self.view.format[:1] not in _OTHER_ORDER:
+            return data
+        return _swapped(data, size // 2 if self.dtype.startswith("complex") else size)
 
     def laid_out(self, order: list[int]) -> Any:
         """An array whose dimensions lie in memory in an order, the outermost first.
@@ -75,8 +62,11 @@ class Buffer:
         """
         view, usual = self.view, order == sorted(order)
         if not isinstance(view, memoryview):
-            return view if usual and _words(view).c_contiguous else self._moved(order)
-        known = self.dtype in DLPACK_DTYPES and view.format[:1] not in _OTHER_ORDER
+            return view if usual and view_of(view).c_contiguous else self._moved(order)
+        known = self.dtype in DLPACK_DTYPES
+        if known and view.format[:1] in _OTHER_ORDER:
+            swapped = over(self.native(), self.dtype, self.shape)
+            return swapped if usual else engine_module().laid_out(swapped, tuple(order))
         if known and usual and not view.readonly and view.c_contiguous:
             return over(view, self.dtype, self.shape)
         return engine_module().laid_out(view, tuple(order))
@@ -85,8 +75,16 @@ class Buffer:
         """A copy in an order, of what buffers have no word for."""
         inverse = [order.index(i) for i in range(len(order))]
         sizes = [self.shape[i] for i in order]
-        words = over(flat(self.view), _words_of(self.dtype), sizes, order=inverse)
+        words = over(flat(self.view), f"uint{DLPACK_DTYPES[self.dtype][1]}", sizes, order=inverse)
         return over(bytearray(memoryview(words).tobytes()), self.dtype, self.shape, order=order)
+
+
+def _swapped(data: Any, size: int) -> bytearray:
+    """A copy of bytes, with each ``size`` of them in the opposite order."""
+    swapped = bytearray(data)
+    for i in range(size):
+        swapped[i::size] = data[size - 1 - i :: size]
+    return swapped
 
 
 def as_buffer(value: Any) -> Any:
@@ -121,105 +119,9 @@ def _of_dlpack(value: Any) -> Any:
         return array
 
 
-def is_array(value: Any) -> bool:
-    """Whether a value is an array of the engine."""
-    return type(value) is getattr(engine_module(), "Array", None)
-
-
-def over(
-    memory: Any, dtype: str, shape: Sequence[int], offset: int = 0, order: Sequence[int] = ()
-) -> Any:
-    """The array of the engine over bytes that lie in a buffer without gaps.
-
-    Args:
-        memory: The buffer; the array keeps it alive.
-        dtype: The name of its dtype.
-        shape: Its sizes.
-        offset: Where in the buffer it begins, in bytes.
-        order: The dimensions as they lie in memory, the outermost first; the usual order when
-            empty.
-    """
-    strides = [1] * len(shape)
-    step = 1
-    for i in reversed(order or range(len(shape))):
-        strides[i] = step
-        step *= shape[i]
-    place = DLPACK_DTYPES[dtype], tuple(shape), tuple(strides), offset
-    return engine_module().view(memory, *place)
-
-
-def _words(array: Any) -> memoryview:
-    """The memory of an array, as unsigned integers where buffers have no word for its dtype."""
-    try:
-        return memoryview(array)
-    except BufferError:
-        return memoryview(array.bits())
-
-
-def _words_of(dtype: str) -> str:
-    return f"uint{DLPACK_DTYPES[dtype][1]}"
-
-
-def flat(array: Any) -> memoryview:
-    """The bytes of an array in the usual order: its memory where they lie so, else a copy."""
-    view = _words(array)
-    if not view.c_contiguous:
-        return memoryview(view.tobytes())
-    return memoryview(over(view, "uint8", [view.nbytes]))
-
-
-def step_of(array: Any, step: int) -> Any:
-    """A part of an array along its first axis, over its memory, which has no gaps."""
-    view = _words(array)
-    return over(view, array.dtype, array.shape[1:], view.nbytes // array.shape[0] * step)
-
-
-def stack(arrays: Sequence[Any]) -> Any:
-    """Arrays of one shape as one, with an axis of them before their own."""
-    memory = bytearray().join(map(flat, arrays))
-    return over(memory, arrays[0].dtype, [len(arrays), *arrays[0].shape])
-
-
-def concat(arrays: Sequence[Any], axis: int) -> Any:
-    """Arrays behind one another along an axis, in the usual order."""
-    shape = list(arrays[0].shape)
-    outer = math.prod(shape[:axis])
-    parts = [(data, len(data) // (outer or 1)) for data in map(flat, arrays)]
-    shape[axis] = sum(array.shape[axis] for array in arrays)
-    memory = bytearray().join(
-        data[i * width : (i + 1) * width] for i in range(outer) for data, width in parts
-    )
-    return over(memory, arrays[0].dtype, shape)
-
-
-def split(array: Any, axis: int, rows: Sequence[int]) -> list[Any]:
-    """Copies of the parts of an array along an axis.
-
-    Args:
-        array: The array.
-        axis: The axis.
-        rows: How much of it each part has, all of it together.
-    """
-    data, shape = flat(array), list(array.shape)
-    outer = math.prod(shape[:axis])
-    row = len(data) // (outer * shape[axis] or 1)
-    parts, start = [], 0
-    for count in rows:
-        places = [(i * shape[axis] + start) * row for i in range(outer)]
-        memory = bytearray().join(data[place : place + count * row] for place in places)
-        parts.append(over(memory, array.dtype, [*shape[:axis], count, *shape[axis + 1 :]]))
-        start += count
-    return parts
-
-
 def asarray(value: Any, dtype: str) -> Any:
     """A number as an array without dimensions."""
-    if dtype != "bfloat16":
-        return over(bytearray(struct.pack(FORMATS[dtype], value)), dtype, ())
-    # The upper half of a float32, rounded to even.
-    bits = int.from_bytes(struct.pack("=f", value), sys.byteorder)
-    half = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16 if value == value else 0x7FC0  # noqa: PLR0124
-    return over(bytearray(half.to_bytes(2, sys.byteorder)), dtype, ())
+    return over(bytearray(packed(dtype, [value])), dtype, ())
 
 
 def conversion(name: str, dtype: str, dims: int, value: Any) -> str:
@@ -272,6 +174,8 @@ def _of_interface(value: Any) -> memoryview | None:
         names = {"u": "uint", "i": "int", "f": "float", "b": "bool"}
         name = "bool" if kind[1] == "b" else f"{names[kind[1]]}{8 * size}"
         form: Any = FORMATS[name]
+        if kind[0] in _OTHER_ORDER:
+            data = memoryview(_swapped(data.tobytes(), size))
         view: memoryview = data.cast("B").cast(form, interface["shape"])
     except (TypeError, KeyError, ValueError):  # its memory is told by an address
         return None
@@ -300,3 +204,31 @@ def as_short_floats(output: Any) -> Any:
     import numpy as np
 
     return np.asarray(memoryview(output.bits())).view(dtype_named("bfloat16"))
+
+
+def as_numpy(output: Any, dtype: Any = None, copy: bool | None = None) -> Any:  # noqa: FBT001
+    """An array of numpy over the memory of one of the engine's: its ``__array__()``.
+
+    Args:
+        output: The engine's.
+        dtype: Another dtype, which takes a copy.
+        copy: Whether to copy; None where it has to be.
+
+    Raises:
+        ModuleNotFoundError: It is of bfloat16, and ml_dtypes is not installed.
+        ValueError: ``copy`` is False, and the dtype is another.
+    """
+    import numpy as np
+
+    if output.dtype == "bfloat16":
+        try:
+            array = as_short_floats(output)
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(f"{error}, or take its tolist()") from None
+    else:
+        array = np.asarray(memoryview(output))
+    if dtype is None or array.dtype == dtype:
+        return array.copy() if copy else array
+    if copy is False:
+        raise ValueError(f"an array of {output.dtype} is one of another dtype only as a copy")
+    return array.astype(dtype)

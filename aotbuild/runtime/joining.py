@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import buffers
+from . import engine_arrays
 from .arrays import namespace_of
 from .checks import shown
 from .dims import Affine
@@ -69,8 +69,8 @@ class Joining:
         for i in self.changed:
             pieces = _pieces(joined[i], self.inputs[i][0], rows)
             for values, piece in zip(requests, pieces, strict=True):
-                if buffers.is_array(piece):
-                    buffers.flat(values[i])[:] = buffers.flat(piece)
+                if engine_arrays.is_array(piece):
+                    engine_arrays.flat(values[i])[:] = engine_arrays.flat(piece)
                 else:
                     values[i][...] = piece
 
@@ -190,8 +190,8 @@ def _others(inputs: Sequence[Input], dim: str) -> Iterator[tuple[int, int]]:
 
 def _joined(parts: list[Any], axis: int, order: tuple[int, ...]) -> Any:
     first = parts[0]
-    if buffers.is_array(first):
-        return buffers.concat(parts, axis)  # the call gives it its order
+    if engine_arrays.is_array(first):
+        return engine_arrays.concat(parts, axis)  # the call gives it its order
     if not is_tensor(first):
         namespace = namespace_of(first)
         concat = getattr(namespace, "concat", None) or namespace.concatenate
@@ -215,8 +215,8 @@ def _pieces(whole: Any, axis: int, rows: Sequence[int]) -> list[Any]:
             parts: list[Any] = list(copies(whole, list(rows), axis))
             return parts
         return [piece.clone() for piece in whole.split(list(rows), axis)]
-    if buffers.is_array(whole):
-        return buffers.split(whole, axis, rows)
+    if engine_arrays.is_array(whole):
+        return engine_arrays.split(whole, axis, rows)
     pieces = []
     start = 0
     for count in rows:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from .buffers import as_buffer
+from .engine_arrays import view_of
 from .lazy import is_numpy, is_tensor, torch
-from .machine import engine_module
 
 Span = tuple[int, int]
 
@@ -44,18 +44,6 @@ def overlap(one: Span | None, other: Span | None) -> bool:
     return bool(one and other and one[0] < other[1] and other[0] < one[1])
 
 
-def view_of(value: Any) -> memoryview:
-    """The buffer of a value; an array of the engine that has none is seen as integers.
-
-    Raises:
-        TypeError: It has no buffer.
-    """
-    try:
-        return memoryview(value)
-    except BufferError:  # buffers have no word for its dtype
-        return memoryview(value.bits())
-
-
 def address_of(buffer: Any) -> int:
     """Where the first element of a buffer lies, which may be read-only."""
     import ctypes  # few calls need it
@@ -76,14 +64,6 @@ _WORDS = 11
 
 _FULL_READ_ONLY = 0x11C
 """``PyBUF_FULL_RO``: any buffer, with all that describes it."""
-
-
-def bytes_of(view: memoryview) -> memoryview:
-    """The bytes of a buffer without gaps; ``cast`` takes neither all formats nor no elements."""
-    try:
-        return view.cast("B")
-    except TypeError:
-        return memoryview(engine_module().view(view, (1, 8), (view.nbytes,), (1,), 0))
 
 
 def is_laid_out(view: Any, order: list[int]) -> bool:

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from . import buffers
+from . import engine_arrays
 from .digest import blake2b
 from .dims import Affine, concrete
 from .errors import StateError
@@ -425,11 +425,8 @@ def _repeat(
             _repeat(part, shape[1:], target[i * wide : (i + 1) * wide], sizes[1:])
 
 
-_FORMATS = {"int8": "b", "int16": "h", "int32": "i", "int64": "q", "uint8": "B"}
-
-
 def _numbers(data: memoryview, dtype: str) -> Any:
-    return data.cast(_FORMATS[dtype])  # type: ignore[call-overload]
+    return data.cast(engine_arrays.FORMATS[dtype])  # type: ignore[call-overload]
 
 
 def _library() -> Any:
@@ -461,7 +458,7 @@ def _view(state: ModelState, placed: _Placed, kind: str) -> Any:
 
 def _engine_array(state: ModelState, placed: _Placed) -> Any:
     start = state._start + placed.offset
-    return buffers.over(state._memory, placed.buffer.dtype, placed.shape, start)
+    return engine_arrays.over(state._memory, placed.buffer.dtype, placed.shape, start)
 
 
 def kind_of_arrays(values: Sequence[Any]) -> str:

@@ -61,7 +61,10 @@ class Parameters:
             scale: What the differences are multiplied by, such as ``alpha / rank``.
 
         Raises:
-            StateDictError: A name or shape is not the module's. Nothing is changed then.
+            StateDictError: A name or shape is not the module's, or a difference has no real
+                numbers. Nothing is changed then.
+            TypeError: ``scale`` is no real number.
+            ValueError: ``scale`` is infinite or NaN.
         """
         self._state.merge(delta, scale)
 

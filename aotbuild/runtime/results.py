@@ -7,9 +7,10 @@ from typing import Any
 
 from .buffers import Buffer, as_buffer
 from .checks import kind_of
+from .engine_arrays import flat, is_array, view_of
 from .lazy import is_numpy, is_tensor, torch
 from .machine import engine_module
-from .memory import bytes_of, overlap, span_of, view_of
+from .memory import overlap, span_of
 
 
 def write(label: str, result: Any, out: Any) -> Any:
@@ -38,8 +39,7 @@ def write(label: str, result: Any, out: Any) -> Any:
             with torch.no_grad():
                 target.copy_(source)
         elif isinstance(target, memoryview):
-            view = view_of(source)
-            bytes_of(target)[:] = bytes_of(view) if view.c_contiguous else view.tobytes()
+            flat(target)[:] = flat(source)
         else:
             target[...] = source
     return out
@@ -49,7 +49,7 @@ def _unshared(source: Any, target: Any, targets: Sequence[Any]) -> Any:
     """A result, copied if writing to any target could change it."""
     if source is target or not any(_may_overlap(source, other) for other in targets):
         return source
-    if _is_engines(source):
+    if is_array(source):
         view = view_of(source)
         return engine_module().laid_out(view, tuple(range(view.ndim)))
     return source.clone() if is_tensor(source) else source.copy()
@@ -89,16 +89,12 @@ def _pair(label: str, result: Any, out: Any, pairs: list[tuple[Any, Any]]) -> No
 
 def _buffer(result: Any, out: Any) -> memoryview | None:
     """The buffer of what has nothing else by which an array could be written to it."""
-    if is_numpy(out) or is_tensor(out) or not (is_numpy(result) or _is_engines(result)):
+    if is_numpy(out) or is_tensor(out) or not (is_numpy(result) or is_array(result)):
         return None
     try:
         return view_of(out)
     except TypeError:
         return None
-
-
-def _is_engines(value: Any) -> bool:
-    return type(value) is getattr(engine_module(), "Array", None)
 
 
 def _check_buffer(label: str, result: Any, out: Any, buffer: memoryview) -> None:
@@ -133,4 +129,4 @@ def _check(label: str, result: Any, out: Any) -> None:
 
 def _shown(value: Any, article: str = "a ") -> str:
     """The type of a value; users cannot import that of the engine."""
-    return "an array" if _is_engines(value) else f"{article}{kind_of(value)}"
+    return "an array" if is_array(value) else f"{article}{kind_of(value)}"

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from . import buffers
+from . import engine_arrays
 from .arguments import nest
 from .arrays import exported, imported, library_of, namespace_of, steps_of
 from .checks import kind_of, label_of, shape_of
@@ -157,7 +157,7 @@ def _step(flat: Sequence[Any], stepped: Sequence[bool], step: int) -> list[Any]:
 
 def _at(value: Any, step: int) -> Any:
     """What a sequence has for a step."""
-    return buffers.step_of(value, step) if buffers.is_array(value) else value[step]
+    return engine_arrays.step_of(value, step) if engine_arrays.is_array(value) else value[step]
 
 
 def _in_c(
@@ -238,8 +238,8 @@ def _stacked(results: Sequence[Any]) -> Any:
     first = results[0]
     if is_tensor(first):
         return torch.stack(list(results))
-    if buffers.is_array(first):
-        return buffers.stack(results)
+    if engine_arrays.is_array(first):
+        return engine_arrays.stack(results)
     if isinstance(first, dict):
         return {key: _stacked([result[key] for result in results]) for key in first}
     if isinstance(first, tuple | list):

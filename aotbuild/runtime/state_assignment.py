@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import struct
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-from .buffers import FORMATS, Buffer, as_buffer
+from .buffers import Buffer, as_buffer
 from .checks import check_number, kind_of, shape_of
+from .engine_arrays import flat, packed, view_of
 from .lazy import is_numpy, is_tensor, np, torch
 from .manifest import StateBuffer
-from .memory import bytes_of, view_of
 
 
 class Target:
@@ -45,7 +44,7 @@ class Target:
         if shape is not None:
             self._check_numbers(numbers)
         if shape in ((), self._shape):
-            data = _packed(self._dtype, numbers)
+            data = packed(self._dtype, numbers)
             self._memory[:] = data * (len(self._memory) // len(data)) if shape == () else data
         elif shape is not None:
             self._convert(value, library, unchecked=False)
@@ -75,7 +74,7 @@ class Target:
         view = view_of(buffer)
         if Buffer(buffer).dtype != self._dtype or view.shape != self._shape:
             return False
-        self._memory[:] = bytes_of(view) if view.c_contiguous else view.tobytes()
+        self._memory[:] = flat(buffer)
         return True
 
     def _copy_tensor(self, value: Any, library: Any) -> None:
@@ -172,18 +171,3 @@ def _shape_of(value: Any, numbers: list[Any]) -> tuple[int, ...] | None:
     shapes = {_shape_of(part, numbers) for part in value} or {()}
     shape = shapes.pop()
     return None if shapes or shape is None else (len(value), *shape)
-
-
-def _packed(dtype: str, numbers: Sequence[Any]) -> bytes:
-    """Numbers as they are in memory."""
-    if dtype.startswith("complex"):
-        parts = [part for n in map(complex, numbers) for part in (n.real, n.imag)]
-        return _packed("float32" if dtype == "complex64" else "float64", parts)
-    if dtype != "bfloat16":
-        return struct.pack(f"={len(numbers)}{FORMATS[dtype]}", *numbers)
-    # The upper half of a float32, rounded to the nearest, of two the even one.
-    halves = []
-    for (bits,) in struct.iter_unpack("=I", _packed("float32", numbers)):
-        infinite = bits & 0x7F800000 == 0x7F800000  # or NaN
-        halves.append(bits >> 16 if infinite else bits + 0x7FFF + (bits >> 16 & 1) >> 16)
-    return struct.pack(f"={len(halves)}H", *halves)

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, TypeAlias
 from .array_library import ArrayLibrary, Held, dtype_of, is_whole
 from .checkpoint import as_named, read_checkpoint
 from .chosen_library import array_library
-from .deltas import differences, product
+from .deltas import differences, finite, product
 from .derived import Derivations, uses
 from .engines import CallGate
 from .errors import StateDictError
@@ -221,7 +221,10 @@ class State:
 
         Raises:
             StateDictError: They do not fit; nothing is changed then.
+            TypeError: The factor is no real number.
+            ValueError: It is not finite.
         """
+        scale = finite(scale)
         state, label = self._opened(source)
         with self._computing() as arrays:
             values: dict[str, Any] = {}
@@ -255,12 +258,26 @@ class State:
             self._replace(values)
 
     def _opened(self, source: StateDictOrPath) -> tuple[Mapping[str, Any], str]:
-        """A state dict, and how messages name it."""
-        if isinstance(source, Mapping):
-            return source, "the given dict"
+        """A state dict, and how messages name it.
+
+        Raises:
+            StateDictError: The file cannot be read, or a key is no name.
+            TypeError: It is neither a state dict nor the path of a file.
+        """
+        state, label = source, "the given dict"
         if isinstance(source, str | os.PathLike):
-            return read_checkpoint(source, self._library), os.fspath(source)
-        raise TypeError(f"expected a state dict or the path of a file, got {type(source).__name__}")
+            state, label = read_checkpoint(source, self._library), os.fspath(source)
+        if not isinstance(state, Mapping):
+            kind = type(state).__name__
+            raise TypeError(f"expected a state dict or the path of a file, got {kind}")
+        wrong = [
+            f"{key!r}: is a key of type {type(key).__name__}, expected a name, a str"
+            for key in state
+            if not isinstance(key, str)
+        ]
+        if wrong:
+            raise StateDictError(f"{label} does not fit {self._model}:\n" + _listed("wrong", wrong))
+        return state, label
 
     def _library(self) -> ArrayLibrary:
         """What computes where that begins now.

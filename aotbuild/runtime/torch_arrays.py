@@ -51,7 +51,7 @@ def _of_buffer(buffer: Buffer) -> Any:
     dtype = getattr(torch, buffer.dtype, None)
     if not isinstance(dtype, torch.dtype):
         return None
-    data = bytearray(buffer.view)
+    data = buffer.native()
     return over(data, buffer.dtype, buffer.shape, 0, len(data))
 
 

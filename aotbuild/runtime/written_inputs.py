@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .buffers import FORMATS, Buffer, as_buffer
+from .buffers import Buffer, as_buffer
 from .checks import kind_of, label_of
+from .engine_arrays import FORMATS, view_of
 from .lazy import is_numpy, is_tensor
 from .manifest import Input, Manifest
-from .memory import is_laid_out, overlap, span_of, view_of
+from .memory import is_laid_out, overlap, span_of
 
 
 def check_written(manifest: Manifest, values: Sequence[Any]) -> None:

@@ -96,6 +96,12 @@ def numpy_python() -> Path:
     return _environment("numpy", "numpy")
 
 
+@pytest.fixture(scope="session")
+def ml_dtypes_python() -> Path:
+    """The interpreter of an environment that holds numpy and ml_dtypes."""
+    return _environment("ml-dtypes", "ml_dtypes")
+
+
 def _environment(name: str, distribution: str) -> Path:
     """The interpreter of an environment with a distribution of this one and what that needs."""
     # Environments with another torch have others.

@@ -73,6 +73,89 @@ print(json.dumps([
     ]
 
 
+ITEMS = """
+import copy, ctypes, multiprocessing, pickle
+def told(call, *args, **kwargs):
+    try:
+        return repr(call(*args, **kwargs))
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+r, rows = net(images), net(images).tolist()
+read = [
+    r[2, -1] == rows[2][-1], r[-9].tolist() == rows[0], r[1:7:2].tolist() == rows[1:7:2],
+    r[::-3, ::2].tolist() == [row[::2] for row in rows[::-3]],
+    r[..., 3].tolist() == [row[3] for row in rows],
+    r[7:3].shape == (0, 10), r[0, 0, ...].shape == (), [row.tolist() for row in r] == rows,
+    r[:, ::2**62].tolist() == [row[:1] for row in rows],
+    r == net(images), r != r[:3], r[0] != rows[0],
+]
+part = copy.deepcopy(r)[4, ::-2]  # which keeps the memory
+copies = [copy.copy(r), *(pickle.loads(pickle.dumps(r[::-1, ::3], p))[::-1] for p in range(2, 6))]
+copied = [copies[0] == r, *(c == r[:, ::3] for c in copies[1:]), part.tolist() == rows[4][::-2]]
+w = copy.deepcopy(r)
+w[0], w[1, 1:], w[2, ::-1], w[3] = 2, w[1, :-1], w[2], array.array("f", range(10))
+w[4:6, 3:5] = 1
+written = [
+    w[0].tolist() == [2.0] * 10, w[1].tolist() == [rows[1][0], *rows[1][:-1]],
+    w[2].tolist() == rows[2][::-1], w[3].tolist() == [*range(10)],
+    w[4].tolist() == [*rows[4][:3], 1, 1, *rows[4][5:]], w[6:] == r[6:], r.tolist() == rows,
+]
+other = (((ctypes.c_float.__ctype_be__ * 8) * 8) * 1 * 9)()
+for i, value in enumerate(values):
+    other[i // 64][0][i // 8 % 8][i % 8] = value
+with multiprocessing.get_context("fork").Pool(1) as pool:
+    sent = pool.map_async(net, [copy.copy(denoiser(images)["image"])]).get(60)
+same = [net(other) == r, sent == [net(denoiser(images)["image"])]]
+one = r[:1, :1]
+numbers = [float(one) == rows[0][0], int(w[0, :1]) == 2, bool(w[0, :1])]
+indices = (9, (0, 10), (0, 0, 0), None, 1.0, True, "a", [0], (..., ...))
+wrong = [told(r.__getitem__, i) for i in indices]
+wrong += [told(w.__setitem__, i, v) for i, v in (
+    (0, [1]), (0, "x"), (0, None), (0, array.array("d", range(10))), (0, array.array("f", [1])),
+    ((0, 0), 1j),
+)]
+wrong += [told(f, r) for f in (bool, float, int)]
+wrong += [told(f, r[0, 0, ...]) for f in (len, iter)]
+wrong += [told(r.__dlpack__, **{name: value}) for name, value in (
+    ("dl_device", (2, 0)), ("dl_device", "cpu"), ("max_version", "x"), ("copy", 1), ("stream", "s"),
+)]
+kinds = [repr(r.__dlpack__(**kw)).split()[2] for kw in ({}, {"max_version": (1, 1), "copy": True})]
+print(json.dumps([read, copied, written, same, numbers, kinds, wrong]))
+"""
+
+REFUSED = [
+    "IndexError: index 9 is out of range for dimension 0 of size 9",
+    "IndexError: index 10 is out of range for dimension 1 of size 10",
+    "IndexError: 3 indices are given for 2 dimensions",
+    *(
+        f"TypeError: an array is indexed by integers, slices and '...', got {kind}"
+        for kind in ("NoneType", "float", "bool", "str", "list")
+    ),
+    "IndexError: an index has '...' once",
+    *(f"TypeError: expected a number, or a buffer, got {kind}" for kind in ("list", "str")),
+    "TypeError: expected a number, or a buffer, got NoneType",
+    "TypeError: expected elements of float32, got float64",
+    "ValueError: expected values of shape (10,), got (1,)",
+    "TypeError: must be real number, not complex",
+    *["ValueError: an array of 90 elements is not one number"] * 3,
+    *["TypeError: an array without dimensions has no length"] * 2,
+    "BufferError: this array is on the CPU, (1, 0), not on (2, 0)",
+    "TypeError: dl_device must be None or a tuple of two integers",
+    "TypeError: max_version must be None or a tuple of two integers",
+    *["TypeError: copy must be None, True or False, and stream None"] * 2,
+]
+
+
+def test_a_result_has_items_and_copies(
+    installed: Callable[..., Installed], bare_python: Path
+) -> None:
+    directory = installed("example_project", STANDALONE).directory
+    *good, kinds, wrong = run_plain(bare_python, directory, IMAGES + ITEMS)
+    assert good == [[True] * len(part) for part in good]
+    assert kinds == ['"dltensor"', '"dltensor_versioned"']
+    assert wrong == REFUSED
+
+
 WRONG = {
     "values.tolist()": "TypeError: net(): argument 'image' must be an array of numpy, or of any "
     "type with the buffer protocol, got list. Install numpy, and convert it: "
@@ -369,6 +452,118 @@ print(json.dumps([
     assert values == [3.0, -4.0, float("inf"), 2.0**-132]
     assert bits == [0x4040, 0xC080, 0x7F80, 0x0002]
     assert right == [True, True]  # in another order in memory, too
+
+
+EACH = """
+import copy, json, math, pickle, random, struct
+from alone.models._runtime import _engine
+from alone.models._runtime.machine import DLPACK_DTYPES
+wrong = []
+for name, (code, bits) in DLPACK_DTYPES.items():
+    x = _engine.view(bytearray(6 * bits // 8), (code, bits), (2, 3), (1, 2), 0)
+    x[0], x[1, 2] = 0, 1
+    top = 1 << (bits - 1)
+    ends = {0: (-top, top - 1), 1: (0, 2 * top - 1), 5: (1.5 - 2j, 0)}
+    for value in ends.get(code, (0, 1)):
+        x[1, 0] = value
+        good = x[1, 0] == value and x.tolist()[0] == [0, 0, 0] and x[1, 2] == 1
+        for other in (copy.copy(x), copy.deepcopy(x), pickle.loads(pickle.dumps(x, 2))):
+            good = good and other == x and (other.dtype, other.shape) == (name, (2, 3))
+        if not good:
+            wrong.append([name, str(value)])
+    for value in (ends[code][0] - 1, ends[code][1] + 1, 1.5) if code < 2 else ():
+        try:
+            x[0, 0] = value
+            wrong.append([name, value])
+        except OverflowError as error:
+            if str(error) != f"{value} is out of the range of {name}":
+                wrong.append([name, str(error)])
+        except TypeError:
+            if value != 1.5:
+                wrong.append([name, value])
+    empty = x[:0]
+    if pickle.loads(pickle.dumps(empty)) != empty:
+        wrong.append([name, "empty"])
+half, brain = (_engine.view(bytearray(2), (code, 16), (), (), 0) for code in (2, 4))
+random.seed(0)
+for i in range(20000):
+    small = random.gauss(0, 1) * 2.0 ** -random.randint(0, 30)
+    value = random.choice([random.uniform(-7e4, 7e4), small, -0.0])
+    value = struct.unpack("f", struct.pack("f", value))[0]
+    half[...] = brain[...] = value
+    try:
+        expected = struct.unpack("e", struct.pack("e", value))[0]
+    except OverflowError:
+        expected = math.copysign(math.inf, value)
+    word = struct.unpack("I", struct.pack("f", value))[0]
+    rounded = (word + 0x7FFF + (word >> 16 & 1)) >> 16
+    if str(half[()]) != str(expected) or brain.bits()[()] != rounded:
+        wrong.append(value)
+print(json.dumps(wrong))
+"""
+
+
+def test_elements_of_each_dtype_are_written_and_copied(alone: Installed, bare_python: Path) -> None:
+    """Those of 16 bits are rounded as ``struct`` does, and as bits of float32 are."""
+    assert run_plain(bare_python, alone.directory, EACH) == []
+
+
+SHORT = """
+import json, sys
+import numpy as np
+from alone.models._runtime import _engine
+x = _engine.view(bytearray(12), (4, 16), (2, 3), (3, 1), 0)
+x[0] = 1.5
+def told(call):
+    try:
+        return str(call())
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+def shared():
+    y = np.asarray(x)
+    y[1, 0] = 2
+    return y.dtype, x[1, 0]
+f = _engine.view(bytearray(8), (2, 32), (2,), (1,), 0)
+f.__array__()[0] = 1
+h = np.from_dlpack(f)
+h[1] = 2
+print(json.dumps([f.tolist(), [told(call) for call in (
+    shared, lambda: np.asarray(x, "float32").tolist(), lambda: f.__array__("int8", False),
+    lambda: f.__array__(copy=True).tolist(),
+)]]))
+"""
+
+
+@pytest.mark.parametrize("has_it", [False, True], ids=["without", "with"])
+def test_numpy_takes_bfloat16_by_ml_dtypes_only(
+    alone: Installed, numpy_python: Path, ml_dtypes_python: Path, *, has_it: bool
+) -> None:
+    python = ml_dtypes_python if has_it else numpy_python
+    needed = (
+        "ModuleNotFoundError: numpy has bfloat16 by ml_dtypes: pip install ml_dtypes, or take its "
+        "tolist()"
+    )
+    told = [needed, needed]
+    if has_it:
+        told = ["(dtype(bfloat16), 2.0)", "[[1.5, 1.5, 1.5], [2.0, 0.0, 0.0]]"]
+    told += [
+        "ValueError: an array of float32 is one of another dtype only as a copy",
+        "[1.0, 2.0]",
+    ]
+    assert run_plain(python, alone.directory, SHORT) == [[1.0, 2.0], told]
+
+
+def test_numpy_copies_by_dlpack_where_it_is_asked_to(alone: Installed, numpy_python: Path) -> None:
+    code = """
+import json
+import numpy as np
+from alone.models._runtime import _engine
+f = _engine.view(bytearray(8), (2, 32), (2,), (1,), 0)
+for copy in (True, False, None):
+    np.from_dlpack(f, copy=copy)[:] += 1 if copy else 2
+print(json.dumps(f.tolist()))
+"""
+    assert run_plain(numpy_python, alone.directory, code) == [4.0, 4.0]
 
 
 def test_a_call_without_memory_is_an_error_and_the_next_one_works(

@@ -259,6 +259,39 @@ print(json.dumps(told))
         assert expected in line
 
 
+def test_differences_of_other_kinds_are_told_and_nothing_is_changed(kit: Kit) -> None:
+    told = kit.run(
+        """
+import warnings
+warnings.simplefilter("error")
+model, x16 = weights_kit.models.translator, np.ones((16, 16), np.float32)
+old = model.state_dict()
+kinds = (x16.astype(str), x16.astype(object), x16 * 1j, x16.astype("M8[s]"), (x16 * 1j, x16))
+told = [refused(model.merge, {"output.weight": old["output.weight"], "mix.weight": kind})
+        for kind in kinds]
+told += [refused(model.merge, {1: x16}), refused(model.load_state_dict, {**old, None: x16})]
+told += [refused(model.merge, {"mix.weight": x16}, scale) for scale in (1j, np.ones(2), np.nan)]
+print(json.dumps([same(model.state_dict(), old), told]))
+"""
+    )
+    cannot = (
+        "StateDictError: the given dict cannot be merged into translator:\n  wrong: mix.weight:"
+    )
+    misfit = "StateDictError: the given dict does not fit translator:\n  wrong:"
+    dtypes = ("str1024", "object", "complex64", "datetime64[s]", "complex64")
+    assert told == [
+        True,
+        [
+            *(f"{cannot} has dtype {dtype}, expected real numbers" for dtype in dtypes),
+            f"{misfit} 1: is a key of type int, expected a name, a str",
+            f"{misfit} None: is a key of type NoneType, expected a name, a str",
+            "TypeError: merge(): scale must be a real number, got complex",
+            "TypeError: merge(): scale must be a real number, got ndarray",
+            "ValueError: merge(): scale must be a finite number, got nan",
+        ],
+    ]
+
+
 def test_arrays_may_lie_in_any_way(kit: Kit) -> None:
     """In the other byte order, with gaps, reversed, read-only, or as numbers of another type."""
     found = kit.run(

@@ -45,11 +45,22 @@ class Exchanged:
         ROWS[::-1].copy()[::-1],
         np.frombuffer(ROWS.tobytes(), np.float32).reshape(3, 4),
         ROWS.data,
+        ROWS.astype(">f4").data,
         memoryview(array.array("f", range(12))).cast("B").cast("f", (3, 4)),
         Exchanged(torch.arange(12.0).reshape(3, 4)),
     ],
     ids=[
-        *("plain", "swapped", "columns", "gaps", "reversed", "readonly", "memoryview", "array"),
+        *(
+            "plain",
+            "swapped",
+            "columns",
+            "gaps",
+            "reversed",
+            "readonly",
+            "memoryview",
+            "swapped-buffer",
+            "array",
+        ),
         "dlpack",
     ],
 )

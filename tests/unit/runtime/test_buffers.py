@@ -1,20 +1,17 @@
-"""Buffers as arrays, and what a user without numpy is told of a value that is no array."""
+"""Buffers and their elements, and what a user without numpy is told of a value that is no array."""
 
 from __future__ import annotations
 
 import array
+import ctypes
 import importlib.util
-from types import SimpleNamespace
+import sys
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
-from aotbuild.runtime import buffers
-from aotbuild.runtime.arrays import library_of
-from aotbuild.runtime.buffers import conversion
-from aotbuild.runtime.machine import DLPACK_DTYPES
+from aotbuild.runtime.buffers import Buffer, as_buffer, conversion
 
 NO_NUMPY: list[tuple[Any, str, int, str]] = [
     ([1, 2.5], "float32", 1, 'Convert it: array.array("f", x)'),
@@ -55,94 +52,31 @@ def test_numpy_is_proposed_where_it_is_installed() -> None:
     assert conversion("x", "float32", 1, "1") == "No array can be made of it"
 
 
-NAMES = {place: name for name, place in DLPACK_DTYPES.items()}
+OTHER: Any = ">" if sys.byteorder == "little" else "<"
 
 
-class View(np.ndarray[Any, Any]):
-    """In place of the engine's arrays: its dtype is a name."""
-
-    @property
-    def dtype(self) -> Any:
-        return np.asarray(self).dtype.name
-
-
-def view(
-    memory: Any, dtype: tuple[int, int], shape: Any, strides: tuple[int, ...], offset: int
-) -> View:
-    size = dtype[1] // 8
-    places = tuple(stride * size for stride in strides)
-    made = np.ndarray(shape, NAMES[dtype], np.frombuffer(memory, "uint8"), offset, places)
-    return made.view(View)
+@pytest.mark.parametrize("code", ["i2", "u4", "i8", "f2", "f4", "f8", "c8", "c16", "i1", "?"])
+def test_elements_in_the_other_byte_order_are_read(code: str) -> None:
+    values = np.arange(24).reshape(2, 3, 4).astype(code)
+    for given in (values, values[:, ::2], np.asfortranarray(values), values[:0]):
+        buffer = Buffer(given.astype(given.dtype.newbyteorder(OTHER)).data)
+        assert buffer.dtype == values.dtype.name
+        assert buffer.native() == given.tobytes()
 
 
-@pytest.fixture
-def engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(buffers, "engine_module", lambda: SimpleNamespace(view=view, Array=View))
+def test_arrays_of_ctypes_and_images_in_the_other_byte_order_are_read() -> None:
+    order = "__ctype_be__" if sys.byteorder == "little" else "__ctype_le__"
+    other = getattr(ctypes.c_float, order)
+    buffer = Buffer(as_buffer(((other * 2) * 2)((1, 2), (3, 4))))
+    assert (buffer.shape, buffer.dtype) == ((2, 2), "float32")
+    assert buffer.native() == array.array("f", [1, 2, 3, 4]).tobytes()
 
+    class Image:
+        __array_interface__ = {  # noqa: RUF012
+            "shape": (1, 2),
+            "typestr": f"{OTHER}u2",
+            "data": np.array([1, 515], f"{OTHER}u2").tobytes(),
+            "version": 3,
+        }
 
-SHAPES = [(4,), (4, 3), (2, 3, 4), (3, 1, 2, 2), (0, 3), (3, 0)]
-
-
-def arrays(shape: tuple[int, ...], dtype: str) -> list[Any]:
-    """Arrays with gaps, in several orders."""
-    generator = np.random.default_rng(0)
-    wide = generator.integers(0, 2, (*shape[:-1], 2 * shape[-1])).astype(dtype)
-    return [wide[..., ::2], np.asfortranarray(wide[..., ::2]), np.flip(wide)[..., ::2]]
-
-
-@pytest.mark.usefixtures("engine")
-@pytest.mark.parametrize("dtype", ["float32", "int8", "bool", "complex128"])
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_arrays_are_joined_and_split_as_numpy_does(shape: tuple[int, ...], dtype: str) -> None:
-    given = arrays(shape, dtype)
-    views = [each.view(View) for each in given]
-    assert np.array_equal(buffers.stack(views), np.stack(given))
-    for axis in range(len(shape)):
-        joined = buffers.concat(views, axis)
-        assert np.array_equal(joined, np.concatenate(given, axis))
-        rows = [shape[axis], 0, 2 * shape[axis]]
-        parts = buffers.split(joined, axis, rows)
-        expected = np.split(np.asarray(joined), [rows[0], rows[0]], axis)
-        for part, right in zip(parts, expected, strict=True):
-            assert np.array_equal(part, right)
-            assert not np.shares_memory(part, joined)
-
-
-@pytest.mark.usefixtures("engine")
-def test_a_step_is_in_the_memory_of_the_sequence() -> None:
-    sequence = np.arange(12.0).reshape(3, 2, 2)
-    for step in range(3):
-        buffers.step_of(sequence.view(View), step)[...] = step
-    assert np.array_equal(sequence[:, 0, 1], [0, 1, 2])
-    buffers.flat(sequence.view(View))[:8] = array.array("d", [7.0]).tobytes()
-    assert sequence[0, 0, 0] == 7
-
-
-@pytest.mark.usefixtures("engine")
-@pytest.mark.parametrize(
-    ("value", "dtype"),
-    [
-        *((2.5, "float16"), (65504, "float16"), (1 / 3, "float32"), (1e300, "float64")),
-        *((True, "bool"), (-3, "int8"), (2**64 - 1, "uint64"), (float("inf"), "float16")),
-    ],
-)
-def test_numbers_are_those_of_numpy(value: float, dtype: str) -> None:
-    made = buffers.asarray(value, dtype)
-    assert (made.shape, made.dtype) == ((), dtype)
-    assert made == np.asarray(value, dtype)
-
-
-@pytest.mark.parametrize("value", [1.5, -2.0, 1 / 3, 257 / 256, 259 / 256, 3e38, np.inf, np.nan])
-def test_numbers_in_bfloat16_are_those_of_torch(
-    value: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(buffers, "over", lambda memory, dtype, shape: (memory, dtype, shape))
-    memory, *told = buffers.asarray(value, "bfloat16")
-    assert told == ["bfloat16", ()]
-    expected = torch.tensor(value, dtype=torch.bfloat16).view(torch.int16).item()
-    assert int.from_bytes(memory, "little", signed=True) == expected
-
-
-def test_an_array_of_the_engine_of_another_package_is_a_buffer() -> None:
-    names = {"__module__": "_engine", "__dlpack__": bytearray.copy}
-    assert library_of([1, type("Array", (bytearray,), names)(8)]) is buffers
+    assert as_buffer(Image()).tolist() == [[1, 515]]

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import math
 import threading
 from collections.abc import Callable
+from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -484,6 +488,9 @@ def test_an_adapter_file_is_merged(load_package: LoadPackage, tmp_path: Path) ->
         ({"weight": (torch.ones(3, 2), torch.ones(3, 4))}, "mat1 and mat2 shapes cannot"),
         ({"weight": "much"}, "wrong: weight: expected a tensor, or a pair (B, A) of tensors"),
         ({"steps": torch.ones(2)}, "wrong: steps: has dtype int64, to which nothing can be added"),
+        ({"weight": torch.ones(3, 4) * 1j}, "weight: has dtype complex64, expected real numbers"),
+        ({"weight": np.full((3, 4), "1")}, "wrong: weight: expected a tensor, or a pair"),
+        ({"weight": np.full((3, 4), 1, object)}, "wrong: weight: expected a tensor, or a pair"),
         ({"x.lora_A.weight": IMAGES}, "x.lora_A.weight: there is no x.lora_B.weight beside it"),
         ({"x.lora_B.weight": IMAGES}, "x.lora_B.weight: there is no x.lora_A.weight beside it"),
     ],
@@ -494,6 +501,43 @@ def test_differences_that_do_not_fit_are_told_and_nothing_is_changed(
     message = refused(loaded.net.merge, {"transposed": torch.ones(3, 2), **delta})
     assert message.startswith("the given dict cannot be merged into net:\n")
     assert told in message
+    assert equal(loaded.constants, TENSORS)
+
+
+@pytest.mark.parametrize("key", [1, None, b"weight", ("weight",)], ids=repr)
+def test_a_key_that_is_no_name_is_told_and_nothing_is_changed(loaded: Loaded, key: Any) -> None:
+    given = {**loaded.net.state_dict(), key: torch.ones(1)}
+    kind = type(key).__name__
+    for call in (
+        loaded.net.load_state_dict,
+        partial(loaded.net.load_state_dict, strict=False),
+        loaded.net.merge,
+    ):
+        assert refused(call, given) == (
+            "the given dict does not fit net:\n"
+            f"  wrong: {key!r}: is a key of type {kind}, expected a name, a str"
+        )
+    assert equal(loaded.constants, TENSORS)
+
+
+@pytest.mark.parametrize("scale", [1j, [2], torch.ones(()), np.ones(2), "x", None, True], ids=repr)
+def test_a_factor_that_is_no_real_number_is_refused(loaded: Loaded, scale: Any) -> None:
+    kind = type(scale).__name__
+    with pytest.raises(TypeError, match=rf"^merge\(\): scale must be a real number, got {kind}$"):
+        loaded.net.merge({"weight": torch.ones(3, 4)}, scale)
+    assert equal(loaded.constants, TENSORS)
+
+
+@pytest.mark.parametrize("scale", [math.inf, math.nan, np.float32("-inf"), 10**400], ids=str)
+def test_a_factor_that_is_not_finite_is_refused(loaded: Loaded, scale: Any) -> None:
+    with pytest.raises(ValueError, match=r"^merge\(\): scale must be a finite number, got -?\w+$"):
+        loaded.net.merge({"weight": torch.ones(3, 4)}, scale)
+    assert equal(loaded.constants, TENSORS)
+
+
+def test_numbers_of_numpy_and_fractions_are_factors(loaded: Loaded) -> None:
+    for scale in (np.float32(0.25), np.int64(1), Fraction(-5, 4)):
+        loaded.net.merge({"weight": torch.ones(3, 4)}, scale)
     assert equal(loaded.constants, TENSORS)
 
 

@@ -183,6 +183,11 @@ def exported(value: Any) -> Any:
 def steps_of(manifest: Manifest, spec: Input, value: Any) -> Any:
     """A sequence of arrays for an input, of which each can be taken; what is no buffer as it is.
 
+    Args:
+        manifest: The model.
+        spec: The input that each array is for.
+        value: The sequence, with the arrays along its first axis.
+
     Raises:
         TypeError: It has another dtype.
     """
@@ -194,7 +199,16 @@ def steps_of(manifest: Manifest, spec: Input, value: Any) -> Any:
 
 
 def imported(manifest: Manifest, output: Any, library: Any) -> Any:
-    """An output as an array of a library; None where a shared call leaves out an input."""
+    """An output as an array of a library; None where a shared call leaves out an input.
+
+    Args:
+        manifest: The model.
+        output: What has a buffer and ``__dlpack__()``.
+        library: A module, see ``library_of``.
+
+    Raises:
+        TypeError: The library cannot take it.
+    """
     if output is None:
         return None
     if library is buffers:

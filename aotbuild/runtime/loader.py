@@ -9,7 +9,6 @@ from pathlib import Path
 
 from .engines import ALONE, ENGINES, Loaded, Pool
 from .errors import ModelLoadError
-from .fallback import fall_back, load_eager
 from .integrity import check_file
 from .machine import (
     INTERFACE_VERSION,
@@ -24,7 +23,6 @@ from .machine import (
 )
 from .manifest import Manifest, Variant
 from .native_engine import open_engine
-from .operators import load_op_libraries
 from .state_dict import State
 
 LEVEL_VARIABLE = "AOTBUILD_CPU_LEVEL"
@@ -46,6 +44,8 @@ def load(package: Path, manifest: Manifest, device: str, state: State, pool: Poo
     if engine_module() is None and manifest.standalone:
         raise ModelLoadError(f"{manifest.name} cannot be run: {engine_lacking()}")
     if not manifest.variants and manifest.fallback:
+        from .fallback import load_eager
+
         return load_eager(package, manifest, manifest.fallback, device, state)
     level = os.environ.get(LEVEL_VARIABLE) if device == "cpu" else None
     reason, reasons = None, dict[str, str]()
@@ -60,7 +60,12 @@ def load(package: Path, manifest: Manifest, device: str, state: State, pool: Poo
         raise ModelLoadError(
             f"{LEVEL_VARIABLE}={level}: {manifest.name} cannot run as compiled for it: {reason}"
         )
-    return fall_back(package, manifest, device, no_variant(manifest, device, reasons), state)
+    error = no_variant(manifest, device, reasons)
+    if manifest.fallback is None:
+        raise error
+    from .fallback import fall_back
+
+    return fall_back(package, manifest, device, error, state)
 
 
 def _wrong(package: Path, manifest: Manifest, variant: Variant) -> str | None:
@@ -130,7 +135,10 @@ def load_variant(
     Raises:
         ModelLoadError: A file of the package is damaged.
     """
-    load_op_libraries(package, manifest)
+    if manifest.op_libraries:
+        from .operators import load_op_libraries
+
+        load_op_libraries(package, manifest)
     check_file(package, variant.library)
     library = package / variant.library.file
     engine = open_engine(manifest, variant, library, device, pool)

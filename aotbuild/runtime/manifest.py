@@ -272,7 +272,8 @@ class Manifest:
 
         fields = dataclasses.asdict(self)
         table = {"format": fields.pop("format"), **fields}
-        return json.dumps({**table, _DIGEST: _digest(table)}, indent=1) + "\n"
+        whole = {**table, _DIGEST: _digest(table)}
+        return json.dumps(whole, separators=(",", ":")) + "\n"
 
     @classmethod
     def read(cls, path: Traversable) -> Manifest:

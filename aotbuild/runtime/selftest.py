@@ -17,7 +17,6 @@ from . import c_interface
 from .arguments import admit
 from .engines import Loaded, Run
 from .errors import ModelLoadError
-from .fallback import load_eager
 from .integrity import check_file, check_files
 from .lazy import torch
 from .loader import load_variant, unfit
@@ -62,6 +61,8 @@ def test_model(package: Path, manifest: Manifest) -> list[Outcome]:
     outcomes = [_variant(package, manifest, variant) for variant in manifest.variants]
     fallback = manifest.fallback
     if fallback is not None:
+        from .fallback import load_eager
+
         outcomes.append(
             _tested(
                 package,

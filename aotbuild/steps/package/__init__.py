@@ -4,6 +4,7 @@
 - ``parts``: the methods that it is made of, and what the steps before wrote of them
 - ``packaged_method``: a method in it: its files, and its manifest
 - ``generate``: the text of its modules and stubs
+- ``docstrings``: the runtime's modules without what only its authors read
 - ``c_interface``: headers, a library and files for CMake
 
 Weights:

@@ -16,6 +16,7 @@ from aotbuild.steps.artifacts.spec import SeparateWeights
 from aotbuild.steps.artifacts.weights_index import WEIGHTS
 from aotbuild.steps.package import generate
 from aotbuild.steps.package.development import write_development
+from aotbuild.steps.package.docstrings import without_docstrings
 from aotbuild.steps.package.packaged_method import Package, add_method
 from aotbuild.steps.package.parts import Contents, Part
 from aotbuild.steps.package.pool import write_pool
@@ -64,7 +65,12 @@ def write_package(
     (directory / "py.typed").touch()
     every = [manifest for manifests in models.values() for manifest in manifests]
     remembers = any(manifest.changed or manifest.held for manifest in every)
-    left_out = [*(() if remembers else _OF_STATE), *(() if develop else _OF_DEVELOPMENT)]
+    alone = all(m.standalone and not m.fallback and not m.op_libraries for m in every)
+    left_out = [
+        *(() if remembers else _OF_STATE),
+        *(_OF_TORCH if alone else ()),
+        *(() if develop else _OF_DEVELOPMENT),
+    ]
     _copy_runtime(directory / "_runtime", native / ENGINE, left_out)
     if develop:
         write_development(directory, parts, project, develop)
@@ -103,13 +109,24 @@ _OF_STATE = (
 )
 """The modules of the runtime that only models with a state need, or whose inputs are changed."""
 
+_OF_TORCH = ("fallback", "operators", "other_torch")
+"""What only models that torch runs need."""
+
 _OF_DEVELOPMENT = ("development",)
 """What only ``aotbuild develop`` installs."""
+
+
+_SHOWN = ("__init__", "batching", "errors", "model", "model_state", "parameters", "threads")
+"""The modules with what users see in ``help()``; of the others, docstrings are not installed."""
 
 
 def _copy_runtime(directory: Path, engine: Path, left_out: Sequence[str]) -> None:
     runtime = source_directory("aotbuild.runtime")
     ignored = shutil.ignore_patterns("__pycache__", *(f"{module}.py" for module in left_out))
     shutil.copytree(runtime, directory, ignore=ignored)
+    for module in directory.glob("*.py"):
+        if module.stem not in _SHOWN:
+            text = module.read_text(encoding="utf-8")
+            module.write_text(without_docstrings(text), encoding="utf-8")
     if engine.is_file():
         shutil.copyfile(engine, directory / engine.name)

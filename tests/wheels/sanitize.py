@@ -32,6 +32,8 @@ TESTS = [
     "test_batching.py",
     "test_damage.py",
     "test_remembering.py",
+    "test_standalone.py",
+    "test_weights_alone.py",
 ]
 _FLAGS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-g", "-O1"]
 

@@ -195,7 +195,7 @@ def run_plain(python: Path, directory: Path, code: str, **variables: str) -> Any
     """Run code by an interpreter where there is a wheel; it prints a JSON value last."""
     done = subprocess.run(
         [python, "-P", "-c", code],
-        env={"PYTHONPATH": str(directory), "PATH": "/usr/bin:/bin", **variables},
+        env={"PYTHONPATH": str(directory), "PATH": "/usr/bin:/bin", **sanitizing(), **variables},
         capture_output=True,
         text=True,
         check=False,

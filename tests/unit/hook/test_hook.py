@@ -428,7 +428,11 @@ HEAVY = ("torch", "numpy", "safetensors", "sympy", "aotbuild.steps", "aotbuild.r
 
 
 def heavy(modules: list[str]) -> list[str]:
-    light = {"aotbuild.runtime", "aotbuild.runtime.dims"}  # which imports the standard library
+    light = {
+        "aotbuild.runtime",
+        "aotbuild.runtime.dims",
+        "aotbuild.runtime.records",
+    }  # which imports the standard library
     return [
         name
         for name in modules

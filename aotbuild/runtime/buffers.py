@@ -7,11 +7,11 @@ Such as ``array.array``, ``memoryview``, and images that tell their pixels by
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from typing import Any
 
-from .engine_arrays import FORMATS, flat, over, packed, view_of
+from .engine_arrays import FORMATS, flat, over, packed, shape_of_numbers, view_of
+from .lazy import has_numpy
 from .machine import DLPACK_DTYPES, engine_module
 from .numpy_dtypes import dtype_named
 
@@ -134,33 +134,17 @@ def conversion(name: str, dtype: str, dims: int, value: Any) -> str:
         value: What was given for it.
     """
     view = as_buffer(value)
-    try:
-        shape = _shape_of(value) if view is None else view.shape
-    except TypeError:
+    numbers: list[Any] = []
+    shape = shape_of_numbers(value, numbers) if view is None else view.shape
+    if shape is None or any(isinstance(number, complex) for number in numbers):
         return "No array can be made of it"
-    if importlib.util.find_spec("numpy") is not None:
+    if has_numpy():
         return f'Convert it: numpy.asarray({name}, dtype="{dtype}")'
     form = FORMATS.get(dtype, "")
     if len(shape) == dims == 1 and form in {*"bhiqBHIQfd"}:
         given = name if isinstance(value, (list, tuple)) else f"list({name})"
         return f'Convert it: array.array("{form}", {given})'
     return f'Install numpy, and convert it: numpy.asarray({name}, dtype="{dtype}")'
-
-
-def _shape_of(value: Any) -> tuple[int, ...]:
-    """The shape of numbers in lists.
-
-    Raises:
-        TypeError: It is something else, or the lists are not of one length.
-    """
-    if isinstance(value, (int, float)):
-        return ()
-    if not isinstance(value, (list, tuple)):
-        raise TypeError
-    shapes = {_shape_of(part) for part in value} or {()}
-    if len(shapes) > 1:
-        raise TypeError
-    return (len(value), *shapes.pop())
 
 
 def _of_interface(value: Any) -> memoryview | None:

@@ -76,6 +76,23 @@ def flat(value: Any) -> memoryview:
         return memoryview(over(view, "uint8", [view.nbytes]))
 
 
+def shape_of_numbers(value: Any, numbers: list[Any]) -> tuple[int, ...] | None:
+    """The shape of a number, or of numbers in lists; None of anything else.
+
+    Args:
+        value: The value.
+        numbers: Where the numbers are added.
+    """
+    if isinstance(value, bool | int | float | complex):
+        numbers.append(value)
+        return ()
+    if not isinstance(value, list | tuple):
+        return None
+    shapes = {shape_of_numbers(part, numbers) for part in value} or {()}
+    shape = shapes.pop()
+    return None if shapes or shape is None else (len(value), *shape)
+
+
 def packed(dtype: str, numbers: Sequence[Any]) -> bytes:
     """Numbers as they are in memory.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import ModelLoadError
 
-__all__ = ["has_torch", "is_numpy", "is_tensor", "np", "torch"]
+__all__ = ["has_numpy", "has_torch", "is_numpy", "is_tensor", "np", "torch"]
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,7 +39,16 @@ else:
 
 def has_torch() -> bool:
     """Whether torch could be imported, which it is not to find out."""
-    return "torch" in sys.modules or importlib.util.find_spec("torch") is not None
+    return _is_there("torch")
+
+
+def has_numpy() -> bool:
+    """Whether numpy could be imported, which it is not to find out."""
+    return _is_there("numpy")
+
+
+def _is_there(name: str) -> bool:
+    return sys.modules.get(name) is not None or importlib.util.find_spec(name) is not None
 
 
 def is_tensor(value: Any) -> bool:

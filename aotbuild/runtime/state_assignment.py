@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 from .buffers import Buffer, as_buffer
 from .checks import check_number, kind_of, shape_of
-from .engine_arrays import flat, packed, view_of
-from .lazy import is_numpy, is_tensor, np, torch
+from .engine_arrays import flat, packed, shape_of_numbers, view_of
+from .lazy import has_numpy, is_numpy, is_tensor, np, torch
 from .manifest import StateBuffer
 
 
@@ -40,7 +39,7 @@ class Target:
                 is written then.
         """
         numbers: list[Any] = []
-        shape = _shape_of(value, numbers)
+        shape = shape_of_numbers(value, numbers)
         if shape is not None:
             self._check_numbers(numbers)
         if shape in ((), self._shape):
@@ -96,7 +95,7 @@ class Target:
             unchecked: Whether it may be more than numbers that the dtype holds.
         """
         array = target = None
-        if library is not None and (is_numpy(value) or _has_numpy()):
+        if library is not None and (is_numpy(value) or has_numpy()):
             from . import numpy_arrays
 
             try:
@@ -125,7 +124,7 @@ class Target:
         if buffer is not None:
             made: Any = Buffer(buffer)
             return self._wrong_shape(made) if made.dtype == self._dtype else self._wrong_dtype(made)
-        shape = _shape_of(value, []) or ()
+        shape = shape_of_numbers(value, []) or ()
         lists = isinstance(value, list | tuple)
         if lists and shape:
             return ValueError(f"{self._label} has shape {self._shape}, got lists of {shape}")
@@ -143,31 +142,8 @@ class Target:
         return ValueError(f"{self._label} has shape {self._shape}, got {shape_of(array)}")
 
 
-def _has_numpy() -> bool:
-    import importlib.util
-
-    return sys.modules.get("numpy") is not None or importlib.util.find_spec("numpy") is not None
-
-
 def _takes(dtype: str) -> tuple[type[Any], ...]:
     """The types of numbers that a dtype holds."""
     if dtype.startswith("complex"):
         return (complex, float, int)
     return (float, int) if dtype.startswith(("float", "bfloat")) else (int,)
-
-
-def _shape_of(value: Any, numbers: list[Any]) -> tuple[int, ...] | None:
-    """The shape of a number, or of numbers in lists; None of anything else.
-
-    Args:
-        value: The value.
-        numbers: Where the numbers are added.
-    """
-    if isinstance(value, bool | int | float | complex):
-        numbers.append(value)
-        return ()
-    if not isinstance(value, list | tuple):
-        return None
-    shapes = {_shape_of(part, numbers) for part in value} or {()}
-    shape = shapes.pop()
-    return None if shapes or shape is None else (len(value), *shape)
